@@ -1,0 +1,1 @@
+"""client (essay follows)"""

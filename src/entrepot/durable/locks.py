@@ -1,0 +1,46 @@
+"""One process per home: a lock that dies with its holder."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Self
+
+from entrepot.core.errors import ConflictError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+class HomeLock:
+    """Exclusive lock on ``<home>/lock``, released when the process ends, however it ends.
+
+    Use as a context manager.
+
+    Raises:
+        ConflictError: another process holds it.
+    """
+
+    def __init__(self, home: Path, what: str) -> None:
+        self._path = home / "lock"
+        self._what = what
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            if sys.platform == "win32":
+                msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise ConflictError(
+                f"Another process is using {self._path.parent} as {self._what}.",
+                next_step="Stop it first, or choose another --home.",
+            ) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,1 @@
+"""point (essay follows)"""

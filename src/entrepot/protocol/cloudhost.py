@@ -1,0 +1,113 @@
+"""The cloud host's management API: what a site's provider says to it (architecture 1, 3; R3, R7).
+
+``POST /oauth2/token`` (RFC 6749 client credentials with an RFC 7523 client assertion signed by the management
+certificate: PS256 or ES256,
+``x5t#S256``, ``iss`` = ``sub`` = subscription id, ``aud`` = the token endpoint's URL, at most 5 minutes, ``jti`` used
+once) → :class:`AccessToken`;
+all else with that bearer token below ``/subscriptions/{id}``:
+
+====== =============================== =======================================================
+GET    ``/``                           :class:`Subscription`
+GET    ``/services``                   list of :class:`ServiceStatus`
+PUT    ``/services/{name}``            :class:`ServiceSpec` → :class:`ServiceStatus` (idempotent: create or update)
+GET    ``/services/{name}``            :class:`ServiceStatus`
+POST   ``/services/{name}/start``      :class:`ServiceStatus`
+POST   ``/services/{name}/stop``       :class:`ServiceStatus`; clients are cut off at once, the store endpoint stays
+POST   ``/services/{name}/scale``      :class:`Scale` → :class:`ServiceStatus`
+DELETE ``/services/{name}``            :class:`Remains`: what is left (nothing, when all went well); 404 when it is
+gone already
+any    ``/services/{name}/store/…``    the store endpoint: ``protocol.dataplane`` paths
+====== =============================== =======================================================
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+
+class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
+    """RFC 6749 section 5.1."""
+
+    access_token: str
+    expires_in: int
+    token_type: str = "Bearer"
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """A tenant of the cloud host. ``storage_quota`` bytes and ``instance_quota`` bound it."""
+
+    id: str
+    name: str
+    state: str  # active or disabled
+    region: str
+    storage_quota: int
+    instance_quota: int
+    certificate_expires: int  # of the certificate that authenticated this request
+
+
+class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the site wants. ``point`` is the audience of tokens; ``root`` the hierarchy root's raw public key that
+    gateways pin.
+
+    ``certificate`` PEM chain, ``private_key`` PEM PKCS#8: of the service certificate.
+    """
+
+    point: str
+    fqdn: str
+    root: bytes
+    certificate: str
+    private_key: str
+    instances: int
+
+    def __repr__(self) -> str:
+        return f"ServiceSpec({self.point}, {self.fqdn}, {self.instances} instances, private_key=***)"
+
+
+class RunState(StrEnum):
+    """State of a service's deployment."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    DEGRADED = "degraded"
+    DELETING = "deleting"
+
+
+class Instance(msgspec.Struct, frozen=True, kw_only=True):
+    """One gateway instance. ``heartbeat`` seconds since 1970; ``control`` is the counter of the control document it
+    obeys.
+    """
+
+    id: str
+    state: str  # starting, running or failed
+    started: int
+    heartbeat: int
+    restarts: int
+    control: int = 0
+
+
+class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """``address`` is ``host:port``: what the service FQDN's CNAME must lead to (R6)."""
+
+    name: str
+    point: str
+    fqdn: str
+    state: RunState
+    address: str
+    wanted: int
+    instances: tuple[Instance, ...]
+    stored_bytes: int
+    stored_objects: int
+    certificate_expires: int
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True):
+    """Wanted number of gateway instances, at least 1."""
+
+    instances: int
+
+
+class Remains(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deletion left behind, by name; empty when nothing is left."""
+
+    left: tuple[str, ...]

@@ -1,0 +1,46 @@
+"""The control document of one distribution point: what its gateways or its server must obey (architecture 3).
+
+It lies in the object store under ``CONTROL_KEY`` beside the trust document (``TRUST_KEY``); gateways poll it
+every 5 s, refuse older counters, and answer 503 once it has expired.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from entrepot.protocol import Freshness
+
+CONTROL_KEY = "control"
+TRUST_KEY = "trust"
+CONTROL_LIFETIME = 8 * 3600
+CONTROL_POLL_SECONDS = 5.0
+
+
+class ServiceState(StrEnum):
+    """Whether clients are served."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the site sets for every gateway instance of a cloud point."""
+
+    segment_seconds: float = 30.0  # ship transaction records at least this often
+    segment_bytes: int = 4 * 1024 * 1024
+    device_requests_per_second: float = 200.0
+    minimum_rate: int = 8 * 1024  # bytes a second that a client must take, else it is cut off
+
+
+class ControlDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """``point`` is the audience of tokens. ``token_kids`` are the token keys valid now (two during rollover)."""
+
+    version: int = 1
+    site: str
+    point: str
+    fresh: Freshness
+    state: ServiceState
+    token_kids: tuple[str, ...]
+    revoked_devices: tuple[str, ...] = ()
+    revoked_tokens: tuple[str, ...] = ()
+    settings: GatewaySettings = GatewaySettings()

@@ -1,0 +1,94 @@
+"""A client asks its management point where to get content (architecture 4.3; R30 to R35).
+
+``POST /mp/locations`` with :class:`LocationRequest`, authenticated by a device assertion; the answer is a
+:class:`LocationReply` signed with the site's policy key (``typ`` entrepot-location) that echoes the nonce.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from entrepot.protocol import Freshness, SealedRef
+
+
+class Network(StrEnum):
+    """Where the site sees the client."""
+
+    INTRANET = "intranet"
+    INTERNET = "internet"
+
+
+class TierKind(StrEnum):
+    """In the order in which a client tries them (R32)."""
+
+    PREFERRED = "preferred"
+    REMOTE = "remote"
+    INTERNET_FACING = "internet-facing"
+    CLOUD = "cloud"
+
+
+class LocationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``content`` id; ``version`` 0 means the current one; ``addresses`` the client's own IP addresses;
+    ``held`` versions of the content that the client has whole (for deltas)."""
+
+    nonce: str
+    content: str
+    version: int = 0
+    addresses: tuple[str, ...] = ()
+    held: tuple[int, ...] = ()
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """One distribution point to try. ``url`` without trailing slash; ``audience`` selects the token;
+    ``trust`` says how its TLS certificate is verified: ``hierarchy`` (the trust document's CA) or ``system``
+    (the device's own trusted roots, plus what the agent's settings add)."""
+
+    point: str
+    name: str
+    url: str
+    audience: str
+    trust: str
+    reason: str
+    deltas: tuple[int, ...] = ()  # versions from which this point holds the delta
+
+
+class Tier(msgspec.Struct, frozen=True, kw_only=True):
+    """Sources of equal rank, already in the order in which to try them."""
+
+    kind: TierKind
+    sources: tuple[Source, ...]
+
+
+class Withheld(msgspec.Struct, frozen=True, kw_only=True):
+    """A point that has the content but is not offered, and why: so that people need not guess."""
+
+    name: str
+    reason: str
+
+
+class DeltaOffer(msgspec.Struct, frozen=True, kw_only=True):
+    """A delta index from a version that the client holds."""
+
+    from_version: int
+    root: SealedRef
+    set_id: bytes
+    size: int  # sealed bytes of index and packs together
+
+
+class LocationReply(msgspec.Struct, frozen=True, kw_only=True):
+    """``tokens`` maps a source's audience to its content access token."""
+
+    nonce: str
+    fresh: Freshness
+    site: str
+    device: str
+    network: Network
+    content: str
+    name: str
+    version: int
+    root: SealedRef
+    set_id: bytes
+    tiers: tuple[Tier, ...]
+    withheld: tuple[Withheld, ...]
+    tokens: dict[str, str]
+    deltas: tuple[DeltaOffer, ...] = ()

@@ -1,0 +1,1 @@
+"""trust (essay follows)"""
