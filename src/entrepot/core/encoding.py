@@ -7,7 +7,7 @@ deterministic, both decoders refuse unknown fields of the wrong type and name th
 
 import base64
 import binascii
-from functools import lru_cache
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,14 +20,16 @@ _PACK = msgspec.msgpack.Encoder(order="deterministic")
 _JSON = msgspec.json.Encoder(order="deterministic")
 
 
-@lru_cache(maxsize=256)
-def _unpacker(kind: Any) -> msgspec.msgpack.Decoder[Any]:
-    return msgspec.msgpack.Decoder(kind)
+_unpackers: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+_unjsons: dict[Any, msgspec.json.Decoder[Any]] = {}
 
 
-@lru_cache(maxsize=256)
-def _unjson(kind: Any) -> msgspec.json.Decoder[Any]:
-    return msgspec.json.Decoder(kind)
+def _decoder(made: dict[Any, Any], make: Callable[[Any], Any], kind: Any) -> Any:
+    """Decoders are costly to build, cheap to keep, and as many as there are formats."""
+    decoder = made.get(kind)
+    if decoder is None:
+        decoder = made[kind] = make(kind)
+    return decoder
 
 
 def pack(value: object) -> bytes:
@@ -42,7 +44,7 @@ def unpack(data: bytes | memoryview, kind: type[T], what: str) -> T:
         FormatError: not that format.
     """
     try:
-        result: T = _unpacker(kind).decode(data)
+        result: T = _decoder(_unpackers, msgspec.msgpack.Decoder, kind).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"The {what} cannot be read: {error}") from None
     return result
@@ -60,7 +62,7 @@ def from_json(data: bytes | str, kind: type[T], what: str) -> T:
         FormatError: not that document.
     """
     try:
-        result: T = _unjson(kind).decode(data)
+        result: T = _decoder(_unjsons, msgspec.json.Decoder, kind).decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FormatError(f"The {what} cannot be read: {error}") from None
     return result
