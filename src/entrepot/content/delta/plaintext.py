@@ -1,0 +1,176 @@
+"""The old version as one plaintext: positions → bytes, paths → positions, in a temporary database on disk.
+
+Memory stays bounded however many files and chunks the version has.
+"""
+
+import re
+import sqlite3
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from entrepot.content.manifest import EntryKind, Part
+from entrepot.core.encoding import pack, unpack
+from entrepot.core.errors import IntegrityError
+from entrepot.core.sizes import MIB
+from entrepot.protocol import SealedRef
+
+_CACHE_BYTES: Final = 48 * MIB
+_SCHEMA: Final = """
+CREATE TABLE chunk (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, ref BLOB NOT NULL);
+CREATE TABLE extent (position INTEGER PRIMARY KEY, length INTEGER NOT NULL, chunk INTEGER NOT NULL, skip INTEGER NOT
+NULL);
+CREATE INDEX extent_chunk ON extent (chunk);
+CREATE TABLE file (path TEXT PRIMARY KEY, position INTEGER NOT NULL, size INTEGER NOT NULL, folded TEXT NOT NULL, name
+TEXT NOT NULL,
+                   folded_name TEXT NOT NULL) WITHOUT ROWID;
+CREATE INDEX file_folded ON file (folded);
+CREATE INDEX file_name ON file (name);
+CREATE INDEX file_folded_name ON file (folded_name);
+CREATE TABLE done (id BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+_EXTENTS: Final = """
+SELECT position, length, ref, skip FROM extent JOIN chunk ON chunk.no = extent.chunk
+WHERE position < ? AND position >= coalesce((SELECT max(position) FROM extent WHERE position <= ?), 0)
+ORDER BY position
+"""
+
+
+class OldFile(msgspec.Struct, frozen=True):
+    """A file of the old version: where it begins in the plaintext, and its size."""
+
+    position: int
+    size: int
+
+
+def fold(text: str) -> str:
+    """A name without its version numbers: every run of digits (and of digits joined by dots or underscores) becomes
+    ``#``.
+    """
+    return re.sub(r"\d+(?:[._]\d+)*", "#", text)
+
+
+class OldPlaintext:
+    """Random access to the old version. Safe to use from several threads.
+
+    Args:
+        parts: its manifest parts in order.
+        read_chunk: opens a chunk's object.
+        scratch: a folder for the temporary database.
+    """
+
+    def __init__(self, parts: Iterable[Part], read_chunk: Callable[[SealedRef], bytes], scratch: Path) -> None:
+        self._read_chunk = read_chunk
+        self._lock = threading.Lock()
+        self._opened: OrderedDict[bytes, bytes] = OrderedDict()
+        self._db = sqlite3.connect(scratch / "plaintext.sqlite", check_same_thread=False, isolation_level=None)
+        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;" + _SCHEMA)
+        self._db.execute("BEGIN")
+        position = 0
+        for part in parts:
+            position = self._load(part, position)
+        self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Release the database; the caller removes the scratch folder."""
+        self._db.close()
+
+    def _load(self, part: Part, position: int) -> int:
+        numbers = [self._chunk_number(ref) for ref in part.chunks]
+        for entry in part.entries:
+            if entry.kind != EntryKind.FILE:
+                continue
+            if entry.offset == 0:
+                name = entry.path.rsplit("/", 1)[-1]
+                row = (entry.path, position, entry.size, fold(entry.path), name, fold(name))
+                self._db.execute("INSERT INTO file VALUES (?, ?, ?, ?, ?, ?)", row)
+            for extent in entry.extents:
+                values = (position, extent.length, numbers[extent.chunk], extent.offset)
+                self._db.execute("INSERT INTO extent VALUES (?, ?, ?, ?)", values)
+                position += extent.length
+        return position
+
+    def _chunk_number(self, ref: SealedRef) -> int:
+        self._db.execute("INSERT OR IGNORE INTO chunk (id, ref) VALUES (?, ?)", (ref.object_id, pack(ref)))
+        row = self._db.execute("SELECT no FROM chunk WHERE id = ?", (ref.object_id,)).fetchone()
+        return int(row[0])
+
+    def has_chunk(self, object_id: bytes) -> bool:
+        """Whether the old version holds this chunk as it is."""
+        with self._lock:
+            return self._db.execute("SELECT 1 FROM chunk WHERE id = ?", (object_id,)).fetchone() is not None
+
+    def first_time(self, object_id: bytes) -> bool:
+        """Remember a chunk of the new version; False when it was seen before."""
+        with self._lock:
+            return self._db.execute("INSERT OR IGNORE INTO done VALUES (?)", (object_id,)).rowcount == 1
+
+    def find_in(self, file: OldFile, object_id: bytes) -> int | None:
+        """Offset in ``file`` at which this chunk begins there, if it does."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT position - skip FROM extent JOIN chunk ON chunk.no = extent.chunk"
+                " WHERE chunk.id = ? AND position >= ? AND position < ? LIMIT 1",
+                (object_id, file.position, file.position + file.size),
+            ).fetchone()
+        return None if row is None else max(0, int(row[0]) - file.position)
+
+    def find_file(self, path: str, size: int) -> OldFile | None:
+        """The old file that a new one most likely grew from: same path, same path but for numbers, moved, moved and
+        renumbered.
+
+        Among several the one of the nearest size.
+        """
+        name = path.rsplit("/", 1)[-1]
+        tries = (("path", path), ("folded", fold(path)), ("name", name), ("folded_name", fold(name)))
+        with self._lock:
+            for column, value in tries:
+                row = self._db.execute(
+                    f"SELECT position, size FROM file WHERE {column} = ?"  # noqa: S608 (the column is one of four constants)
+                    " AND size > 0 ORDER BY abs(size - ?), path LIMIT 1",
+                    (value, size),
+                ).fetchone()
+                if row is not None:
+                    return OldFile(position=int(row[0]), size=int(row[1]))
+        return None
+
+    def read(self, position: int, length: int) -> bytes:
+        """Bytes of the plaintext.
+
+        Raises:
+            IntegrityError: the range reaches beyond the end.
+        """
+        pieces = []
+        at, left = position, length
+        for start, size, ref, skip in self._extents(position, length):
+            plain = self._chunk(ref)
+            begin = skip + (at - start)
+            piece = plain[begin : begin + min(left, size - (at - start))]
+            pieces.append(piece)
+            at += len(piece)
+            left -= len(piece)
+        if left:
+            raise IntegrityError("A range reaches beyond the end of the old version.")
+        return b"".join(pieces)
+
+    def _extents(self, position: int, length: int) -> list[tuple[int, int, SealedRef, int]]:
+        with self._lock:
+            rows = self._db.execute(_EXTENTS, (position + length, position)).fetchall()
+        return [(row[0], row[1], unpack(row[2], SealedRef, "chunk reference"), row[3]) for row in rows]
+
+    def _chunk(self, ref: SealedRef) -> bytes:
+        with self._lock:
+            plain = self._opened.get(ref.object_id)
+            if plain is not None:
+                self._opened.move_to_end(ref.object_id)
+                return plain
+        plain = self._read_chunk(ref)
+        with self._lock:
+            self._opened[ref.object_id] = plain
+            while sum(map(len, self._opened.values())) > _CACHE_BYTES and len(self._opened) > 1:
+                self._opened.popitem(last=False)
+        return plain
