@@ -34,7 +34,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 # ---------------------------------------------------------------------------------------------------- session, site
 
 
-class LoginRequest(Model, kw_only=True):
+class LoginRequest(Model, frozen=True, kw_only=True):
     """``POST /login``."""
 
     name: Name
@@ -44,7 +44,7 @@ class LoginRequest(Model, kw_only=True):
         return f"LoginRequest({self.name!r}, password=***)"
 
 
-class Session(Model, kw_only=True):
+class Session(Model, frozen=True, kw_only=True):
     """A bearer token, valid until ``expires`` or ``POST /logout``."""
 
     token: str
@@ -55,7 +55,7 @@ class Session(Model, kw_only=True):
         return f"Session({self.name!r}, token=***)"
 
 
-class SiteCounts(Model, kw_only=True):
+class SiteCounts(Model, frozen=True, kw_only=True):
     """How much the site manages."""
 
     contents: int
@@ -67,7 +67,7 @@ class SiteCounts(Model, kw_only=True):
     open_alerts: int
 
 
-class SiteInfo(Model, kw_only=True):
+class SiteInfo(Model, frozen=True, kw_only=True):
     """``GET /site``."""
 
     code: str
@@ -99,7 +99,7 @@ class TaskState(StrEnum):
         return self in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
 
 
-class TaskInfo(Model, kw_only=True):
+class TaskInfo(Model, frozen=True, kw_only=True):
     """Durable work and its progress. ``done`` of ``total`` count ``unit`` (``bytes``, ``objects``, ``steps``);
     ``total`` 0 means that the amount is not known yet. ``subject`` is the id of what it works on. ``error_code``
     is the stable code of the error that failed it."""
@@ -139,7 +139,7 @@ class ContentType(StrEnum):
     TASK_SEQUENCE = "task-sequence"
 
 
-class ContentRequest(Model, kw_only=True):
+class ContentRequest(Model, frozen=True, kw_only=True):
     """``POST /contents``: creates a content and publishes its version 1 → :class:`TaskInfo` whose ``subject`` is the
     content id.
 
@@ -155,7 +155,7 @@ class ContentRequest(Model, kw_only=True):
     isolated: bool = False
 
 
-class VersionRequest(Model, kw_only=True):
+class VersionRequest(Model, frozen=True, kw_only=True):
     """``POST /contents/{id}/versions``: publish the next version → :class:`TaskInfo`. What is left out stays as it
     was for the version before."""
 
@@ -163,13 +163,13 @@ class VersionRequest(Model, kw_only=True):
     excludes: Patterns | None = None
 
 
-class CurrentRequest(Model, kw_only=True):
+class CurrentRequest(Model, frozen=True, kw_only=True):
     """``POST /contents/{id}/current``: make an existing version the current one (roll back or forward)."""
 
     version: Annotated[int, Meta(ge=1)]
 
 
-class VersionInfo(Model, kw_only=True):
+class VersionInfo(Model, frozen=True, kw_only=True):
     """A published version. ``stored_size`` is the sealed size of its distinct objects, ``new_bytes`` what of it the
     library did not hold before. ``deltas`` names the versions from which a delta to this one exists."""
 
@@ -189,7 +189,7 @@ class VersionInfo(Model, kw_only=True):
     deltas: tuple["DeltaInfo", ...] = ()
 
 
-class DeltaInfo(Model, kw_only=True):
+class DeltaInfo(Model, frozen=True, kw_only=True):
     """A delta index between two versions; ``size`` is what a client downloads for it at most."""
 
     from_version: int
@@ -230,7 +230,7 @@ class DistributionState(StrEnum):
         )
 
 
-class DistributionRequest(Model, kw_only=True):
+class DistributionRequest(Model, frozen=True, kw_only=True):
     """``POST /contents/{id}/distribution`` → list of :class:`DistributionInfo`; points on premises and in the cloud
     alike."""
 
@@ -238,7 +238,7 @@ class DistributionRequest(Model, kw_only=True):
     priority: Priority = Priority.NORMAL
 
 
-class DistributionInfo(Model, kw_only=True):
+class DistributionInfo(Model, frozen=True, kw_only=True):
     """Content on one distribution point. ``version`` is the one wanted there, ``held`` the newest one there whole (0:
     none). ``sent_*`` is what the last run transferred, ``done`` of ``total`` bytes its progress."""
 
@@ -261,7 +261,7 @@ class DistributionInfo(Model, kw_only=True):
     changed: int
 
 
-class ContentInfo(Model, kw_only=True):
+class ContentInfo(Model, frozen=True, kw_only=True):
     """A content. ``state`` is ``publishing``, ``ready``, ``failed`` (no version yet) or ``deleting``."""
 
     id: str
@@ -281,7 +281,7 @@ class ContentInfo(Model, kw_only=True):
 # ---------------------------------------------------------------------------------------------- points, boundaries
 
 
-class PointRequest(Model, kw_only=True):
+class PointRequest(Model, frozen=True, kw_only=True):
     """``POST /points``: announce a distribution point on premises → :class:`PointCode` for ``entrepot point init``."""
 
     name: Name
@@ -293,7 +293,7 @@ class PointRequest(Model, kw_only=True):
     hours: Annotated[int, Meta(ge=1, le=720)] = 24
 
 
-class PointCode(Model, kw_only=True):
+class PointCode(Model, frozen=True, kw_only=True):
     """The enrolment code is shown once."""
 
     point: "PointInfo"
@@ -303,7 +303,7 @@ class PointCode(Model, kw_only=True):
         return f"PointCode({self.point.name!r}, code=***)"
 
 
-class PointPatch(Model, kw_only=True):
+class PointPatch(Model, frozen=True, kw_only=True):
     """``PATCH /points/{id}``: what is left out stays."""
 
     fallback: bool | None = None
@@ -311,7 +311,7 @@ class PointPatch(Model, kw_only=True):
     url: Text | None = None
 
 
-class PointInfo(Model, kw_only=True):
+class PointInfo(Model, frozen=True, kw_only=True):
     """A distribution point. ``kind`` is ``standard`` or ``cloud``; ``state`` is ``awaiting`` (not enrolled),
     ``pending`` (to be approved), ``active`` or ``removed``. ``message`` says what is wrong, if anything is."""
 
@@ -337,14 +337,14 @@ class Speed(StrEnum):
     SLOW = "slow"
 
 
-class BoundaryPoint(Model, kw_only=True):
+class BoundaryPoint(Model, frozen=True, kw_only=True):
     """A point that serves a boundary group."""
 
     name: Name
     speed: Speed = Speed.FAST
 
 
-class BoundaryGroupRequest(Model, kw_only=True):
+class BoundaryGroupRequest(Model, frozen=True, kw_only=True):
     """``POST /boundary-groups`` and ``PUT /boundary-groups/{id}``. ``ranges``: ``10.0.0.0/8`` or
     ``10.0.0.1-10.0.0.9``, IPv4 and IPv6."""
 
@@ -353,7 +353,7 @@ class BoundaryGroupRequest(Model, kw_only=True):
     points: Annotated[tuple[BoundaryPoint, ...], Meta(max_length=1000)] = ()
 
 
-class BoundaryGroupInfo(Model, kw_only=True):
+class BoundaryGroupInfo(Model, frozen=True, kw_only=True):
     """A boundary group."""
 
     id: str
@@ -375,7 +375,7 @@ class DeviceState(StrEnum):
     BLOCKED = "blocked"
 
 
-class DeviceInfo(Model, kw_only=True):
+class DeviceInfo(Model, frozen=True, kw_only=True):
     """A managed device. ``fingerprint`` is what the device shows too: compare before approving."""
 
     id: str
@@ -388,7 +388,7 @@ class DeviceInfo(Model, kw_only=True):
     collections: tuple[str, ...]
 
 
-class EnrolmentCodeRequest(Model, kw_only=True):
+class EnrolmentCodeRequest(Model, frozen=True, kw_only=True):
     """``POST /enrolment-codes`` → :class:`EnrolmentCodeReply`. ``kind`` is ``device``; points get theirs from
     ``POST /points``. ``collection``: devices that enrol with it become its members."""
 
@@ -399,7 +399,7 @@ class EnrolmentCodeRequest(Model, kw_only=True):
     collection: Name | None = None
 
 
-class EnrolmentCodeReply(Model, kw_only=True):
+class EnrolmentCodeReply(Model, frozen=True, kw_only=True):
     """The code is shown once."""
 
     id: str
@@ -410,7 +410,7 @@ class EnrolmentCodeReply(Model, kw_only=True):
         return f"EnrolmentCodeReply({self.id}, code=***)"
 
 
-class EnrolmentCodeInfo(Model, kw_only=True):
+class EnrolmentCodeInfo(Model, frozen=True, kw_only=True):
     """``GET /enrolment-codes``: without the code itself."""
 
     id: str
@@ -420,13 +420,13 @@ class EnrolmentCodeInfo(Model, kw_only=True):
     expires: int
 
 
-class CollectionRequest(Model, kw_only=True):
+class CollectionRequest(Model, frozen=True, kw_only=True):
     """``POST /collections``."""
 
     name: Name
 
 
-class CollectionInfo(Model, kw_only=True):
+class CollectionInfo(Model, frozen=True, kw_only=True):
     """A device collection; the built-in one holds every approved device and cannot be changed."""
 
     id: str
@@ -444,7 +444,7 @@ class RunMode(StrEnum):
     STREAM = "stream"
 
 
-class DeploymentOptions(Model, kw_only=True):
+class DeploymentOptions(Model, frozen=True, kw_only=True):
     """``allow_remote``: download when only slow or remote points have it (off by default, as in the reference
     product); cloud points count as remote (R30). ``allow_fallback``: points outside the boundary groups that allow
     fallback."""
@@ -454,7 +454,7 @@ class DeploymentOptions(Model, kw_only=True):
     run: RunMode = RunMode.DOWNLOAD
 
 
-class DeploymentRequest(Model, kw_only=True):
+class DeploymentRequest(Model, frozen=True, kw_only=True):
     """``POST /deployments``."""
 
     content: Name
@@ -462,7 +462,7 @@ class DeploymentRequest(Model, kw_only=True):
     options: DeploymentOptions = DeploymentOptions()
 
 
-class DeploymentInfo(Model, kw_only=True):
+class DeploymentInfo(Model, frozen=True, kw_only=True):
     """A content deployed to a collection."""
 
     id: str
@@ -475,7 +475,7 @@ class DeploymentInfo(Model, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-class SettingsValues(Model, kw_only=True):
+class SettingsValues(Model, frozen=True, kw_only=True):
     """Values that a set of client settings decides; ``None`` leaves the decision to the next set."""
 
     allow_cloud: bool | None = None
@@ -483,7 +483,7 @@ class SettingsValues(Model, kw_only=True):
     cache_bytes: Bytes | None = None
 
 
-class ClientSettingsRequest(Model, kw_only=True):
+class ClientSettingsRequest(Model, frozen=True, kw_only=True):
     """``POST /client-settings`` makes a custom set, or replaces the one of that name. The lower ``priority`` wins.
     The default set is named ``default`` and reaches every device; it has no collection and its values start as
     :class:`~entrepot.protocol.policy.ClientSettings` has them (R5: no cloud)."""
@@ -494,7 +494,7 @@ class ClientSettingsRequest(Model, kw_only=True):
     settings: SettingsValues
 
 
-class ClientSettingsInfo(Model, kw_only=True):
+class ClientSettingsInfo(Model, frozen=True, kw_only=True):
     """A set of client settings; ``priority`` of the default set is 10,000."""
 
     id: str
@@ -505,7 +505,7 @@ class ClientSettingsInfo(Model, kw_only=True):
     settings: SettingsValues
 
 
-class EffectiveSettings(Model, kw_only=True):
+class EffectiveSettings(Model, frozen=True, kw_only=True):
     """``GET /devices/{id}/settings``: what a device gets, and which set decided each value."""
 
     device: str
@@ -513,7 +513,7 @@ class EffectiveSettings(Model, kw_only=True):
     decided_by: dict[str, str]
 
 
-class DownloadInfo(Model, kw_only=True):
+class DownloadInfo(Model, frozen=True, kw_only=True):
     """``GET /downloads``: a download that a device reported."""
 
     device: str
@@ -529,7 +529,7 @@ class DownloadInfo(Model, kw_only=True):
     sources: tuple["DownloadSource", ...]
 
 
-class DownloadSource(Model, kw_only=True):
+class DownloadSource(Model, frozen=True, kw_only=True):
     """Bytes from one source; see :class:`entrepot.protocol.policy.SourceBytes`."""
 
     kind: str
@@ -542,7 +542,7 @@ class DownloadSource(Model, kw_only=True):
 # ------------------------------------------------------------------------------------------- certificates
 
 
-class ManagementCertificateRequest(Model, kw_only=True):
+class ManagementCertificateRequest(Model, frozen=True, kw_only=True):
     """``POST /management-certificates`` (R3). The password is used once and not stored."""
 
     name: Name
@@ -553,7 +553,7 @@ class ManagementCertificateRequest(Model, kw_only=True):
         return f"ManagementCertificateRequest({self.name!r}, pfx=***, password=***)"
 
 
-class CertificateInfo(Model, kw_only=True):
+class CertificateInfo(Model, frozen=True, kw_only=True):
     """A certificate that the site holds. ``thumbprint`` is SHA-256 of its DER form, hexadecimal. ``usable`` is false
     after a restore onto another computer, until it is imported again (R39)."""
 
@@ -568,7 +568,7 @@ class CertificateInfo(Model, kw_only=True):
     usable: bool = True
 
 
-class ServiceCertificateRequest(Model, kw_only=True):
+class ServiceCertificateRequest(Model, frozen=True, kw_only=True):
     """``POST /service-certificates``: the internal CA makes a service certificate (R4) for a cloud point."""
 
     fqdn: Name
@@ -579,7 +579,7 @@ class ServiceCertificateRequest(Model, kw_only=True):
         return f"ServiceCertificateRequest({self.fqdn!r}, password=***)"
 
 
-class ServiceCertificate(Model, kw_only=True):
+class ServiceCertificate(Model, frozen=True, kw_only=True):
     """PKCS#12 under the password of the request; the site keeps no copy."""
 
     fqdn: str
@@ -594,7 +594,7 @@ class ServiceCertificate(Model, kw_only=True):
 # ------------------------------------------------------------------------------------------- cloud points
 
 
-class Thresholds(Model, kw_only=True):
+class Thresholds(Model, frozen=True, kw_only=True):
     """Storage and transfer alert thresholds of a cloud point (R21, R22, R24). Quotas in bytes (GB is 10^9)."""
 
     storage_quota: Bytes = 2_000 * GB
@@ -604,7 +604,7 @@ class Thresholds(Model, kw_only=True):
     transfer_critical_percent: Percent = 90
 
 
-class CloudPointRequest(Model, kw_only=True):
+class CloudPointRequest(Model, frozen=True, kw_only=True):
     """``POST /cloud-points`` → :class:`TaskInfo` (R1). ``name`` becomes the service's name and the first label of its
     address: lower-case letters, digits, hyphens.
 
@@ -631,7 +631,7 @@ class CloudPointRequest(Model, kw_only=True):
         return f"CloudPointRequest({self.name!r}, {self.host_url!r}, service_pfx=***, service_password=***)"
 
 
-class CloudPointPatch(Model, kw_only=True):
+class CloudPointPatch(Model, frozen=True, kw_only=True):
     """``PATCH /cloud-points/{id}``: what is left out stays (R24)."""
 
     storage_quota: Bytes | None = None
@@ -642,7 +642,7 @@ class CloudPointPatch(Model, kw_only=True):
     description: Annotated[str, Meta(max_length=1024)] | None = None
 
 
-class ScaleRequest(Model, kw_only=True):
+class ScaleRequest(Model, frozen=True, kw_only=True):
     """``POST /cloud-points/{id}/scale`` → :class:`TaskInfo` (R12)."""
 
     instances: Annotated[int, Meta(ge=1, le=64)]
@@ -662,7 +662,7 @@ class CloudPointState(StrEnum):
     DELETING = "deleting"
 
 
-class DnsRecord(Model, kw_only=True):
+class DnsRecord(Model, frozen=True, kw_only=True):
     """The alias to create (R6)."""
 
     name: str
@@ -670,7 +670,7 @@ class DnsRecord(Model, kw_only=True):
     value: str
 
 
-class CloudUsage(Model, kw_only=True):
+class CloudUsage(Model, frozen=True, kw_only=True):
     """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling.
     ``collected`` 0: never."""
 
@@ -683,7 +683,7 @@ class CloudUsage(Model, kw_only=True):
     age_seconds: int
 
 
-class CloudPointInfo(Model, kw_only=True):
+class CloudPointInfo(Model, frozen=True, kw_only=True):
     """``GET /cloud-points/{id}`` (R38)."""
 
     id: str
@@ -714,7 +714,7 @@ class CloudPointInfo(Model, kw_only=True):
     created: int
 
 
-class CollectSummary(Model, kw_only=True):
+class CollectSummary(Model, frozen=True, kw_only=True):
     """``POST /cloud-points/{id}/collect``: what one collection brought in (R26). ``gaps`` names instances whose chain
     of segments has a hole."""
 
@@ -726,7 +726,7 @@ class CollectSummary(Model, kw_only=True):
     collected: int
 
 
-class UsageBucket(Model, kw_only=True):
+class UsageBucket(Model, frozen=True, kw_only=True):
     """One UTC hour of a cloud point, ``GET /cloud-points/{id}/usage``; with ``by=device`` or ``by=content`` the
     ``subject`` is that id."""
 
@@ -760,7 +760,7 @@ class Severity(StrEnum):
     INFORMATIONAL = "informational"
 
 
-class AlertInfo(Model, kw_only=True):
+class AlertInfo(Model, frozen=True, kw_only=True):
     """``GET /alerts``. ``subject`` is the id of what it is about; ``remedies`` say what one can do (R25)."""
 
     id: str
@@ -780,14 +780,14 @@ class AlertInfo(Model, kw_only=True):
     comment: str
 
 
-class AlertPostponeRequest(Model, kw_only=True):
+class AlertPostponeRequest(Model, frozen=True, kw_only=True):
     """``POST /alerts/{id}/postpone``: look again after so many hours."""
 
     hours: Annotated[int, Meta(ge=1, le=8_760)] = 24
     comment: Annotated[str, Meta(max_length=1024)] = ""
 
 
-class AlertCommentRequest(Model, kw_only=True):
+class AlertCommentRequest(Model, frozen=True, kw_only=True):
     """``POST /alerts/{id}/cancel``, ``…/disable`` and ``…/enable``."""
 
     comment: Annotated[str, Meta(max_length=1024)] = ""
