@@ -253,8 +253,7 @@ class _Writer:
             self._close_pack()
         if self._patches:
             self._close_part()
-        size = sum(ref.sealed_size for ref in (*self._packs, *self._parts))
-        if not self._count or size >= self._replaced:
+        if not self._count:
             return None
         root = DeltaRoot(
             version=VERSION,
@@ -267,7 +266,11 @@ class _Writer:
             parts=tuple(self._parts),
             packs=tuple(self._packs),
         )
-        ref = self._seal(sign(pack(root)).encode(), Purpose.DELTA_ROOT)
-        objects = tuple(sorted({item.object_id for item in (*self._packs, *self._parts, ref)}))
-        size += ref.sealed_size
-        return Made(root=ref, objects=objects, patches=self._count, size=size, saved=self._replaced - size)
+        sealed = seal(sign(pack(root)).encode(), purpose=Purpose.DELTA_ROOT, generation=self._generation)
+        refs = (*self._packs, *self._parts, sealed.ref)
+        size = sum(ref.sealed_size for ref in refs)
+        if size >= self._replaced:
+            return None  # what was stored already is unreferenced: the sweep takes it
+        self._store(sealed)
+        objects = tuple(sorted({ref.object_id for ref in refs}))
+        return Made(root=sealed.ref, objects=objects, patches=self._count, size=size, saved=self._replaced - size)
