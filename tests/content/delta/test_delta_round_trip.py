@@ -21,7 +21,8 @@ def plaintext(version: Version) -> bytes:
     for part in version.parts():
         for entry in part.entries:
             for extent in entry.extents:
-                out.append(version.read(part.chunks[extent.chunk])[extent.offset :][: extent.length])
+                plain = version.read(part.chunks[extent.chunk])
+                out.append(plain[extent.offset : extent.offset + extent.length])
     return b"".join(out)
 
 
