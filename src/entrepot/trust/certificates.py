@@ -1,0 +1,355 @@
+"""X.509 for people: management certificates, PKCS#12 files, and what a service certificate must be (R3, R4).
+
+Every refusal names the certificate, says what is wrong with it and what to do, because certificates are where setting
+up a cloud point goes wrong most often. Passwords open a file once and are kept nowhere.
+"""
+
+import re
+from typing import Final, Literal
+
+import msgspec
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PrivateFormat, pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.secret import Secret
+from entrepot.core.sizes import MIB
+from entrepot.trust.inspection import (
+    CertificateExpiredError,
+    NoPrivateKeyError,
+    NotPkcs12Error,
+    PrivateKey,
+    UnsuitableCertificateError,
+    WrongPasswordError,
+    certificate_name,
+    check_validity,
+    common_name,
+    days_left,
+    describe,
+    dns_names,
+    expires,
+    key_pem,
+    load_cer,
+    thumbprint,
+    to_pem,
+    validity,
+)
+
+__all__ = [
+    "CertificateExpiredError",
+    "LoadedPfx",
+    "NoPrivateKeyError",
+    "NotPkcs12Error",
+    "Pair",
+    "PrivateKey",
+    "UnsuitableCertificateError",
+    "WrongPasswordError",
+    "certificate_name",
+    "check_service_certificate",
+    "check_validity",
+    "days_left",
+    "describe",
+    "dns_names",
+    "expires",
+    "key_pem",
+    "load_cer",
+    "load_pfx",
+    "new_management",
+    "thumbprint",
+    "to_pem",
+    "to_pfx",
+]
+
+MAX_PFX: Final = MIB
+MANAGEMENT_RSA_BITS: Final = 3072
+MIN_RSA_BITS: Final = 2048
+MAX_FQDN: Final = 253
+_FQDN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_PKCS7_DATA: Final = bytes.fromhex("06092a864886f70d010701")
+
+
+class LoadedPfx(msgspec.Struct, frozen=True):
+    """An opened PKCS#12 file. ``chain`` are the further certificates, in the file's order."""
+
+    key: PrivateKey
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def chain_pem(self) -> str:
+        """PEM of the certificate and what follows it, as a TLS server wants it."""
+        return to_pem(self.certificate, *self.chain)
+
+    def key_pem(self) -> Secret:
+        """PEM (PKCS#8, not encrypted) of the private key."""
+        return key_pem(self.key)
+
+    def __repr__(self) -> str:
+        return f"LoadedPfx({describe(self.certificate)}, key=***)"
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """A new management certificate with its key: ``.cer`` for the cloud subscription, ``.pfx`` for the site."""
+
+    key: PrivateKey
+    certificate: x509.Certificate
+    name: str
+
+    @property
+    def cer(self) -> bytes:
+        """The public half, DER."""
+        return self.certificate.public_bytes(Encoding.DER)
+
+    def pfx(self, password: Secret) -> bytes:
+        """The private half, PKCS#12 under this password."""
+        return to_pfx(self.name, self.key, self.certificate, password)
+
+    def __repr__(self) -> str:
+        return f"Pair({self.name}, key=***)"
+
+
+def new_management(name: str, days: int, kind: Literal["rsa", "ec"] = "rsa", *, now: float) -> Pair:
+    """Make a self-signed management certificate (R3): RSA 3072 (what Azure takes) or EC P-256.
+
+    Raises:
+        BadInputError: no proper name, or not 1 to 3,650 days.
+    """
+    key: PrivateKey
+    if kind == "rsa":
+        key = rsa.generate_private_key(public_exponent=65537, key_size=MANAGEMENT_RSA_BITS)
+    else:
+        key = ec.generate_private_key(ec.SECP256R1())
+    subject = common_name(name)
+    begin, end = validity(now, days)
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    certificate = (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=subject, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Pair(key=key, certificate=certificate, name=name)
+
+
+def to_pfx(
+    name: str,
+    key: PrivateKey,
+    certificate: x509.Certificate,
+    password: Secret,
+    chain: tuple[x509.Certificate, ...] = (),
+) -> bytes:
+    """A PKCS#12 file: AES-256-CBC, HMAC-SHA-256, which Windows reads since Server 2019.
+
+    Raises:
+        BadInputError: the password is empty.
+    """
+    if not len(password):
+        raise BadInputError("A .pfx file needs a password.")
+    protection = (
+        PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(100_000)
+        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
+        .hmac_hash(hashes.SHA256())
+        .build(password.reveal())
+    )
+    return pkcs12.serialize_key_and_certificates(name.encode(), key, certificate, chain or None, protection)
+
+
+def load_pfx(data: bytes, password: Secret, now: float) -> LoadedPfx:
+    """Open a ``.pfx`` file, of modern (AES) or legacy (RC2, 3DES) encryption.
+
+    Args:
+        data: the file, at most 1 MiB.
+        password: used here and kept nowhere.
+        now: seconds since 1970; the certificate must be valid.
+
+    Raises:
+        NotPkcs12Error: another kind of file.
+        WrongPasswordError: the password does not open it.
+        NoPrivateKeyError: certificates only, or a key that does not fit.
+        UnsuitableCertificateError: its key is neither RSA nor elliptic-curve, or its encryption cannot be read.
+        CertificateExpiredError: expired or not yet valid.
+    """
+    _check_shape(data)
+    key, certificate, chain = _open_pfx(data, password)
+    if key is None or certificate is None:
+        raise NoPrivateKeyError(
+            "The .pfx file holds no private key.",
+            next_step="Export the certificate again, with its private key (marked exportable) and a password.",
+        )
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise UnsuitableCertificateError(
+            f"The key of {describe(certificate)} is neither RSA nor elliptic-curve.",
+            next_step="Request a certificate with an RSA key of at least 2048 bits, or P-256.",
+        )
+    if key.public_key() != certificate.public_key():
+        raise NoPrivateKeyError(f"The private key in the .pfx file is not the key of {describe(certificate)}.")
+    check_validity(certificate, now)
+    return LoadedPfx(key=key, certificate=certificate, chain=chain)
+
+
+def _open_pfx(data: bytes, password: Secret) -> tuple[object, x509.Certificate | None, tuple[x509.Certificate, ...]]:
+    # An empty password has two encodings in the wild: no password at all, and a password of no characters.
+    candidates = [password.reveal()] if len(password) else [None, b""]
+    for candidate in candidates:
+        try:
+            key, certificate, chain = pkcs12.load_key_and_certificates(data, candidate)
+        except UnsupportedAlgorithm:
+            raise UnsuitableCertificateError(
+                "The .pfx file uses an encryption that this computer cannot read.",
+                next_step="Export it again with AES-256 encryption.",
+            ) from None
+        except ValueError:
+            continue
+        return key, certificate, tuple(chain)
+    raise WrongPasswordError(
+        "The password does not open the .pfx file.",
+        next_step="Check the password; if it is right, the file is damaged: export it again.",
+    )
+
+
+def _check_shape(data: bytes) -> None:
+    """Tell what is no PKCS#12 (RFC 7292: SEQUENCE, version 3, content type *data*) from what does not open."""
+    if len(data) > MAX_PFX:
+        raise NotPkcs12Error("A .pfx file has at most 1 MiB.")
+    advice = "Give the .pfx file (PKCS#12) that holds the certificate with its private key."
+    if data.lstrip().startswith(b"-----BEGIN"):
+        raise NotPkcs12Error("This is a PEM text file, not a .pfx file.", next_step=advice)
+    try:
+        certificate = x509.load_der_x509_certificate(data)
+    except ValueError:
+        pass
+    else:
+        raise NotPkcs12Error(
+            f"This is a certificate alone ({describe(certificate)}), without private key.", next_step=advice
+        )
+    if data[:1] != b"\x30" or b"\x02\x01\x03" not in data[:8] or _PKCS7_DATA not in data[:64]:
+        raise NotPkcs12Error("This is not a .pfx file (PKCS#12).", next_step=advice)
+
+
+def check_service_certificate(loaded: LoadedPfx, fqdn: str, now: float) -> str:
+    """Check that a certificate can serve clients as a cloud point (R4; domain page, "Service certificate").
+
+    Args:
+        loaded: the opened ``.pfx``.
+        fqdn: the service's name; empty takes the certificate's own.
+        now: seconds since 1970.
+
+    Returns:
+        the service FQDN in lower case.
+
+    Raises:
+        UnsuitableCertificateError: what is wrong with it, and what to request instead.
+        CertificateExpiredError: expired or not yet valid.
+    """
+    certificate = loaded.certificate
+    check_validity(certificate, now)
+    _check_key(certificate)
+    _check_usage(certificate)
+    _check_characters(certificate)
+    return _check_name(certificate, fqdn or certificate_name(certificate))
+
+
+def _unsuitable(certificate: x509.Certificate, problem: str, next_step: str) -> UnsuitableCertificateError:
+    return UnsuitableCertificateError(
+        f"The service certificate {describe(certificate)} {problem}.", next_step=next_step
+    )
+
+
+def _check_key(certificate: x509.Certificate) -> None:
+    key = certificate.public_key()
+    rsa_good = isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS
+    ec_good = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+    if not (rsa_good or ec_good):
+        raise _unsuitable(
+            certificate,
+            "has a key that is too weak or of another kind",
+            "Request RSA with 2048 bits or more, or P-256.",
+        )
+    if isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
+        raise _unsuitable(certificate, "is signed with an outdated hash", "Request one signed with SHA-2.")
+
+
+def _check_usage(certificate: x509.Certificate) -> None:
+    try:
+        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        purposes = x509.ExtendedKeyUsage([])
+    if ExtendedKeyUsageOID.SERVER_AUTH not in purposes:
+        raise _unsuitable(
+            certificate,
+            "is not meant for server authentication",
+            "Request one with the extended key usage Server Authentication (1.3.6.1.5.5.7.3.1).",
+        )
+    try:
+        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        authority = False
+    if authority:
+        raise _unsuitable(certificate, "is an issuer's own certificate", "Request one for the service itself.")
+
+
+def _check_characters(certificate: x509.Certificate) -> None:
+    texts = [str(attribute.value) for attribute in certificate.subject] + list(dns_names(certificate))
+    if any(ord(character) > 0xFF for text in texts for character in text):
+        raise _unsuitable(
+            certificate,
+            "has double-byte characters in its subject or names",
+            "Request one with single-byte characters only.",
+        )
+
+
+def _check_name(certificate: x509.Certificate, fqdn: str) -> str:
+    if fqdn.startswith("*."):
+        raise _unsuitable(
+            certificate,
+            f"is for the wildcard {fqdn}, which is no service name",
+            f"Name a host instead of the asterisk, such as cloud{fqdn[1:]}.",
+        )
+    wanted = fqdn.lower().rstrip(".")
+    if len(wanted) > MAX_FQDN or not _FQDN.fullmatch(wanted):
+        raise BadInputError(
+            f"{fqdn[:100]!r} is not a fully qualified domain name.",
+            next_step="Give the service name as clients resolve it, such as cloud1.contoso.com.",
+        )
+    names = dns_names(certificate)
+    if not names:
+        raise _unsuitable(
+            certificate,
+            "has no subject alternative name, which TLS clients require",
+            f"Request one with the DNS name {wanted}.",
+        )
+    if not any(covers(name, wanted) for name in names):
+        raise _unsuitable(
+            certificate,
+            f"is not for {wanted} but for {', '.join(names[:4])}",
+            "Give a service name that the certificate has, or request a certificate for this name.",
+        )
+    return wanted
+
+
+def covers(name: str, host: str) -> bool:
+    """Tell whether a certificate's DNS name stands for this host (RFC 6125: ``*`` is one whole leftmost label)."""
+    name, host = name.lower().rstrip("."), host.lower()
+    if name.startswith("*."):
+        label, _, rest = host.partition(".")
+        return bool(label) and rest == name[2:] and "." in rest
+    return name == host

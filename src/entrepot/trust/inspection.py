@@ -1,0 +1,159 @@
+"""What a certificate says: its names, its validity, its thumbprint, its text forms; and how errors speak of it."""
+
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.secret import Secret
+from entrepot.core.times import DAY, iso
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
+
+MAX_CERTIFICATE: Final = 64 * 1024
+MAX_DAYS: Final = 3650
+BACKDATE: Final = timedelta(minutes=10)
+"""A new certificate is valid from a little earlier, for computers whose clock is behind."""
+
+
+class WrongPasswordError(BadInputError):
+    """The password does not open the PKCS#12 file."""
+
+    code: ClassVar[str] = "wrong_password"
+
+
+class NotPkcs12Error(BadInputError):
+    """The file is no PKCS#12 file at all."""
+
+    code: ClassVar[str] = "not_pkcs12"
+
+
+class NoPrivateKeyError(BadInputError):
+    """The PKCS#12 file holds no private key, or none that fits its certificate."""
+
+    code: ClassVar[str] = "no_private_key"
+
+
+class CertificateExpiredError(BadInputError):
+    """The certificate's validity has ended, or has not begun."""
+
+    code: ClassVar[str] = "certificate_expired"
+
+
+class UnsuitableCertificateError(BadInputError):
+    """The certificate is valid but not of the kind that is needed."""
+
+    code: ClassVar[str] = "unsuitable_certificate"
+
+
+def common_name(name: str) -> x509.Name:
+    """A subject with this common name only.
+
+    Raises:
+        BadInputError: empty, or over 64 characters (X.520's bound).
+    """
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise BadInputError("A certificate's name has 1 to 64 printable characters.")
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def validity(now: float, days: int) -> tuple[datetime, datetime]:
+    """Begin and end of a new certificate's validity.
+
+    Raises:
+        BadInputError: not 1 to 3,650 days.
+    """
+    if not 1 <= days <= MAX_DAYS:
+        raise BadInputError(f"A certificate is valid for 1 to {MAX_DAYS} days.")
+    start = datetime.fromtimestamp(int(now), UTC)
+    return start - BACKDATE, start + timedelta(days=days)
+
+
+def check_validity(certificate: x509.Certificate, now: float) -> None:
+    """Check that a certificate is valid now.
+
+    Raises:
+        CertificateExpiredError: it has expired, or is not yet valid.
+    """
+    if now >= expires(certificate):
+        raise CertificateExpiredError(
+            f"The certificate {describe(certificate)} expired at {iso(expires(certificate))}.",
+            next_step="Request or make a new one and import that.",
+        )
+    begins = certificate.not_valid_before_utc.timestamp()
+    if now < begins:
+        raise CertificateExpiredError(
+            f"The certificate {describe(certificate)} is valid only from {iso(begins)}.",
+            next_step="Check this computer's clock, or wait.",
+        )
+
+
+def expires(certificate: x509.Certificate) -> int:
+    """End of validity, seconds since 1970."""
+    return int(certificate.not_valid_after_utc.timestamp())
+
+
+def days_left(certificate: x509.Certificate, now: float) -> int:
+    """Whole days until it expires; negative when it has."""
+    return int((expires(certificate) - now) // DAY)
+
+
+def load_cer(data: bytes) -> x509.Certificate:
+    """Read a ``.cer`` file, DER or PEM.
+
+    Raises:
+        BadInputError: not a certificate.
+    """
+    try:
+        if len(data) <= MAX_CERTIFICATE:
+            pem = data.lstrip().startswith(b"-----BEGIN CERTIFICATE")
+            return x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+    except ValueError:
+        pass
+    raise BadInputError(
+        "This is not an X.509 certificate.", next_step="Give the .cer file, which holds the public certificate only."
+    )
+
+
+def thumbprint(certificate: x509.Certificate) -> bytes:
+    """SHA-256 of the whole DER certificate (RFC 7515 ``x5t#S256``, raw)."""
+    return certificate.fingerprint(hashes.SHA256())
+
+
+def certificate_name(certificate: x509.Certificate) -> str:
+    """The name that the service FQDN is prefilled with (R1): the common name, else the first DNS name, else empty."""
+    for attribute in certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        return str(attribute.value)
+    names = dns_names(certificate)
+    return names[0] if names else ""
+
+
+def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """DNS names of the subject alternative name extension."""
+    try:
+        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    return tuple(extension.value.get_values_for_type(x509.DNSName))
+
+
+def describe(certificate: x509.Certificate) -> str:
+    """How errors name a certificate: its subject and the beginning of its SHA-256 thumbprint."""
+    name = certificate_name(certificate) or certificate.subject.rfc4514_string() or "without name"
+    return f"{name[:80]} (SHA-256 {thumbprint(certificate).hex()[:16]}…)"
+
+
+def to_pem(*certificates: x509.Certificate) -> str:
+    """PEM of certificates, one after the other."""
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)
+
+
+def key_pem(key: PrivateKey) -> Secret:
+    """PEM (PKCS#8, not encrypted) of a private key; keep it in the vault or in a 0600 file."""
+    return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
