@@ -1,0 +1,147 @@
+"""ASGI spoken plainly: types, a few readers of requests, a few writers of responses.
+
+Hot endpoints (objects, locations) are plain ASGI, without a framework per request; this is all they share.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl
+
+from entrepot.core.errors import BadInputError, EntrepotError, LimitedError
+from entrepot.web.problems import PROBLEM_TYPE, problem_of
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = Iterable[tuple[bytes, bytes]]
+
+MAX_QUERY_BYTES = 4096
+
+
+class ResponseAbortedError(Exception):
+    """The response was ended on purpose before it was complete: the connection breaks, visibly for the client.
+
+    Not an :class:`EntrepotError`: nobody is to be told, and the server's log stays quiet about it.
+    """
+
+
+class DisconnectedError(Exception):
+    """The client left while its request was still being received."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """First value of a request header (``name`` in lower case), or None."""
+    for key, value in scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return None
+
+
+def query(scope: Scope, *allowed: str) -> dict[str, str]:
+    """Query parameters, each at most once.
+
+    Raises:
+        BadInputError: too long, a name that is not allowed, or one given twice.
+    """
+    raw: bytes = scope.get("query_string", b"")
+    if len(raw) > MAX_QUERY_BYTES:
+        raise BadInputError("The query string is too long.")
+    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=32)
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in allowed or name in found:
+            raise BadInputError(f"The query parameter {name[:40]!r} is not known here, or was given twice.")
+        found[name] = value
+    return found
+
+
+def content_length(scope: Scope) -> int | None:
+    """The announced body size, or None when there is no such header.
+
+    Raises:
+        BadInputError: not a number.
+    """
+    text = header(scope, b"content-length")
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BadInputError("The Content-Length header is not a number.")
+    return int(text)
+
+
+async def body_pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    """The request body as it arrives.
+
+    Raises:
+        LimitedError: more than ``limit`` bytes.
+        DisconnectedError: the client left before the end.
+    """
+    received = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise DisconnectedError
+        piece: bytes = message.get("body", b"")
+        received += len(piece)
+        if received > limit:
+            raise LimitedError(f"The request body is larger than {limit} bytes.")
+        if piece:
+            yield piece
+        if not message.get("more_body", False):
+            return
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole request body.
+
+    Raises:
+        LimitedError: announced or received more than ``limit`` bytes.
+        DisconnectedError: the client left before the end.
+    """
+    if (content_length(scope) or 0) > limit:
+        raise LimitedError(f"The request body is larger than {limit} bytes.")
+    return b"".join([piece async for piece in body_pieces(receive, limit)])
+
+
+async def send_response(
+    send: Send, status: int, body: bytes = b"", *, media_type: bytes = b"", headers: Headers = ()
+) -> None:
+    """A whole response."""
+    head = [(b"content-length", b"%d" % len(body)), *headers]
+    if media_type:
+        head.append((b"content-type", media_type))
+    if status in (204, 304):  # RFC 9110 section 8.6: no Content-Length of its own
+        head = head[1:]
+    await send({"type": "http.response.start", "status": status, "headers": head})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_json(send: Send, body: bytes, *, status: int = 200, headers: Headers = ()) -> None:
+    """A JSON response; ``body`` is encoded already."""
+    await send_response(send, status, body, media_type=b"application/json", headers=headers)
+
+
+async def send_problem(
+    send: Send, error: EntrepotError, *, status: int | None = None, headers: Headers = (), head: bool = False
+) -> None:
+    """An error as problem details (RFC 9457), with Retry-After where trying again makes sense.
+
+    Args:
+        head: answer a HEAD request: the same headers, no body.
+    """
+    problem = problem_of(error, status)
+    extra = list(headers)
+    if problem.retry_after:
+        extra.append((b"retry-after", b"%d" % problem.retry_after))
+    if problem.status == 401:
+        extra.append((b"www-authenticate", b'Bearer realm="entrepot"'))
+    body = problem.encode()
+    if head:
+        start = [(b"content-length", b"%d" % len(body)), (b"content-type", PROBLEM_TYPE.encode()), *extra]
+        await send({"type": "http.response.start", "status": problem.status, "headers": start})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return
+    await send_response(send, problem.status, body, media_type=PROBLEM_TYPE.encode(), headers=extra)

@@ -1,0 +1,118 @@
+"""Granian's building blocks, used below its public ``serve`` (it is pinned for that): one worker in our event loop.
+
+Its own loop would install logging handlers, wait without limit for running requests, and open the listener itself.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from granian import net
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.server.embed import Server
+
+from entrepot.core.errors import BadInputError, EntrepotError
+from entrepot.web.asgi import App
+
+BACKLOG = 1024
+MAX_CONNECTIONS = 10_000
+"""Beyond it a client would get silence; an idle connection costs about 14 KiB."""
+
+_log = structlog.get_logger("entrepot.web")
+# Granian configures logging on its own; this leaves everyone's handlers alone and adds none.
+_QUIET: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
+_holder: Any = vars(net)["SocketHolder"]  # its stub hides the constructor
+
+
+class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM files: certificate chain and unencrypted private key (mode 0600). ``minimum`` is ``1.2`` or ``1.3``."""
+
+    cert: Path
+    key: Path
+    minimum: str = "1.2"
+
+
+class Workers:
+    """The Granian worker that accepts, and older ones that still finish their requests."""
+
+    def __init__(self, app: App, listener: socket.socket, tls: TlsFiles) -> None:
+        self._app = app
+        self._listener = listener
+        self._tls = tls
+        self._running: list[Any] = []  # granian.server.embed.AsyncWorker, which has no types
+
+    def start(self) -> None:
+        """Accept connections from now on."""
+        host, port = self._listener.getsockname()[:2]
+        server: Any = Server(
+            self._app,
+            address=host,
+            port=port,
+            interface=Interfaces.ASGINL,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(max_buffer_size=64 * 1024),
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=MAX_CONNECTIONS,
+            ssl_cert=self._tls.cert,
+            ssl_key=self._tls.key,
+            ssl_protocol_min=SSLProtocols.tls13 if self._tls.minimum == "1.3" else SSLProtocols.tls12,
+            log_enabled=False,
+            log_dictconfig=_QUIET,
+        )
+        # Granian closes the descriptor that it is given, and dies of a double close.
+        server._shd = _holder(os.dup(self._listener.fileno()), False, BACKLOG)  # noqa: SLF001  # the listener is ours
+        worker = server._spawn_worker(0, server._spawn_asgi_worker, self._app)  # noqa: SLF001  # instead of its own loop
+        worker.start()
+        self._running.append(worker)
+
+    def renew(self) -> None:
+        """Start a worker on the new certificate, let the old one finish. A bad certificate changes nothing."""
+        try:
+            check_tls(self._tls)
+        except EntrepotError as error:
+            _log.error("certificate_not_swapped", problem=str(error))
+            return
+        old = list(self._running)
+        self.start()
+        for worker in old:
+            worker.terminate()
+        self._running = [worker for worker in self._running if worker not in old or worker.is_alive()]
+        _log.info("certificate_swapped", certificate=str(self._tls.cert))
+
+    async def drain(self, seconds: float) -> None:
+        """Stop accepting; wait until running requests end, or the time is over."""
+        for worker in self._running:
+            worker.terminate()
+        deadline = asyncio.get_running_loop().time() + seconds
+        for worker in self._running:
+            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+                await worker.join(max(0.0, deadline - asyncio.get_running_loop().time()))
+
+
+def check_tls(tls: TlsFiles) -> None:
+    """Refuse what would make the server panic, ask for a passphrase, or share its key.
+
+    Raises:
+        BadInputError: unreadable, encrypted, not matching, or a key that others may read.
+    """
+    try:
+        mode = stat.S_IMODE(tls.key.stat().st_mode)
+        if sys.platform != "win32" and mode & 0o077:
+            raise BadInputError(
+                f"The private key {tls.key} may be read by others (mode {mode:o}).", next_step=f"chmod 600 {tls.key}"
+            )
+        if b"ENCRYPTED" in tls.key.read_bytes():
+            raise BadInputError(f"The private key {tls.key} is encrypted.", next_step="Store it without a passphrase.")
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.cert, tls.key)
+    except (ssl.SSLError, OSError) as error:
+        raise BadInputError(f"The certificate {tls.cert} and its key cannot be used: {error}.") from None

@@ -1,0 +1,251 @@
+"""The embedded HTTP server: Granian inside our own event loop, on a listener of our own.
+
+One process, one loop, one worker. What Granian leaves to us is here: the listener (small send buffers, so that a
+client that is cut off reads at most what the kernel holds; dead peers time out), a bounded drain on SIGTERM, swapped
+certificates on SIGHUP, and errors that become problem details.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, NoReturn
+
+import structlog
+
+from entrepot.core.encoding import to_json
+from entrepot.core.errors import BadInputError, ConflictError, EntrepotError
+from entrepot.web.asgi import (
+    App,
+    DisconnectedError,
+    Message,
+    Receive,
+    ResponseAbortedError,
+    Scope,
+    Send,
+    send_problem,
+)
+from entrepot.web.embedded import BACKLOG, TlsFiles, Workers, check_tls
+from entrepot.web.lifespan import lifespan
+from entrepot.web.logs import log_json
+
+SEND_BUFFER = 128 * 1024
+DEAD_PEER_MILLISECONDS = 60_000
+PR_SET_PDEATHSIG = 1
+
+_log = structlog.get_logger("entrepot.web")
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Split ``host:port`` (``[::1]:8443`` for IPv6); port 0 picks a free one.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise BadInputError(f"{text!r} is not an address to listen on.", next_step="Write host:port.")
+    return host, int(port)
+
+
+def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """A listening socket with the options that Granian cannot set.
+
+    Args:
+        shared: several processes may listen on the same port (SO_REUSEPORT); the instances of one cloud service do.
+
+    Raises:
+        ConflictError: the port is taken, or not ours to take.
+        BadInputError: the host is no address of this machine.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if sys.platform == "linux":  # accepted sockets inherit it: peers that stop reading do not stay for ever
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MILLISECONDS)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except socket.gaierror:
+        listener.close()
+        raise BadInputError(f"{host!r} is not an address of this machine.") from None
+    except OSError as error:
+        listener.close()
+        raise ConflictError(
+            f"Cannot listen on {host}:{port}: {error.strerror}.", next_step="Choose another --listen address."
+        ) from error
+    return listener
+
+
+def listener_url(listener: socket.socket, host: str | None = None) -> str:
+    """``https://host:port`` of a listener; ``host`` replaces the bound address."""
+    address, port = listener.getsockname()[:2]
+    name = host or address
+    return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"
+
+
+async def serve(
+    app: App,
+    *,
+    listener: socket.socket,
+    tls: TlsFiles,
+    ready: Callable[[], None] = lambda: None,
+    drain_seconds: float = 5.0,
+    stop: asyncio.Event | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT (or until ``stop`` is set), then drain and return; the listener is closed.
+
+    The application's lifespan brackets it. Requests still running after ``drain_seconds`` are broken off. SIGHUP
+    reads the certificate files again; running requests finish on the old ones.
+
+    Args:
+        ready: called once when connections are accepted.
+        stop: given by tests and by callers that handle signals themselves; then no handlers are installed.
+
+    Raises:
+        BadInputError: the certificate and key cannot be used together, or the key file is readable by others.
+        EntrepotError: the application's start-up failed.
+    """
+    check_tls(tls)
+    raise_descriptor_limit()
+    requests = _Requests(app)
+    stopping = stop or asyncio.Event()
+    renew = asyncio.Event()
+    async with lifespan(app):
+        with _signals(stopping, renew) if stop is None else contextlib.nullcontext():
+            workers = Workers(requests, listener, tls)
+            try:
+                workers.start()
+                ready()
+                await _until(stopping, renew, workers)
+            finally:
+                listener.close()
+                await workers.drain(drain_seconds)
+                await requests.cancel_all()
+
+
+async def _until(stopping: asyncio.Event, renew: asyncio.Event, workers: Workers) -> None:
+    """Wait for the end; swap certificates whenever asked."""
+    end = asyncio.create_task(stopping.wait())
+    try:
+        while not stopping.is_set():
+            ask = asyncio.create_task(renew.wait())
+            await asyncio.wait({end, ask}, return_when=asyncio.FIRST_COMPLETED)
+            ask.cancel()
+            if renew.is_set():
+                renew.clear()
+                workers.renew()
+    finally:
+        end.cancel()
+
+
+@contextlib.contextmanager
+def _signals(stopping: asyncio.Event, renew: asyncio.Event) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    wanted = {signal.SIGTERM: stopping.set, signal.SIGINT: stopping.set, signal.SIGHUP: renew.set}
+    for number, action in wanted.items():
+        loop.add_signal_handler(number, action)
+    try:
+        yield
+    finally:
+        for number in wanted:
+            loop.remove_signal_handler(number)
+
+
+class _Requests:
+    """The application as Granian calls it: counts running requests and turns exceptions into answers."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._running: set[asyncio.Task[Any]] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        started = False
+
+        async def noting(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except (ResponseAbortedError, DisconnectedError):
+            raise
+        except EntrepotError as error:
+            if started:
+                raise
+            await send_problem(send, error, head=scope.get("method") == "HEAD")
+        except Exception:
+            _log.exception("request_failed", method=scope.get("method"), path=scope.get("path"))
+            if started:
+                raise
+            await send_problem(send, EntrepotError("The server failed to answer this request."))
+        finally:
+            self._running.discard(task)
+
+    async def cancel_all(self) -> None:
+        """Break off what still runs."""
+        for task in list(self._running):
+            task.cancel()
+        if self._running:
+            await asyncio.wait(list(self._running), timeout=2)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files and connections as the system grants without privileges."""
+    if sys.platform == "win32":
+        return
+    import resource  # POSIX only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process when the thread that started it ends, however it ends (Linux).
+
+    Call it first thing in the child. The parent must start the child from a thread that lives as long as it does.
+
+    Args:
+        parent: the parent's process id, as the parent knew it: if it died before this call, the child ends here.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def announce_ready(role: str, url: str) -> None:
+    """The readiness line on standard output: supervisors and scripts wait for it."""
+    sys.stdout.write(to_json({"ready": True, "role": role, "url": url}).decode() + "\n")
+    sys.stdout.flush()
+
+
+def run_process(main: Coroutine[Any, Any, None]) -> NoReturn:
+    """Run a server process to its end and leave at once: native worker threads must not delay or abort the exit.
+
+    Logs become JSON lines on standard error.
+
+    Errors of our own propagate to the command line instead, which shows them.
+    """
+    log_json()
+    asyncio.run(main)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
