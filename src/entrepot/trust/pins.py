@@ -174,7 +174,7 @@ class FreshnessLog:
         """
         if now >= fresh.expires:
             raise ReplayError(
-                f"The document expired at {iso(fresh.expires)}.",
+                f"The document expired at {iso(max(0, fresh.expires))}.",
                 next_step="Check the clock of this computer; if it is right, the site does not renew its documents.",
             )
         raw = document.encode() if isinstance(document, str) else document

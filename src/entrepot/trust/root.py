@@ -44,6 +44,7 @@ _SCRYPT: Final = (2**16, 8, 2)  # 64 MiB, about half a second a guess (OWASP's s
 _MAX_SCRYPT: Final = (2**20, 16, 16)
 _MAX_SCRYPT_COST: Final = 2**23  # n times r: 1 GiB of memory
 _MAX_FILE: Final = 4096
+_LAST_SECOND: Final = 253_402_300_799  # of the year 9999
 
 
 class _RootFile(msgspec.Struct, frozen=True, array_like=True):
@@ -215,7 +216,8 @@ def check_trust(document: TrustDocument) -> None:
             raise FormatError(f"The trust document lists the key {entry.kid[:32]!r} twice or under a wrong name.")
         seen.add(entry.kid)
         right_size = 0 < len(entry.public) <= MAX_CERTIFICATE if entry.role is Role.CA else len(entry.public) == 32
-        if not right_size or entry.not_after <= entry.not_before or not entry.site:
+        window = 0 <= entry.not_before < entry.not_after <= _LAST_SECOND
+        if not (right_size and window and entry.site):
             raise FormatError(f"The entry of the key {entry.kid} in the trust document is malformed.")
 
 
