@@ -1,0 +1,234 @@
+"""A store in a folder of a local disk: a key is a file, whole or absent, also after power loss.
+
+Bytes reach the disk before their name appears: each file is written below ``.staging``, synced, then renamed (or
+linked, when only one writer may win). With ``durable=False`` the rename waits for :meth:`FolderStore.flush`, which
+syncs all waiting files at once (``syncfs`` on Linux) and then names them: a *group commit*. Until then this store
+object alone sees them, so no reader anywhere can find a name whose bytes may still be lost.
+"""
+
+import contextlib
+import os
+import stat
+import threading
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from entrepot.core.errors import NotFoundError, StorageError
+from entrepot.durable.files import make_folder, storage_errors, sync_folder
+from entrepot.objects.keys import check_key, check_range
+from entrepot.objects.listing import list_keys
+from entrepot.objects.staging import Staging
+from entrepot.objects.store import Page, Stored
+from entrepot.objects.syncing import sync_all
+
+PIECE: Final = 256 * 1024
+MAX_WAITING: Final = 4096
+"""As many files wait for a flush at most; then the store flushes by itself."""
+
+
+class FolderStore:
+    """An :class:`~entrepot.objects.store.ObjectStore` over a folder.
+
+    Several processes may share the folder; each sees what the others have flushed. A key cannot be a file and a folder
+    at once (``a`` and ``a/b``): the second is a :class:`StorageError`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._staging = Staging(root)
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._waiting: dict[str, Path] = {}
+        self._dirty: set[Path] = set()  # folders that lost a name since the last flush
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
+    def put(self, key: str, data: bytes | Iterable[bytes], *, if_absent: bool = False, durable: bool = True) -> bool:
+        """See :meth:`ObjectStore.put`. ``if_absent`` is always durable: a race is decided on the disk."""
+        target = self._path(key)
+        if if_absent and (key in self._waiting or target.exists()):
+            return False
+        with storage_errors(key):
+            temporary = self._write(data, sync=durable or if_absent)
+            if durable or if_absent:
+                return self._publish(key, temporary, if_absent=if_absent)
+            with self._lock:
+                replaced = self._waiting.pop(key, None)
+                self._waiting[key] = temporary
+                full = len(self._waiting) >= MAX_WAITING
+            if replaced:
+                replaced.unlink(missing_ok=True)
+        if full:
+            self.flush()
+        return True
+
+    def flush(self) -> None:
+        """See :meth:`ObjectStore.flush`. Deletions become durable too.
+
+        Raises:
+            StorageError: the disk refuses; what waited still waits.
+        """
+        with self._flushing:
+            with self._lock:
+                batch = dict(self._waiting)
+                dirty, self._dirty = self._dirty, set()
+            if not batch and not dirty:
+                return
+            try:
+                with storage_errors(str(self._root)):
+                    if batch:
+                        sync_all(self._root, files=batch.values(), folders=())
+                    changed = dirty | {self._name_waiting(key, temporary) for key, temporary in batch.items()}
+                    sync_all(self._root, files=(), folders=changed)
+            except BaseException:
+                with self._lock:
+                    self._dirty |= dirty
+                raise
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See :meth:`ObjectStore.read`."""
+        check_range(start, length)
+        with self._open(key) as descriptor, storage_errors(key):
+            if start:
+                os.lseek(descriptor, start, os.SEEK_SET)
+            while length is None or length > 0:
+                piece = os.read(descriptor, PIECE if length is None else min(PIECE, length))
+                if not piece:
+                    return
+                if length is not None:
+                    length -= len(piece)
+                yield piece
+
+    def stat(self, key: str) -> Stored:
+        """See :meth:`ObjectStore.stat`."""
+        for candidate in self._candidates(key):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found = candidate.stat()
+                if stat.S_ISREG(found.st_mode):
+                    return Stored(key=key, size=found.st_size, modified=found.st_mtime)
+        raise NotFoundError(f"The store has no {key}.")
+
+    def delete(self, key: str) -> bool:
+        """See :meth:`ObjectStore.delete`. It survives power loss after the next :meth:`flush`."""
+        path = self._path(key)
+        with self._lock:
+            waiting = self._waiting.pop(key, None)
+            if waiting:
+                waiting.unlink(missing_ok=True)
+            try:
+                with storage_errors(key):
+                    path.unlink()
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+                return waiting is not None
+            self._dirty.add(self._prune(path.parent))
+        return True
+
+    def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Page:
+        """See :meth:`ObjectStore.list`. Memory: the names of one folder per level."""
+        with self._lock:
+            waiting = dict(self._waiting)
+        return list_keys(self._root, waiting, prefix=prefix, after=after, limit=limit)
+
+    def _path(self, key: str) -> Path:
+        return self._root.joinpath(*check_key(key).split("/"))
+
+    def _candidates(self, key: str) -> Iterator[Path]:
+        """Where a key's bytes may be: waiting or named, and again, since a flush or a put may come in between."""
+        for _ in range(2):
+            with self._lock:
+                waiting = self._waiting.get(key)
+            if waiting:
+                yield waiting
+            yield self._path(key)
+
+    @contextlib.contextmanager
+    def _open(self, key: str) -> Iterator[int]:
+        descriptor = -1
+        for candidate in self._candidates(key):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), storage_errors(key):
+                descriptor = os.open(candidate, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+                if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    break
+                os.close(descriptor)
+                descriptor = -1
+        if descriptor < 0:
+            raise NotFoundError(f"The store has no {key}.")
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _write(self, data: bytes | Iterable[bytes], *, sync: bool) -> Path:
+        with self._lock:
+            temporary = self._staging.new_file()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+        try:
+            with os.fdopen(os.open(temporary, flags, 0o644), "wb", buffering=0) as file:
+                for piece in (data,) if isinstance(data, bytes | bytearray | memoryview) else data:
+                    view = memoryview(piece)
+                    while view:
+                        view = view[file.write(view) :]
+                if sync:
+                    os.fsync(file.fileno())
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+        return temporary
+
+    def _publish(self, key: str, temporary: Path, *, if_absent: bool) -> bool:
+        """Name one synced file, durably; what waited under this key is older and goes."""
+        try:
+            with self._lock:
+                won = self._move(key, temporary, if_absent=if_absent)
+                older = self._waiting.pop(key, None)
+            if older:
+                older.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if won:
+            sync_folder(self._path(key).parent)
+        return won
+
+    def _name_waiting(self, key: str, temporary: Path) -> Path:
+        """Name one file of a flush, unless it was replaced or deleted while the disk was busy."""
+        with self._lock:
+            if self._waiting.get(key) is temporary:
+                self._move(key, temporary, if_absent=False)
+                del self._waiting[key]
+        return self._path(key).parent
+
+    def _prune(self, folder: Path) -> Path:
+        """Remove folders that became empty, or they would outlive their keys; the first that stays."""
+        while folder != self._root:
+            try:
+                folder.rmdir()
+            except OSError:
+                break
+            folder = folder.parent
+        return folder
+
+    def _move(self, key: str, temporary: Path, *, if_absent: bool) -> bool:
+        target = self._path(key)
+        while True:
+            try:
+                make_folder(target.parent)
+                if not if_absent:
+                    temporary.replace(target)
+                    return True
+                os.link(temporary, target)
+            except FileNotFoundError:
+                if not temporary.exists():
+                    raise
+                continue  # a delete removed the empty folder in between
+            except FileExistsError:
+                if target.parent.is_dir():
+                    return False
+                raise StorageError(f"{key} lies below a key that is a file.") from None
+            except (NotADirectoryError, IsADirectoryError):
+                raise StorageError(f"{key} is a key and a folder of keys at once.") from None
+            return True

@@ -1,0 +1,41 @@
+"""Keys of a store: which ones exist on every kind of store, with the same meaning.
+
+One key never differs from another only by case where that matters to the product: object keys are lower case, and the
+rooms above choose their document keys so.
+"""
+
+import re
+from typing import Final
+
+from entrepot.core.errors import BadInputError
+
+MAX_KEY: Final = 1024
+
+_SEGMENT: Final = r"[A-Za-z0-9_-][A-Za-z0-9_.=+@-]{0,199}"
+_KEY: Final = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
+_RESERVED: Final = re.compile(r"(?:.*/)?(?:con|prn|aux|nul|com\d|lpt\d)(?:\.[^/]*)?(?:/.*)?", re.IGNORECASE)
+
+
+def check_key(key: str) -> str:
+    """Check a key before it becomes a path or an address.
+
+    A key is made of segments of letters, digits and ``_ . = + @ -``, none beginning or
+    ending with a dot, joined by ``/``. So it cannot be absolute, escape, name a hidden file, or be one that
+    Windows cannot store.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    if len(key) > MAX_KEY or not _KEY.fullmatch(key) or _RESERVED.fullmatch(key) or "./" in key or key[-1] == ".":
+        raise BadInputError(f"{key[:200]!r} is not a key that a store can hold.")
+    return key
+
+
+def check_range(start: int, length: int | None) -> None:
+    """Check the range of a read.
+
+    Raises:
+        BadInputError: a negative start or length.
+    """
+    if start < 0 or (length is not None and length < 0):
+        raise BadInputError("A range begins at 0 or later and is not negative.")
