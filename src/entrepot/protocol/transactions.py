@@ -103,8 +103,8 @@ def _frame_at(view: memoryview, at: int) -> memoryview | None:
         return None
     length, checksum = _FRAME.unpack_from(view, at)
     payload = view[at + _FRAME.size : at + _FRAME.size + length]
-    if length > MAX_FRAME_BYTES or len(payload) != length or zlib.crc32(payload) != checksum:
-        return None
+    if not 0 < length <= MAX_FRAME_BYTES or len(payload) != length or zlib.crc32(payload) != checksum:
+        return None  # length 0 too: a tail of zeros, as file systems leave after power loss, would pass its checksum
     return payload
 
 

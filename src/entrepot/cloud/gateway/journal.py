@@ -1,0 +1,213 @@
+"""The transaction journal of one instance: records become durable here before they travel (architecture 4.5).
+
+``<state>/<instance>/<sequence>.journal`` is a segment as it will be shipped, growing by whole frames. Rules:
+
+- one process writes one instance's folder, under the folder's lock; an instance id is never used twice;
+- a segment is opened by its first record, so an idle instance writes none;
+- a segment is closed (never written again) before its successor is opened, which names its SHA-256;
+- what a crash leaves is the closed segments and at most one with a torn tail: :func:`recover` cuts the tail off
+  durably, so that whoever ships the file afterwards, and however often, ships the same bytes under the same key.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from entrepot.cloud.gateway.folderlock import FolderLock
+from entrepot.core.encoding import unpack
+from entrepot.core.errors import ConflictError, FormatError
+from entrepot.core.sizes import MIB
+from entrepot.core.times import hour_of
+from entrepot.durable.files import storage_errors, sync_folder
+from entrepot.protocol import transactions
+from entrepot.protocol.transactions import Record, SegmentHeader
+
+SUFFIX = ".journal"
+LARGEST_SEGMENT = 8 * MIB
+"""Segments are closed before they grow beyond this, whatever the settings say; readers accept twice as much."""
+BATCH = 1024
+"""Records written at once; even the longest ones stay below ``LARGEST_SEGMENT``."""
+_FIRST = bytes(32)
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """When a segment is closed: at ``size`` bytes, or ``seconds`` after it was opened."""
+
+    size: int
+    seconds: float
+
+
+def journal_path(folder: Path, sequence: int) -> Path:
+    """The file of one segment."""
+    return folder / f"{sequence:08d}{SUFFIX}"
+
+
+def journals(folder: Path, *, below: int | None = None) -> list[Path]:
+    """The segments in a folder, oldest first; ``below``: only those with a lower sequence number."""
+    limit = None if below is None else journal_path(folder, below)
+    return sorted(path for path in folder.glob(f"*{SUFFIX}") if limit is None or path < limit)
+
+
+def store_key(header: SegmentHeader) -> str:
+    """Where a segment belongs in the store: it follows from the segment's own bytes."""
+    return transactions.segment_key(hour_of(header.opened / 1000), header.instance, header.sequence)
+
+
+class Journal:
+    """Writes one instance's segments. Not thread-safe: one thread owns it.
+
+    Args:
+        folder: ``<state>/<instance>``; created, and locked until :meth:`release`.
+        point: distribution point id, for the header.
+        instance: this instance's id.
+
+    Raises:
+        ConflictError: another process has the folder, or the id was used before.
+        StorageError: the disk refuses.
+    """
+
+    def __init__(self, folder: Path, *, point: str, instance: str) -> None:
+        self._folder = folder
+        self._point = point
+        self._instance = instance
+        self._lock = FolderLock.create(folder)
+        if journals(folder):
+            self._lock.release()
+            raise ConflictError(
+                f"The instance id {instance} was used before.", next_step="Start the gateway with a new id."
+            )
+        self._sequence = 0
+        self._previous = _FIRST
+        self._open: _Growing | None = None
+
+    @property
+    def closed(self) -> int:
+        """Segments with a lower sequence number are closed, now and for ever. May be read from any thread."""
+        return self._sequence
+
+    def append(self, records: list[Record], *, now_ms: int, limits: Limits) -> None:
+        """Write at most ``BATCH`` records, all or, on an error, none; :meth:`sync` makes them durable.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        assert len(records) <= BATCH
+        with storage_errors("the transaction journal"):
+            data = b"".join(_encode(records))
+            if self._open and self._open.size + len(data) > min(limits.size, LARGEST_SEGMENT):
+                self.close_segment()
+            if self._open is None:
+                header = SegmentHeader(self._point, self._instance, self._sequence, self._previous, now_ms)
+                self._open = _Growing(journal_path(self._folder, self._sequence), header)
+            self._open.write(data)
+
+    def sync(self) -> None:
+        """Make everything written so far durable: it survives power loss.
+
+        Raises:
+            StorageError: the disk refuses; whether the records are safe is then unknown, so the caller must stop.
+        """
+        if self._open:
+            with storage_errors("the transaction journal"):
+                self._open.sync()
+
+    def due(self, *, now_ms: int, limits: Limits) -> bool:
+        """Tell whether the open segment has reached its age or size."""
+        if self._open is None:
+            return False
+        age = (now_ms - self._open.header.opened) / 1000
+        return age >= limits.seconds or age < 0 or self._open.size >= min(limits.size, LARGEST_SEGMENT)
+
+    def close_segment(self) -> None:
+        """Close the open segment, if any: from now on it may be shipped.
+
+        Raises:
+            StorageError: the disk refuses; as for :meth:`sync`.
+        """
+        if self._open:
+            with storage_errors("the transaction journal"):
+                self._previous = self._open.close()
+            self._open = None
+            self._sequence += 1
+
+    def release(self) -> None:
+        """Give the folder up, and remove it when everything is shipped: what is left may be adopted."""
+        if not journals(self._folder):
+            self._lock.remove_folder()
+        self._lock.release()
+
+
+class _Growing:
+    """A segment that grows by whole frames; a failed write is undone."""
+
+    def __init__(self, path: Path, header: SegmentHeader) -> None:
+        self.path = path
+        self.header = header
+        self._digest = hashlib.sha256()
+        self.size = 0
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            self.write(transactions.encode_header(header))
+            sync_folder(path.parent)
+        except BaseException:
+            os.close(self._descriptor)
+            path.unlink()
+            raise
+
+    def write(self, data: bytes) -> None:
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            os.ftruncate(self._descriptor, self.size)
+            os.lseek(self._descriptor, self.size, os.SEEK_SET)
+            raise
+        self.size += len(data)
+        self._digest.update(data)
+
+    def sync(self) -> None:
+        os.fdatasync(self._descriptor)
+
+    def close(self) -> bytes:
+        self.sync()
+        os.close(self._descriptor)
+        return self._digest.digest()
+
+
+def _encode(records: list[Record]) -> list[bytes]:
+    """Frames of at most 1 MiB."""
+    if not records:
+        return []
+    frame = transactions.encode_records(records)
+    if len(frame) <= transactions.MAX_FRAME_BYTES or len(records) == 1:
+        return [frame]
+    middle = len(records) // 2
+    return _encode(records[:middle]) + _encode(records[middle:])
+
+
+def recover(path: Path) -> tuple[SegmentHeader, bytes] | None:
+    """Cut a torn tail off and return a closed segment, ready to ship; None when it holds no record.
+
+    The caller holds the folder's lock.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    with storage_errors(str(path)):
+        data = path.read_bytes()
+        try:
+            ends = [end for end, _ in transactions.frames(data, torn_tail=True)]
+        except FormatError:
+            return None  # not even the magic reached the disk
+        if len(ends) < 2:
+            return None
+        whole = data[: ends[-1]]
+        if len(whole) != len(data):
+            with path.open("r+b") as file:
+                file.truncate(len(whole))
+                os.fsync(file.fileno())
+    _, first = next(transactions.frames(whole))
+    return unpack(first, SegmentHeader, "transaction segment header"), whole

@@ -1,0 +1,156 @@
+"""Takes the records of finished requests: durable within a second, shipped in segments (architecture 4.5).
+
+Two threads: the *committer* writes and syncs, at most ``COMMIT_SECONDS`` after a record came in (many records share one
+sync); the *shipper* brings closed segments to the store, so that a slow store never delays a commit. While the disk
+refuses, :attr:`TransactionRecorder.healthy` is False and the gateway answers 503: what cannot be recorded is not served.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from entrepot.cloud.gateway.journal import BATCH, Journal, Limits
+from entrepot.cloud.gateway.shipping import adopt_leftovers, ship_closed
+from entrepot.core.errors import EntrepotError, StorageError
+from entrepot.core.times import Clock
+from entrepot.objects.store import ObjectStore
+from entrepot.protocol.transactions import Record
+
+COMMIT_SECONDS = 0.25
+_RETRY_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class TransactionRecorder:
+    """Thread-safe front of one instance's :class:`Journal`.
+
+    Args:
+        journal: owned from now on.
+        state: the folder of all instances' journals; ``folder`` is this instance's own.
+        limits: asked at each commit, since the control document may change them.
+        on_failure: called once, from the committer, when records may have been lost: the process must end.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        state: Path,
+        folder: Path,
+        store: ObjectStore,
+        clock: Clock,
+        limits: Callable[[], Limits],
+        on_failure: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._state, self._folder, self._store = state, folder, store
+        self._clock, self._limits, self._on_failure = clock, limits, on_failure
+        self._pending: deque[Record] = deque()
+        self._changed = threading.Condition()
+        self._ship = threading.Event()
+        self._stopping = False
+        self.healthy = True
+        self._committer = threading.Thread(target=self._commit_loop, name="journal-commit", daemon=True)
+        self._shipper = threading.Thread(target=self._ship_loop, name="journal-ship", daemon=True)
+
+    def start(self) -> None:
+        """Begin to commit and ship; adopts what dead instances left."""
+        self._committer.start()
+        self._ship.set()
+        self._shipper.start()
+
+    def record(self, record: Record) -> None:
+        """Take one record. Never blocks on the disk."""
+        self._pending.append(record)
+        if len(self._pending) == 1:
+            with self._changed:
+                self._changed.notify()
+
+    def close(self, *, ship_seconds: float) -> None:
+        """Commit everything, close the segment, ship it if the store answers in time; else it is adopted later.
+
+        Raises:
+            StorageError: records could not be made durable.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify()
+        if self._committer.is_alive():
+            self._committer.join()
+        self.run_once()
+        self._journal.close_segment()
+        self._ship.set()
+        if self._shipper.is_alive():
+            self._shipper.join(ship_seconds)
+        self._journal.release()
+
+    def run_once(self) -> None:
+        """Commit what is pending and close the segment if it is due.
+
+        Raises:
+            StorageError: the disk refuses; nothing that was not written is forgotten.
+        """
+        now_ms = int(self._clock() * 1000)
+        limits = self._limits()
+        wrote = False
+        while self._pending:
+            batch = [self._pending[index] for index in range(min(BATCH, len(self._pending)))]
+            self._journal.append(batch, now_ms=now_ms, limits=limits)
+            for _ in batch:
+                self._pending.popleft()
+            wrote = True
+        if wrote:
+            self._sync()
+        if self._journal.due(now_ms=now_ms, limits=limits):
+            self._journal.close_segment()
+            self._ship.set()
+
+    def _sync(self) -> None:
+        try:
+            self._journal.sync()
+        except StorageError:
+            # After a failed sync nobody knows what is on the disk, and a second sync would lie.
+            _log.critical("journal.sync_failed")
+            self._on_failure()
+            raise
+
+    def _commit_loop(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._pending or self._stopping, timeout=COMMIT_SECONDS * 4)
+                if self._stopping:
+                    return
+            time.sleep(COMMIT_SECONDS)
+            try:
+                self.run_once()
+                self.healthy = True
+            except EntrepotError as error:
+                self.healthy = False
+                _log.error("journal.refused", error=str(error))
+                time.sleep(_RETRY_SECONDS)
+            except OSError as error:  # nothing that an administrator could mend while we run
+                _log.critical("journal.failed", error=str(error))
+                self.healthy = False
+                self._on_failure()
+                return
+
+    def _ship_loop(self) -> None:
+        while True:
+            self._ship.wait()
+            self._ship.clear()
+            stopping = self._stopping
+            try:
+                ship_closed(self._folder, self._store, below=self._journal.closed)
+                if not stopping:
+                    adopt_leftovers(self._state, self._store)
+            except EntrepotError as error:
+                _log.warning("journal.not_shipped", error=str(error))
+                if not stopping:
+                    time.sleep(_RETRY_SECONDS)
+                    self._ship.set()
+            if stopping:
+                return

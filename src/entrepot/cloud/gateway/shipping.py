@@ -1,0 +1,95 @@
+"""Closed segments travel to the object store: never lost, never doubled (architecture 4.5).
+
+A segment's key follows from its bytes, and it is stored only if the key is free; so shipping may be repeated, by
+anyone, at any time. The local file goes only after the store has it. A dead instance's folder is adopted by whoever
+gets its lock: its torn tail is cut off first (``journal.recover``), and only then do its segments travel.
+"""
+
+from pathlib import Path
+
+import structlog
+
+from entrepot.cloud.gateway.folderlock import FolderLock
+from entrepot.cloud.gateway.journal import journals, recover, store_key
+from entrepot.core.errors import NotFoundError
+from entrepot.durable.files import storage_errors, sync_folder
+from entrepot.objects.store import ObjectStore
+
+_CONFLICT_SUFFIX = ".conflict"
+_log = structlog.get_logger(__name__)
+
+
+def ship_segment(path: Path, store: ObjectStore) -> bool:
+    """Ship one closed segment and remove the file.
+
+    Returns:
+        whether a segment is in the store now; False when the file held no record.
+
+    Raises:
+        UnavailableError: the store does not answer; the file stays.
+        StorageError: the disk refuses; the file stays.
+    """
+    found = recover(path)
+    if found is None:
+        _remove(path)
+        return False
+    header, data = found
+    key = store_key(header)
+    if not store.put(key, data, if_absent=True) and _stored(key, store) != data:
+        # Never seen unless somebody tampers with the store: keep the evidence, do not try for ever.
+        _log.error("journal.conflict", key=key, instance=header.instance, sequence=header.sequence)
+        with storage_errors(str(path)):
+            path.rename(path.with_suffix(_CONFLICT_SUFFIX))
+            sync_folder(path.parent)
+        return False
+    _remove(path)
+    return True
+
+
+def ship_closed(folder: Path, store: ObjectStore, *, below: int | None = None) -> int:
+    """Ship a folder's segments, oldest first; ``below``: those with a lower sequence number, which are closed.
+
+    The caller holds the folder's lock. Returns the number shipped; errors as :func:`ship_segment`.
+    """
+    return sum(ship_segment(path, store) for path in journals(folder, below=below))
+
+
+def adopt_leftovers(state: Path, store: ObjectStore) -> int:
+    """Ship what dead instances left below ``state``, and remove their folders.
+
+    Safe to call from several processes at once, and while instances run: their folders are locked.
+
+    Returns:
+        number of segments shipped.
+
+    Raises:
+        UnavailableError: the store does not answer; call again later.
+        StorageError: the disk refuses.
+    """
+    shipped = 0
+    with storage_errors(str(state)):
+        folders = sorted(path for path in state.iterdir() if path.is_dir()) if state.is_dir() else []
+    for folder in folders:
+        lock = FolderLock.try_take(folder)
+        if lock is None:
+            continue
+        with lock:
+            count = ship_closed(folder, store)
+            shipped += count
+            lock.remove_folder()
+        if count:
+            _log.info("journal.adopted", instance=folder.name, segments=count)
+    return shipped
+
+
+def _stored(key: str, store: ObjectStore) -> bytes | None:
+    try:
+        return b"".join(store.read(key))
+    except NotFoundError:
+        return None
+
+
+def _remove(path: Path) -> None:
+    with storage_errors(str(path)):
+        path.unlink()
+        sync_folder(path.parent)
