@@ -1,0 +1,189 @@
+"""Opens the database: embedded SQLite, or PostgreSQL.
+
+``transaction()`` is a write transaction, ``reading()`` a consistent read. On SQLite writers begin with BEGIN IMMEDIATE
+(so that they wait at the beginning and never fail in the middle) and queue behind one lock, which is fair where
+SQLite's own
+waiting is not; commits are durable (WAL, synchronous FULL). No transaction is held across network input or output.
+"""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+
+import sqlalchemy
+from sqlalchemy import Connection, Table, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+
+from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, StorageError, UnavailableError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS: Final = 30
+_READ: Final = "entrepot_read"
+_CHANGED: Final = "entrepot_changed"
+
+
+class Database:
+    """One database, shared by the threads of a process. Make it with :func:`open_database`."""
+
+    def __init__(self, engine: sqlalchemy.Engine) -> None:
+        self.engine = engine
+        self.embedded = engine.dialect.name == "sqlite"
+        self._writer = threading.Lock() if self.embedded else None
+        self._listeners: list[Callable[[], None]] = []
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A write transaction: committed when the block ends, rolled back when it raises.
+
+        Raises:
+            UnavailableError: the database does not answer, or is busy for too long.
+            ConflictError: a constraint forbids it.
+            StorageError: the disk is full or read-only.
+        """
+        with self._translated(), self._queue(), self.engine.begin() as connection:
+            connection.info.pop(_CHANGED, None)
+            yield connection
+            changed = bool(connection.info.pop(_CHANGED, False))
+        if changed:
+            for listener in self._listeners:
+                listener()
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A consistent read; nothing may be written in it.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        with self._translated(), self.engine.connect() as plain:
+            options: dict[str, Any] = {_READ: True}
+            if not self.embedded:
+                options["isolation_level"] = "REPEATABLE READ"
+            connection = plain.execution_options(**options)
+            with connection.begin():
+                yield connection
+
+    async def write(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work(connection, …)`` in a write transaction in a worker thread."""
+
+        def run() -> T:
+            with self.transaction() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await asyncio.to_thread(run)
+
+    async def read(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work(connection, …)`` in a read transaction in a worker thread."""
+
+        def run() -> T:
+            with self.reading() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await asyncio.to_thread(run)
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` (from any thread) after each committed transaction that called :func:`mark_changed`."""
+        self._listeners.append(listener)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.engine.dispose()
+
+    @contextlib.contextmanager
+    def _queue(self) -> Iterator[None]:
+        if self._writer is None:
+            yield
+            return
+        if not self._writer.acquire(timeout=BUSY_SECONDS):
+            raise UnavailableError("The database is busy.", next_step="Try again in a moment.")
+        try:
+            yield
+        finally:
+            self._writer.release()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlalchemy.exc.IntegrityError as error:
+            raise ConflictError("The database refuses: this contradicts what is stored.") from error
+        except sqlalchemy.exc.DBAPIError as error:
+            raise _translate(error) from error
+        except sqlalchemy.exc.TimeoutError as error:
+            raise UnavailableError("All database connections are busy.") from error
+
+
+def _translate(error: sqlalchemy.exc.DBAPIError) -> EntrepotError:
+    text = str(error.orig).lower()
+    if "full" in text or "readonly" in text or "read-only" in text or "no space" in text:
+        return StorageError("The database cannot be written.", next_step="Check its disk.")
+    if (
+        isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
+        or error.connection_invalidated
+    ):
+        return UnavailableError("The database does not answer.", next_step="Check that it runs and can be reached.")
+    return EntrepotError("The database refused a statement; the server's log has the details.")
+
+
+def mark_changed(connection: Connection) -> None:
+    """Note that this transaction changed what listeners of :meth:`Database.on_change` follow."""
+    connection.info[_CHANGED] = True
+
+
+def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update`` on either database."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def open_database(url: str) -> Database:
+    """Open ``sqlite:///absolute/path`` or ``postgresql://…``.
+
+    Raises:
+        BadInputError: another kind of address.
+    """
+    try:
+        parsed = make_url(url)
+    except sqlalchemy.exc.ArgumentError:
+        raise BadInputError("The database address cannot be read.") from None
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
+        return Database(_open_sqlite(url))
+    if kind == "postgresql":
+        address = parsed.set(drivername="postgresql+psycopg")
+        return Database(sqlalchemy.create_engine(address, pool_size=8, max_overflow=16, pool_pre_ping=True))
+    raise BadInputError(f"Databases of kind {kind!r} are not supported.", next_step="Use sqlite:/// or postgresql://.")
+
+
+def sqlite_url(path: Path) -> str:
+    """The address of an embedded database file."""
+    return f"sqlite:///{path.absolute()}"
+
+
+def _open_sqlite(url: str) -> sqlalchemy.Engine:
+    engine = sqlalchemy.create_engine(
+        url,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False, "isolation_level": None},
+        poolclass=sqlalchemy.QueuePool,
+        pool_size=8,
+        max_overflow=16,
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        read = connection.get_execution_options().get(_READ, False)
+        connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+
+    return engine

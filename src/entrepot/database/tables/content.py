@@ -1,0 +1,59 @@
+"""Contents, their versions and deltas.
+
+A version's root reference opens the content, so it is here only as sealed by the server's vault.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
+
+from entrepot.database.tables import metadata
+
+content = Table(
+    "content",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("name_key", String(256), nullable=False, unique=True),
+    Column("type", String(32), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("excludes", Text, nullable=False),  # JSON list
+    Column("for_windows", Boolean, nullable=False),
+    Column("isolated", Boolean, nullable=False),
+    Column("current", Integer, nullable=False),  # version number; 0: none yet
+    Column("pointer_counter", BigInteger, nullable=False),  # grows with every change of ``current``
+    Column("deleting", Boolean, nullable=False),
+    Column("site", String(3), nullable=False),
+    Column("created", BigInteger, nullable=False),
+)
+
+content_version = Table(
+    "content_version",
+    metadata,
+    Column("content", String(40), ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("set_id", LargeBinary, nullable=False, index=True),
+    Column("set_size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("files", BigInteger, nullable=False),
+    Column("folders", BigInteger, nullable=False),
+    Column("links", BigInteger, nullable=False),
+    Column("plain_size", BigInteger, nullable=False),
+    Column("chunks", BigInteger, nullable=False),
+    Column("stored_size", BigInteger, nullable=False),
+    Column("new_objects", BigInteger, nullable=False),
+    Column("new_bytes", BigInteger, nullable=False),
+    Column("objects", BigInteger, nullable=False),
+    Column("warnings", Text, nullable=False),  # JSON list
+    Column("created", BigInteger, nullable=False),
+)
+
+content_delta = Table(
+    "content_delta",
+    metadata,
+    Column("content", String(40), ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column("from_version", Integer, primary_key=True, autoincrement=False),
+    Column("to_version", Integer, primary_key=True, autoincrement=False),
+    Column("set_id", LargeBinary, nullable=False, index=True),
+    Column("root", LargeBinary, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created", BigInteger, nullable=False),
+)

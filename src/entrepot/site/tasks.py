@@ -1,0 +1,304 @@
+"""The durable task engine: long work that survives SIGKILL.
+
+A task is a row (``database.tasks``), a handler is code registered for its kind. The engine claims due rows under a
+lease, runs
+their handlers side by side, renews the leases and writes progress down twice a second. A handler may be interrupted
+anywhere, in the worst case by SIGKILL, and is then run again from the start: so it must be idempotent, looking at what
+is there before it acts. An error that is ``retryable`` puts the task back with a growing delay; any other ends it.
+"""
+
+import asyncio
+import contextlib
+import threading
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from entrepot.core.errors import CancelledError, ConflictError, EntrepotError
+from entrepot.core.times import Clock
+from entrepot.database import tasks
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Progress, Task
+from entrepot.protocol.siteapi import TaskState
+
+LEASE_SECONDS: Final = 60.0
+BEAT_SECONDS: Final = 0.5
+IDLE_SECONDS: Final = 1.0
+MAX_ATTEMPTS: Final = 10
+FIRST_DELAY: Final = 2.0
+LONGEST_DELAY: Final = 1800.0
+
+log = structlog.get_logger("site.tasks")
+
+
+class Reporter:
+    """Takes a handler's progress, from any thread; tells it when to stop.
+
+    What is reported is kept here and written down by the engine, so reporting is cheap.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._progress = Progress()
+        self._written = Progress()
+        self._stop = threading.Event()
+        self.stop_reason = ""
+
+    def step(self, text: str, *, total: int = 0, unit: str = "", done: int = 0) -> None:
+        """Begin a step; forget the amounts of the one before.
+
+        Raises:
+            CancelledError: the work is to stop here.
+        """
+        with self._lock:
+            self._progress = Progress(step=text, done=done, total=total, unit=unit, message=self._progress.message)
+        self.check()
+
+    def amount(self, done: int, total: int | None = None) -> None:
+        """How much of the step is done."""
+        with self._lock:
+            new_total = self._progress.total if total is None else total
+            self._progress = msgspec.structs.replace(self._progress, done=done, total=new_total)
+
+    def message(self, text: str) -> None:
+        """A sentence for the administrator that stays when the task has ended."""
+        with self._lock:
+            self._progress = msgspec.structs.replace(self._progress, message=text)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the work is to stop; poll it in loops of worker threads."""
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Stop here if the work is to stop.
+
+        Raises:
+            CancelledError: an administrator cancelled it, the server is shutting down, or another process took over.
+        """
+        if self._stop.is_set():
+            raise CancelledError("The work was stopped.")
+
+    def stop(self, reason: str) -> None:
+        """Ask the handler to stop; the first reason counts."""
+        self.stop_reason = self.stop_reason or reason
+        self._stop.set()
+
+    def current(self) -> Progress:
+        """The progress as it is now."""
+        with self._lock:
+            return self._progress
+
+    def unwritten(self) -> Progress | None:
+        """The progress, if it changed since the last call."""
+        now = self.current()
+        if now == self._written:
+            return None
+        self._written = now
+        return now
+
+
+class TaskHandler(Protocol):
+    """Does the work of one kind of task."""
+
+    async def run(self, task: Task, report: Reporter) -> None:
+        """Do it, or what is left of it: idempotent, may be interrupted anywhere and run again.
+
+        Long loops call ``report.check()`` or poll ``report.cancelled``. No database transaction is held across
+        network input or output.
+
+        Raises:
+            EntrepotError: it did not work; tried again later when ``retryable``.
+        """
+
+
+class TaskEngine:
+    """Runs the tasks of one site in this process.
+
+    Args:
+        holder: names this process; unique among all that share the database.
+        concurrency: tasks at the same time.
+    """
+
+    def __init__(self, database: Database, *, site: str, holder: str, clock: Clock, concurrency: int = 8) -> None:
+        self._database = database
+        self._site = site
+        self._holder = holder
+        self._clock = clock
+        self._concurrency = concurrency
+        self._handlers: dict[str, tuple[TaskHandler, int]] = {}
+        self._running: dict[str, tuple[asyncio.Task[None], Reporter]] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+
+    def register(self, kind: str, handler: TaskHandler, *, max_attempts: int = MAX_ATTEMPTS) -> None:
+        """Say who does tasks of this kind, and how often a failing one is tried."""
+        if kind in self._handlers:
+            raise ConflictError(f"Tasks of kind {kind!r} have a handler already.")
+        self._handlers[kind] = (handler, max_attempts)
+
+    def wake(self) -> None:
+        """Look for due tasks now; call it after the transaction that created one."""
+        self._wake.set()
+
+    async def recover(self) -> None:
+        """Call once at start: on an embedded database no other process can be alive, so its leases are void."""
+        if self._database.embedded:
+            freed = await self._database.write(tasks.release_foreign, site=self._site, holder=self._holder)
+            if freed:
+                log.info("tasks_resumed", count=freed)
+
+    async def run_once(self) -> int:
+        """Run what is due now to its end; how many tasks that were."""
+        started = await self._start_due()
+        await asyncio.gather(*(work for work, _ in self._running.values()))
+        return started
+
+    async def serve(self) -> None:
+        """Run tasks until :meth:`stop`."""
+        await self.recover()
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                await self._start_due()
+            except EntrepotError as error:
+                log.warning("tasks_not_claimed", error=str(error), code=error.code)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+
+    async def stop(self) -> None:
+        """Ask running handlers to stop, wait for them, and put their tasks back."""
+        self._stopping = True
+        self._wake.set()
+        for _, reporter in self._running.values():
+            reporter.stop("shutdown")
+        await asyncio.gather(*(work for work, _ in self._running.values()))
+
+    def cancel(self, task_id: str) -> None:
+        """Pass a cancellation on at once, when the task runs here (the beat would notice it as well)."""
+        if task_id in self._running:
+            self._running[task_id][1].stop("cancelled")
+
+    async def _start_due(self) -> int:
+        free = self._concurrency - len(self._running)
+        if free <= 0 or self._stopping or not self._handlers:
+            return 0
+        claimed = await self._database.write(
+            tasks.claim,
+            site=self._site,
+            kinds=list(self._handlers),
+            holder=self._holder,
+            now=self._clock(),
+            lease=LEASE_SECONDS,
+            limit=free,
+        )
+        for task in claimed:
+            reporter = Reporter()
+            work = asyncio.create_task(self._work(task, reporter), name=task.id)
+            self._running[task.id] = (work, reporter)
+        return len(claimed)
+
+    async def _work(self, task: Task, reporter: Reporter) -> None:
+        beat = asyncio.create_task(self._beat(task, reporter))
+        try:
+            error = await self._handle(task, reporter)
+        finally:
+            beat.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await beat
+            self._running.pop(task.id, None)
+        try:
+            await self._settle(task, reporter, error)
+        except EntrepotError as problem:  # the lease runs out and the task is run again
+            log.warning("task_not_settled", task=task.id, error=str(problem), code=problem.code)
+        self._wake.set()
+
+    async def _handle(self, task: Task, reporter: Reporter) -> EntrepotError | None:
+        """Run the handler; what went wrong, or None."""
+        handler, max_attempts = self._handlers[task.kind]
+        if task.attempts > max_attempts:
+            return EntrepotError(
+                f"Given up after {max_attempts} attempts. {task.error}".strip(),
+                next_step="The server's log says what happened each time.",
+            )
+        if task.cancel_requested:
+            reporter.stop("cancelled")
+            return CancelledError("The work was stopped.")
+        log.info("task_started", task=task.id, kind=task.kind, subject=task.subject, attempt=task.attempts)
+        try:
+            await handler.run(task, reporter)
+        except EntrepotError as error:
+            return error
+        except Exception as error:  # noqa: BLE001  # a defect in one handler must not end the engine
+            log.exception("task_broke", task=task.id, kind=task.kind)
+            return EntrepotError(
+                f"An internal error ended the work ({type(error).__name__}).",
+                next_step="The server's log has the details.",
+            )
+        return None
+
+    async def _settle(self, task: Task, reporter: Reporter, error: EntrepotError | None) -> None:
+        stopped = isinstance(error, CancelledError)
+        if stopped and reporter.stop_reason == "lost":
+            return
+        if stopped and reporter.stop_reason == "shutdown":
+            await self._put_back(task, run_after=0, error=None)
+            return
+        max_attempts = self._handlers[task.kind][1]
+        if error is not None and error.retryable and not stopped and task.attempts < max_attempts:
+            delay = min(FIRST_DELAY * 2 ** (task.attempts - 1), LONGEST_DELAY)
+            log.info("task_retried", task=task.id, kind=task.kind, error=str(error), seconds=delay)
+            await self._put_back(task, run_after=self._clock() + delay, error=error)
+            return
+        if error is None:
+            state = TaskState.COMPLETED
+        else:
+            state = TaskState.CANCELLED if stopped else TaskState.FAILED
+        log.info("task_ended", task=task.id, kind=task.kind, state=state.value, error=str(error or ""))
+        await self._database.write(
+            tasks.finish,
+            task_id=task.id,
+            holder=self._holder,
+            state=state,
+            now=self._clock(),
+            progress=reporter.current(),
+            error="" if error is None else str(error),
+            error_code="" if error is None else error.code,
+        )
+
+    async def _put_back(self, task: Task, *, run_after: float, error: EntrepotError | None) -> None:
+        await self._database.write(
+            tasks.put_back,
+            task_id=task.id,
+            holder=self._holder,
+            run_after=run_after,
+            error="" if error is None else str(error),
+            error_code="" if error is None else error.code,
+            count_attempt=error is not None,
+        )
+
+    async def _beat(self, task: Task, reporter: Reporter) -> None:
+        renewed = self._clock()
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            progress = reporter.unwritten()
+            try:
+                claim = await self._database.write(
+                    tasks.renew,
+                    task_id=task.id,
+                    holder=self._holder,
+                    now=self._clock(),
+                    lease=LEASE_SECONDS,
+                    progress=progress,
+                )
+            except EntrepotError as error:
+                if self._clock() - renewed > LEASE_SECONDS:
+                    reporter.stop("lost")
+                log.warning("lease_not_renewed", task=task.id, error=str(error))
+                continue
+            renewed = self._clock()
+            if not claim.held:
+                reporter.stop("lost")
+            elif claim.cancel_requested:
+                reporter.stop("cancelled")
