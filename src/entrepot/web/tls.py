@@ -1,0 +1,71 @@
+"""How a client decides that it talks to the right server: one of three ways, never none.
+
+*hierarchy*: the certificate chains to the CA in the hierarchy's trust document. *system*: to the device's own trusted
+roots, plus what its settings add. *pinned*: it is exactly the certificate that an administrator compared; then names,
+chains and dates do not count.
+"""
+
+import hashlib
+import ssl
+from typing import Self
+
+import aiohttp
+import msgspec
+
+from entrepot.core.errors import BadInputError, TrustError
+
+
+class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
+    """Which certificates are accepted. Make one with :meth:`hierarchy`, :meth:`system` or :meth:`pinned`."""
+
+    ca_pem: str = ""
+    system_roots: bool = False
+    pin: bytes = b""
+
+    @classmethod
+    def hierarchy(cls, ca_pem: str) -> Self:
+        """Trust the hierarchy's CA certificates (PEM, one or more), and nothing else.
+
+        Raises:
+            TrustError: no certificate in it.
+        """
+        if "-----BEGIN CERTIFICATE-----" not in ca_pem:
+            raise TrustError(
+                "There is no CA certificate to verify the server with.", next_step="Fetch the site's trust document."
+            )
+        return cls(ca_pem=ca_pem)
+
+    @classmethod
+    def system(cls, extra_ca_pem: str = "") -> Self:
+        """Trust the operating system's roots, and the extra ones."""
+        return cls(ca_pem=extra_ca_pem, system_roots=True)
+
+    @classmethod
+    def pinned(cls, sha256: bytes) -> Self:
+        """Trust the one certificate whose DER encoding has this SHA-256 (32 bytes).
+
+        Raises:
+            BadInputError: not 32 bytes.
+        """
+        if len(sha256) != hashlib.sha256().digest_size:
+            raise BadInputError("A certificate pin is a SHA-256: 32 bytes, 64 hexadecimal digits.")
+        return cls(pin=sha256)
+
+    def verifier(self) -> ssl.SSLContext | aiohttp.Fingerprint:
+        """What aiohttp takes as ``ssl``.
+
+        Raises:
+            TrustError: a CA certificate cannot be read.
+        """
+        if self.pin:
+            return aiohttp.Fingerprint(self.pin)
+        if not self.ca_pem and not self.system_roots:
+            raise TrustError("No way to verify the server was chosen.")
+        context = ssl.create_default_context() if self.system_roots else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.ca_pem:
+            try:
+                context.load_verify_locations(cadata=self.ca_pem)
+            except ssl.SSLError as error:
+                raise TrustError(f"A CA certificate cannot be read: {error}.") from None
+        return context
