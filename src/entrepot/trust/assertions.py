@@ -27,7 +27,7 @@ from entrepot.core.sizes import KIB
 from entrepot.protocol import SignedType
 from entrepot.protocol.enrolment import DeviceClaims
 from entrepot.protocol.tokens import CLOCK_SKEW, site_audience
-from entrepot.trust.certificates import MIN_RSA_BITS
+from entrepot.trust.certificates import assertion_algorithm
 from entrepot.trust.inspection import PrivateKey, describe, load_cer, thumbprint
 from entrepot.trust.inspection import check_validity as check_certificate_validity
 from entrepot.trust.signing import SigningKey, check_signature, kid_of, sign, take_apart
@@ -82,7 +82,7 @@ def make_client_assertion(
     """
     if not 0 < len(jti) <= MAX_JTI:
         raise BadInputError(f"An assertion's id has 1 to {MAX_JTI} characters.")
-    algorithm = _algorithm(certificate)
+    algorithm = assertion_algorithm(certificate)
     issued = int(now)
     claims = _ClientClaims(
         iss=subscription, sub=subscription, aud=audience, jti=jti, iat=issued, exp=issued + MAX_LIFETIME
@@ -127,8 +127,8 @@ def verify_client_assertion(token: str, certificates: Iterable[bytes], audience:
         raise _refused("no certificate of the subscription has this thumbprint", "Upload the .cer file first.")
     try:
         check_certificate_validity(found, now)
-        if header.alg != _algorithm(found):
-            raise _refused(f"the algorithm must be {_algorithm(found)} for {describe(found)}")
+        if header.alg != assertion_algorithm(found):
+            raise _refused(f"the algorithm must be {assertion_algorithm(found)} for {describe(found)}")
     except BadInputError as error:
         raise _refused(error.message, error.next_step) from None
     try:
@@ -174,22 +174,12 @@ def _refused(reason: str, next_step: str = "") -> UnauthenticatedError:
     return UnauthenticatedError(f"The assertion is refused: {reason.rstrip('.')}.", next_step=next_step)
 
 
-def _algorithm(certificate: x509.Certificate) -> str:
-    key = certificate.public_key()
-    if isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS:
-        return "PS256"
-    if isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1):
-        return "ES256"
-    raise BadInputError(
-        f"The management certificate {describe(certificate)} has a key of an unsuitable kind.",
-        next_step="Use RSA with 2048 bits or more, or P-256.",
-    )
-
-
 def _jwk(key: object) -> RSAKey | ECKey:
     if isinstance(key, rsa.RSAPrivateKey | rsa.RSAPublicKey):
         return RSAKey.import_key(key)
-    assert isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey)  # _algorithm admits no other
+    assert isinstance(
+        key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey
+    )  # assertion_algorithm admits no other
     return ECKey.import_key(key)
 
 

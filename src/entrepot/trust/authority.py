@@ -19,12 +19,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from entrepot.core.errors import BadInputError, FormatError
 from entrepot.core.secret import Secret
 from entrepot.protocol.trust import KeyEntry, Role
-from entrepot.trust.certificates import MIN_RSA_BITS, to_pfx
+from entrepot.trust.certificates import to_pfx
 from entrepot.trust.inspection import (
     PrivateKey,
     PublicKey,
     common_name,
     expires,
+    is_p256,
+    is_strong_rsa,
     key_pem,
     load_cer,
     to_pem,
@@ -205,11 +207,7 @@ def public_key_of(csr: bytes) -> PublicKey:
 
 
 def _check_public(public: PublicKey) -> None:
-    if isinstance(public, rsa.RSAPublicKey):
-        weak = public.key_size < MIN_RSA_BITS
-    else:
-        weak = not isinstance(public.curve, ec.SECP256R1 | ec.SECP384R1)
-    if weak:
+    if not (is_strong_rsa(public) or is_p256(public)):
         raise BadInputError("The key of the certificate request is too weak.", next_step="Use P-256, or RSA with 2048.")
 
 

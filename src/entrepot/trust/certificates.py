@@ -4,7 +4,6 @@ Every refusal names the certificate, says what is wrong with it and what to do, 
 up a cloud point goes wrong most often. Passwords open a file once and are kept nowhere.
 """
 
-import re
 from typing import Final, Literal
 
 import msgspec
@@ -26,12 +25,16 @@ from entrepot.trust.inspection import (
     UnsuitableCertificateError,
     WrongPasswordError,
     certificate_name,
+    check_fqdn,
     check_validity,
     common_name,
+    covers,
     days_left,
     describe,
     dns_names,
     expires,
+    is_p256,
+    is_strong_rsa,
     key_pem,
     load_cer,
     thumbprint,
@@ -48,9 +51,12 @@ __all__ = [
     "PrivateKey",
     "UnsuitableCertificateError",
     "WrongPasswordError",
+    "assertion_algorithm",
     "certificate_name",
+    "check_management_certificate",
     "check_service_certificate",
     "check_validity",
+    "covers",
     "days_left",
     "describe",
     "dns_names",
@@ -66,9 +72,6 @@ __all__ = [
 
 MAX_PFX: Final = MIB
 MANAGEMENT_RSA_BITS: Final = 3072
-MIN_RSA_BITS: Final = 2048
-MAX_FQDN: Final = 253
-_FQDN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _PKCS7_DATA: Final = bytes.fromhex("06092a864886f70d010701")
 
 
@@ -245,6 +248,34 @@ def _check_shape(data: bytes) -> None:
         raise NotPkcs12Error("This is not a .pfx file (PKCS#12).", next_step=advice)
 
 
+def check_management_certificate(loaded: LoadedPfx) -> str:
+    """Check that a certificate can authenticate the site to a cloud (R3).
+
+    Returns:
+        the algorithm of its client assertions: ``PS256`` or ``ES256``.
+
+    Raises:
+        UnsuitableCertificateError: its key is neither RSA of 2048 bits or more nor P-256.
+    """
+    return assertion_algorithm(loaded.certificate)
+
+
+def assertion_algorithm(certificate: x509.Certificate) -> str:
+    """``PS256`` for RSA, ``ES256`` for P-256.
+
+    Raises:
+        UnsuitableCertificateError: another kind of key, or too weak a one.
+    """
+    if is_strong_rsa(certificate.public_key()):
+        return "PS256"
+    if is_p256(certificate.public_key()):
+        return "ES256"
+    raise UnsuitableCertificateError(
+        f"The management certificate {describe(certificate)} has a key of an unsuitable kind.",
+        next_step="Use RSA with 2048 bits or more, or P-256.",
+    )
+
+
 def check_service_certificate(loaded: LoadedPfx, fqdn: str, now: float) -> str:
     """Check that a certificate can serve clients as a cloud point (R4; domain page, "Service certificate").
 
@@ -275,10 +306,7 @@ def _unsuitable(certificate: x509.Certificate, problem: str, next_step: str) -> 
 
 
 def _check_key(certificate: x509.Certificate) -> None:
-    key = certificate.public_key()
-    rsa_good = isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS
-    ec_good = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    if not (rsa_good or ec_good):
+    if not (is_strong_rsa(certificate.public_key()) or is_p256(certificate.public_key())):
         raise _unsuitable(
             certificate,
             "has a key that is too weak or of another kind",
@@ -324,12 +352,7 @@ def _check_name(certificate: x509.Certificate, fqdn: str) -> str:
             f"is for the wildcard {fqdn}, which is no service name",
             f"Name a host instead of the asterisk, such as cloud{fqdn[1:]}.",
         )
-    wanted = fqdn.lower().rstrip(".")
-    if len(wanted) > MAX_FQDN or not _FQDN.fullmatch(wanted):
-        raise BadInputError(
-            f"{fqdn[:100]!r} is not a fully qualified domain name.",
-            next_step="Give the service name as clients resolve it, such as cloud1.contoso.com.",
-        )
+    wanted = check_fqdn(fqdn)
     names = dns_names(certificate)
     if not names:
         raise _unsuitable(
@@ -344,12 +367,3 @@ def _check_name(certificate: x509.Certificate, fqdn: str) -> str:
             "Give a service name that the certificate has, or request a certificate for this name.",
         )
     return wanted
-
-
-def covers(name: str, host: str) -> bool:
-    """Tell whether a certificate's DNS name stands for this host (RFC 6125: ``*`` is one whole leftmost label)."""
-    name, host = name.lower().rstrip("."), host.lower()
-    if name.startswith("*."):
-        label, _, rest = host.partition(".")
-        return bool(label) and rest == name[2:] and "." in rest
-    return name == host

@@ -1,5 +1,6 @@
 """What a certificate says: its names, its validity, its thumbprint, its text forms; and how errors speak of it."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final
 
@@ -17,6 +18,9 @@ PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 MAX_CERTIFICATE: Final = 64 * 1024
+MIN_RSA_BITS: Final = 2048
+MAX_FQDN: Final = 253
+_FQDN: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 MAX_DAYS: Final = 3650
 BACKDATE: Final = timedelta(minutes=10)
 """A new certificate is valid from a little earlier, for computers whose clock is behind."""
@@ -157,3 +161,37 @@ def to_pem(*certificates: x509.Certificate) -> str:
 def key_pem(key: PrivateKey) -> Secret:
     """PEM (PKCS#8, not encrypted) of a private key; keep it in the vault or in a 0600 file."""
     return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def is_strong_rsa(key: object) -> bool:
+    """Tell whether a public key is RSA of 2048 bits or more."""
+    return isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS
+
+
+def is_p256(key: object) -> bool:
+    """Tell whether a public key is on the curve P-256."""
+    return isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
+
+
+def check_fqdn(text: str) -> str:
+    """A fully qualified domain name in lower case, without a final dot.
+
+    Raises:
+        BadInputError: anything else.
+    """
+    name = text.lower().rstrip(".")
+    if len(name) > MAX_FQDN or not _FQDN.fullmatch(name):
+        raise BadInputError(
+            f"{text[:100]!r} is not a fully qualified domain name.",
+            next_step="Give the service name as clients resolve it, such as cloud1.contoso.com.",
+        )
+    return name
+
+
+def covers(name: str, host: str) -> bool:
+    """Tell whether a certificate's DNS name stands for this host (RFC 6125: ``*`` is one whole leftmost label)."""
+    name, host = name.lower().rstrip("."), host.lower()
+    if name.startswith("*."):
+        label, _, rest = host.partition(".")
+        return bool(label) and rest == name[2:] and "." in rest
+    return name == host
