@@ -40,17 +40,22 @@ def check_path(path: str) -> str:
 
 
 def link_stays_inside(path: str, target: str) -> bool:
-    """Tell whether a symbolic link at ``path`` with this target stays within the content's root."""
+    """Tell whether a symbolic link at ``path`` with this target stays within the content's root.
+
+    ``..`` counts only in front: after a name it would leave from wherever that name leads, which may be another
+    link (``d -> .`` and ``e -> d/..`` escape together, though each seems to stay).
+    """
     if not target or target.startswith("/") or "\x00" in target or "\\" in target or re.match(r"[A-Za-z]:", target):
         return False
     depth = len(PurePosixPath(path).parts) - 1
+    named = False
     for part in target.split("/"):
         if part == "..":
             depth -= 1
-            if depth < 0:
+            if named or depth < 0:
                 return False
         elif part not in ("", "."):
-            depth += 1
+            named = True
     return True
 
 

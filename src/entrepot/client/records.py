@@ -1,0 +1,136 @@
+"""What is known of a tree: its manifest, opened and checked, and the index of its chunks.
+
+A record is a folder: ``root`` (the manifest root's payload), ``parts/000000`` … (opened parts; each is checked
+against the root whenever it is read), ``index`` (``treeindex``) and, last of all, ``record.json``. A folder without
+``record.json`` is a record in the making.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from entrepot.client.treeindex import build_index
+from entrepot.content.manifest import MAX_PART, MAX_ROOT, Part, Root, decode_part, decode_root
+from entrepot.core.encoding import from_json, to_json
+from entrepot.core.errors import FormatError, IntegrityError
+from entrepot.durable.files import make_folder, storage_errors, write_private
+from entrepot.protocol import SealedRef
+
+_MAX_RECORD: Final = 64 * 1024
+
+
+class Described(msgspec.Struct, frozen=True, kw_only=True):
+    """``record.json``: ``root`` is the sealed manifest root, ``installed`` seconds since 1970."""
+
+    content: str
+    version: int
+    name: str
+    root: SealedRef
+    files: int
+    plain_size: int
+    installed: int
+
+
+class Record:
+    """One record's folder.
+
+    Args:
+        folder: need not exist before :meth:`begin`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder: Final = folder
+
+    @property
+    def index(self) -> Path:
+        """The chunk index."""
+        return self.folder / "index"
+
+    def begin(self, payload: bytes) -> Root:
+        """Start or take up a record for this manifest root (payload of its signature, verified before).
+
+        Raises:
+            FormatError: not a manifest root.
+            StorageError: the disk refuses.
+        """
+        root = decode_root(payload)
+        with storage_errors(str(self.folder)):
+            if _read(self.folder / "root", MAX_ROOT) != payload:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                make_folder(self.folder / "parts", mode=0o700)
+                write_private(self.folder / "root", payload)
+        return root
+
+    def root(self) -> Root | None:
+        """The manifest's root; None when the record has none.
+
+        Raises:
+            FormatError: it is damaged.
+        """
+        payload = _read(self.folder / "root", MAX_ROOT)
+        return None if payload is None else decode_root(payload)
+
+    def keep_part(self, number: int, plain: bytes) -> None:
+        """Keep an opened part.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with storage_errors(str(self.folder)):
+            (self.folder / "parts" / f"{number:06d}").write_bytes(plain)  # verified when read: no need to be durable
+
+    def part(self, number: int, ref: SealedRef) -> Part | None:
+        """A kept part, checked; None when it is not here or damaged."""
+        plain = _read(self.folder / "parts" / f"{number:06d}", MAX_PART)
+        if plain is None or hashlib.sha256(plain).digest() != ref.sha256:
+            return None
+        return decode_part(plain)
+
+    def parts(self) -> Iterator[Part]:
+        """All parts in order.
+
+        Raises:
+            IntegrityError: the record is incomplete or damaged.
+        """
+        root = self.root()
+        if root is None:
+            raise IntegrityError(f"The record {self.folder} has no manifest.")
+        for number, ref in enumerate(root.parts):
+            part = self.part(number, ref)
+            if part is None:
+                raise IntegrityError(f"Part {number} of the manifest in {self.folder} is damaged.")
+            yield part
+
+    def finish(self, described: Described) -> None:
+        """Build the index and declare the record whole.
+
+        Raises:
+            StorageError: the disk refuses.
+            IntegrityError: a part is damaged.
+        """
+        build_index(self.parts(), self.index)
+        with storage_errors(str(self.folder)):
+            write_private(self.folder / "record.json", to_json(described))
+
+    def described(self) -> Described | None:
+        """What the tree is; None when the record is not whole."""
+        data = _read(self.folder / "record.json", _MAX_RECORD)
+        if data is None or not self.index.is_file():
+            return None
+        try:
+            return from_json(data, Described, "record")
+        except FormatError:
+            return None
+
+
+def _read(path: Path, limit: int) -> bytes | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return data if len(data) <= limit else None

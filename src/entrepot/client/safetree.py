@@ -1,0 +1,335 @@
+"""A folder tree in which no link is ever followed, so that nothing is read or written outside it.
+
+On POSIX every folder on the way is opened relative to its parent with ``O_NOFOLLOW``: even a link planted between
+two system calls is not followed. Where the system has no such calls (Windows) each folder on the way is checked
+before use to be a real folder, neither link nor junction. Whatever stands where the content has a folder (a file, a
+link) is removed itself; what a link leads to is never touched.
+
+A :class:`SafeTree` is used by one thread at a time; it keeps the folders on its current path open, which makes
+neighbouring paths cheap. Opening another one on the same root costs one system call.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Final, Self
+
+from entrepot.client.folders import (
+    FILE_FLAGS,
+    FOLDER_FLAGS,
+    NONBLOCK,
+    Found,
+    Level,
+    NotRealError,
+    find,
+    folder_errors,
+    open_folder,
+    open_to_write,
+    read_all,
+    unlink,
+)
+from entrepot.client.home import native
+from entrepot.core.errors import ConflictError, StorageError
+
+_READ: Final = 1024 * 1024
+
+HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
+
+
+class SafeTree:
+    """See the module's text. A context manager.
+
+    Args:
+        root: the tree's folder; it must exist. Links *up to* it are the caller's choice and are followed.
+        descriptors: open relative to folders (False forces the variant for Windows, for its tests).
+
+    Raises:
+        StorageError: the root cannot be opened.
+    """
+
+    def __init__(self, root: Path, *, descriptors: bool = HAS_DIR_FD) -> None:
+        self.root = root
+        path = native(root)
+        with folder_errors(str(root)):
+            if descriptors:
+                flags = FOLDER_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
+                top = Level("", os.open(path, flags), "")
+            else:
+                if not path.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(root))
+                top = Level("", None, str(path) + os.sep)
+        self._levels = [top]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back all descriptors."""
+        while self._levels:
+            self._leave()
+
+    def _leave(self) -> None:
+        level = self._levels.pop()
+        if level.descriptor is not None:
+            os.close(level.descriptor)
+
+    # -- the way to a folder -------------------------------------------------------------------------------------
+
+    def parent(self, path: str, *, create: bool) -> tuple[Level, str] | None:
+        """The open folder that holds ``path`` and the last name; None when there is none and ``create`` is False."""
+        *folders, name = path.split("/")
+        level = self._enter(folders, create=create)
+        return None if level is None else (level, name)
+
+    def _enter(self, folders: list[str], *, create: bool) -> Level | None:
+        depth = 0
+        while depth < len(folders) and depth + 1 < len(self._levels):
+            if self._levels[depth + 1].name != folders[depth]:
+                break
+            depth += 1
+        while len(self._levels) > depth + 1:
+            self._leave()
+        for name in folders[depth:]:
+            level = self._open_child(self._levels[-1], name, create=create)
+            if level is None:
+                return None
+            self._levels.append(level)
+        return self._levels[-1]
+
+    def _open_child(self, parent: Level, name: str, *, create: bool) -> Level | None:
+        for _ in range(3):  # what is in the way is removed, then made, then opened; a racing thread may help
+            try:
+                return open_folder(parent, name)
+            except FileNotFoundError:
+                if not create:
+                    return None
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(parent.at(name), 0o755, dir_fd=parent.descriptor)
+            except (NotADirectoryError, NotRealError):
+                if not create:
+                    return None
+                with contextlib.suppress(FileNotFoundError):
+                    unlink(parent, name)
+        raise StorageError(f"Something keeps replacing the folder {name!r} while it is written.")
+
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    def find(self, path: str) -> Found | None:
+        """What stands at ``path``; None when nothing does, or when a folder on the way is none.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.parent(path, create=False)
+            return None if place is None else find(*place)
+
+    def read(self, path: str, at: int, length: int) -> bytes | None:
+        """Bytes of a file; None when there is no such file; shorter when it ends before.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            descriptor = self._open(path)
+            if descriptor is None:
+                return None
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                file.seek(at)
+                return read_all(file.fileno(), length)
+
+    def digest(self, path: str, size: int) -> bytes | None:
+        """SHA-256 of a file of exactly ``size`` bytes; None when there is no such file.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            descriptor = self._open(path)
+            if descriptor is None:
+                return None
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                if os.fstat(file.fileno()).st_size != size:
+                    return None
+                digest = hashlib.sha256()
+                buffer = bytearray(min(_READ, max(size, 1)))
+                while count := file.readinto(buffer):
+                    digest.update(memoryview(buffer)[:count])
+                return digest.digest()
+
+    def link_target(self, path: str) -> str | None:
+        """Where a link points, with ``/``; None when it is no link.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.parent(path, create=False)
+            found = find(*place) if place else None
+            if place is None or found is None or found.kind != "link":
+                return None
+            target = os.readlink(place[0].at(place[1]), dir_fd=place[0].descriptor)
+            return target.replace("\\", "/") if sys.platform == "win32" else target
+
+    def _open(self, path: str) -> int | None:
+        """A regular file for reading, or None."""
+        place = self.parent(path, create=False)
+        if place is None:
+            return None
+        level, name = place
+        found = find(level, name)
+        if found is None or found.kind != "file":
+            return None
+        try:
+            descriptor = os.open(level.at(name), os.O_RDONLY | FILE_FLAGS | NONBLOCK, dir_fd=level.descriptor)
+        except (FileNotFoundError, PermissionError):
+            return None
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    # -- writing -------------------------------------------------------------------------------------------------
+
+    def write(self, path: str, at: int, data: bytes | memoryview) -> None:
+        """Write into a file at an offset; the file and folders on the way are made as needed.
+
+        What stands there and is no plain file of its own (a link, a second name of another file) is replaced.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.parent(path, create=True)
+            assert place is not None
+            descriptor = open_to_write(*place)
+            try:
+                os.lseek(descriptor, at, os.SEEK_SET)
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+            finally:
+                os.close(descriptor)
+
+    def cut(self, path: str, size: int) -> None:
+        """Make a file exactly ``size`` bytes long.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.parent(path, create=True)
+            assert place is not None
+            descriptor = open_to_write(*place)
+            try:
+                os.ftruncate(descriptor, size)
+            finally:
+                os.close(descriptor)
+
+    def finish(self, path: str, mode: int, *, sync: bool = False) -> None:
+        """Give a file its permissions (POSIX; its owner may always read it), and make it durable if asked.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.parent(path, create=False)
+            if place is None:
+                raise FileNotFoundError(errno.ENOENT, "gone", path)
+            level, name = place
+            if not sync and sys.platform == "win32":
+                return
+            access = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
+            descriptor = os.open(level.at(name), access | FILE_FLAGS | NONBLOCK, dir_fd=level.descriptor)
+            try:
+                if sys.platform != "win32":
+                    os.fchmod(descriptor, mode | stat.S_IRUSR)
+                if sync:
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those on the way.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            self._enter(path.split("/"), create=True)
+
+    def make_link(self, path: str, target: str) -> None:
+        """Make a symbolic link, replacing another.
+
+        Raises:
+            StorageError: the disk, or on Windows the account, may not make links.
+        """
+        if self.link_target(path) == target:
+            return
+        self.remove(path)
+        with folder_errors(path):
+            place = self.parent(path, create=True)
+            assert place is not None
+            level, name = place
+            if sys.platform == "win32":
+                full = Path(level.at(name))
+                folder = (full.parent / target).is_dir()
+                full.symlink_to(target.replace("/", "\\"), target_is_directory=folder)
+            else:
+                os.symlink(target, level.at(name), dir_fd=level.descriptor)  # relative to a folder
+
+    def remove(self, path: str) -> bool:
+        """Remove a file, a link itself or an empty folder; False when a folder is not empty.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.parent(path, create=False)
+            found = find(*place) if place else None
+            if place is None or found is None:
+                return True
+            level, name = place
+            if found.kind != "folder":
+                unlink(level, name)
+                return True
+            try:
+                os.rmdir(level.at(name), dir_fd=level.descriptor)
+            except OSError as error:
+                if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                    return False
+                raise
+            return True
+
+    def take(self, other: "SafeTree", path: str) -> None:
+        """Move a file from another tree on the same disk to the same path here, replacing what is there.
+
+        Raises:
+            ConflictError: a folder with other things in it stands there.
+            StorageError: the disk refuses.
+        """
+        found = self.find(path)
+        if found is not None and found.kind == "folder" and not self.remove(path):
+            raise ConflictError(
+                f"{str(self.root / path)!r} is a folder with files that are not part of the content.",
+                next_step="Move them elsewhere, or choose another folder.",
+            )
+        with folder_errors(path):
+            there = other.parent(path, create=False)
+            here = self.parent(path, create=True)
+            if there is None:
+                raise FileNotFoundError(errno.ENOENT, "gone", path)
+            assert here is not None
+            os.replace(
+                there[0].at(there[1]),
+                here[0].at(here[1]),
+                src_dir_fd=there[0].descriptor,
+                dst_dir_fd=here[0].descriptor,
+            )
