@@ -1,8 +1,8 @@
 """Durable work in the database: who does what, how far it is, what became of it.
 
 ``created`` → ``in_progress`` → ``completed``, ``failed`` or ``cancelled``; a retry goes back to ``created`` with a
-later ``run_after``. A process holds a task under a lease that it renews; when the lease runs out, any process of the same
-site may take the task over. At most one task per (kind, subject) is active: a unique partial index sees to it.
+later ``run_after``. A process holds a task under a lease that it renews; when the lease runs out, any process of
+the same site may take the task over. At most one task per (kind, subject) is active: a unique partial index sees to it.
 """
 
 import secrets

@@ -207,12 +207,13 @@ class TaskEngine:
             beat.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await beat
-            self._running.pop(task.id, None)
         try:
             await self._settle(task, reporter, error)
         except EntrepotError as problem:  # the lease runs out and the task is run again
             log.warning("task_not_settled", task=task.id, error=str(problem), code=problem.code)
-        self._wake.set()
+        finally:
+            self._running.pop(task.id, None)
+            self._wake.set()
 
     async def _handle(self, task: Task, reporter: Reporter) -> EntrepotError | None:
         """Run the handler; what went wrong, or None."""
@@ -230,7 +231,7 @@ class TaskEngine:
             await handler.run(task, reporter)
         except EntrepotError as error:
             return error
-        except Exception as error:  # noqa: BLE001  # a defect in one handler must not end the engine
+        except Exception as error:  # a defect in one handler must not end the engine
             log.exception("task_broke", task=task.id, kind=task.kind)
             return EntrepotError(
                 f"An internal error ended the work ({type(error).__name__}).",
@@ -251,10 +252,8 @@ class TaskEngine:
             log.info("task_retried", task=task.id, kind=task.kind, error=str(error), seconds=delay)
             await self._put_back(task, run_after=self._clock() + delay, error=error)
             return
-        if error is None:
-            state = TaskState.COMPLETED
-        else:
-            state = TaskState.CANCELLED if stopped else TaskState.FAILED
+        failed = TaskState.CANCELLED if stopped else TaskState.FAILED
+        state = TaskState.COMPLETED if error is None else failed
         log.info("task_ended", task=task.id, kind=task.kind, state=state.value, error=str(error or ""))
         await self._database.write(
             tasks.finish,

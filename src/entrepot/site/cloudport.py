@@ -1,0 +1,71 @@
+"""The port to clouds: what a site needs of whoever runs cloud services, named for the need.
+
+``entrepot.cloud.providers`` has adapters of this shape; the command line wires them, because sites and clouds are
+strangers to each other. Every method is asynchronous, idempotent, safe to repeat after a crash in the middle, and bounded
+in time. Errors: ``UnavailableError`` (retryable), ``UnauthenticatedError`` and ``ForbiddenError`` (certificate or
+subscription), ``TrustError`` (the cloud is not the pinned one), ``NotFoundError`` (no such service), ``LimitedError``
+(quota), ``RefusedError``.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from entrepot.core.secret import Secret
+from entrepot.protocol.cloudhost import Remains, ServiceSpec, ServiceStatus, Subscription
+
+if TYPE_CHECKING:
+    from entrepot.web.dataplane import Holder
+
+
+class CloudConnection(msgspec.Struct, frozen=True, kw_only=True):
+    """How to reach a subscription: the management certificate authenticates, the pin identifies the cloud.
+
+    ``pin`` is SHA-256 of the cloud host's TLS certificate (DER, 32 bytes); ``certificate`` DER; ``private_key`` PEM
+    PKCS#8.
+    """
+
+    provider: str
+    url: str
+    pin: bytes
+    subscription: str
+    certificate: bytes
+    private_key: Secret
+
+
+class CloudProvider(Protocol):
+    """One subscription of one cloud."""
+
+    async def check(self) -> Subscription:
+        """The subscription as it is now: proves address, pin, certificate and subscription at once (R1)."""
+
+    async def create(self, service: str, spec: ServiceSpec) -> ServiceStatus:
+        """Create the service, or bring it to ``spec`` (also renews its certificate)."""
+
+    async def status(self, service: str) -> ServiceStatus:
+        """The service as it is now."""
+
+    async def start(self, service: str) -> ServiceStatus:
+        """Serve clients; nothing happens when it does already."""
+
+    async def stop(self, service: str) -> ServiceStatus:
+        """Cut clients off at once; content stays, the store endpoint goes on (R27)."""
+
+    async def scale(self, service: str, instances: int) -> ServiceStatus:
+        """Run so many instances; running downloads go on (R12)."""
+
+    async def delete(self, service: str) -> Remains:
+        """Remove the service and all it stored, and say what is left; a service that is gone leaves nothing (R40)."""
+
+    def holder(self, service: str) -> "Holder":
+        """The store endpoint of the service, as the distribution engine uses points (no I/O yet)."""
+
+
+ProviderFactory = Callable[[CloudConnection], CloudProvider]
+"""Makes the adapter for a connection; the command line passes it to the site. Raises ``BadInputError`` for a provider
+that is not known."""
+
+HolderSource = Callable[[str], Awaitable["Holder"]]
+"""Gives the data plane of a distribution point by its id, ready to use; raises ``UnavailableError`` while it cannot be
+reached (not enrolled, being created), ``NotFoundError`` when there is no such point."""
