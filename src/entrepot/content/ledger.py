@@ -1,0 +1,158 @@
+"""The ledger: which sealed objects the library holds, and who still needs them (architecture 2.2, 4.1).
+
+An object is *live*, *condemned* (nobody needs it: a later sweep may delete it), *deleting*, or gone. A **session**,
+one attempt to publish, holds leases on every object it met, until its result is adopted as an object set or the lease
+lapses:
+
+========= ============================== ===========================================
+from      by                             to
+========= ============================== ===========================================
+(none)    ``announce``                   live, leased
+live      sweep: in no set, not leased   condemned
+condemned ``known``, ``announce``        live, leased (revived under its row lock)
+condemned sweep, after a grace period    deleting; its index entry goes
+deleting  ``announce``                   waits until it is gone, then as (none)
+deleting  sweep: the file is deleted     gone
+========= ============================== ===========================================
+
+The order of a publisher's steps makes this safe against SIGKILL anywhere: *announce* (a row exists) → store → flush
+(the file exists) → *add* (others may find it by content). So every file has a row, and every index entry has its file.
+"""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Final, Protocol
+
+import msgspec
+
+from entrepot.content.sealing import Purpose
+from entrepot.core.ids import ObjectId
+
+SET: Final = 0
+"""The purpose of an object set in the ledger; sealed objects have their :class:`Purpose`."""
+MAX_BATCH: Final = 4096
+
+
+class State(StrEnum):
+    """Where an object stands; *gone* is having no row."""
+
+    LIVE = "live"
+    CONDEMNED = "condemned"
+    DELETING = "deleting"
+
+
+class KnownChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """What the index says about a plaintext that was sealed before: a chunk, a manifest part, a root."""
+
+    object_id: ObjectId
+    sealed_size: int
+    payload_hash: bytes
+    generation: int
+
+
+class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A sealed object that is durably stored, to be found by ``index_hash`` from now on."""
+
+    index_hash: bytes
+    object_id: ObjectId
+    sealed_size: int
+    payload_hash: bytes
+    generation: int
+
+
+class Announcement(msgspec.Struct, frozen=True, kw_only=True):
+    """An object about to be stored. ``purpose``: a :class:`Purpose`, or :data:`SET`."""
+
+    object_id: ObjectId
+    sealed_size: int
+    purpose: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Distinct objects and their sealed bytes."""
+
+    objects: int
+    size: int
+
+
+class Ledger(Protocol):
+    """One session's view. Used by one thread at a time; any number of sessions run at once, in several processes.
+
+    Every call renews the session's lease. Batches have at most :data:`MAX_BATCH` members.
+    Errors of all methods: ``UnavailableError`` (retryable: the lease has lapsed, an object stays in deletion, the
+    database does not answer), ``StorageError``.
+    """
+
+    @property
+    def session(self) -> str:
+        """The session's id, for :meth:`Library.adopt`."""
+
+    def known(self, index_hashes: Sequence[bytes]) -> dict[bytes, KnownChunk]:
+        """Those that are sealed and stored already; they are revived if condemned, and leased."""
+
+    def announce(self, objects: Sequence[Announcement]) -> None:
+        """Lease objects that are about to be stored. Idempotent; waits while one of them is being deleted."""
+
+    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+        """Enter announced and durably stored objects into the index.
+
+        Returns:
+            those that another session entered first, as another object: use that one. It is leased instead.
+        """
+
+    def held(self) -> Iterator[ObjectId]:
+        """All leased objects except object sets, ascending, in bounded memory."""
+
+    def totals(self, purpose: Purpose) -> Totals:
+        """Leased objects of one purpose."""
+
+    def renew(self) -> None:
+        """Renew the lease, where nothing else is to be said for long."""
+
+
+class Library(Protocol):
+    """Sessions, and what becomes of them. The sets of a library are its content versions and deltas."""
+
+    def open_session(self, subject: str) -> Ledger:
+        """Begin an attempt; ``subject`` says for whom, to people."""
+
+    def close_session(self, session: str) -> None:
+        """Give up an attempt: its leases end. Harmless when it is unknown."""
+
+    def adopt(self, session: str, set_id: ObjectId) -> None:
+        """The attempt succeeded: what the session holds is from now on needed by this set, and the session ends.
+
+        Adopting a set again changes nothing.
+
+        Raises:
+            UnavailableError: the session's lease has lapsed; publish again.
+        """
+
+    def drop(self, set_id: ObjectId) -> None:
+        """Nobody needs the set any more. Harmless when it is unknown."""
+
+
+class SweepLedger(Protocol):
+    """What the sweep needs of the ledger. All methods are idempotent, each is one transaction.
+
+    Times are seconds since 1970.
+    """
+
+    def drop_lapsed(self, now: float) -> int:
+        """Forget sessions whose lease has ended; returns how many."""
+
+    def condemn(self, now: float, after: ObjectId | None, limit: int) -> tuple[int, ObjectId | None]:
+        """Examine the next ``limit`` live objects after an id; condemn those that no set and no session needs.
+
+        Returns:
+            how many were condemned, and the last one examined (None at the end).
+        """
+
+    def begin_deletion(self, condemned_before: float, limit: int) -> int:
+        """Move up to ``limit`` objects condemned before then, and still not needed, to *deleting*; returns how many."""
+
+    def deleting(self, limit: int) -> list[ObjectId]:
+        """Up to ``limit`` objects in *deleting*, ascending."""
+
+    def forget(self, ids: Sequence[ObjectId]) -> None:
+        """Remove the rows of objects in *deleting* whose files are gone, durably."""

@@ -1,0 +1,284 @@
+"""The ledger in SQL (port: ``content/ledger.py``): sessions with leases, the index by content, object sets.
+
+Every step is one short transaction; batches are sorted, so that concurrent publishers lock rows in one order. On
+PostgreSQL an object's row lock orders a publisher's revival and a sweep's next step; on SQLite writers are alone
+anyway.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+
+from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, State, Totals
+from entrepot.content.sealing import Purpose
+from entrepot.core.errors import NotFoundError, UnavailableError
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import HOUR, Clock
+from entrepot.database.engine import Database, insert_into
+from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
+
+LEASE_SECONDS: Final = HOUR
+_PAUSE: Final = 0.1
+_PAUSES: Final = 300
+_FETCH: Final = 10_000
+
+AnyRow = Row[*tuple[Any, ...]]
+
+
+class SqlLibrary:
+    """A :class:`~entrepot.content.ledger.Library` in the site's database.
+
+    Args:
+        clock: seconds since 1970.
+        new_id: makes session ids, unique ever.
+        pause: waits some seconds (``time.sleep``), while a sweep finishes deleting what a session needs.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        clock: Clock,
+        new_id: Callable[[], str],
+        pause: Callable[[float], None],
+        lease_seconds: float = LEASE_SECONDS,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._new_id = new_id
+        self._pause = pause
+        self._lease_seconds = lease_seconds
+
+    def open_session(self, subject: str) -> Ledger:
+        """See :meth:`Library.open_session`."""
+        now = self._clock()
+        session = self._new_id()
+        row = {"id": session, "subject": subject[:200], "opened": now, "lease_until": now + self._lease_seconds}
+        with self._database.transaction() as connection:
+            connection.execute(insert(publish_session).values(row))
+        return SqlLedger(self._database, session, self._clock, self._pause, self._lease_seconds)
+
+    def close_session(self, session: str) -> None:
+        """See :meth:`Library.close_session`."""
+        with self._database.transaction() as connection:
+            end_session(connection, session)
+
+    def adopt(self, session: str, set_id: ObjectId) -> None:
+        """See :meth:`Library.adopt`; :func:`adopt_set` does it within a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            adopt_set(connection, session, set_id, self._clock())
+
+    def drop(self, set_id: ObjectId) -> None:
+        """See :meth:`Library.drop`; :func:`drop_set` does it within a transaction of the caller's."""
+        with self._database.transaction() as connection:
+            drop_set(connection, set_id)
+
+
+def adopt_set(connection: Connection, session: str, set_id: ObjectId, now: float) -> None:
+    """Make what a session holds the members of a set, and end the session, in the caller's transaction.
+
+    Raises:
+        UnavailableError: the lease has lapsed.
+        NotFoundError: the set object was not announced in this session.
+    """
+    locked = select(publish_session.c.id).where(publish_session.c.id == session).with_for_update()
+    if connection.execute(locked).first() is None:
+        if _find_set(connection, set_id) is not None:
+            return
+        raise _lapsed()
+    held = select(object_.c.id).join(session_object, session_object.c.object == object_.c.id)
+    held = held.where(session_object.c.session == session)
+    own = connection.execute(held.where(object_.c.object_id == set_id)).scalar()
+    if own is None:
+        raise NotFoundError(f"The object set {set_id.hex()[:16]} was not made in this session.")
+    if _find_set(connection, set_id) is None:
+        number = connection.execute(
+            insert(object_set).values(object=own, created=now).returning(object_set.c.id)
+        ).scalar_one()
+        members = held.with_only_columns(literal(number), object_.c.id).where(object_.c.purpose != SET)
+        connection.execute(insert(set_object).from_select(["object_set", "object"], members))
+    end_session(connection, session)
+
+
+def drop_set(connection: Connection, set_id: ObjectId) -> None:
+    """Forget a set, in the caller's transaction; the sweep deletes what no other set needs."""
+    number = _find_set(connection, set_id)
+    if number is not None:
+        connection.execute(delete(set_object).where(set_object.c.object_set == number))
+        connection.execute(delete(object_set).where(object_set.c.id == number))
+
+
+def end_session(connection: Connection, session: str) -> None:
+    """End a session and its leases, in the caller's transaction."""
+    connection.execute(delete(session_object).where(session_object.c.session == session))
+    connection.execute(delete(publish_session).where(publish_session.c.id == session))
+
+
+def _find_set(connection: Connection, set_id: ObjectId) -> int | None:
+    found = select(object_set.c.id).join(object_, object_.c.id == object_set.c.object)
+    number: int | None = connection.execute(found.where(object_.c.object_id == set_id)).scalar()
+    return number
+
+
+def _lapsed() -> UnavailableError:
+    return UnavailableError("The publish session's lease has lapsed.", next_step="Publish again: it resumes.")
+
+
+class SqlLedger:
+    """One session; made by :meth:`SqlLibrary.open_session`."""
+
+    def __init__(
+        self, database: Database, session: str, clock: Clock, pause: Callable[[float], None], lease_seconds: float
+    ) -> None:
+        self._database = database
+        self._session = session
+        self._clock = clock
+        self._pause = pause
+        self._lease_seconds = lease_seconds
+
+    @property
+    def session(self) -> str:
+        """See :attr:`Ledger.session`."""
+        return self._session
+
+    def known(self, index_hashes: Sequence[bytes]) -> dict[bytes, KnownChunk]:
+        """See :meth:`Ledger.known`."""
+        with self._database.transaction() as connection:
+            self._renew(connection)
+            rows = [row for row in _indexed(connection, index_hashes) if row.state != State.DELETING]
+            self._hold(connection, rows)
+        return {row.index_hash: _known(row) for row in rows}
+
+    def announce(self, objects: Sequence[Announcement]) -> None:
+        """See :meth:`Ledger.announce`."""
+        left = {each.object_id: each for each in objects}
+        for _ in range(_PAUSES):
+            if not left:
+                return
+            with self._database.transaction() as connection:
+                self._renew(connection)
+                held = self._announce(connection, sorted(left.values(), key=lambda each: each.object_id))
+            left = {object_id: each for object_id, each in left.items() if object_id not in held}
+            if left:
+                self._pause(_PAUSE)
+        raise UnavailableError(
+            f"{len(left)} objects are being deleted from the library and cannot be stored again yet.",
+            next_step="Try again in a minute.",
+        )
+
+    def _announce(self, connection: Connection, objects: list[Announcement]) -> set[bytes]:
+        """Lease what is not being deleted; the ids of those."""
+        now = self._clock()
+        rows = [
+            {
+                "object_id": each.object_id,
+                "size": each.sealed_size,
+                "purpose": each.purpose,
+                "state": State.LIVE.value,
+                "changed": now,
+            }
+            for each in objects
+        ]
+        connection.execute(insert_into(connection, object_).on_conflict_do_nothing(), rows)
+        wanted = [each.object_id for each in objects]
+        present = select(object_.c.id, object_.c.object_id, object_.c.state).where(object_.c.object_id.in_(wanted))
+        found = connection.execute(present.order_by(object_.c.id).with_for_update()).all()
+        usable = [row for row in found if row.state != State.DELETING]
+        self._hold(connection, usable)
+        return {row.object_id for row in usable}
+
+    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+        """See :meth:`Ledger.add`."""
+        mine = {each.index_hash: each for each in chunks}
+        with self._database.transaction() as connection:
+            self._renew(connection)
+            numbers = _numbers(connection, [each.object_id for each in mine.values()])
+            rows = [
+                {
+                    "index_hash": each.index_hash,
+                    "object": numbers[each.object_id],
+                    "payload_hash": each.payload_hash,
+                    "generation": each.generation,
+                }
+                for each in sorted(mine.values(), key=lambda each: each.index_hash)
+            ]
+            connection.execute(insert_into(connection, chunk).on_conflict_do_nothing(), rows)
+            others = [
+                row for row in _indexed(connection, list(mine)) if row.object_id != mine[row.index_hash].object_id
+            ]
+            winners = [row for row in others if row.state != State.DELETING]
+            replaced = {row.index_hash for row in others} - {row.index_hash for row in winners}
+            for row in (row for row in rows if row["index_hash"] in replaced):
+                connection.execute(update(chunk).where(chunk.c.index_hash == row["index_hash"]).values(row))
+            self._hold(connection, winners)
+            self._release(connection, [numbers[mine[row.index_hash].object_id] for row in winners])
+        return {row.index_hash: _known(row) for row in winners}
+
+    def held(self) -> Iterator[ObjectId]:
+        """See :meth:`Ledger.held`. A read transaction stays open until the iterator ends."""
+        mine = select(object_.c.object_id).join(session_object, session_object.c.object == object_.c.id)
+        mine = mine.where(session_object.c.session == self._session, object_.c.purpose != SET)
+        with self._database.reading() as connection:
+            ordered = mine.order_by(object_.c.object_id).execution_options(yield_per=_FETCH)
+            for (object_id,) in connection.execute(ordered):
+                yield ObjectId(object_id)
+
+    def totals(self, purpose: Purpose) -> Totals:
+        """See :meth:`Ledger.totals`."""
+        counted = select(func.count(), func.coalesce(func.sum(object_.c.size), 0))
+        counted = counted.select_from(object_).join(session_object, session_object.c.object == object_.c.id)
+        counted = counted.where(session_object.c.session == self._session, object_.c.purpose == int(purpose))
+        with self._database.reading() as connection:
+            objects, size = connection.execute(counted).one()
+        return Totals(objects=objects, size=int(size))
+
+    def renew(self) -> None:
+        """See :meth:`Ledger.renew`."""
+        with self._database.transaction() as connection:
+            self._renew(connection)
+
+    def _renew(self, connection: Connection) -> None:
+        """Renew, or find that a sweep has ended this session. The row lock keeps it alive for this transaction."""
+        until = self._clock() + self._lease_seconds
+        mine = update(publish_session).where(publish_session.c.id == self._session)
+        if connection.execute(mine.values(lease_until=until)).rowcount != 1:
+            raise _lapsed()
+
+    def _hold(self, connection: Connection, rows: Iterable[AnyRow]) -> None:
+        """Lease locked rows of objects, and revive those that are condemned."""
+        numbers = sorted({(row.id, row.state) for row in rows})
+        condemned = [number for number, state in numbers if state == State.CONDEMNED]
+        if condemned:
+            revive = update(object_).where(object_.c.id.in_(condemned))
+            connection.execute(revive.values(state=State.LIVE.value, changed=self._clock()))
+        if numbers:
+            leases = [{"session": self._session, "object": number} for number, _ in numbers]
+            connection.execute(insert_into(connection, session_object).on_conflict_do_nothing(), leases)
+
+    def _release(self, connection: Connection, numbers: list[int]) -> None:
+        if numbers:
+            mine = delete(session_object).where(session_object.c.session == self._session)
+            connection.execute(mine.where(session_object.c.object.in_(numbers)))
+
+
+def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[AnyRow]:
+    """Index entries with their objects, whose rows are locked."""
+    columns = (chunk.c.index_hash, chunk.c.payload_hash, chunk.c.generation)
+    found = select(*columns, object_.c.id, object_.c.object_id, object_.c.size, object_.c.state)
+    found = found.join(object_, object_.c.id == chunk.c.object).where(chunk.c.index_hash.in_(index_hashes))
+    return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_)).all()
+
+
+def _numbers(connection: Connection, ids: Sequence[ObjectId]) -> dict[bytes, int]:
+    found = select(object_.c.object_id, object_.c.id).where(object_.c.object_id.in_(ids))
+    return {row.object_id: row.id for row in connection.execute(found)}
+
+
+def _known(row: AnyRow) -> KnownChunk:
+    return KnownChunk(
+        object_id=ObjectId(row.object_id),
+        sealed_size=row.size,
+        payload_hash=row.payload_hash,
+        generation=row.generation,
+    )

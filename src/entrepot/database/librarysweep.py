@@ -1,0 +1,89 @@
+"""What the sweep asks of the ledger, in SQL (port: :class:`entrepot.content.ledger.SweepLedger`).
+
+Rows are locked before they change state, and rows that a publisher has locked are skipped until the next sweep, so a
+sweep and a publisher never wait for each other. Each transaction touches a bounded number of rows.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Select, delete, exists, or_, select, update
+
+from entrepot.content.ledger import State
+from entrepot.core.ids import ObjectId
+from entrepot.database.engine import Database
+from entrepot.database.library import end_session
+from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
+
+
+class SqlSweepLedger:
+    """A :class:`~entrepot.content.ledger.SweepLedger` in the site's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def drop_lapsed(self, now: float) -> int:
+        """See :meth:`SweepLedger.drop_lapsed`."""
+        with self._database.transaction() as connection:
+            lapsed = select(publish_session.c.id).where(publish_session.c.lease_until < now)
+            sessions = connection.execute(lapsed.with_for_update(skip_locked=True)).scalars().all()
+            for session in sessions:
+                end_session(connection, session)
+        return len(sessions)
+
+    def condemn(self, now: float, after: ObjectId | None, limit: int) -> tuple[int, ObjectId | None]:
+        """See :meth:`SweepLedger.condemn`."""
+        live = select(object_.c.object_id).where(object_.c.state == State.LIVE, object_.c.object_id > (after or b""))
+        with self._database.transaction() as connection:
+            window = connection.execute(live.order_by(object_.c.object_id).limit(limit)).scalars().all()
+            if not window:
+                return 0, None
+            idle = select(object_.c.id).where(
+                object_.c.object_id.between(window[0], window[-1]), object_.c.state == State.LIVE, ~_needed()
+            )
+            numbers = connection.execute(_locked(idle)).scalars().all()
+            doom = update(object_).where(object_.c.id.in_(numbers), object_.c.state == State.LIVE)
+            connection.execute(doom.values(state=State.CONDEMNED.value, changed=now))
+        return len(numbers), ObjectId(window[-1])
+
+    def begin_deletion(self, condemned_before: float, limit: int) -> int:
+        """See :meth:`SweepLedger.begin_deletion`."""
+        due = (object_.c.state == State.CONDEMNED, object_.c.changed < condemned_before)
+        with self._database.transaction() as connection:
+            spared = (
+                connection.execute(_locked(select(object_.c.id).where(*due, _needed()).limit(limit))).scalars().all()
+            )
+            revive = update(object_).where(object_.c.id.in_(spared), object_.c.state == State.CONDEMNED)
+            connection.execute(revive.values(state=State.LIVE.value, changed=condemned_before))
+            doomed = (
+                connection.execute(_locked(select(object_.c.id).where(*due, ~_needed()).limit(limit))).scalars().all()
+            )
+            connection.execute(delete(chunk).where(chunk.c.object.in_(doomed)))
+            begin = update(object_).where(object_.c.id.in_(doomed), object_.c.state == State.CONDEMNED)
+            connection.execute(begin.values(state=State.DELETING.value, changed=condemned_before))
+        return len(doomed)
+
+    def deleting(self, limit: int) -> list[ObjectId]:
+        """See :meth:`SweepLedger.deleting`."""
+        rows = select(object_.c.object_id).where(object_.c.state == State.DELETING)
+        with self._database.reading() as connection:
+            found = connection.execute(rows.order_by(object_.c.object_id).limit(limit)).scalars().all()
+        return [ObjectId(object_id) for object_id in found]
+
+    def forget(self, ids: Sequence[ObjectId]) -> None:
+        """See :meth:`SweepLedger.forget`."""
+        gone = delete(object_).where(object_.c.object_id.in_(ids), object_.c.state == State.DELETING)
+        with self._database.transaction() as connection:
+            connection.execute(gone)
+
+
+def _needed() -> ColumnElement[bool]:
+    """An object is needed while a set has it, is it, or a session leases it."""
+    return or_(
+        exists().where(set_object.c.object == object_.c.id),
+        exists().where(session_object.c.object == object_.c.id),
+        exists().where(object_set.c.object == object_.c.id),
+    )
+
+
+def _locked(query: Select[tuple[int]]) -> Select[tuple[int]]:
+    return query.order_by(object_.c.id).with_for_update(of=object_, skip_locked=True)
