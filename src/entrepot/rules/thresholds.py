@@ -1,0 +1,107 @@
+"""Storage and transfer thresholds of a cloud point (R21 to R24): "reaches or exceeds".
+
+Assessments are pure functions of usage and limits, in whole numbers: the same usage always gives the same answer, more
+usage never gives a milder one, and nothing flaps but the usage itself. GB is 10^9 bytes. A quota of 0 sets no bound and
+is never reached. Nothing here stops a transfer (R23).
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import GB, format_size
+from entrepot.core.times import HOUR, hour_of
+
+ROLLING_DAYS: Final = 30
+
+
+class StorageLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """``quota`` bytes is the upper bound of stored content; the warning comes when so little of it is free."""
+
+    quota: int = 2_000 * GB
+    warning_free_percent: int = 10
+
+
+class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """``quota`` bytes to clients in 30 rolling days, and the shares of it at which alerts open."""
+
+    quota: int = 10_000 * GB
+    warning_percent: int = 50
+    critical_percent: int = 90
+
+
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether usage has reached the warning and the critical level, and the figures in words."""
+
+    warning: bool
+    critical: bool
+    message: str
+
+
+def check_limits(storage: StorageLimits, transfer: TransferLimits) -> None:
+    """Check that limits make sense together (R24).
+
+    Raises:
+        BadInputError: a negative quota, a share outside 1 to 100 %, or a critical level below the warning.
+    """
+    if storage.quota < 0 or transfer.quota < 0:
+        raise BadInputError("A quota is not negative.", next_step="Use 0 to set no bound.")
+    shares = (storage.warning_free_percent, transfer.warning_percent, transfer.critical_percent)
+    if any(not 1 <= share <= 100 for share in shares):
+        raise BadInputError("A threshold is 1 to 100 percent.")
+    if transfer.critical_percent < transfer.warning_percent:
+        raise BadInputError("The critical transfer threshold lies below the warning.", next_step="Raise it above.")
+
+
+def assess_storage(stored: int, limits: StorageLimits) -> Assessment:
+    """Assess stored bytes: warning when the free share is down to the set level, critical when the bound is reached
+    (R21)."""
+    if limits.quota <= 0:
+        return Assessment(warning=False, critical=False, message=f"{format_size(stored)} stored; no bound is set.")
+    free = max(0, limits.quota - stored)
+    return Assessment(
+        warning=free * 100 <= limits.quota * limits.warning_free_percent,
+        critical=stored >= limits.quota,
+        message=(
+            f"{format_size(stored)} of {format_size(limits.quota)} stored; {_percent(free, limits.quota)} free, "
+            f"the warning level is {limits.warning_free_percent} % free."
+        ),
+    )
+
+
+def assess_transfer(sent: int, limits: TransferLimits) -> Assessment:
+    """Assess bytes sent to clients in the last 30 days (R22); see :func:`rolling_sum`."""
+    if limits.quota <= 0:
+        message = f"{format_size(sent)} sent to clients in {ROLLING_DAYS} days; no bound is set."
+        return Assessment(warning=False, critical=False, message=message)
+    return Assessment(
+        warning=sent * 100 >= limits.quota * limits.warning_percent,
+        critical=sent * 100 >= limits.quota * limits.critical_percent,
+        message=(
+            f"{format_size(sent)} of {format_size(limits.quota)} sent to clients in {ROLLING_DAYS} days: "
+            f"{_percent(sent, limits.quota)}; warning at {limits.warning_percent} %, "
+            f"critical at {limits.critical_percent} %."
+        ),
+    )
+
+
+def rolling_start(now: float) -> int:
+    """First hour that counts: the last 30 days are the present hour and the 720 whole hours before it."""
+    return hour_of(now) - ROLLING_DAYS * 24 * HOUR
+
+
+def rolling_sum(buckets: Iterable[tuple[int, int]], now: float) -> int:
+    """Bytes of the last 30 days from hourly buckets (start of the hour in seconds since 1970, bytes).
+
+    Buckets of the future (a gateway's clock may be ahead) count: what was sent was sent.
+    """
+    start = rolling_start(now)
+    return sum(sent for hour, sent in buckets if hour >= start)
+
+
+def _percent(part: int, whole: int) -> str:
+    """One decimal, rounded down, so that 100.0 % is not shown before it is reached."""
+    tenths = part * 1000 // whole
+    return f"{tenths // 10}.{tenths % 10} %"
