@@ -1,0 +1,99 @@
+"""Running downloads: how they are found, cut off, and relieved of clients that do not read.
+
+Everything here runs in the event loop's thread and is synchronous, so no download can slip between two steps. A cut
+cancels the task that hands bytes over: it ends at its next await, and hands over nothing more.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from entrepot.core.errors import UnavailableError
+from entrepot.core.sizes import KIB
+
+MINIMUM_WAIT = 5.0
+"""Seconds that even the smallest piece may take; less would punish a short pause of the network."""
+
+
+class Download:
+    """One response in progress. ``sent`` counts bytes handed to the transport."""
+
+    __slots__ = ("deadline", "device", "jti", "reason", "sent", "task")
+
+    def __init__(self, device: str, jti: str, task: "asyncio.Task[object]") -> None:
+        self.device = device
+        self.jti = jti
+        self.task = task
+        self.sent = 0
+        self.reason = ""
+        self.deadline = float("inf")
+
+    def end(self, reason: str) -> None:
+        """Break it off; the first reason counts."""
+        if not self.reason:
+            self.reason = reason
+            self.task.cancel()
+
+    def expect(self, size: int, *, minimum_rate: int, now: float) -> None:
+        """The next ``size`` bytes must be taken at the minimum rate (bytes a second) or faster."""
+        self.deadline = now + max(MINIMUM_WAIT, size / max(1, minimum_rate))
+
+
+class Downloads:
+    """All running downloads of one plane.
+
+    Args:
+        most: how many at once.
+        seconds: interval between looks for clients that stopped reading.
+    """
+
+    def __init__(self, *, most: int = 4096, minimum_rate: int = 8 * KIB, seconds: float = 1.0) -> None:
+        self.most = most
+        self.minimum_rate = minimum_rate
+        self.cuts = 0
+        self.generation = 0
+        """Grows with every cut: an authorisation that began before a cut must be repeated after it."""
+        self._seconds = seconds
+        self._running: set[Download] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def begin(self, device: str, jti: str) -> Download:
+        """Register the current task.
+
+        Raises:
+            UnavailableError: as many as allowed are running.
+        """
+        if len(self._running) >= self.most:
+            raise UnavailableError("As many downloads as allowed are running.", next_step="Try again in a moment.")
+        task = asyncio.current_task()
+        assert task is not None
+        download = Download(device, jti, task)
+        self._running.add(download)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        return download
+
+    def finish(self, download: Download) -> None:
+        """It is over, whole or not."""
+        self._running.discard(download)
+        if not self._running and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def cut(self, reason: str, chosen: Callable[[Download], bool]) -> int:
+        """Break off the chosen ones; returns how many."""
+        self.generation += 1
+        found = [download for download in self._running if not download.reason and chosen(download)]
+        for download in found:
+            download.end(reason)
+        self.cuts += len(found)
+        return len(found)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        for download in list(self._running):
+            if loop.time() > download.deadline:
+                download.end("too slow")
+        self._timer = loop.call_later(self._seconds, self._look) if self._running else None

@@ -1,0 +1,278 @@
+"""The object plane: sealed objects for clients, storage operations for the site, the same on every holder.
+
+Plain ASGI. Objects travel in pieces of at most 256 KiB, read in worker threads; ``send`` waits for the client, and
+between two pieces the event loop runs. A download ends visibly broken (fewer bytes than announced) when its client
+leaves or stops reading, when it is cut, or when the stored bytes end early; it never ends whole when it is not.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+import structlog
+
+from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError, UnavailableError
+from entrepot.core.ids import ObjectId, object_id_from_hex
+from entrepot.core.times import Clock
+from entrepot.objects.shelf import Shelf
+from entrepot.protocol.transactions import Record
+from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
+from entrepot.web.bearer import bearer_token
+from entrepot.web.downloads import Download, Downloads
+from entrepot.web.grants import Authoriser, DocumentGuard, Grant
+from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
+from entrepot.web.storing import SiteStore
+from entrepot.web.throttle import Throttle
+
+READERS: Final = 16
+CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
+_OBJECTS: Final = "/objects"
+_DOCUMENTS: Final = "/documents"
+T = TypeVar("T")
+LEFT: Final = "client left"
+_log = structlog.get_logger("entrepot.web")
+
+
+class _Opened:
+    """An object ready to send: its size, which bytes, and the pieces after the first."""
+
+    __slots__ = ("first", "pieces", "size", "span")
+
+    def __init__(self, size: int, span: Span, first: bytes, pieces: Iterator[bytes]) -> None:
+        self.size = size
+        self.span = span
+        self.first = first
+        self.pieces = pieces
+
+
+class ObjectPlane:
+    """An ASGI application that serves ``protocol.dataplane`` paths from one shelf.
+
+    Args:
+        shelf: where objects and documents lie.
+        authorise: who may do what.
+        recorder: called with one :class:`Record` per request of a client whose token was good; must not block.
+        guard: looks at documents before they are stored.
+        clock: for the records' time.
+
+    Attributes:
+        downloads: limits and numbers of what is running.
+        device_rate: requests a second that one device may make; 0 means no limit.
+    """
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        authorise: Authoriser,
+        recorder: Callable[[Record], None] = lambda _: None,
+        *,
+        guard: DocumentGuard | None = None,
+        clock: Clock = time.time,
+        downloads: Downloads | None = None,
+    ) -> None:
+        self._shelf = shelf
+        self._authorise = authorise
+        self._recorder = recorder
+        self._clock = clock
+        self._site = SiteStore(shelf, guard)
+        self._throttle = Throttle()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self.downloads = downloads or Downloads()
+        self.device_rate = 0.0
+        self.sent = 0
+        """Bytes of objects handed to the transport since the start."""
+
+    @property
+    def received(self) -> int:
+        """Bytes of objects taken in since the start."""
+        return self._site.received
+
+    def cut_all(self, reason: str = "stopped") -> int:
+        """Break off every running download; returns how many. Call it in the event loop's thread, as all cuts."""
+        return self.downloads.cut(reason, lambda _: True)
+
+    def cut(self, device: str, reason: str = "device revoked") -> int:
+        """Break off the downloads of one device."""
+        return self.downloads.cut(reason, lambda download: download.device == device)
+
+    def cut_token(self, jti: str, reason: str = "token revoked") -> int:
+        """Break off the downloads that run on one token."""
+        return self.downloads.cut(reason, lambda download: download.jti == jti)
+
+    def close(self) -> None:
+        """Let go of the worker threads."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._site.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise BadInputError("Only HTTP is spoken here.")
+        try:
+            await self._route(scope["method"], scope["path"], scope, receive, send)
+        except EntrepotError as error:
+            await send_problem(send, error, head=scope["method"] == "HEAD")
+
+    async def _route(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        objects = path.startswith(_OBJECTS + "/") and path != f"{_OBJECTS}/missing"
+        if objects and method in ("GET", "HEAD"):
+            object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
+            return await self._serve_client(object_id, scope, receive, send)
+        await self._authorise.site(bearer_token(scope))
+        site = self._site
+        match method, path:
+            case "POST", "/objects/missing":
+                return await site.missing(scope, receive, send)
+            case "GET", "/objects":
+                return await site.page(scope, send)
+            case "GET", "/documents":
+                return await site.list_documents(scope, send)
+        if objects and method in ("PUT", "DELETE"):
+            object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
+            if method == "PUT":
+                return await site.put_object(object_id, scope, receive, send)
+            return await site.delete_object(object_id, send)
+        if path.startswith(_DOCUMENTS + "/"):
+            key = path.removeprefix(_DOCUMENTS + "/")
+            match method:
+                case "GET":
+                    return await site.get_document(key, send)
+                case "PUT":
+                    return await site.put_document(key, scope, receive, send)
+                case "DELETE":
+                    return await site.delete_document(key, send)
+        raise NotFoundError(f"There is nothing at {method} {path[:100]!r}.")
+
+    async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.monotonic()
+        grant = await self._grant(bearer_token(scope), object_id)
+        self._throttle.take(grant.device, rate=self.device_rate, now=begun)
+        download = self.downloads.begin(grant.device, grant.jti)
+        status = 0
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._answer(download, grant, object_id, scope, receive, noting)
+        except asyncio.CancelledError:
+            if not download.reason:
+                raise
+            asyncio.current_task().uncancel()  # type: ignore[union-attr]  # a coroutine always runs in a task
+            await self._broken_off(download, bool(status), noting)
+        finally:
+            self.downloads.finish(download)
+            self.sent += download.sent
+            self._record(begun, grant, object_id, status, download.sent, scope["method"])
+
+    async def _grant(self, token: str, object_id: ObjectId) -> Grant:
+        """Authorise; again when something was cut meanwhile, since the answer may be older than the cut."""
+        while True:
+            generation = self.downloads.generation
+            grant = await self._authorise.client(token, object_id)
+            if generation == self.downloads.generation:
+                return grant
+
+    async def _answer(
+        self, download: Download, grant: Grant, object_id: ObjectId, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        head = scope["method"] == "HEAD"
+        etag = f'"{object_id.hex()}"'
+        tags = [(b"etag", etag.encode()), (b"cache-control", CACHE_CONTROL)]
+        try:
+            if not grant.set_id:
+                raise NotFoundError("This token gives access to no such object here.")
+            wanted = None if head else header(scope, b"range")
+            if wanted and header(scope, b"if-range") not in (None, etag):
+                wanted = None
+            matches = etag_matches(header(scope, b"if-none-match"), etag)
+            opened = await self._in_thread(self._open, object_id, wanted, not (head or matches))
+        except RangeNotSatisfiableError as error:
+            size = await self._in_thread(self._shelf.size, object_id)
+            return await send_problem(send, error, status=416, headers=[(b"content-range", b"bytes */%d" % size)])
+        except EntrepotError as error:
+            return await send_problem(send, error, head=head)
+        if matches:
+            return await send_response(send, 304, headers=tags)
+        start = [
+            (b"content-length", b"%d" % opened.span.length),
+            (b"content-type", b"application/octet-stream"),
+            (b"accept-ranges", b"bytes"),
+            *tags,
+        ]
+        if opened.span.partial:
+            start.append((b"content-range", opened.span.content_range(opened.size)))
+        await send({"type": "http.response.start", "status": 206 if opened.span.partial else 200, "headers": start})
+        if head or not opened.span.length:
+            return await send({"type": "http.response.body", "body": b"", "more_body": False})
+        return await self._pump_watched(download, opened, receive, send)
+
+    def _open(self, object_id: ObjectId, wanted: str | None, read: bool) -> _Opened:
+        """In a worker thread: find the object and read its first piece."""
+        size = self._shelf.size(object_id)
+        span = choose_span(wanted, size)
+        if not read or not span.length:
+            return _Opened(size, span, b"", iter(()))
+        pieces = iter(self._shelf.read(object_id, span.start, span.length))
+        return _Opened(size, span, next(pieces, b""), pieces)
+
+    async def _pump_watched(self, download: Download, opened: _Opened, receive: Receive, send: Send) -> None:
+        watch = asyncio.create_task(_watch(receive, download))
+        try:
+            await self._pump(download, opened, send)
+        except EntrepotError as error:  # too late for an answer
+            _log.error("object_not_readable", problem=str(error))
+            raise ResponseAbortedError(error.code) from error
+        finally:
+            watch.cancel()
+
+    async def _pump(self, download: Download, opened: _Opened, send: Send) -> None:
+        loop = asyncio.get_running_loop()
+        left = opened.span.length
+        piece = opened.first
+        while piece:
+            left -= len(piece)
+            download.expect(len(piece), minimum_rate=self.downloads.minimum_rate, now=loop.time())
+            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
+            download.deadline = float("inf")
+            download.sent += len(piece)
+            if left <= 0:
+                return
+            piece = await self._in_thread(next, opened.pieces, b"")
+        _log.error("object_truncated", missing=left)
+        raise ResponseAbortedError("truncated")
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+
+    async def _broken_off(self, download: Download, started: bool, send: Send) -> None:
+        if started or download.reason == LEFT:
+            raise ResponseAbortedError(download.reason)
+        await send_problem(send, UnavailableError("The download was broken off.", next_step="Ask again."))
+
+    def _record(self, begun: float, grant: Grant, object_id: ObjectId, status: int, sent: int, method: str) -> None:
+        duration = round((time.monotonic() - begun) * 1000)
+        record = Record(
+            time=round(self._clock() * 1000) - duration,
+            device=grant.device,
+            set_id=grant.set_id,
+            object_id=object_id,
+            status=status,
+            sent=sent,
+            duration=duration,
+            method=method,
+        )
+        self._recorder(record)
+
+
+async def _watch(receive: Receive, download: Download) -> None:
+    """Notice that the client left: ``send`` would go on as if nothing had happened."""
+    with contextlib.suppress(asyncio.CancelledError):
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        download.end(LEFT)
