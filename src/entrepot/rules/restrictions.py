@@ -68,7 +68,7 @@ REFUSALS: Final[dict[Feature, Refusal]] = {
     ),
     Feature.ON_DEMAND: Refusal(
         requirement="R16",
-        reason="A cloud distribution point is not offered to a task sequence that downloads content as a step needs it.",
+        reason="A cloud distribution point is not offered to a task sequence that downloads content step by step.",
         instead="Deploy the task sequence with the option to download all content before it starts.",
     ),
     Feature.RUN_FROM_POINT: Refusal(

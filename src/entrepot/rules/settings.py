@@ -1,7 +1,7 @@
 """Client settings: which set decides each value (R5, R43).
 
-The default set reaches everyone. Custom sets reach the members of their collection and stand over it: for each value the
-set with the lowest priority number that decides it wins, as in the reference product.
+The default set reaches everyone. Custom sets reach the members of their collection and stand over it: for each value
+the set with the lowest priority number that decides it wins, as in the reference product.
 """
 
 from collections.abc import Iterable, Mapping
