@@ -1,0 +1,339 @@
+"""Cloud points, management certificates, and the counters of control documents.
+
+A cloud point is two rows with one id: ``point`` (what every distribution point has) and ``cloud_point``. They come
+and go in one transaction. Private keys pass through here only as sealed by the server's vault.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, delete, or_, select, update
+
+from entrepot.core.encoding import from_json, to_json
+from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.database.engine import insert_into
+from entrepot.database.hierarchy import note_change
+from entrepot.database.names import find, name_key, refuse_taken
+from entrepot.database.tables.cloud import cloud_point, control_document, management_certificate
+from entrepot.database.tables.devices import device
+from entrepot.database.tables.points import distribution, point, point_set
+from entrepot.protocol.cloudhost import Instance
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.siteapi import CloudPointState, Thresholds
+
+_THRESHOLDS = Thresholds.__struct_fields__
+
+
+class ManagementCertificate(msgspec.Struct, frozen=True, kw_only=True):
+    """A management certificate (R3). ``certificate`` DER; ``sealed_key`` opens only with this server's vault."""
+
+    id: str
+    name: str
+    subject: str
+    thumbprint: str
+    key_kind: str
+    not_before: int
+    not_after: int
+    imported: int
+    certificate: bytes
+    sealed_key: bytes
+
+    def __repr__(self) -> str:
+        return f"ManagementCertificate({self.id}, {self.name!r})"
+
+
+class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A cloud point. ``wanted`` is what its control document says; ``address`` is the provider's ``host:port``."""
+
+    point: str
+    name: str
+    site: str
+    service: str
+    description: str
+    provider: str
+    host_url: str
+    host_pin: str
+    subscription: str
+    management_certificate: str
+    region: str
+    fqdn: str
+    port: int
+    address: str
+    state: CloudPointState
+    wanted: ServiceState
+    message: str
+    instances_wanted: int
+    instances: tuple[Instance, ...]
+    certificate_subject: str
+    certificate_thumbprint: str
+    certificate_expires: int
+    certificate: str
+    sealed_key: bytes
+    thresholds: Thresholds
+    created: int
+    checked: int
+
+    @property
+    def url(self) -> str:
+        """Where clients reach it; empty while the cloud has given it no address and none was chosen."""
+        port = self.port or int(self.address.rpartition(":")[2] or 0)
+        if not port:
+            return ""
+        return f"https://{self.fqdn}" if port == 443 else f"https://{self.fqdn}:{port}"
+
+    def __repr__(self) -> str:
+        return f"CloudPoint({self.point}, {self.service!r}, {self.state.value})"
+
+
+class ControlRow(msgspec.Struct, frozen=True, kw_only=True):
+    """The last control document of a point, and the last that its holder took (``pushed``, a counter)."""
+
+    epoch: int = 0
+    counter: int = 0
+    issued: int = 0
+    digest: bytes = b""
+    pushed: int = 0
+    pushed_at: int = 0
+    trust_number: int = 0
+    error: str = ""
+
+
+# ------------------------------------------------------------------------------------------ management certificates
+
+
+def add_certificate(connection: Connection, certificate: ManagementCertificate) -> None:
+    """Keep a management certificate.
+
+    Raises:
+        ConflictError: its name is taken, or the same certificate is here under another name.
+    """
+    refuse_taken(connection, management_certificate, certificate.name, "management certificate")
+    same = connection.execute(
+        select(management_certificate.c.name).where(management_certificate.c.thumbprint == certificate.thumbprint)
+    ).scalar()
+    if same is not None:
+        raise ConflictError(f"This certificate has been imported already, as {same!r}.", next_step="Use that one.")
+    values = msgspec.structs.asdict(certificate)
+    connection.execute(management_certificate.insert().values(**values, name_key=name_key(certificate.name)))
+
+
+def replace_key(connection: Connection, certificate: ManagementCertificate) -> bool:
+    """Import the same certificate again under its name (after a restore, R39): the key is sealed anew."""
+    table = management_certificate
+    return (
+        connection.execute(
+            update(table)
+            .where(table.c.name_key == name_key(certificate.name), table.c.thumbprint == certificate.thumbprint)
+            .values(sealed_key=certificate.sealed_key, imported=certificate.imported)
+        ).rowcount
+        == 1
+    )
+
+
+def certificate(connection: Connection, name_or_id: str) -> ManagementCertificate:
+    """One management certificate.
+
+    Raises:
+        NotFoundError: there is none with this id or name.
+    """
+    row = find(connection, management_certificate, name_or_id, "management certificate")
+    return ManagementCertificate(**{name: getattr(row, name) for name in ManagementCertificate.__struct_fields__})
+
+
+def certificates(connection: Connection) -> list[ManagementCertificate]:
+    """All management certificates, by name."""
+    columns = [management_certificate.c[name] for name in ManagementCertificate.__struct_fields__]
+    rows = connection.execute(select(*columns).order_by(management_certificate.c.name_key))
+    return [ManagementCertificate(**row) for row in rows.mappings()]
+
+
+def delete_certificate(connection: Connection, certificate_id: str) -> None:
+    """Forget a management certificate.
+
+    Raises:
+        ConflictError: cloud points use it; they are named.
+    """
+    users = connection.scalars(
+        select(point.c.name)
+        .join(cloud_point, cloud_point.c.point == point.c.id)
+        .where(cloud_point.c.management_certificate == certificate_id)
+        .order_by(point.c.name)
+    ).all()
+    if users:
+        raise ConflictError(
+            f"The management certificate is used by {', '.join(users)}.",
+            next_step="Delete these cloud points first: without it the site cannot reach their cloud.",
+        )
+    connection.execute(delete(management_certificate).where(management_certificate.c.id == certificate_id))
+
+
+# ---------------------------------------------------------------------------------------------------- cloud points
+
+
+def add_cloud_point(connection: Connection, new: CloudPoint) -> None:
+    """Reserve the name and remember everything, before anything is created in the cloud.
+
+    Raises:
+        ConflictError: the name, or the service FQDN, is taken by another service or by a device (R4).
+    """
+    refuse_taken(connection, point, new.name, "distribution point")
+    refuse_fqdn(connection, new.fqdn)
+    connection.execute(
+        point.insert().values(
+            id=new.point,
+            name=new.name,
+            name_key=name_key(new.name),
+            kind="cloud",
+            site=new.site,
+            state="pending",
+            url=new.url,
+            public_key=b"",
+            certificates="",
+            csr=b"",
+            certificate_expires=new.certificate_expires,
+            fallback=True,
+            internet_facing=False,
+            pull=False,
+            pxe=False,
+            multicast=False,
+            message="",
+            created=new.created,
+        )
+    )
+    values = msgspec.structs.asdict(new)
+    for elsewhere in ("name", "site", "thresholds"):
+        del values[elsewhere]
+    values |= msgspec.structs.asdict(new.thresholds) | {"instances": to_json(new.instances).decode()}
+    connection.execute(cloud_point.insert().values(values))
+    note_change(connection)
+
+
+def refuse_fqdn(connection: Connection, fqdn: str, *, own: str = "") -> None:
+    """Check that no other service and no registered device has this name (R4).
+
+    Raises:
+        ConflictError: who has it.
+    """
+    other = connection.execute(
+        select(cloud_point.c.service).where(cloud_point.c.fqdn == fqdn, cloud_point.c.point != own)
+    ).scalar()
+    if other is not None:
+        raise ConflictError(
+            f"The cloud point {other} has the service name {fqdn} already.",
+            next_step="Request a service certificate with another name.",
+        )
+    if connection.execute(select(device.c.id).where(device.c.name_key == name_key(fqdn))).first() is not None:
+        raise ConflictError(
+            f"A registered device is named {fqdn}: the name of a cloud service must be unique.",
+            next_step="Request a service certificate with another name.",
+        )
+
+
+def cloud_points(connection: Connection, *, site: str) -> list[CloudPoint]:
+    """The cloud points that a site manages, by name."""
+    rows = connection.execute(_select().where(point.c.site == site).order_by(point.c.name_key))
+    return [_cloud_point(dict(row)) for row in rows.mappings()]
+
+
+def get_cloud_point(connection: Connection, name_or_id: str) -> CloudPoint:
+    """One cloud point.
+
+    Raises:
+        NotFoundError: there is none with this id or name.
+    """
+    wanted = or_(point.c.id == name_or_id, point.c.name_key == name_key(name_or_id))
+    row = connection.execute(_select().where(wanted)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"There is no cloud point {name_or_id!r}.")
+    return _cloud_point(dict(row))
+
+
+def _select() -> Select[Any]:
+    return select(cloud_point, point.c.name, point.c.site).join(point, point.c.id == cloud_point.c.point)
+
+
+def _cloud_point(values: dict[str, Any]) -> CloudPoint:
+    thresholds = msgspec.convert({name: values.pop(name) for name in _THRESHOLDS}, Thresholds)
+    values["instances"] = from_json(values["instances"], tuple[Instance, ...], "list of instances")
+    values["state"] = CloudPointState(values["state"])
+    values["wanted"] = ServiceState(values["wanted"])
+    return CloudPoint(**values, thresholds=thresholds)
+
+
+def update_cloud_point(connection: Connection, point_id: str, **values: Any) -> CloudPoint:
+    """Change columns of a cloud point; what clients may be told follows in the same transaction.
+
+    Raises:
+        NotFoundError: it is gone.
+    """
+    if "instances" in values:
+        values["instances"] = to_json(values["instances"]).decode()
+    if "thresholds" in values:
+        values |= msgspec.structs.asdict(values.pop("thresholds"))
+    connection.execute(update(cloud_point).where(cloud_point.c.point == point_id).values(values))
+    changed = get_cloud_point(connection, point_id)
+    connection.execute(
+        update(point)
+        .where(point.c.id == point_id)
+        .values(
+            url=changed.url,
+            message=changed.message,
+            certificate_expires=changed.certificate_expires,
+            state=_point_state(changed),
+        )
+    )
+    if values.keys() & {"state", "wanted", "address", "port", "fqdn"}:
+        note_change(connection)
+    return changed
+
+
+def _point_state(cloud: CloudPoint) -> str:
+    """State of the row in ``point``: it is active from when the cloud gave it a store until it is being deleted."""
+    if cloud.state is CloudPointState.DELETING:
+        return "removed"
+    return "active" if cloud.address else "pending"
+
+
+def delete_cloud_point(connection: Connection, point_id: str) -> None:
+    """Forget a cloud point of which nothing is left in the cloud."""
+    connection.execute(delete(control_document).where(control_document.c.point == point_id))
+    connection.execute(delete(cloud_point).where(cloud_point.c.point == point_id))
+    connection.execute(delete(distribution).where(distribution.c.point == point_id))
+    connection.execute(delete(point_set).where(point_set.c.point == point_id))
+    connection.execute(delete(point).where(point.c.id == point_id))
+    note_change(connection)
+
+
+# ----------------------------------------------------------------------------------------------- control documents
+
+
+def control(connection: Connection, point_id: str) -> ControlRow:
+    """The last control document."""
+    columns = [control_document.c[name] for name in ControlRow.__struct_fields__]
+    row = connection.execute(select(*columns).where(control_document.c.point == point_id)).mappings().first()
+    return ControlRow() if row is None else ControlRow(**row)
+
+
+def next_control(connection: Connection, point_id: str, *, epoch: int, issued: int, digest: bytes) -> int:
+    """Take the counter of the next control document, durably before it is signed; it never goes back."""
+    before = control(connection, point_id)
+    values = {"epoch": max(epoch, before.epoch), "counter": before.counter + 1, "issued": issued, "digest": digest}
+    fresh = msgspec.structs.asdict(ControlRow()) | values
+    statement = insert_into(connection, control_document).values(point=point_id, **fresh)
+    connection.execute(statement.on_conflict_do_update(index_elements=[control_document.c.point], set_=values))
+    return before.counter + 1
+
+
+def note_push(connection: Connection, point_id: str, *, counter: int, now: int, trust_number: int) -> None:
+    """The holder took the control document, and has this trust document."""
+    table = control_document
+    connection.execute(
+        update(table)
+        .where(table.c.point == point_id, table.c.pushed <= counter)
+        .values(pushed=counter, pushed_at=now, trust_number=trust_number, error="")
+    )
+
+
+def note_push_error(connection: Connection, point_id: str, error: str) -> None:
+    """The holder did not take it; it will be tried again."""
+    connection.execute(update(control_document).where(control_document.c.point == point_id).values(error=error))

@@ -1,0 +1,90 @@
+"""What cloud points transferred and store.
+
+No foreign keys to the cloud point: what was used stays known after a cloud point is deleted, for as long as the
+figures are kept.
+"""
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, LargeBinary, String, Table, Text, UniqueConstraint
+
+from entrepot.database.tables import metadata
+
+transaction_segment = Table(
+    "transaction_segment",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("name", String(200), primary_key=True),  # its key in the store
+    Column("instance", String(100), nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),  # SHA-256 of the whole segment
+    Column("previous", LargeBinary, nullable=False),
+    Column("records", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("damaged", Boolean, nullable=False),  # kept aside, not counted
+    Column("collected", BigInteger, nullable=False),
+    UniqueConstraint("point", "instance", "sequence"),  # under whatever name: counted once
+    Index("ix_transaction_segment_collected", "collected"),
+)
+
+transaction_chain = Table(
+    "transaction_chain",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("instance", String(100), primary_key=True),
+    Column("highest", Integer, nullable=False),  # sequence
+    Column("collected", Integer, nullable=False),  # segments; fewer than highest + 1 means a gap
+    Column("broken", Integer, nullable=False),  # links whose hash does not fit, and damaged segments
+    Column("seen", BigInteger, nullable=False),
+)
+
+transfer_bucket = Table(
+    "transfer_bucket",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("hour", BigInteger, primary_key=True),
+    Column("device", String(64), primary_key=True),
+    Column("content", String(80), primary_key=True),  # "" when no set was proven, set-… when the set is not known
+    Column("status", String(3), primary_key=True),  # 2xx …
+    Column("requests", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("logged_requests", BigInteger, nullable=False),  # what the log already says
+    Column("logged_bytes", BigInteger, nullable=False),
+    Column("unlogged", Boolean, nullable=False),  # while the log owes lines
+    Index("ix_transfer_bucket_unlogged", "point", "unlogged", "hour"),
+)
+
+usage_hour = Table(
+    "usage_hour",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("hour", BigInteger, primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("failed", BigInteger, nullable=False),
+    Column("sent", BigInteger, nullable=False),
+    Column("uploaded", BigInteger, nullable=False),  # by the site (R25)
+    Column("stored", BigInteger, nullable=False),  # bytes, at the last measurement of the hour; -1: none
+)
+
+cloud_usage = Table(
+    "cloud_usage",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("stored_bytes", BigInteger, nullable=False),
+    Column("stored_objects", BigInteger, nullable=False),
+    Column("stored_at", BigInteger, nullable=False),
+    Column("listed_bytes", BigInteger, nullable=False),  # by the last full listing
+    Column("listed_at", BigInteger, nullable=False),
+    Column("collected", BigInteger, nullable=False),  # last complete collection; 0: never
+    Column("error", Text, nullable=False),
+    Column("holder", String(64), nullable=False),  # process that collects now
+    Column("holder_until", BigInteger, nullable=False),
+)
+
+log_batch = Table(
+    "log_batch",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("point", String(40), nullable=False, index=True),
+    Column("file", Text, nullable=False),  # name inside the log folder
+    Column("start", BigInteger, nullable=False),  # length of the file before the batch
+    Column("lines", LargeBinary, nullable=False),  # UTF-8, zlib
+)

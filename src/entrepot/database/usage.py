@@ -1,0 +1,176 @@
+"""What cloud points transfer and store, hour by hour, and who collects the figures."""
+
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, case, delete, func, select, update
+
+from entrepot.core.times import HOUR, hour_of
+from entrepot.database.engine import insert_into
+from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
+
+_FIGURES = ("requests", "failed", "sent", "uploaded")
+
+
+class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Last measurement and last collection of a cloud point; times are 0 when there was none.
+
+    ``stored_…`` is what the provider says, ``listed_bytes`` the sum of the last full listing.
+    """
+
+    stored_bytes: int = 0
+    stored_objects: int = 0
+    stored_at: int = 0
+    listed_bytes: int = 0
+    listed_at: int = 0
+    collected: int = 0
+    error: str = ""
+
+
+class HourRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Requests and bytes of one hour; ``subject`` is a device or content id, or empty for the whole point."""
+
+    hour: int
+    subject: str = ""
+    requests: int
+    failed: int
+    sent: int
+    uploaded: int
+
+
+def add_to_hour(
+    connection: Connection,
+    point: str,
+    hour: int,
+    *,
+    requests: int = 0,
+    failed: int = 0,
+    sent: int = 0,
+    uploaded: int = 0,
+) -> None:
+    """Add to an hour's figures. ``uploaded`` are bytes that the site sent (R25)."""
+    table = usage_hour
+    figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded}
+    statement = insert_into(connection, table).values(point=point, hour=hour, stored=-1, **figures)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.c.point, table.c.hour],
+            set_={name: table.c[name] + value for name, value in figures.items()},
+        )
+    )
+
+
+def stored_usage(connection: Connection, point: str) -> StoredUsage:
+    """Last measurement and collection."""
+    names = StoredUsage.__struct_fields__
+    query = select(*(cloud_usage.c[name] for name in names)).where(cloud_usage.c.point == point)
+    row = connection.execute(query).mappings().one_or_none()
+    return StoredUsage() if row is None else StoredUsage(**row)
+
+
+def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
+    fresh: dict[str, int | str] = {**msgspec.structs.asdict(StoredUsage()), "holder": "", "holder_until": 0}
+    statement = insert_into(connection, cloud_usage).values(point=point, **(fresh | values))
+    connection.execute(statement.on_conflict_do_update(index_elements=[cloud_usage.c.point], set_=values))
+
+
+def set_stored(connection: Connection, point: str, *, stored: int, objects: int, now: int) -> None:
+    """Note what the cloud point holds, as measured now."""
+    _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=now)
+    add_to_hour(connection, point, hour_of(now))
+    connection.execute(
+        update(usage_hour).where(usage_hour.c.point == point, usage_hour.c.hour == hour_of(now)).values(stored=stored)
+    )
+
+
+def set_listed(connection: Connection, point: str, *, listed: int, now: int) -> None:
+    """Note the sum of a full listing."""
+    _set_usage(connection, point, listed_bytes=listed, listed_at=now)
+
+
+def set_collected(connection: Connection, point: str, *, now: int) -> None:
+    """A collection has brought in everything that there was."""
+    _set_usage(connection, point, collected=now, error="")
+
+
+def set_collect_error(connection: Connection, point: str, error: str) -> None:
+    """A collection failed."""
+    _set_usage(connection, point, error=error)
+
+
+def claim_collection(
+    connection: Connection, point: str, *, holder: str, now: int, until: int, alone: bool = False
+) -> bool:
+    """Become the process that collects from this point; renew by calling again.
+
+    Args:
+        alone: no other process can be alive (embedded database), so what an earlier one claimed is void.
+    """
+    row = connection.execute(
+        select(cloud_usage.c.holder, cloud_usage.c.holder_until).where(cloud_usage.c.point == point).with_for_update()
+    ).one_or_none()
+    if not alone and row is not None and row.holder not in ("", holder) and row.holder_until > now:
+        return False
+    _set_usage(connection, point, holder=holder, holder_until=until)
+    return True
+
+
+def release_collection(connection: Connection, point: str, *, holder: str) -> None:
+    """Let another process collect."""
+    connection.execute(
+        update(cloud_usage)
+        .where(cloud_usage.c.point == point, cloud_usage.c.holder == holder)
+        .values(holder="", holder_until=0)
+    )
+
+
+def totals_since(connection: Connection, point: str, after: int) -> HourRow:
+    """Sums over the hours that begin after ``after``."""
+    table = usage_hour
+    sums = [func.coalesce(func.sum(table.c[name]), 0) for name in _FIGURES]
+    row = connection.execute(select(*sums).where(table.c.point == point, table.c.hour > after)).one()
+    requests, failed, sent, uploaded = (int(value) for value in row)
+    return HourRow(hour=after + HOUR, requests=requests, failed=failed, sent=sent, uploaded=uploaded)
+
+
+def hours(connection: Connection, point: str, *, since: int, until: int, limit: int) -> list[HourRow]:
+    """Hourly figures of the whole point in ``since <= hour < until``, oldest first, at most ``limit``."""
+    table = usage_hour
+    rows = connection.execute(
+        select(table.c.hour, *(table.c[name] for name in _FIGURES))
+        .where(table.c.point == point, table.c.hour >= since, table.c.hour < until)
+        .order_by(table.c.hour)
+        .limit(limit)
+    )
+    return [HourRow(**row) for row in rows.mappings()]
+
+
+def hours_by(
+    connection: Connection,
+    point: str,
+    *,
+    since: int,
+    until: int,
+    by: Literal["device", "content"],
+    limit: int,
+) -> list[HourRow]:
+    """Hourly figures for each device or content, oldest first, at most ``limit``."""
+    table = transfer_bucket
+    subject = table.c[by]
+    failed = func.sum(case((table.c.status.in_(["4xx", "5xx"]), table.c.requests), else_=0))
+    rows = connection.execute(
+        select(table.c.hour, subject, func.sum(table.c.requests), failed, func.sum(table.c.bytes))
+        .where(table.c.point == point, table.c.hour >= since, table.c.hour < until)
+        .group_by(table.c.hour, subject)
+        .order_by(table.c.hour, subject)
+        .limit(limit)
+    )
+    return [
+        HourRow(hour=row[0], subject=row[1], requests=int(row[2]), failed=int(row[3]), sent=int(row[4]), uploaded=0)
+        for row in rows
+    ]
+
+
+def forget_usage(connection: Connection, point: str) -> None:
+    """Drop what is known of a cloud point's present; its hours stay."""
+    connection.execute(delete(cloud_usage).where(cloud_usage.c.point == point))

@@ -1,0 +1,272 @@
+"""Collects the transactions of a cloud point exactly once (R26; architecture 4.5).
+
+For each page of segments in the store: count every segment in one database transaction (name, chain, hourly figures),
+bring the log up to what is counted, and only then delete the segments. Killed anywhere, the next run finishes:
+a segment that is still there is known by its name and not counted again; a batch of lines whose fate is unknown is
+written again where it belongs. The whole listing is looked at every time, not only what follows the last key: a
+crashed instance's segments may arrive late, under an hour that has been collected.
+
+Memory: one page of keys, a few segments of at most 16 MiB, one batch of lines.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import structlog
+from sqlalchemy import Connection
+
+from entrepot.core.errors import ConflictError, EntrepotError, FormatError, NotFoundError
+from entrepot.core.times import DAY, Clock
+from entrepot.database import collection, usage
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.collection import BucketRow, LogBatch, SegmentRow
+from entrepot.database.engine import Database
+from entrepot.durable.files import make_folder, write_file
+from entrepot.protocol.siteapi import CollectSummary
+from entrepot.protocol.transactions import TX_PREFIX
+from entrepot.site.cloud.logfile import LogFolder
+from entrepot.site.cloud.summary import log_name, summary_lines
+from entrepot.site.cloud.tally import SegmentTally, split_key, tally_segment
+
+if TYPE_CHECKING:
+    from entrepot.web.dataplane import Holder
+
+PAGE: Final = 500
+AT_ONCE: Final = 4
+LINES_A_BATCH: Final = 5_000
+KEEP_SECONDS: Final = 35 * DAY
+"""How long collected names are remembered: longer than any instance keeps what it could not ship."""
+_CLAIM_SECONDS: Final = 600
+
+log = structlog.get_logger("site.cloud.collection")
+
+
+class Counted(msgspec.Struct, kw_only=True):
+    """What a run brought in so far."""
+
+    segments: int = 0
+    records: int = 0
+    bytes: int = 0
+
+
+class Collector:
+    """Collects for all cloud points of this site server.
+
+    Args:
+        folder: where logs are; damaged segments are kept below it, in ``damaged``.
+        holder: names this process among those that share the database.
+    """
+
+    def __init__(self, database: Database, folder: Path, *, holder: str, clock: Clock) -> None:
+        self._database = database
+        self._logs = LogFolder(folder)
+        self._damaged = folder / "damaged"
+        self._holder = holder
+        self._clock = clock
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def run_once(self, cloud: CloudPoint, store: "Holder") -> CollectSummary:
+        """Bring in everything that the store has now. A second call waits for the first.
+
+        Raises:
+            ConflictError: another process of this site is collecting.
+            EntrepotError: the store or the database does not answer; nothing is lost, run it again.
+        """
+        async with self._locks.setdefault(cloud.point, asyncio.Lock()):
+            await self._claim(cloud)
+            try:
+                counted = await self._collect(cloud, store)
+            except EntrepotError as error:
+                await self._database.write(usage.set_collect_error, cloud.point, str(error))
+                raise
+            finally:
+                await self._database.write(usage.release_collection, cloud.point, holder=self._holder)
+        return await self._summary(cloud, counted)
+
+    async def _claim(self, cloud: CloudPoint) -> None:
+        now = int(self._clock())
+        ours = await self._database.write(
+            usage.claim_collection,
+            cloud.point,
+            holder=self._holder,
+            now=now,
+            until=now + _CLAIM_SECONDS,
+            alone=self._database.embedded,
+        )
+        if not ours:
+            raise ConflictError(
+                f"The transactions of {cloud.name} are being collected already.", next_step="Wait a moment."
+            )
+
+    async def _collect(self, cloud: CloudPoint, store: "Holder") -> Counted:
+        counted = Counted()
+        await asyncio.to_thread(self._bring_log_up, cloud)
+        after, more = "", True
+        while more:
+            page = await store.list_documents(TX_PREFIX, after=after, limit=PAGE)
+            keys = [key for key in page.keys if _is_segment(key)]
+            known = await self._database.read(collection.known_segments, cloud.point, keys)
+            fresh = [key for key in keys if key not in known]
+            for begin in range(0, len(fresh), AT_ONCE):
+                await self._take_some(cloud, store, fresh[begin : begin + AT_ONCE], counted)
+            await asyncio.to_thread(self._bring_log_up, cloud)
+            for begin in range(0, len(keys), AT_ONCE):
+                await asyncio.gather(*(store.delete_document(key) for key in keys[begin : begin + AT_ONCE]))
+            more = page.more and bool(page.keys)
+            after = page.keys[-1] if page.keys else ""
+            await self._claim(cloud)
+        await self._database.write(_finish, cloud.point, int(self._clock()))
+        return counted
+
+    async def _take_some(self, cloud: CloudPoint, store: "Holder", keys: Sequence[str], counted: Counted) -> None:
+        segments = await asyncio.gather(*(_fetch(store, key) for key in keys))
+        for key, data in zip(keys, segments, strict=True):
+            if data is not None:
+                await asyncio.to_thread(self._take, cloud, key, data, counted)
+
+    def _take(self, cloud: CloudPoint, key: str, data: bytes, counted: Counted) -> None:
+        now = self._clock()
+        try:
+            tally = tally_segment(key, data, point=cloud.point, now=now)
+        except FormatError as error:
+            log.warning("segment_damaged", point=cloud.point, key=key, error=str(error))
+            self._keep_damaged(cloud, key, data)
+            segment, figures = _damaged_row(cloud.point, key, data), []
+        else:
+            segment, figures = _row(cloud.point, key, tally), list(tally.figures.items())
+        with self._database.transaction() as connection:
+            contents = collection.contents_of(connection, (figure.set_id for figure, _ in figures))
+            buckets = [
+                BucketRow(
+                    hour=figure.hour,
+                    device=figure.device,
+                    content=_content_name(figure.set_id, contents),
+                    status=figure.status,
+                    requests=sums.requests,
+                    bytes=sums.bytes,
+                )
+                for figure, sums in figures
+            ]
+            new = collection.add_segment(connection, segment, _merged(buckets), int(now))
+        if new and not segment.damaged:
+            counted.segments += 1
+            counted.records += segment.records
+            counted.bytes += segment.bytes
+
+    def _keep_damaged(self, cloud: CloudPoint, key: str, data: bytes) -> None:
+        make_folder(self._damaged)
+        name = hashlib.sha256(f"{cloud.point}/{key}".encode()).hexdigest()[:32]
+        write_file(self._damaged / f"{name}.segment", data)
+
+    def _bring_log_up(self, cloud: CloudPoint) -> None:
+        """Write what the log owes. Each batch is durable in the database before it is in the file."""
+        with self._database.reading() as connection:
+            pending = collection.pending_log_batches(connection, cloud.point)
+        for batch in pending:
+            self._write(batch)
+        name = log_name(cloud.service)
+        while True:
+            start = self._logs.length(name)
+            with self._database.transaction() as connection:
+                batch_or_none = collection.next_log_batch(
+                    connection,
+                    cloud.point,
+                    file=name,
+                    start=start,
+                    limit=LINES_A_BATCH,
+                    write=lambda rows: summary_lines(rows, now=self._clock()),
+                )
+            if batch_or_none is None:
+                return
+            self._write(batch_or_none)
+
+    def _write(self, batch: LogBatch) -> None:
+        self._logs.write(batch.file, batch.start, batch.lines)
+        with self._database.transaction() as connection:
+            collection.finish_log_batch(connection, batch.id)
+
+    async def _summary(self, cloud: CloudPoint, counted: Counted) -> CollectSummary:
+        gaps = await self._database.read(collection.gaps, cloud.point)
+        return CollectSummary(
+            segments=counted.segments,
+            records=counted.records,
+            bytes=counted.bytes,
+            gaps=tuple(gap.instance for gap in gaps),
+            log=str(self._logs.path(log_name(cloud.service))),
+            collected=int(self._clock()),
+        )
+
+
+def _finish(connection: Connection, point: str, now: int) -> None:
+    collection.prune_segments(connection, now - KEEP_SECONDS)
+    usage.set_collected(connection, point, now=now)
+
+
+def _is_segment(key: str) -> bool:
+    try:
+        split_key(key)
+    except FormatError:
+        log.warning("foreign_key_among_segments", key=key[:200])
+        return False
+    return True
+
+
+async def _fetch(store: "Holder", key: str) -> bytes | None:
+    """The segment; None when it has gone since it was listed."""
+    try:
+        return await store.get_document(key)
+    except NotFoundError:
+        return None
+
+
+def _row(point: str, key: str, tally: SegmentTally) -> SegmentRow:
+    return SegmentRow(
+        point=point,
+        name=key,
+        instance=tally.header.instance,
+        sequence=tally.header.sequence,
+        digest=tally.digest,
+        previous=tally.header.previous,
+        records=tally.records,
+        bytes=tally.sent,
+    )
+
+
+def _damaged_row(point: str, key: str, data: bytes) -> SegmentRow:
+    _, instance, sequence = split_key(key)
+    return SegmentRow(
+        point=point,
+        name=key,
+        instance=instance,
+        sequence=sequence,
+        digest=hashlib.sha256(data).digest(),
+        previous=b"",
+        records=0,
+        bytes=0,
+        damaged=True,
+    )
+
+
+def _content_name(set_id: bytes, contents: dict[bytes, str]) -> str:
+    """The content that a set belongs to; a set that no content has any more keeps a name of its own."""
+    return contents.get(set_id) or (f"set-{set_id.hex()[:16]}" if set_id else "")
+
+
+def _merged(buckets: Sequence[BucketRow]) -> list[BucketRow]:
+    """One row a key: two sets of one content (two versions, or a delta) count together."""
+    sums: dict[tuple[int, str, str, str], BucketRow] = {}
+    for bucket in buckets:
+        key = (bucket.hour, bucket.device, bucket.content, bucket.status)
+        before = sums.get(key)
+        sums[key] = (
+            bucket
+            if before is None
+            else msgspec.structs.replace(
+                bucket, requests=before.requests + bucket.requests, bytes=before.bytes + bucket.bytes
+            )
+        )
+    return list(sums.values())
