@@ -22,7 +22,7 @@ from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 from entrepot.web.failures import host_of, network_failures
 from entrepot.web.problems import MAX_PROBLEM_BYTES, error_from_problem
-from entrepot.web.tls import TlsTrust
+from entrepot.web.tls import TlsTrust as TlsTrust
 
 T = TypeVar("T")
 Body = bytes | AsyncIterator[bytes]

@@ -29,7 +29,8 @@ from entrepot.web.asgi import (
     Send,
     send_problem,
 )
-from entrepot.web.embedded import BACKLOG, TlsFiles, Workers, check_tls
+from entrepot.web.embedded import BACKLOG, Workers, check_tls
+from entrepot.web.embedded import TlsFiles as TlsFiles
 from entrepot.web.lifespan import lifespan
 from entrepot.web.logs import log_json
 

@@ -1,7 +1,7 @@
 """What the site does on the data plane: ask what is missing, store, remove, list; and documents beside the objects.
 
-Every operation is idempotent. A document's key never lies below the shelf's own prefix, so that nobody can replace an
-object, whose id would then lie, by writing a document.
+Every operation is idempotent and durable when it is answered. Documents are looked at by a guard before they are
+stored, one after the other.
 """
 
 import asyncio
@@ -10,18 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, FormatError, LimitedError, RefusedError, TrustError
 from entrepot.core.ids import OBJECT_ID_BYTES, ObjectId, object_id_from_hex
-from entrepot.objects.keys import check_key
-from entrepot.objects.shelf import PREFIX, Shelf
-from entrepot.objects.store import Stored
+from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import (
     MAX_DOCUMENT_BYTES,
     MAX_MISSING_IDS,
     MAX_OBJECT_BYTES,
     PAGE,
-    DocumentPage,
-    ObjectPage,
     missing_bitmap,
 )
+from entrepot.web import holdings
 from entrepot.web.asgi import (
     Receive,
     Scope,
@@ -39,18 +36,6 @@ from entrepot.web.uploads import receive_object
 
 UPLOADS = 16
 _OCTETS = b"application/octet-stream"
-
-
-def check_document_key(key: str) -> str:
-    """Check a document's key.
-
-    Raises:
-        BadInputError: not a key of a store, or one that belongs to the objects.
-    """
-    check_key(key)
-    if key.lower().startswith(PREFIX) or key.lower() == PREFIX.rstrip("/"):
-        raise BadInputError("Documents have no keys among the objects.")
-    return key
 
 
 class SiteStore:
@@ -91,41 +76,24 @@ class SiteStore:
 
     async def delete_object(self, object_id: ObjectId, send: Send) -> None:
         """``DELETE /objects/{id}``: 204, also when it was gone already."""
-        await asyncio.to_thread(self._delete_durably, object_id)
+        await asyncio.to_thread(holdings.delete_object, self._shelf, object_id)
         await send_response(send, 204)
-
-    def _delete_durably(self, object_id: ObjectId) -> None:
-        if self._shelf.delete(object_id):
-            self._shelf.flush()
 
     async def page(self, scope: Scope, send: Send) -> None:
         """``GET /objects?after={id}&limit={n}``."""
         asked = query(scope, "after", "limit")
         after = object_id_from_hex(asked["after"]) if asked.get("after") else None
-        limit = _limit(asked)
-        found = await asyncio.to_thread(self._shelf.page, after, limit)
-        page = ObjectPage(
-            ids=tuple(object_id.hex() for object_id, _ in found),
-            sizes=tuple(size for _, size in found),
-            more=len(found) == limit,
-        )
+        page = await asyncio.to_thread(holdings.object_page, self._shelf, after, _limit(asked))
         await send_json(send, to_json(page))
 
     async def get_document(self, key: str, send: Send) -> None:
         """``GET /documents/{key}``."""
-        check_document_key(key)
-        data = await asyncio.to_thread(self._read_document, key)
+        data = await asyncio.to_thread(holdings.read_document, self._shelf, key)
         await send_response(send, 200, data, media_type=_OCTETS, headers=[(b"cache-control", b"no-store")])
-
-    def _read_document(self, key: str) -> bytes:
-        data = b"".join(self._shelf.store.read(key, length=MAX_DOCUMENT_BYTES + 1))
-        if len(data) > MAX_DOCUMENT_BYTES:
-            raise LimitedError(f"The document {key} is larger than {MAX_DOCUMENT_BYTES} bytes.")
-        return data
 
     async def put_document(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
         """``PUT /documents/{key}``: stored only if the guard accepts it."""
-        check_document_key(key)
+        holdings.check_document_key(key)
         if (content_length(scope) or 0) > MAX_DOCUMENT_BYTES:
             error = LimitedError(f"No document is larger than {MAX_DOCUMENT_BYTES} bytes.")
             return await send_problem(send, error, status=413)
@@ -135,48 +103,23 @@ class SiteStore:
                 await self._guard.check(key, data)
             except (TrustError, FormatError) as error:  # the sender's document, not this server, is at fault
                 return await send_problem(send, error, status=RefusedError.family.status)
-            await asyncio.to_thread(self._shelf.store.put, key, data)
+            await asyncio.to_thread(holdings.write_document, self._shelf, key, data)
             await self._guard.changed(key)
         return await send_response(send, 204)
 
     async def delete_document(self, key: str, send: Send) -> None:
         """``DELETE /documents/{key}``: 204, also when it was gone already."""
-        check_document_key(key)
         async with self._documents:
-            await asyncio.to_thread(self._delete_document_durably, key)
+            await asyncio.to_thread(holdings.delete_document, self._shelf, key)
             await self._guard.changed(key)
         await send_response(send, 204)
-
-    def _delete_document_durably(self, key: str) -> None:
-        if self._shelf.store.delete(key):
-            self._shelf.store.flush()
 
     async def list_documents(self, scope: Scope, send: Send) -> None:
         """``GET /documents?prefix=&after=&limit=``."""
         asked = query(scope, "prefix", "after", "limit")
-        for part in ("prefix", "after"):
-            if asked.get(part):
-                check_document_key(asked[part].removesuffix("/"))
-        page = await asyncio.to_thread(
-            self._document_page, asked.get("prefix", ""), asked.get("after", ""), _limit(asked)
-        )
+        prefix, after = asked.get("prefix", ""), asked.get("after", "")
+        page = await asyncio.to_thread(holdings.document_page, self._shelf, prefix, after, _limit(asked))
         await send_json(send, to_json(page))
-
-    def _document_page(self, prefix: str, after: str, limit: int) -> DocumentPage:
-        found: list[Stored] = []
-        more = True
-        while more and len(found) < limit:
-            page = self._shelf.store.list(prefix, after=after, limit=limit - len(found))
-            more = page.more
-            for entry in page.entries:
-                if entry.key.startswith(PREFIX):
-                    after, more = PREFIX[:-1] + "0", True  # "0" follows "/": the first key after all objects
-                    break
-                found.append(entry)
-                after = entry.key
-        return DocumentPage(
-            keys=tuple(entry.key for entry in found), sizes=tuple(entry.size for entry in found), more=more
-        )
 
     def close(self) -> None:
         """Let go of the threads."""
