@@ -1,0 +1,101 @@
+"""Who may do what on a holder of objects, from tokens and the documents that it obeys (architecture 3).
+
+Signatures of tokens are checked once a minute each; validity, revocation and the holder's state at every request.
+"""
+
+import hashlib
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from entrepot.core.errors import ForbiddenError, UnavailableError
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import MINUTE, Clock
+from entrepot.protocol.control import ControlDocument
+from entrepot.protocol.tokens import ContentClaims
+from entrepot.trust.signing import Ring
+from entrepot.trust.tokens import set_ids, verify_content_token, verify_site_token
+from entrepot.web.control import Obeyed, serving
+from entrepot.web.grants import Grant
+from entrepot.web.sets import SetLibrary
+
+CACHED_TOKENS: Final = 20_000
+
+
+class _Verified:
+    __slots__ = ("claims", "sets", "until")
+
+    def __init__(self, claims: ContentClaims, until: float) -> None:
+        self.claims = claims
+        self.sets = set_ids(claims)
+        self.until = until
+
+
+class TokenAuthoriser:
+    """An :class:`~entrepot.web.grants.Authoriser` by content tokens and site tokens.
+
+    Args:
+        obeyed: gives the state that counts now.
+        site: the site that this holder belongs to.
+        audience: what the holder is called in content tokens.
+        point: its id, the audience of site tokens.
+        sets: the object sets that it holds.
+    """
+
+    def __init__(
+        self,
+        obeyed: Callable[[], Obeyed],
+        *,
+        site: str,
+        audience: str,
+        point: str,
+        sets: SetLibrary,
+        clock: Clock = time.time,
+    ) -> None:
+        self._obeyed = obeyed
+        self._site_code = site
+        self._audience = audience
+        self._point = point
+        self._sets = sets
+        self._clock = clock
+        self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._cached_for: tuple[Ring, ControlDocument] | None = None
+
+    async def client(self, token: str, object_id: ObjectId) -> Grant:
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        now = self._clock()
+        obeyed = self._obeyed()
+        control, ring = serving(obeyed, now=now)
+        verified = self._verify(token, ring, control, now)
+        claims = verified.claims
+        if claims.sub in obeyed.revoked_devices or claims.jti in obeyed.revoked_tokens:
+            raise ForbiddenError("The site has withdrawn this access.", next_step="Ask the site's administrator.")
+        set_id = await self._sets.first_holding(verified.sets, object_id)
+        return Grant(device=claims.sub, jti=claims.jti, set_id=set_id or b"")
+
+    async def site(self, token: str) -> None:
+        """See :class:`~entrepot.web.grants.Authoriser`. Works without, and after, a control document: it is by this
+        way that the next one arrives; then every token key of the trust document counts."""
+        now = self._clock()
+        obeyed = self._obeyed()
+        if obeyed.ring is None:
+            raise UnavailableError("This distribution point has no trust document.", next_step="Enrol it again.")
+        control = obeyed.control
+        current = control is not None and now < control.fresh.expires
+        kids = control.token_kids if control is not None and current else None
+        verify_site_token(token, obeyed.ring, self._site_code, self._point, kids, now)
+
+    def _verify(self, token: str, ring: Ring, control: ControlDocument, now: float) -> _Verified:
+        if self._cached_for is None or self._cached_for[0] is not ring or self._cached_for[1] is not control:
+            self._cache.clear()
+            self._cached_for = (ring, control)
+        key = hashlib.sha256(token.encode()).digest()
+        known = self._cache.get(key)
+        if known is not None and now < known.until:
+            return known
+        claims = verify_content_token(token, ring, self._site_code, self._audience, control.token_kids, now)
+        verified = self._cache[key] = _Verified(claims, min(claims.exp, now + MINUTE))
+        if len(self._cache) > CACHED_TOKENS:
+            self._cache.popitem(last=False)
+        return verified
