@@ -1,0 +1,145 @@
+"""``entrepot alert``: what wants an administrator's attention, and what one can do about it (R25)."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson
+from entrepot.cli.output import print_facts, print_json, print_rows, when
+from entrepot.cli.session import seg, site_session
+from entrepot.protocol.siteapi import AlertCommentRequest, AlertInfo, AlertPostponeRequest, AlertState
+
+app = typer.Typer(no_args_is_help=True, help="Alerts: thresholds reached, services down, certificates expiring.")
+
+Id = Annotated[str, typer.Argument(help="Id of the alert.")]
+Comment = Annotated[str, typer.Option(help="Why; kept with the alert.")]
+
+
+@app.command("list")
+def list_alerts(
+    ctx: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="Also those that are not active.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the alerts that are active.
+
+    \b
+    Examples:
+      entrepot alert list
+      entrepot alert list --all --json
+    """
+    with site_session(ctx) as session:
+        alerts = session.get("/alerts", list[AlertInfo])
+    if not every:
+        alerts = [alert for alert in alerts if alert.state is AlertState.ACTIVE]
+    if as_json:
+        print_json(alerts)
+        return
+    print_rows(
+        ("Severity", "Alert", "About", "State", "Message", "Since", "Id"),
+        [
+            (
+                a.severity.value,
+                a.title,
+                a.subject_name,
+                a.state.value.replace("_", " "),
+                a.message,
+                when(a.changed),
+                a.id,
+            )
+            for a in alerts
+        ],
+        empty="No alert.",
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, alert: Id, as_json: AsJson = False) -> None:
+    """Show an alert and what can be done about it.
+
+    \b
+    Example:
+      entrepot alert show alr-0123456789abcdef
+    """
+    with site_session(ctx) as session:
+        info = session.get(f"/alerts/{seg(alert)}", AlertInfo)
+    _show(info, as_json)
+
+
+def _show(info: AlertInfo, as_json: bool) -> None:
+    if as_json:
+        print_json(info)
+        return
+    print_facts(
+        info.title,
+        (
+            ("id", info.id),
+            ("about", info.subject_name),
+            ("severity", info.severity.value),
+            ("state", info.state.value.replace("_", " ")),
+            ("message", info.message),
+            ("what one can do", "\n".join(info.remedies)),
+            ("occurrences", str(info.occurrences)),
+            ("since", when(info.changed)),
+            ("postponed until", when(info.skip_until)),
+            ("closed by", info.closed_by),
+            ("comment", info.comment),
+        ),
+    )
+
+
+@app.command()
+def postpone(
+    ctx: typer.Context,
+    alert: Id,
+    hours: Annotated[int, typer.Option(help="Look again after so many hours.")] = 24,
+    comment: Comment = "",
+    as_json: AsJson = False,
+) -> None:
+    """Postpone an active alert; it is evaluated again when the time is over.
+
+    \b
+    Example:
+      entrepot alert postpone alr-0123456789abcdef --hours 72 --comment 'quota is being raised'
+    """
+    body = AlertPostponeRequest(hours=hours, comment=comment)
+    with site_session(ctx) as session:
+        _show(session.post(f"/alerts/{seg(alert)}/postpone", body, AlertInfo), as_json)
+
+
+@app.command()
+def cancel(ctx: typer.Context, alert: Id, comment: Comment = "", as_json: AsJson = False) -> None:
+    """Close an alert by hand.
+
+    \b
+    Example:
+      entrepot alert cancel alr-0123456789abcdef
+    """
+    _act(ctx, alert, "cancel", comment, as_json)
+
+
+@app.command()
+def disable(ctx: typer.Context, alert: Id, comment: Comment = "", as_json: AsJson = False) -> None:
+    """Evaluate this alert no longer.
+
+    \b
+    Example:
+      entrepot alert disable alr-0123456789abcdef
+    """
+    _act(ctx, alert, "disable", comment, as_json)
+
+
+@app.command()
+def enable(ctx: typer.Context, alert: Id, comment: Comment = "", as_json: AsJson = False) -> None:
+    """Evaluate a disabled alert again.
+
+    \b
+    Example:
+      entrepot alert enable alr-0123456789abcdef
+    """
+    _act(ctx, alert, "enable", comment, as_json)
+
+
+def _act(ctx: typer.Context, alert: str, verb: str, comment: str, as_json: bool) -> None:
+    with site_session(ctx) as session:
+        _show(session.post(f"/alerts/{seg(alert)}/{verb}", AlertCommentRequest(comment=comment), AlertInfo), as_json)

@@ -1,0 +1,86 @@
+"""The command tree."""
+
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from entrepot.cli import (
+    alert,
+    boundary,
+    certificate,
+    # client,
+    cloud,
+    collection,
+    content,
+    deploy,
+    device,
+    # gateway,
+    # host,
+    login,
+    point,
+    # point_local,
+    settings,
+    site,
+    task,
+)
+
+# from entrepot.cli.demo import command as demo
+
+app = typer.Typer(
+    name="entrepot",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Distributes software content to managed devices, on premises and through the cloud.",
+    epilog="First steps: `entrepot demo` shows everything on this machine; README.md explains it.",
+)
+
+ADMINISTRATION = "Administration, through the site's API from any machine"
+ROLES = "Roles on this machine"
+
+app.command(rich_help_panel=ADMINISTRATION)(login.login)
+app.command(rich_help_panel=ADMINISTRATION)(login.logout)
+app.command(rich_help_panel=ADMINISTRATION)(login.whoami)
+for _name, _group in (
+    ("content", content.app),
+    ("cloud", cloud.app),
+    ("point", point.app),
+    ("boundary", boundary.app),
+    ("device", device.app),
+    ("collection", collection.app),
+    ("deploy", deploy.app),
+    ("settings", settings.app),
+    ("certificate", certificate.app),
+    ("alert", alert.app),
+    ("task", task.app),
+):
+    app.add_typer(_group, name=_name, rich_help_panel=ADMINISTRATION)
+for _name, _group in (
+    ("site", site.app),
+    #    ("host", host.app),
+    #    ("gateway", gateway.app),
+    #    ("client", client.app),
+):
+    app.add_typer(_group, name=_name, rich_help_panel=ROLES)
+# point_local.register(point.app)
+# app.command(rich_help_panel=ROLES)(demo.demo)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"entrepot {version('entrepot')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    site: Annotated[
+        str | None,
+        typer.Option(envvar="ENTREPOT_SITE", help="Address of the site to talk to; default: of the last login."),
+    ] = None,
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Distributes software content to managed devices, on premises and through the cloud."""

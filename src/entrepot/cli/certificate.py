@@ -1,0 +1,187 @@
+"""``entrepot certificate``: management certificates (site ↔ cloud) and service certificates (cloud ↔ clients)."""
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
+from entrepot.cli.output import confirm, day, print_json, print_rows, say, yes_no
+from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import seg, site_session
+from entrepot.core.errors import BadInputError, ConflictError
+from entrepot.durable.files import make_folder, write_file, write_private
+from entrepot.protocol.siteapi import (
+    CertificateInfo,
+    ManagementCertificateRequest,
+    ServiceCertificate,
+    ServiceCertificateRequest,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Certificates: make, import, list.")
+
+MAX_PFX_FILE = 65_536
+Days = Annotated[int, typer.Option(help="How long it is valid.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
+
+
+class KeyKind(StrEnum):
+    """Kinds of management keys; Azure takes RSA only."""
+
+    RSA = "rsa"
+    EC = "ec"
+
+
+@app.command("new-management")
+def new_management(
+    name: Annotated[str, typer.Argument(help="Common name of the certificate.")],
+    out: Out = Path(),
+    days: Days = 365,
+    key: Annotated[KeyKind, typer.Option(help="rsa works with every cloud, ec is smaller.")] = KeyKind.RSA,
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a self-signed management certificate: NAME.cer for the cloud subscription, then NAME.pfx for the site.
+
+    \b
+    Example:
+      entrepot certificate new-management contoso-cloud --out certs
+      entrepot host subscription add contoso --certificate certs/contoso-cloud.cer     (on the cloud host)
+      entrepot certificate import contoso-cloud certs/contoso-cloud.pfx                (at the site)
+    """
+    from entrepot.trust.certificates import describe, new_management, thumbprint
+
+    cer, pfx = out / f"{name}.cer", out / f"{name}.pfx"
+    _not_there(cer, pfx)
+    password = read_secret(f"Password for {pfx.name}", file=password_file, stdin=password_stdin, confirm=True)
+    pair = new_management(name, days, key.value, now=time.time())
+    private = pair.pfx(password)
+    make_folder(out)
+    write_file(cer, pair.cer)
+    write_private(pfx, private)
+    if as_json:
+        print_json({"cer": str(cer), "pfx": str(pfx), "thumbprint": thumbprint(pair.certificate).hex()})
+        return
+    say(f"{describe(pair.certificate)}")
+    say(f"  {cer}  public: give it to the cloud subscription first")
+    say(f"  {pfx}  private: import it into the site, then keep it apart or delete it")
+
+
+def _not_there(*paths: Path) -> None:
+    for path in paths:
+        if path.exists():
+            raise ConflictError(f"{path} exists already.", next_step="Choose another name or another --out folder.")
+
+
+@app.command("issue-service")
+def issue_service(
+    ctx: typer.Context,
+    fqdn: Annotated[str, typer.Argument(help="Service name, such as cloud1.contoso.com.")],
+    out: Out = Path(),
+    days: Days = 365,
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Let the hierarchy's own CA issue a service certificate, for clients that trust the hierarchy.
+
+    A certificate of a public or company CA does as well: give its .pfx file to `entrepot cloud create`.
+
+    \b
+    Example:
+      entrepot certificate issue-service cloud1.contoso.com --out certs
+    """
+    pfx = out / f"{fqdn}.pfx"
+    _not_there(pfx)
+    password = read_secret(f"Password for {pfx.name}", file=password_file, stdin=password_stdin, confirm=True)
+    body = ServiceCertificateRequest(fqdn=fqdn, days=days, password=password.reveal_text())
+    with site_session(ctx) as session:
+        issued = session.post("/service-certificates", body, ServiceCertificate)
+    make_folder(out)
+    write_private(pfx, issued.pfx)
+    if as_json:
+        print_json({"fqdn": issued.fqdn, "pfx": str(pfx), "not_after": issued.not_after})
+    else:
+        say(f"{pfx}: service certificate for {issued.fqdn}, valid until {day(issued.not_after)}")
+
+
+@app.command("import")
+def import_management(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="How the site will call it.")],
+    pfx: Annotated[Path, typer.Argument(help="The .pfx file.")],
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Import a management certificate with its private key into the site. The password is used once, not stored.
+
+    \b
+    Example:
+      entrepot certificate import contoso-cloud certs/contoso-cloud.pfx
+    """
+    data = read_pfx(pfx)
+    password = read_secret(f"Password of {pfx.name}", file=password_file, stdin=password_stdin)
+    body = ManagementCertificateRequest(name=name, pfx=data, password=password.reveal_text())
+    with site_session(ctx) as session:
+        info = session.post("/management-certificates", body, CertificateInfo)
+    if as_json:
+        print_json(info)
+    else:
+        _print([info])
+
+
+def read_pfx(path: Path) -> bytes:
+    """Read a ``.pfx`` file of a sensible size.
+
+    Raises:
+        BadInputError: it is larger than any such file.
+    """
+    with path.open("rb") as file:
+        data = file.read(MAX_PFX_FILE + 1)
+    if len(data) > MAX_PFX_FILE:
+        raise BadInputError(f"{path} is too large to be a .pfx file with one certificate.")
+    return data
+
+
+@app.command("list")
+def list_certificates(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the site's management certificates.
+
+    \b
+    Example:
+      entrepot certificate list
+    """
+    with site_session(ctx) as session:
+        certificates = session.get("/management-certificates", list[CertificateInfo])
+    if as_json:
+        print_json(certificates)
+    else:
+        _print(certificates)
+
+
+def _print(certificates: list[CertificateInfo]) -> None:
+    print_rows(
+        ("Name", "Subject", "Key", "Expires", "Usable", "Thumbprint"),
+        [(c.name, c.subject, c.key, day(c.not_after), yes_no(c.usable), c.thumbprint) for c in certificates],
+        empty="No management certificate. Next: entrepot certificate new-management NAME",
+    )
+
+
+@app.command()
+def remove(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name or id of the certificate.")], yes: Yes = False
+) -> None:
+    """Remove a management certificate and its private key from the site.
+
+    \b
+    Example:
+      entrepot certificate remove contoso-cloud --yes
+    """
+    confirm(f"Remove the management certificate {name} and its private key?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/management-certificates/{seg(name)}", None, type(None))
+    say(f"{name} is removed.")

@@ -1,0 +1,258 @@
+"""``entrepot cloud``: cloud distribution points (R1, R12, R21 to R27, R38, R40)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.certificate import read_pfx
+from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_usage
+from entrepot.cli.options import AsJson, Wait, Yes
+from entrepot.cli.output import confirm, print_json, say, size
+from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import seg, site_session
+from entrepot.cli.waiting import finish
+from entrepot.core.sizes import parse_size
+from entrepot.protocol.siteapi import (
+    CloudPointInfo,
+    CloudPointPatch,
+    CloudPointRequest,
+    CollectSummary,
+    ScaleRequest,
+    TaskInfo,
+    Thresholds,
+    UsageBucket,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Cloud distribution points: create, watch, stop, start, scale, delete.")
+
+Name = Annotated[str, typer.Argument(help="Name or id of the cloud point.")]
+StorageQuota = Annotated[str, typer.Option(help="Upper bound of stored content; GB is 10^9 bytes.")]
+TransferQuota = Annotated[str, typer.Option(help="Upper bound of transfers to clients in 30 days.")]
+Percent = Annotated[int, typer.Option(min=1, max=100)]
+OptionalPercent = Annotated[int | None, typer.Option(min=1, max=100)]
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name: lower-case letters, digits, hyphens.")],
+    host: Annotated[str, typer.Option("--host", help="Address of the cloud host's management API.")],
+    host_pin: Annotated[str, typer.Option(help="SHA-256 of the host's TLS certificate; `host init` prints it.")],
+    subscription: Annotated[str, typer.Option(help="Subscription id at the cloud host.")],
+    certificate: Annotated[str, typer.Option("--certificate", help="Name of an imported management certificate.")],
+    service_pfx: Annotated[Path, typer.Option(help="Service certificate with its key, PKCS#12.")],
+    service_password_file: Annotated[Path | None, typer.Option(help="File with the password of --service-pfx.")] = None,
+    fqdn: Annotated[str, typer.Option(help="Service name; default: the certificate's name.")] = "",
+    port: Annotated[int, typer.Option(help="Port at which clients reach it; 0: what the cloud assigns.")] = 0,
+    instances: Annotated[int, typer.Option(min=1, max=64, help="Gateway instances.")] = 2,
+    region: Annotated[str, typer.Option(help="Region, where the cloud has several.")] = "",
+    description: Annotated[str, typer.Option(help="A note for yourself.")] = "",
+    storage_quota: StorageQuota = "2000GB",
+    storage_warning_free: Percent = 10,
+    transfer_quota: TransferQuota = "10000GB",
+    transfer_warning: Percent = 50,
+    transfer_critical: Percent = 90,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Create a cloud distribution point. Subscription and certificates are checked before anything is made.
+
+    \b
+    Example:
+      entrepot cloud create cloud-eu --host https://vm1.contoso.com:8440 \\
+        --host-pin 3F2A… --subscription sub-… --certificate contoso-cloud \\
+        --service-pfx certs/cloud1.contoso.com.pfx --instances 2 \\
+        --storage-quota 500GB --transfer-quota 2TB
+    """
+    password = read_secret(f"Password of {service_pfx.name}", file=service_password_file)
+    body = CloudPointRequest(
+        name=name,
+        host_url=host,
+        host_pin=host_pin.replace(":", "").replace("-", ""),
+        subscription=subscription,
+        management_certificate=certificate,
+        service_pfx=read_pfx(service_pfx),
+        service_password=password.reveal_text(),
+        fqdn=fqdn,
+        port=port,
+        region=region,
+        instances=instances,
+        description=description,
+        thresholds=Thresholds(
+            storage_quota=parse_size(storage_quota),
+            storage_warning_free_percent=storage_warning_free,
+            transfer_quota=parse_size(transfer_quota),
+            transfer_warning_percent=transfer_warning,
+            transfer_critical_percent=transfer_critical,
+        ),
+    )
+    with site_session(ctx) as session:
+        task = session.post("/cloud-points", body, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json, done=f"Cloud point {name} is ready.")
+        if wait and not as_json:
+            print_cloud_point(session.get(f"/cloud-points/{seg(name)}", CloudPointInfo))
+
+
+@app.command("list")
+def list_points(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the cloud points with their state and usage.
+
+    \b
+    Example:
+      entrepot cloud list
+    """
+    with site_session(ctx) as session:
+        points = session.get("/cloud-points", list[CloudPointInfo])
+    if as_json:
+        print_json(points)
+    else:
+        print_cloud_points(points)
+
+
+@app.command()
+def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Show a cloud point: state, instances, usage and its age, thresholds, DNS record to create.
+
+    \b
+    Example:
+      entrepot cloud show cloud-eu
+    """
+    with site_session(ctx) as session:
+        info = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo)
+    if as_json:
+        print_json(info)
+    else:
+        print_cloud_point(info)
+
+
+@app.command()
+def stop(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as_json: AsJson = False) -> None:
+    """Stop the service: clients are cut off at once; content stays and the site goes on transferring (R27).
+
+    \b
+    Example:
+      entrepot cloud stop cloud-eu --yes
+    """
+    confirm(f"Stop {name}? Running downloads are cut off.", yes=yes)
+    with site_session(ctx) as session:
+        task = session.post(f"/cloud-points/{seg(name)}/stop", None, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json, done=f"{name} is stopped.")
+
+
+@app.command()
+def start(ctx: typer.Context, name: Name, wait: Wait = True, as_json: AsJson = False) -> None:
+    """Start a stopped service.
+
+    \b
+    Example:
+      entrepot cloud start cloud-eu
+    """
+    with site_session(ctx) as session:
+        task = session.post(f"/cloud-points/{seg(name)}/start", None, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json, done=f"{name} is started.")
+
+
+@app.command()
+def scale(
+    ctx: typer.Context,
+    name: Name,
+    instances: Annotated[int, typer.Argument(min=1, max=64, help="Gateway instances wanted.")],
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Change the number of gateway instances; running downloads go on (R12).
+
+    \b
+    Example:
+      entrepot cloud scale cloud-eu 3
+    """
+    with site_session(ctx) as session:
+        task = session.post(f"/cloud-points/{seg(name)}/scale", ScaleRequest(instances=instances), TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json, done=f"{name} runs with {instances} instances.")
+
+
+@app.command()
+def delete(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as_json: AsJson = False) -> None:
+    """Delete a cloud point and everything that it stores; that nothing is left is checked (R40).
+
+    \b
+    Example:
+      entrepot cloud delete cloud-eu --yes
+    """
+    confirm(f"Delete {name} and all that it stores?", yes=yes)
+    with site_session(ctx) as session:
+        task = session.call("DELETE", f"/cloud-points/{seg(name)}", None, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json, done=f"{name} is deleted; nothing is left in its store.")
+
+
+@app.command()
+def collect(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Collect the transaction data now instead of at the full hour, and evaluate the thresholds (R26).
+
+    \b
+    Example:
+      entrepot cloud collect cloud-eu
+    """
+    with site_session(ctx) as session:
+        summary = session.post(f"/cloud-points/{seg(name)}/collect", None, CollectSummary)
+    if as_json:
+        print_json(summary)
+        return
+    say(f"{summary.records} transactions, {size(summary.bytes)}, in {summary.segments} segments → {summary.log}")
+    for gap in summary.gaps:
+        say(f"[yellow]Warning:[/] the records of instance {gap} have a gap.")
+
+
+@app.command()
+def usage(
+    ctx: typer.Context,
+    name: Name,
+    by: Annotated[str | None, typer.Option(help="device or content: one line for each instead of one an hour.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what clients downloaded and what the site sent, by the hour.
+
+    \b
+    Examples:
+      entrepot cloud usage cloud-eu
+      entrepot cloud usage cloud-eu --by device --json
+    """
+    with site_session(ctx) as session:
+        buckets = session.get(f"/cloud-points/{seg(name)}/usage", list[UsageBucket], by=by)
+    if as_json:
+        print_json(buckets)
+    else:
+        print_usage(buckets)
+
+
+@app.command()
+def thresholds(
+    ctx: typer.Context,
+    name: Name,
+    storage_quota: Annotated[str | None, typer.Option(help="Upper bound of stored content.")] = None,
+    storage_warning_free: OptionalPercent = None,
+    transfer_quota: Annotated[str | None, typer.Option(help="Upper bound of transfers in 30 days.")] = None,
+    transfer_warning: OptionalPercent = None,
+    transfer_critical: OptionalPercent = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change the alert thresholds; what is left out stays (R24). Percentages: free storage, used transfer.
+
+    \b
+    Example:
+      entrepot cloud thresholds cloud-eu --storage-quota 800GB --transfer-warning 60
+    """
+    body = CloudPointPatch(
+        storage_quota=None if storage_quota is None else parse_size(storage_quota),
+        storage_warning_free_percent=storage_warning_free,
+        transfer_quota=None if transfer_quota is None else parse_size(transfer_quota),
+        transfer_warning_percent=transfer_warning,
+        transfer_critical_percent=transfer_critical,
+    )
+    with site_session(ctx) as session:
+        info = session.call("PATCH", f"/cloud-points/{seg(name)}", body, CloudPointInfo)
+    if as_json:
+        print_json(info)
+    else:
+        print_cloud_point(info)

@@ -1,0 +1,86 @@
+"""How cloud points and their usage are shown to people."""
+
+from entrepot.cli.output import age, day, print_facts, print_rows, size, when
+from entrepot.protocol.siteapi import CloudPointInfo, UsageBucket
+
+
+def print_cloud_points(points: list[CloudPointInfo]) -> None:
+    """One line for each."""
+    print_rows(
+        ("Name", "State", "Address", ">Instances", ">Stored", ">Transferred, 30 d", "Figures", "Message"),
+        [
+            (
+                p.name,
+                p.state.value,
+                p.url,
+                _instances(p),
+                f"{size(p.usage.stored_bytes)} of {size(p.thresholds.storage_quota)}",
+                f"{size(p.usage.transferred_30_days)} of {size(p.thresholds.transfer_quota)}",
+                _figures(p),
+                p.message,
+            )
+            for p in points
+        ],
+        empty="No cloud point yet. Next: entrepot cloud create --help",
+    )
+
+
+def print_cloud_point(info: CloudPointInfo) -> None:
+    """All properties (R38)."""
+    limits, used = info.thresholds, info.usage
+    dns = f"{info.dns.name}  {info.dns.type}  {info.dns.value}" if info.dns else ""
+    print_facts(
+        info.name,
+        (
+            ("id", info.id),
+            ("description", info.description),
+            ("state", info.state.value),
+            ("message", info.message),
+            ("address for clients", info.url),
+            ("DNS record to create", dns),
+            ("instances", _instances(info)),
+            ("cloud host", info.host_url),
+            ("subscription", info.subscription),
+            ("management certificate", info.management_certificate),
+            ("service certificate", f"{info.certificate_subject}, expires {day(info.certificate_expires)}"),
+            ("region", info.region),
+            ("managed by site", info.site),
+            ("contents", str(info.contents)),
+            ("stored", f"{size(used.stored_bytes)} in {used.stored_objects} objects"),
+            (
+                "storage threshold",
+                f"warning at {limits.storage_warning_free_percent} % free of {size(limits.storage_quota)}",
+            ),
+            ("to clients, 30 days", size(used.transferred_30_days)),
+            ("from the site, 30 days", size(used.uploaded_30_days)),
+            (
+                "transfer thresholds",
+                f"warning at {limits.transfer_warning_percent} %, critical at "
+                f"{limits.transfer_critical_percent} % of {size(limits.transfer_quota)}",
+            ),
+            ("figures", _figures(info)),
+            ("control document", f"{info.control_counter}, pushed {when(info.control_pushed) or 'never'}"),
+            ("last checked", when(info.checked)),
+        ),
+    )
+
+
+def _instances(info: CloudPointInfo) -> str:
+    running = sum(1 for instance in info.instances if instance.state == "running")
+    return f"{running} of {info.instances_wanted}"
+
+
+def _figures(info: CloudPointInfo) -> str:
+    return f"{age(info.usage.age_seconds)} old" if info.usage.collected else "not collected yet"
+
+
+def print_usage(buckets: list[UsageBucket]) -> None:
+    """One line an hour, or an hour and subject."""
+    print_rows(
+        ("Hour", "About", ">Requests", ">Failed", ">To clients", ">From the site"),
+        [
+            (when(b.hour)[:16], b.subject, str(b.requests), str(b.failed), size(b.sent), size(b.uploaded))
+            for b in buckets
+        ],
+        empty="Nothing was transferred, or nothing was collected yet. Next: entrepot cloud collect NAME",
+    )

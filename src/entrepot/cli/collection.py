@@ -1,0 +1,95 @@
+"""``entrepot collection``: groups of devices."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Yes
+from entrepot.cli.output import confirm, print_json, print_rows, say, yes_no
+from entrepot.cli.session import seg, site_session
+from entrepot.protocol.siteapi import CollectionInfo, CollectionRequest
+
+app = typer.Typer(no_args_is_help=True, help="Collections: groups of devices that deployments and settings reach.")
+
+Collection = Annotated[str, typer.Argument(help="Name or id of the collection.")]
+Device = Annotated[str, typer.Argument(help="Name or id of the device.")]
+
+
+@app.command("list")
+def list_collections(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the collections.
+
+    \b
+    Example:
+      entrepot collection list
+    """
+    with site_session(ctx) as session:
+        collections = session.get("/collections", list[CollectionInfo])
+    if as_json:
+        print_json(collections)
+        return
+    print_rows(
+        ("Name", ">Devices", "Built in", "Id"),
+        [(c.name, str(len(c.members)), yes_no(c.built_in), c.id) for c in collections],
+        empty="No collection.",
+    )
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the new collection.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make an empty collection.
+
+    \b
+    Example:
+      entrepot collection add Laptops
+    """
+    with site_session(ctx) as session:
+        made = session.post("/collections", CollectionRequest(name=name), CollectionInfo)
+    if as_json:
+        print_json(made)
+    else:
+        say(f"Collection {made.name} is made ({made.id}).")
+
+
+@app.command()
+def join(ctx: typer.Context, collection: Collection, device: Device) -> None:
+    """Add a device to a collection.
+
+    \b
+    Example:
+      entrepot collection join Laptops PC-0815
+    """
+    with site_session(ctx) as session:
+        session.call("PUT", f"/collections/{seg(collection)}/members/{seg(device)}", None, type(None))
+    say(f"{device} is in {collection}.")
+
+
+@app.command()
+def leave(ctx: typer.Context, collection: Collection, device: Device) -> None:
+    """Take a device out of a collection.
+
+    \b
+    Example:
+      entrepot collection leave Laptops PC-0815
+    """
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/collections/{seg(collection)}/members/{seg(device)}", None, type(None))
+    say(f"{device} is no longer in {collection}.")
+
+
+@app.command()
+def remove(ctx: typer.Context, collection: Collection, yes: Yes = False) -> None:
+    """Remove a collection; its devices stay.
+
+    \b
+    Example:
+      entrepot collection remove Laptops --yes
+    """
+    confirm(f"Remove the collection {collection}?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/collections/{seg(collection)}", None, type(None))
+    say(f"{collection} is removed.")

@@ -1,0 +1,78 @@
+"""A slow line between a client and a service: a TCP relay that passes on so many bytes a second and no more.
+
+It stands for a client's thin internet connection, so that "in the middle of a download" is a time long enough to
+look at. It sees TLS records only, like any router.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from typing import Final, Self
+
+BURST_SECONDS: Final = 0.05
+RECEIVE_BUFFER: Final = 64 * 1024
+
+
+class SlowLine:
+    """Relay on a free loopback port. Use as a context manager; it runs in a thread of its own.
+
+    Args:
+        host, port: where it leads.
+        rate: bytes a second towards the client, over each connection.
+    """
+
+    def __init__(self, host: str, port: int, rate: int) -> None:
+        self.target = (host, port)
+        self.rate = rate
+        self.passed = 0
+        """Bytes that went to the client."""
+        self.last_byte = 0.0
+        """When the last of them went (``time.monotonic``)."""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="slow line", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        server = await asyncio.start_server(self._relay, sock=self._listener)
+        async with server:
+            await self._stop.wait()
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream = socket.socket()
+        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        upstream.setblocking(False)
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().sock_connect(upstream, self.target)
+            far_reader, far_writer = await asyncio.open_connection(sock=upstream, limit=RECEIVE_BUFFER)
+            await asyncio.gather(self._pass(reader, far_writer, 0), self._pass(far_reader, writer, self.rate))
+        upstream.close()
+        writer.close()
+
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, rate: int) -> None:
+        piece_size = max(1024, int(rate * BURST_SECONDS)) if rate else 64 * 1024
+        with contextlib.suppress(OSError):
+            while piece := await source.read(piece_size):
+                sink.write(piece)
+                await sink.drain()
+                if rate:
+                    self.passed += len(piece)
+                    self.last_byte = time.monotonic()
+                    await asyncio.sleep(len(piece) / rate)
+        with contextlib.suppress(OSError):
+            sink.close()

@@ -1,0 +1,101 @@
+"""``entrepot deploy``: content to a collection, with download options (R44)."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Yes
+from entrepot.cli.output import confirm, print_json, print_rows, say, when, yes_no
+from entrepot.cli.session import seg, site_session
+from entrepot.protocol.siteapi import ALL_DEVICES, DeploymentInfo, DeploymentOptions, DeploymentRequest, RunMode
+
+app = typer.Typer(no_args_is_help=True, help="Deployments: which content which devices get, and from where.")
+
+
+@app.command("list")
+def list_deployments(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the deployments.
+
+    \b
+    Example:
+      entrepot deploy list
+    """
+    with site_session(ctx) as session:
+        deployments = session.get("/deployments", list[DeploymentInfo])
+    if as_json:
+        print_json(deployments)
+    else:
+        _print(deployments)
+
+
+def _print(deployments: list[DeploymentInfo]) -> None:
+    print_rows(
+        ("Content", "Collection", "Remote points", "Fallback", "Run", "Created", "Id"),
+        [
+            (
+                d.content_name,
+                d.collection_name,
+                yes_no(d.options.allow_remote),
+                yes_no(d.options.allow_fallback),
+                d.options.run.value,
+                when(d.created),
+                d.id,
+            )
+            for d in deployments
+        ],
+        empty="Nothing is deployed. Next: entrepot deploy add CONTENT",
+    )
+
+
+@app.command()
+def add(
+    ctx: typer.Context,
+    content: Annotated[str, typer.Argument(help="Name or id of the content.")],
+    collection: Annotated[str, typer.Option("--to", help="Name or id of the collection.")] = ALL_DEVICES,
+    allow_remote: Annotated[
+        bool,
+        typer.Option(
+            "--allow-remote/--no-remote",
+            help="Download from slow or remote points, cloud points among them, when no preferred point has it.",
+        ),
+    ] = False,
+    allow_fallback: Annotated[
+        bool, typer.Option("--allow-fallback/--no-fallback", help="Download from fallback points.")
+    ] = True,
+    run: Annotated[RunMode, typer.Option(help="How the content is used.")] = RunMode.DOWNLOAD,
+    as_json: AsJson = False,
+) -> None:
+    """Deploy a content to a collection.
+
+    Cloud points count as remote: without --allow-remote, no device is sent to one (R32).
+
+    \b
+    Example:
+      entrepot deploy add 7-Zip --to Laptops --allow-remote
+    """
+    options = DeploymentOptions(allow_remote=allow_remote, allow_fallback=allow_fallback, run=run)
+    body = DeploymentRequest(content=content, collection=collection, options=options)
+    with site_session(ctx) as session:
+        made = session.post("/deployments", body, DeploymentInfo)
+    if as_json:
+        print_json(made)
+        return
+    _print([made])
+    for warning in made.warnings:
+        say(f"[yellow]Warning:[/] {warning}")
+
+
+@app.command()
+def remove(
+    ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="Id of the deployment.")], yes: Yes = False
+) -> None:
+    """Remove a deployment; devices keep what they have.
+
+    \b
+    Example:
+      entrepot deploy remove dpl-0123456789abcdef --yes
+    """
+    confirm(f"Remove the deployment {deployment}?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/deployments/{seg(deployment)}", None, type(None))
+    say(f"{deployment} is removed.")

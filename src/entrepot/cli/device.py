@@ -1,0 +1,142 @@
+"""``entrepot device``: managed devices and the codes with which they enrol."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Yes
+from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.session import seg, site_session
+from entrepot.protocol.siteapi import (
+    DeviceInfo,
+    EffectiveSettings,
+    EnrolmentCodeInfo,
+    EnrolmentCodeReply,
+    EnrolmentCodeRequest,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Devices: enrolment codes, approval, blocking, effective settings.")
+
+Device = Annotated[str, typer.Argument(help="Name or id of the device.")]
+
+
+@app.command("list")
+def list_devices(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the devices.
+
+    \b
+    Example:
+      entrepot device list
+    """
+    with site_session(ctx) as session:
+        devices = session.get("/devices", list[DeviceInfo])
+    if as_json:
+        print_json(devices)
+        return
+    print_rows(
+        ("Name", "State", "Address", "Last seen", "Collections", "Id"),
+        [(d.name, d.state.value, d.address, when(d.seen), ", ".join(d.collections), d.id) for d in devices],
+        empty="No device yet. Next: entrepot device code",
+    )
+
+
+@app.command()
+def code(
+    ctx: typer.Context,
+    uses: Annotated[int, typer.Option(help="How many devices may enrol with it.")] = 1,
+    hours: Annotated[int, typer.Option(help="How long it is valid.")] = 24,
+    name: Annotated[str, typer.Option(help="A note for yourself.")] = "",
+    collection: Annotated[str | None, typer.Option(help="Devices that enrol with it become members.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make an enrolment code for devices and print it. The code is shown once.
+
+    \b
+    Example:
+      entrepot device code --uses 50 --hours 72 --collection Laptops
+      entrepot client enrol --code entrepot1.…                              (on a device)
+    """
+    body = EnrolmentCodeRequest(uses=uses, hours=hours, name=name, collection=collection)
+    with site_session(ctx) as session:
+        reply = session.post("/enrolment-codes", body, EnrolmentCodeReply)
+    if as_json:
+        print_json(reply)
+        return
+    say(f"Valid until {when(reply.expires)} for {uses} device{'s' if uses != 1 else ''}:")
+    typer.echo(reply.code)
+
+
+@app.command()
+def codes(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the enrolment codes that are still valid, without their secrets.
+
+    \b
+    Example:
+      entrepot device codes
+    """
+    with site_session(ctx) as session:
+        rows = session.get("/enrolment-codes", list[EnrolmentCodeInfo])
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(
+        ("Id", "Kind", "Note", ">Uses left", "Expires"),
+        [(c.id, c.kind, c.name, str(c.uses_left), when(c.expires)) for c in rows],
+        empty="No enrolment code is valid. Next: entrepot device code",
+    )
+
+
+@app.command()
+def approve(ctx: typer.Context, device: Device, as_json: AsJson = False) -> None:
+    """Approve a device that enrolled without a code. Compare its fingerprint first (`entrepot client status`).
+
+    \b
+    Example:
+      entrepot device approve PC-0815
+    """
+    with site_session(ctx) as session:
+        info = session.post(f"/devices/{seg(device)}/approve", None, DeviceInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{info.name} is approved ({info.fingerprint}).")
+
+
+@app.command()
+def block(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Block a device: its tokens are revoked, its running downloads are cut off.
+
+    \b
+    Example:
+      entrepot device block PC-0815 --yes
+    """
+    confirm(f"Block {device}?", yes=yes)
+    with site_session(ctx) as session:
+        info = session.post(f"/devices/{seg(device)}/block", None, DeviceInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{info.name} is blocked.")
+
+
+@app.command()
+def settings(ctx: typer.Context, device: Device, as_json: AsJson = False) -> None:
+    """Show the client settings that a device gets, and which set decided each value.
+
+    \b
+    Example:
+      entrepot device settings PC-0815
+    """
+    with site_session(ctx) as session:
+        effective = session.get(f"/devices/{seg(device)}/settings", EffectiveSettings)
+    if as_json:
+        print_json(effective)
+        return
+    values = effective.settings
+    shown = {
+        "allow_cloud": yes_no(values.allow_cloud),
+        "poll_minutes": f"{values.poll_minutes} min",
+        "cache_bytes": size(values.cache_bytes),
+    }
+    facts = [(name, f"{text}   (decided by {effective.decided_by.get(name, '?')})") for name, text in shown.items()]
+    print_facts(effective.device, facts)

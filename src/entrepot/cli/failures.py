@@ -1,0 +1,119 @@
+"""The one place that turns errors into exit codes and text."""
+
+import errno
+import os
+import sys
+import traceback
+
+from rich.console import Console
+from rich.markup import escape
+from typer import Abort
+from typer.exceptions import TyperException
+
+from entrepot.core.errors import EntrepotError, Family, UnavailableError
+
+DEBUG_VARIABLE = "ENTREPOT_DEBUG"
+INTERRUPTED = 130
+EXTRA_PACKAGES = {
+    "alembic": "server",
+    "argon2": "server",
+    "granian": "server",
+    "litestar": "server",
+    "prometheus_client": "server",
+    "psycopg": "server",
+    "sqlalchemy": "server",
+    "swagger_ui_bundle": "server",
+}
+"""Packages that a client-only installation does without, and the extra that brings them."""
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and give its exit code.
+
+    Every expected failure prints one message and one next step on standard error.
+    """
+    from entrepot.cli.app import app
+
+    try:
+        result = app(arguments, prog_name="entrepot", standalone_mode=False)
+    except EntrepotError as error:
+        return _report(error.message, error.next_step, error.family.exit_code)
+    except TyperException as error:
+        return _usage(error)
+    except Abort:
+        return _report("Stopped: nothing was changed.", "", Family.CANCELLED.exit_code)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except ModuleNotFoundError as error:
+        return _missing(error)
+    except OSError as error:
+        return _os_error(error)
+    except Exception as error:  # noqa: BLE001 - the last resort: a bug is reported as one, not as a page of code
+        return _bug(error)
+    return result if isinstance(result, int) else 0
+
+
+def stderr() -> Console:
+    """Where messages and progress go; results go to standard output."""
+    return Console(stderr=True, highlight=False)
+
+
+def _report(message: str, next_step: str, code: int) -> int:
+    _trace()
+    console = stderr()
+    console.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+    if next_step:
+        console.print(f"[bold]Next:[/]  {escape(next_step)}", soft_wrap=True)
+    return code
+
+
+def _usage(error: TyperException) -> int:
+    message = error.format_message()
+    if type(error).__name__ == "NoArgsIsHelpError":
+        if message:
+            sys.stderr.write(message + "\n")
+        return Family.USAGE.exit_code
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "entrepot"
+    return _report(message, f"See {path} --help.", getattr(error, "exit_code", Family.USAGE.exit_code))
+
+
+def _missing(error: ModuleNotFoundError) -> int:
+    package = (error.name or "").partition(".")[0]
+    extra = EXTRA_PACKAGES.get(package)
+    if extra is None:
+        return _bug(error)
+    return _report(
+        f"This installation has no {package}: it was made for clients only.",
+        f"Install the servers too: pip install 'entrepot[{extra}]'",
+        Family.USAGE.exit_code,
+    )
+
+
+def _os_error(error: OSError) -> int:
+    if error.errno == errno.EPIPE:  # the reader of our output left: as usual in a pipeline
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - must outlive this function, for the final flush
+        return 0
+    if error.errno == errno.EADDRINUSE:
+        return _report(
+            f"The address is in use: {error.strerror}.",
+            "Stop the other process or choose another --listen.",
+            UnavailableError.family.exit_code,
+        )
+    if error.filename is None:
+        return _bug(error)
+    family = Family.NOT_FOUND if isinstance(error, FileNotFoundError) else Family.STORAGE
+    return _report(f"{error.filename}: {error.strerror}.", "Check the path and its permissions.", family.exit_code)
+
+
+def _bug(error: Exception) -> int:
+    return _report(
+        f"Unexpected {type(error).__name__}: {error}",
+        f"This is a defect of Entrepôt. Set {DEBUG_VARIABLE}=1, run it again and report what is printed.",
+        Family.INTERNAL.exit_code,
+    )
+
+
+def _trace() -> None:
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        traceback.print_exc()

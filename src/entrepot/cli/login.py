@@ -1,0 +1,115 @@
+"""``entrepot login`` and ``logout``: a session with a site; and ``entrepot whoami``."""
+
+import time
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.credentials import SiteLogin, forget_login, load_credentials, save_login, trust_file
+from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin
+from entrepot.cli.output import print_facts, print_json, say, when
+from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import SiteSession, fingerprint_from, hierarchy_trust, site_session
+from entrepot.core.errors import BadInputError, EntrepotError
+from entrepot.durable.files import make_folder
+from entrepot.protocol.siteapi import LoginRequest, Session, SiteInfo
+
+
+def login(
+    url: Annotated[str, typer.Argument(help="Address of the site, https://…")],
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(help="Fingerprint of the hierarchy root; needed the first time. `entrepot site init` prints it."),
+    ] = None,
+    name: Annotated[str, typer.Option("--name", help="Administrator.")] = "admin",
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Log in to a site; commands go there from now on.
+
+    The fingerprint pins the hierarchy: it verifies the site's trust document, which names the CA that the site's TLS
+    certificate must come from. No certificate is ever accepted by hand.
+
+    \b
+    Example:
+      entrepot login https://site.contoso.com:8443 --fingerprint 5F1C-…
+    """
+    url = url.rstrip("/")
+    if not url.startswith("https://"):
+        raise BadInputError(f"{url!r} is no site address.", next_step="It begins with https://")
+    pinned = _pin(url, fingerprint)
+    password = read_secret(f"Password of {name} at {url}", file=password_file, stdin=password_stdin)
+    with SiteSession(url, hierarchy_trust(pinned)) as session:
+        reply = session.post("/login", LoginRequest(name=name, password=password.reveal_text()), Session)
+    save_login(SiteLogin(url=url, fingerprint=pinned, name=reply.name, token=reply.token, expires=reply.expires))
+    if as_json:
+        print_json({"url": url, "name": reply.name, "expires": reply.expires})
+    else:
+        say(f"Logged in to {url} as {reply.name} until {when(reply.expires)}.")
+
+
+def _pin(url: str, fingerprint: str | None) -> str:
+    """Verify the site's trust document against the fingerprint, and keep it; give the fingerprint's canonical text."""
+    from entrepot.cli.introduction import fetch_trust
+    from entrepot.trust.pins import TrustStore
+
+    known = next((site.fingerprint for site in load_credentials().sites if site.url == url), None)
+    if fingerprint is None and known is None:
+        raise BadInputError(
+            f"This is the first login to {url}: give the fingerprint of its hierarchy.",
+            next_step="Add --fingerprint HEX, as `entrepot site init` printed it.",
+        )
+    wanted = fingerprint_from(fingerprint if fingerprint is not None else known or "")
+    path = trust_file(wanted.hex())
+    make_folder(path.parent, mode=0o700)
+    TrustStore(path, fingerprint=wanted).accept(fetch_trust(url))
+    return wanted.hex()
+
+
+def logout(ctx: typer.Context) -> None:
+    """End the session at the current site and forget it.
+
+    \b
+    Example:
+      entrepot logout
+    """
+    with site_session(ctx) as session:
+        url = session.url
+        try:
+            session.post("/logout", None, type(None))
+        except EntrepotError as error:
+            say(f"[yellow]Warning:[/] the site was not told: {error.message}")
+    forget_login(url)
+    say(f"Logged out of {url}.")
+
+
+def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the current site and what it manages.
+
+    \b
+    Example:
+      entrepot whoami
+    """
+    with site_session(ctx) as session:
+        info = session.get("/site", SiteInfo)
+    if as_json:
+        print_json(info)
+        return
+    counts = info.counts
+    print_facts(
+        f"Site {info.code}: {info.name}",
+        (
+            ("address", info.url),
+            ("API documentation", f"{info.url}/api/docs"),
+            ("version", info.version),
+            ("hierarchy", info.hierarchy),
+            ("root fingerprint", info.root_fingerprint),
+            ("contents", str(counts.contents)),
+            ("points", f"{counts.points} on premises, {counts.cloud_points} in the cloud"),
+            ("devices", f"{counts.devices} ({counts.pending_devices} to approve)"),
+            ("active tasks", str(counts.active_tasks)),
+            ("open alerts", str(counts.open_alerts)),
+            ("asked at", when(time.time())),
+        ),
+    )

@@ -1,0 +1,24 @@
+"""Options that mean the same in every command."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+Wait = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until the task has ended, with progress; or only start it.")
+]
+Home = Annotated[
+    Path,
+    typer.Option("--home", envvar="ENTREPOT_HOME", help="Folder that holds everything of this role on this machine."),
+]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option("--password-file", help="Read the password from the first line of this file instead of asking."),
+]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
+]
+Listen = Annotated[str, typer.Option("--listen", help="Address and port to listen on; port 0 chooses a free one.")]

@@ -1,0 +1,100 @@
+"""How results are shown: a table for people, JSON for programs."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+import msgspec
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import format_size
+
+
+def print_json(value: object) -> None:
+    """Indented JSON, one document, on standard output."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
+
+
+def stdout() -> Console:
+    """Where results go."""
+    return Console(highlight=False)
+
+
+def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
+    """A table without frames; ``empty`` says what an empty listing means and what to do next."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
+    count = 0
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+        count += 1
+    if count:
+        stdout().print(table)
+    else:
+        stdout().print(empty, markup=False)
+
+
+def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
+    """One thing and its properties; empty properties are left out."""
+    table = Table(box=None, show_header=False, pad_edge=False, title=escape(title), title_justify="left")
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value:
+            table.add_row(name, escape(value))
+    stdout().print(table)
+
+
+def say(text: str) -> None:
+    """One line for a person, on standard error, so that results can be piped."""
+    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask before something is destroyed.
+
+    Raises:
+        BadInputError: nobody is there to ask and ``--yes`` was not given.
+        Abort: the answer was no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BadInputError(f"{question} Nobody is there to ask.", next_step="Give --yes if you mean it.")
+    typer.confirm(question, abort=True)
+
+
+def when(seconds: float) -> str:
+    """Local time to the second; empty for 0 (never)."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
+
+
+def day(seconds: float) -> str:
+    """Local date; empty for 0."""
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d") if seconds else ""
+
+
+def size(count: int) -> str:
+    """A size in bytes, readable."""
+    return format_size(count)
+
+
+def age(seconds: int) -> str:
+    """How old figures are: ``45 s``, ``12 min``, ``3 h``, ``2 d``."""
+    for limit, unit, step in ((120, "s", 1), (7200, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds // step} {unit}"
+    return f"{seconds // 86_400} d"
+
+
+def yes_no(flag: bool) -> str:
+    """A flag in words."""
+    return "yes" if flag else "no"

@@ -1,0 +1,55 @@
+"""Passwords come from a prompt, a file or standard input; never from the arguments, which every user can list."""
+
+import getpass
+import stat
+import sys
+from pathlib import Path
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.secret import Secret
+
+_MAX_PASSWORD = 1024
+
+
+def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, confirm: bool = False) -> Secret:
+    """Ask for a secret, or read it where the options say.
+
+    Args:
+        what: how to call it, for example ``"Password of admin"``.
+        file: its first line is the secret.
+        stdin: the first line of standard input is the secret.
+        confirm: ask twice (for a new one).
+
+    Raises:
+        BadInputError: both sources given, nothing given and nobody to ask, empty, or the two entries differ.
+    """
+    if file is not None and stdin:
+        raise BadInputError("Give the password in a file or on standard input, not both.")
+    if file is not None:
+        return _checked(_first_line(file), what)
+    if stdin:
+        return _checked(sys.stdin.readline(_MAX_PASSWORD + 2).rstrip("\r\n"), what)
+    if not sys.stdin.isatty():
+        raise BadInputError(
+            f"{what}: nobody is there to ask.",
+            next_step="Use --password-file FILE or --password-stdin; passwords are never taken from the arguments.",
+        )
+    value = getpass.getpass(f"{what}: ")
+    if confirm and getpass.getpass(f"{what}, again: ") != value:
+        raise BadInputError("The two entries differ.")
+    return _checked(value, what)
+
+
+def _first_line(file: Path) -> str:
+    if sys.platform != "win32" and file.exists() and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise BadInputError(
+            f"Others may read {file}, so it is no place for a password.", next_step=f"Run: chmod 600 {file}"
+        )
+    with file.open(encoding="utf-8") as lines:
+        return lines.readline(_MAX_PASSWORD + 2).rstrip("\r\n")
+
+
+def _checked(value: str, what: str) -> Secret:
+    if not value or len(value) > _MAX_PASSWORD:
+        raise BadInputError(f"{what}: it is empty or too long.")
+    return Secret(value)

@@ -1,0 +1,77 @@
+"""``entrepot site``: a primary site server on this machine."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Home
+from entrepot.cli.output import print_facts, print_json, say
+from entrepot.cli.secrets import read_secret
+
+app = typer.Typer(no_args_is_help=True, help="A primary site server: set it up and run it.")
+
+HOME = Path("/var/lib/entrepot/site")
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Option("--name", help="What people call the site.")],
+    url: Annotated[str, typer.Option("--url", help="How everyone reaches it: https://host:port")],
+    code: Annotated[str, typer.Option("--site", help="Site code: three capital letters or digits.")] = "PS1",
+    home: Home = HOME,
+    listen: Annotated[str, typer.Option(help="Address to listen on; default: that of --url.")] = "",
+    hierarchy: Annotated[str, typer.Option(help="Name of the hierarchy; default: the site's name.")] = "",
+    database: Annotated[
+        str, typer.Option(help="postgresql://…; default: an embedded database. Passwords belong into ~/.pgpass.")
+    ] = "",
+    administrator: Annotated[str, typer.Option(help="Name of the first administrator.")] = "admin",
+    passphrase_file: Annotated[
+        Path | None, typer.Option(help="File with the passphrase that protects the root key; default: ask.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="File with the administrator's password; default: ask.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set up a hierarchy with its first primary site.
+
+    Makes the hierarchy's root key (protected by a passphrase: move the file offline afterwards), the role keys, the
+    internal CA, the site's TLS certificate, the database and the first administrator.
+
+    \b
+    Example:
+      entrepot site init --site PS1 --name Contoso --url https://site.contoso.com:8443
+      entrepot site serve
+    """
+    from entrepot.site.setup import NewSite, init_site
+
+    passphrase = read_secret("Passphrase of the new root key", file=passphrase_file, confirm=True)
+    password = read_secret(f"Password of the administrator {administrator}", file=password_file, confirm=True)
+    made = init_site(
+        home,
+        NewSite(
+            code=code,
+            name=name,
+            url=url,
+            administrator=administrator,
+            password=password,
+            passphrase=passphrase,
+            listen=listen,
+            hierarchy=hierarchy,
+            database=database,
+        ),
+        now=time.time(),
+    )
+    if as_json:
+        print_json(
+            {"site": made.site, "url": made.url, "fingerprint": made.fingerprint, "root_key": str(made.root_key)}
+        )
+        return
+    print_facts(
+        f"Site {made.site} is set up in {made.home}",
+        (("address", made.url), ("root fingerprint", made.fingerprint), ("root key", str(made.root_key))),
+    )
+    say(f"Next: move {made.root_key} to a safe place offline, then run: entrepot site serve --home {made.home}")
+    say(f"Then: entrepot login {made.url} --fingerprint {made.fingerprint}")

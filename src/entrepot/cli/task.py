@@ -1,0 +1,89 @@
+"""``entrepot task``: the site's durable work."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Wait, Yes
+from entrepot.cli.output import confirm, print_facts, print_json, print_rows, when
+from entrepot.cli.session import seg, site_session
+from entrepot.cli.waiting import amount, follow
+from entrepot.protocol.siteapi import TaskInfo
+
+app = typer.Typer(no_args_is_help=True, help="Tasks: durable work of the site, such as publishing or creating.")
+
+Id = Annotated[str, typer.Argument(help="Id of the task.")]
+
+
+@app.command("list")
+def list_tasks(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List tasks, the newest first.
+
+    \b
+    Example:
+      entrepot task list
+    """
+    with site_session(ctx) as session:
+        tasks = session.get("/tasks", list[TaskInfo])
+    if as_json:
+        print_json(tasks)
+        return
+    print_rows(
+        ("Task", "State", "Step", "Progress", "Started", "Error", "Id"),
+        [(t.title, t.state.value.replace("_", " "), t.step, amount(t), when(t.started), t.error, t.id) for t in tasks],
+        empty="The site has no tasks.",
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, task: Id, wait: Wait = False, as_json: AsJson = False) -> None:
+    """Show a task, or follow it until it ends.
+
+    \b
+    Example:
+      entrepot task show tsk-0123456789abcdef --wait
+    """
+    with site_session(ctx) as session:
+        info = session.get(f"/tasks/{seg(task)}", TaskInfo)
+        if wait:
+            info = follow(session, info)
+    if as_json:
+        print_json(info)
+    else:
+        _print(info)
+
+
+def _print(info: TaskInfo) -> None:
+    print_facts(
+        info.title,
+        (
+            ("id", info.id),
+            ("state", info.state.value.replace("_", " ")),
+            ("step", info.step),
+            ("progress", amount(info)),
+            ("message", info.message),
+            ("error", info.error),
+            ("attempts", str(info.attempts)),
+            ("created", when(info.created)),
+            ("started", when(info.started)),
+            ("finished", when(info.finished)),
+            ("next try", when(info.run_after) if not info.state.final else ""),
+        ),
+    )
+
+
+@app.command()
+def cancel(ctx: typer.Context, task: Id, yes: Yes = False, as_json: AsJson = False) -> None:
+    """Cancel a task; what it already did stays or is cleaned up by the site.
+
+    \b
+    Example:
+      entrepot task cancel tsk-0123456789abcdef --yes
+    """
+    confirm(f"Cancel the task {task}?", yes=yes)
+    with site_session(ctx) as session:
+        info = session.post(f"/tasks/{seg(task)}/cancel", None, TaskInfo)
+    if as_json:
+        print_json(info)
+    else:
+        _print(info)

@@ -1,0 +1,111 @@
+"""Waiting for the site's durable tasks, with progress. The task goes on when the command stops waiting."""
+
+import time
+from collections.abc import Callable
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from entrepot.cli.output import print_json, say
+from entrepot.cli.session import SiteSession
+from entrepot.core.errors import CancelledError, EntrepotError
+from entrepot.core.sizes import format_size
+from entrepot.protocol.siteapi import TaskInfo, TaskState
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 1.0
+
+
+def finish(session: SiteSession, task: TaskInfo, *, wait: bool, as_json: bool, done: str = "") -> TaskInfo:
+    """What every command that starts a task ends with: follow it or name it, then show it.
+
+    Args:
+        done: what to tell a person once the task has completed.
+
+    Raises:
+        EntrepotError: the task failed or was cancelled; of the class that failed it.
+    """
+    if wait:
+        task = follow(session, task)
+    if as_json:
+        print_json(task)
+    elif wait:
+        say(f"[green]✓[/] {done or task.message or task.title}")
+    else:
+        say(f"Started: {task.title} ({task.id}). Watch it with: entrepot task show {task.id} --wait")
+    return task
+
+
+def follow(session: SiteSession, task: TaskInfo) -> TaskInfo:
+    """Show a task's progress until it ends.
+
+    Raises:
+        EntrepotError: it failed or was cancelled.
+    """
+    with TaskProgress() as progress:
+        task = progress.until_final(task, lambda task_id: session.get(f"/tasks/{task_id}", TaskInfo))
+    if task.state is TaskState.FAILED:
+        raise error_of(task)
+    if task.state is TaskState.CANCELLED:
+        raise CancelledError(f"{task.title}: an administrator cancelled it.")
+    return task
+
+
+class TaskProgress:
+    """A bar on standard error; silent where that is no terminal. Use as a context manager."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
+        self._progress = Progress(
+            *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
+        )
+        self._bar: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def until_final(self, task: TaskInfo, ask: Callable[[str], TaskInfo]) -> TaskInfo:
+        """Ask again and again, ever more slowly, until the task has ended."""
+        pause = _FIRST_PAUSE
+        while True:
+            self.show(task)
+            if task.state.final:
+                return task
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            task = ask(task.id)
+
+    def show(self, task: TaskInfo) -> None:
+        """Draw one state of the task."""
+        text = f"{task.title}: {task.step}" if task.step else task.title
+        if self._bar is None:
+            self._bar = self._progress.add_task(text, amount="", total=None)
+        self._progress.update(
+            self._bar, description=text, completed=task.done, total=task.total or None, amount=amount(task)
+        )
+
+
+def amount(task: TaskInfo) -> str:
+    """How much of the task is done, in its unit."""
+    if not task.total and not task.done:
+        return ""
+    if task.unit == "bytes":
+        total = f" of {format_size(task.total)}" if task.total else ""
+        return f"{format_size(task.done)}{total}"
+    total = f" of {task.total}" if task.total else ""
+    return f"{task.done}{total} {task.unit}"
+
+
+def error_of(task: TaskInfo) -> EntrepotError:
+    """The error that failed a task, as the class that its stable code names."""
+    from entrepot.web.problems import error_classes
+
+    chosen = error_classes().get(task.error_code, EntrepotError)
+    text = task.error or task.message or "it failed"
+    return chosen(f"{task.title}: {text}", next_step=f"See: entrepot task show {task.id}")

@@ -1,0 +1,55 @@
+"""Waiting for distributions, with one bar a point."""
+
+import time
+from collections.abc import Set as AbstractSet
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from entrepot.cli.session import SiteSession, seg
+from entrepot.core.errors import UnavailableError
+from entrepot.core.sizes import format_size
+from entrepot.protocol.siteapi import DistributionInfo, DistributionState
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 1.0
+
+
+def watch_distribution(session: SiteSession, content: str, points: AbstractSet[str]) -> list[DistributionInfo]:
+    """Follow a content's distribution to some points until every one has it, or failed for good.
+
+    Args:
+        points: point ids.
+
+    Raises:
+        UnavailableError: a transfer failed for good.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn())
+    bars: dict[str, TaskID] = {}
+    pause = _FIRST_PAUSE
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        while True:
+            rows = session.get(f"/contents/{seg(content)}/distribution", list[DistributionInfo])
+            rows = [row for row in rows if row.point in points]
+            for row in rows:
+                _draw(progress, bars, row)
+            if all(row.state.settled for row in rows):
+                break
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+    failed = [row for row in rows if row.state is not DistributionState.SUCCESS]
+    if failed:
+        reasons = "; ".join(f"{row.point_name}: {row.message or row.state.value}" for row in failed)
+        raise UnavailableError(
+            f"Not everywhere: {reasons}", next_step=f"See: entrepot content status {content}; then distribute it again."
+        )
+    return rows
+
+
+def _draw(progress: Progress, bars: dict[str, TaskID], row: DistributionInfo) -> None:
+    if row.point not in bars:
+        bars[row.point] = progress.add_task(row.point_name, total=None, amount="")
+    text = f"{row.point_name}: {row.state.value.replace('_', ' ')}"
+    moved = f"{format_size(row.done)} of {format_size(row.total)}" if row.total else ""
+    progress.update(bars[row.point], description=text, completed=row.done, total=row.total or None, amount=moved)
