@@ -1,0 +1,88 @@
+# Entrepôt: the targets a newcomer and a developer need. `make` alone lists them.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := src tests $(wildcard benchmarks/*.py)
+FAST := not process and not postgres and not end_to_end
+# What the demonstration takes: KEEP=1 keeps everything running until Ctrl-C.
+KEEP ?=
+
+.PHONY: help demo test check bench clean lock python postgresql
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "  make demo KEEP=1 keeps everything running, and prints addresses and the password"
+
+demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
+	@$(BIN)/entrepot demo $(if $(KEEP),--keep)
+
+test: $(VENV)/.dev postgresql ## everything: format, lint, types, imports, unit, process, database, end to end
+	@$(MAKE) lint
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not end_to_end"
+	$(BIN)/python -m pytest -m end_to_end
+
+check: $(VENV)/.dev ## the fast inner loop: format, lint, types, imports, unit tests
+	@$(MAKE) lint
+	$(BIN)/python -m pytest -q -n 2 -m "$(FAST)"
+
+.PHONY: lint
+lint:
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev ## the benchmarks
+	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "There are no benchmarks yet."; exit 0; }; \
+	for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+
+clean: ## remove what was built: environment, caches, the demonstration's folder
+	rm -rf $(VENV) .demo build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------------------------------------- how it is set up
+
+$(VENV)/.runtime: requirements.lock requirements-build.lock pyproject.toml | python
+	@echo "Setting up $(VENV) (once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --require-hashes -r requirements.lock -r requirements-build.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@$(PIP) install --quiet --require-hashes -r requirements-dev.lock
+	@touch $@
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python is missing. On Debian: apt install python3 python3-venv"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or later is needed; $(PYTHON) is $$($(PYTHON) -V). Choose another: make PYTHON=python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing. On Debian: apt install python3-venv"; exit 1; }
+
+# The database tests start a PostgreSQL server of their own; they need its programs, not a running service.
+postgresql:
+	@if ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || command -v postgres >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing PostgreSQL for the database tests"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql >/dev/null; \
+	else \
+	  echo "The database tests need PostgreSQL's programs. On Debian: apt install postgresql"; exit 1; \
+	fi
+
+# For maintainers: choose versions anew. Registry addresses stay out of the files.
+COMPILE = $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-annotate \
+  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links
+lock: $(VENV)/.dev
+	@$(PIP) install --quiet pip-tools
+	$(COMPILE) --extra server -o requirements.lock pyproject.toml
+	$(COMPILE) --extra server --extra test -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --build-deps-for editable --only-build-deps -c requirements-dev.lock -o requirements-build.lock pyproject.toml
+	@sed -i '1i # Locked with hashes by `make lock`; edit pyproject.toml instead.' requirements*.lock
