@@ -1,0 +1,136 @@
+"""The agent's ways out: to servers of the hierarchy, to cloud services, and the first contact of an enrolment."""
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from entrepot.client.settings import Settings
+from entrepot.core.errors import BadInputError
+from entrepot.core.ids import ObjectId
+from entrepot.core.sizes import MIB
+from entrepot.protocol.location import Source
+from entrepot.web.http import HttpClient
+from entrepot.web.tls import TlsTrust
+
+_MAX_CA: Final = 4 * MIB
+
+
+class FirstContact(TlsTrust, frozen=True, kw_only=True):
+    """No verification at all: for the one request that fetches the trust document, which proves itself by the pinned
+    fingerprint (``protocol.enrolment``). Nothing secret may be sent.
+    """
+
+    def verifier(self) -> ssl.SSLContext:
+        """TLS without a check of the certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def open_client(trust: TlsTrust, settings: Settings) -> HttpClient:
+    """An HTTP client with this device's settings."""
+    return HttpClient(trust, settings.resolve, settings.proxy or None, connections=settings.parallel + 4)
+
+
+def service_ca(settings: Settings) -> str:
+    """PEM of the authorities that the settings add for cloud services; empty for none.
+
+    Raises:
+        BadInputError: the file cannot be read, or holds no certificate.
+    """
+    if not settings.service_ca:
+        return ""
+    path = Path(settings.service_ca)
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_CA).decode("ascii", "replace")
+    except OSError as error:
+        raise BadInputError(
+            f"The file of service_ca, {path}, cannot be read: {error.strerror}.", next_step="Correct client.toml."
+        ) from None
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise BadInputError(f"{path} holds no certificate in PEM form.", next_step="Correct service_ca in client.toml.")
+    return text
+
+
+class Connections:
+    """HTTP clients by kind of trust, opened when first needed. An async context manager.
+
+    Args:
+        settings: of this device.
+        hierarchy_ca: PEM of the issuers in the trust document.
+    """
+
+    def __init__(self, settings: Settings, hierarchy_ca: str) -> None:
+        self._settings = settings
+        self._ca = hierarchy_ca
+        self._open: dict[str, HttpClient] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        clients, self._open = list(self._open.values()), {}
+        for client in clients:
+            await client.close()
+
+    def client(self, trust: str) -> HttpClient:
+        """The client for ``hierarchy`` or ``system`` trust.
+
+        Raises:
+            TrustError, BadInputError: there is nothing to verify servers with.
+        """
+        client = self._open.get(trust)
+        if client is None:
+            if trust == "hierarchy":
+                how = TlsTrust.hierarchy(self._ca)
+            elif trust == "system":
+                how = TlsTrust.system(service_ca(self._settings))
+            else:
+                raise BadInputError(f"This version does not know the trust {trust!r} of a source.")
+            client = self._open[trust] = open_client(how, self._settings)
+        return client
+
+    async def get(self, source: Source, object_id: ObjectId, size: int, token: str) -> bytes:
+        """A sealed object from a source, unverified, of at most ``size`` bytes.
+
+        Raises:
+            EntrepotError: as ``HttpClient.get_object``.
+        """
+        client = self.client(source.trust)
+        return await client.read_object(source.url, object_id, bearer=token, limit=size)
+
+
+def own_addresses(settings: Settings) -> tuple[str, ...]:
+    """This device's addresses: those of the settings, else those that it has, without loopback if there are others.
+
+    Asking which address would be used towards a documentation network (RFC 5737, RFC 3849) sends nothing.
+    """
+    if settings.addresses:
+        return settings.addresses
+    found: list[str] = []
+    for family, probe in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect((probe, 9))
+            found.append(str(sock.getsockname()[0]))
+    with contextlib.suppress(OSError):
+        names = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        found += [str(info[4][0]) for info in names]
+    usable = [text.partition("%")[0] for text in dict.fromkeys(found)]
+    outside = [text for text in usable if not ipaddress.ip_address(text).is_loopback]
+    return tuple(outside or usable)
+
+
+def computer_name() -> str:
+    """What this computer calls itself."""
+    name = socket.gethostname() or "unknown"
+    return name.upper() if sys.platform == "win32" else name
