@@ -4,7 +4,7 @@ A document's key never lies below the shelf's own prefix, so that nobody can rep
 lie, by writing a document; and lists of documents step over the objects.
 """
 
-from entrepot.core.errors import BadInputError, LimitedError
+from entrepot.core.errors import BadInputError, LimitedError, NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.keys import check_key
 from entrepot.objects.shelf import PREFIX, Shelf
@@ -60,10 +60,16 @@ def delete_document(shelf: Shelf, key: str) -> None:
         shelf.flush()
 
 
-def delete_object(shelf: Shelf, object_id: ObjectId) -> None:
-    """Remove an object durably; gone already is fine."""
-    if shelf.delete(object_id):
-        shelf.flush()
+def delete_object(shelf: Shelf, object_id: ObjectId) -> int | None:
+    """Remove an object durably; its size, or None when it was not there."""
+    try:
+        size = shelf.size(object_id)
+    except NotFoundError:
+        return None
+    if not shelf.delete(object_id):
+        return None
+    shelf.flush()
+    return size
 
 
 def document_page(shelf: Shelf, prefix: str = "", after: str = "", limit: int = PAGE) -> DocumentPage:

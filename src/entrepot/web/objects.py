@@ -24,7 +24,7 @@ from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
-from entrepot.web.storing import SiteStore
+from entrepot.web.storing import Held, SiteStore
 from entrepot.web.throttle import Throttle
 
 READERS: Final = 16
@@ -56,6 +56,7 @@ class ObjectPlane:
         authorise: who may do what.
         recorder: called with one :class:`Record` per request of a client whose token was good; must not block.
         guard: looks at documents before they are stored.
+        held: told of every object that came (its size) or went (its size, negative).
         clock: for the records' time.
 
     Attributes:
@@ -70,6 +71,7 @@ class ObjectPlane:
         recorder: Callable[[Record], None] = lambda _: None,
         *,
         guard: DocumentGuard | None = None,
+        held: Held = lambda _id, _size: None,
         clock: Clock = time.time,
         downloads: Downloads | None = None,
     ) -> None:
@@ -77,7 +79,7 @@ class ObjectPlane:
         self._authorise = authorise
         self._recorder = recorder
         self._clock = clock
-        self._site = SiteStore(shelf, guard)
+        self._site = SiteStore(shelf, guard, held)
         self._throttle = Throttle()
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self.downloads = downloads or Downloads()

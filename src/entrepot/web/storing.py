@@ -5,6 +5,7 @@ stored, one after the other.
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from entrepot.core.encoding import to_json
@@ -35,14 +36,20 @@ from entrepot.web.grants import DocumentGuard, NoGuard
 from entrepot.web.uploads import receive_object
 
 UPLOADS = 16
+Held = Callable[[ObjectId, int], None]
 _OCTETS = b"application/octet-stream"
 
 
 class SiteStore:
-    """The site's operations on one shelf. Authorisation is the caller's."""
+    """The site's operations on one shelf. Authorisation is the caller's.
 
-    def __init__(self, shelf: Shelf, guard: DocumentGuard | None = None) -> None:
+    Args:
+        held: told, in the event loop, of every object that came (its size) or went (its size, negative).
+    """
+
+    def __init__(self, shelf: Shelf, guard: DocumentGuard | None = None, held: Held = lambda _id, _size: None) -> None:
         self._shelf = shelf
+        self._held = held
         self._guard = guard or NoGuard()
         self._documents = asyncio.Lock()
         self._uploading = asyncio.Semaphore(UPLOADS)
@@ -68,15 +75,23 @@ class SiteStore:
         async with self._uploading:
             stored = await receive_object(
                 body_pieces(receive, MAX_OBJECT_BYTES),
-                lambda pieces: self._shelf.put(object_id, pieces),
+                lambda pieces: self._put(object_id, pieces),
                 self._executor,
             )
-        self.received += stored
+        if stored is not None:
+            self.received += stored
+            self._held(object_id, stored)
         return await send_response(send, 204)
+
+    def _put(self, object_id: ObjectId, pieces: Iterator[bytes]) -> int | None:
+        [here] = self._shelf.has([object_id])
+        return None if here else self._shelf.put(object_id, pieces)
 
     async def delete_object(self, object_id: ObjectId, send: Send) -> None:
         """``DELETE /objects/{id}``: 204, also when it was gone already."""
-        await asyncio.to_thread(holdings.delete_object, self._shelf, object_id)
+        size = await asyncio.to_thread(holdings.delete_object, self._shelf, object_id)
+        if size is not None:
+            self._held(object_id, -size)
         await send_response(send, 204)
 
     async def page(self, scope: Scope, send: Send) -> None:

@@ -1,8 +1,10 @@
-"""How a client decides that it talks to the right server: one of three ways, never none.
+"""How a client decides that it talks to the right server: one of three ways.
 
 *hierarchy*: the certificate chains to the CA in the hierarchy's trust document. *system*: to the device's own trusted
 roots, plus what its settings add. *pinned*: it is exactly the certificate that an administrator compared; then names,
 chains and dates do not count.
+
+One request of the product goes without: the first for the trust document, which proves itself (``introduction``).
 """
 
 import hashlib
@@ -21,6 +23,12 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
     ca_pem: str = ""
     system_roots: bool = False
     pin: bytes = b""
+    none: bool = False
+
+    @classmethod
+    def introduction(cls) -> Self:
+        """Trust nobody's name yet: only to fetch a document that is verified by a signature, without a credential."""
+        return cls(none=True)
 
     @classmethod
     def hierarchy(cls, ca_pem: str) -> Self:
@@ -59,6 +67,8 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.pin:
             return aiohttp.Fingerprint(self.pin)
+        if self.none:
+            return _unverified()
         if not self.ca_pem and not self.system_roots:
             raise TrustError("No way to verify the server was chosen.")
         context = ssl.create_default_context() if self.system_roots else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -69,3 +79,11 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
             except ssl.SSLError as error:
                 raise TrustError(f"A CA certificate cannot be read: {error}.") from None
         return context
+
+
+def _unverified() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

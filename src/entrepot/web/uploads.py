@@ -8,11 +8,12 @@ import asyncio
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Executor
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from entrepot.core.errors import UnavailableError
 from entrepot.core.sizes import KIB
 
+T = TypeVar("T")
 BATCH: Final = 256 * KIB
 WAITING: Final = 4
 STALL_SECONDS: Final = 60.0
@@ -53,9 +54,7 @@ class _Belt:
             yield item
 
 
-async def receive_object(
-    pieces: AsyncIterator[bytes], store: Callable[[Iterator[bytes]], int], executor: Executor
-) -> int:
+async def receive_object(pieces: AsyncIterator[bytes], store: Callable[[Iterator[bytes]], T], executor: Executor) -> T:
     """Feed ``store`` (running in ``executor``) with a request's body.
 
     ``store`` may return before it has taken everything (the object is here already); the rest is received and
@@ -83,7 +82,7 @@ async def receive_object(
     return await storing
 
 
-async def _carry(pieces: AsyncIterator[bytes], belt: _Belt, storing: "asyncio.Future[int]") -> None:
+async def _carry(pieces: AsyncIterator[bytes], belt: _Belt, storing: "asyncio.Future[Any]") -> None:
     batch = bytearray()
     wanted = True
     while True:
@@ -105,7 +104,7 @@ async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
         raise UnavailableError("The upload stalled.", next_step="Check the network to the sender.") from None
 
 
-async def _laid(belt: _Belt, batch: bytes, storing: "asyncio.Future[int]") -> bool:
+async def _laid(belt: _Belt, batch: bytes, storing: "asyncio.Future[Any]") -> bool:
     """Hand one batch over; False when the thread takes no more."""
     laying = asyncio.ensure_future(belt.lay(batch))
     either: set[asyncio.Future[Any]] = {laying, storing}
