@@ -1,0 +1,164 @@
+"""A point's home folder and its settings, ``point.toml``: parsed once, at start; unknown keys are refused.
+
+``point.toml`` is written last, by a successful enrolment: without it there is no point in this folder.
+"""
+
+import json
+import tomllib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from entrepot.core.errors import BadInputError, NotFoundError
+from entrepot.core.ids import is_prefixed_id, site_code
+from entrepot.core.sizes import KIB
+from entrepot.durable.files import storage_errors, write_file
+from entrepot.web.server import parse_listen
+
+FILE = "point.toml"
+MAX_SETTINGS_BYTES = 64 * KIB
+
+
+class PointSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a point is, and what its operator may set.
+
+    ``site``, ``point`` and ``root`` (fingerprint of the hierarchy root, hexadecimal) come from the enrolment.
+
+    Attributes:
+        listen: ``host:port`` to listen on.
+        url: where clients and the site reach it.
+        name: how people call it.
+        drain_seconds: how long running downloads may go on when the point stops.
+        max_downloads: how many run at once; more are asked to come back.
+        metrics_for_all: answer ``/metrics`` to every address, not only to this computer.
+    """
+
+    site: str
+    point: str
+    root: str
+    listen: str
+    url: str
+    name: str
+    drain_seconds: float = 5.0
+    max_downloads: int = 4096
+    metrics_for_all: bool = False
+
+
+class PointHome(msgspec.Struct, frozen=True):
+    """Names below a point's folder."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Path:
+        """``point.toml``."""
+        return self.folder / FILE
+
+    @property
+    def identity(self) -> Path:
+        """The point's own Ed25519 key, raw (0600)."""
+        return self.folder / "identity.key"
+
+    @property
+    def tls_key(self) -> Path:
+        """PEM, PKCS#8 (0600)."""
+        return self.folder / "tls.key"
+
+    @property
+    def tls_certificate(self) -> Path:
+        """PEM chain from the hierarchy's CA."""
+        return self.folder / "tls.crt"
+
+    @property
+    def trust(self) -> Path:
+        """The pinned root and the highest trust document."""
+        return self.folder / "trust"
+
+    @property
+    def freshness(self) -> Path:
+        """The newest control document seen."""
+        return self.folder / "freshness"
+
+    @property
+    def store(self) -> Path:
+        """Objects and documents."""
+        return self.folder / "store"
+
+
+def home_of(folder: Path) -> PointHome:
+    """The home in a folder that an operator named."""
+    return PointHome(folder.absolute())
+
+
+def load_settings(home: PointHome) -> PointSettings:
+    """Read and check the settings.
+
+    Raises:
+        NotFoundError: there is no point in this folder.
+        BadInputError: not TOML, a key that is not known, or a value that makes no sense.
+    """
+    try:
+        with storage_errors(str(home.settings)), home.settings.open("rb") as file:
+            text = file.read(MAX_SETTINGS_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no point in {home.folder}.", next_step="Run: entrepot point init") from None
+    try:
+        if len(text) > MAX_SETTINGS_BYTES:
+            raise BadInputError(f"{home.settings} is larger than any settings file.")
+        settings = msgspec.convert(tomllib.loads(text.decode()), PointSettings)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise BadInputError(f"{home.settings} cannot be used: {error}.") from None
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: PointSettings) -> None:
+    """Check the values.
+
+    Raises:
+        BadInputError: the first that makes no sense.
+    """
+    site_code(settings.site)
+    parse_listen(settings.listen)
+    check_url(settings.url)
+    if not is_prefixed_id(settings.point, "pt"):
+        raise BadInputError(f"{settings.point!r} is not a point's id.")
+    try:
+        pinned = len(bytes.fromhex(settings.root)) == 32
+    except ValueError:
+        pinned = False
+    if not pinned:
+        raise BadInputError("The root is the 64 hexadecimal digits of a fingerprint.")
+    if not 0 <= settings.drain_seconds <= 3600 or not 1 <= settings.max_downloads <= 100_000:
+        raise BadInputError("drain_seconds is 0 to 3600, max_downloads 1 to 100000.")
+
+
+def check_url(url: str) -> str:
+    """Check the address at which others reach the point: ``https://host[:port]``.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    try:
+        parts = urlsplit(url)
+        fine = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine or url != f"https://{parts.netloc}" or "@" in url:
+        raise BadInputError(f"{url!r} is not an address of a point.", next_step="Write https://host:port.")
+    return url
+
+
+def write_settings(home: PointHome, settings: PointSettings) -> None:
+    """Write ``point.toml`` durably.
+
+    Raises:
+        BadInputError: a value that makes no sense.
+        StorageError: the disk refuses.
+    """
+    check_settings(settings)
+    lines = ["# A distribution point of Entrepôt. Unknown keys are refused.\n"]
+    for name, value in msgspec.to_builtins(settings).items():
+        lines.append(f"{name} = {json.dumps(value)}\n")  # JSON scalars are TOML scalars
+    write_file(home.settings, "".join(lines).encode())
