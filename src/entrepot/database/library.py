@@ -204,13 +204,11 @@ class SqlLedger:
                 for each in sorted(mine.values(), key=lambda each: each.index_hash)
             ]
             connection.execute(insert_into(connection, chunk).on_conflict_do_nothing(), rows)
-            others = [
-                row for row in _indexed(connection, list(mine)) if row.object_id != mine[row.index_hash].object_id
-            ]
-            winners = [row for row in others if row.state != State.DELETING]
-            replaced = {row.index_hash for row in others} - {row.index_hash for row in winners}
-            for row in (row for row in rows if row["index_hash"] in replaced):
-                connection.execute(update(chunk).where(chunk.c.index_hash == row["index_hash"]).values(row))
+            found = _indexed(connection, list(mine))
+            # A sweep may begin to delete a winner in between; then this chunk stays without an entry, which costs
+            # one duplicate later and nothing else.
+            winners = [row for row in found if row.object_id != mine[row.index_hash].object_id]
+            winners = [row for row in winners if row.state != State.DELETING]
             self._hold(connection, winners)
             self._release(connection, [numbers[mine[row.index_hash].object_id] for row in winners])
         return {row.index_hash: _known(row) for row in winners}

@@ -1,0 +1,174 @@
+"""Cuts a snapshot into chunks, so that equal content gives equal chunks in every version and every package.
+
+A file of 256 KiB or more starts and ends a chunk and is cut by FastCDC 2020 (min 256 KiB, average 1 MiB, max 4 MiB),
+with a gear seed that outsiders cannot know. Runs of smaller files share chunks: a group ends after a file when it has
+256 KiB or more and a keyed hash of that file says so, so that a changed file moves no later boundary. The format does
+not depend on where cuts fall, only dedupe does.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from pyfastcdc import FastCDC
+
+from entrepot.content.manifest import Entry, EntryKind, Extent
+from entrepot.content.sealing import Generation, Purpose
+from entrepot.content.snapshot import FileItem, FolderItem, Item, LinkItem
+from entrepot.content.sources import open_source
+from entrepot.core.secret import Secret
+from entrepot.core.sizes import KIB, MIB
+
+MIN_CHUNK: Final = 256 * KIB
+AVERAGE_CHUNK: Final = MIB
+MAX_CHUNK: Final = 4 * MIB
+GROUP_MIN: Final = 256 * KIB
+GROUP_MAX: Final = MIB
+GROUP_ENTRY_BYTES: Final = 64 * KIB
+"""A group also ends when its entries take about as much as this, so that they always fit in one manifest part."""
+_ENTRY_BYTES: Final = 80  # of an entry besides its path and target
+_LOW_BITS: Final = 0b11
+
+
+class DomainKeys(msgspec.Struct, frozen=True, kw_only=True):
+    """The keys of one dedupe domain: the hierarchy, or one isolated content.
+
+    Attributes:
+        seed: FastCDC's gear seed, 63 bits.
+        grouping_key: decides where groups of small files and manifest parts end.
+        index_key: makes the index's hashes, so that the index tells an outsider nothing about content.
+        generation: the content secret that new objects are sealed with.
+        earlier: those before it, to open the keys of objects that are known already.
+    """
+
+    seed: int
+    grouping_key: Secret
+    index_key: Secret
+    generation: Generation
+    earlier: tuple[Generation, ...] = ()
+
+    def generation_of(self, number: int) -> Generation | None:
+        """The generation with this number, if it is at hand."""
+        return next((each for each in (self.generation, *self.earlier) if each.number == number), None)
+
+    def index_hash(self, purpose: Purpose, sha256: bytes) -> bytes:
+        """What the index knows a plaintext by: a keyed hash over its purpose and its SHA-256 (32 bytes)."""
+        key = self.index_key.reveal()
+        return hashlib.blake2b(bytes([purpose]) + sha256, key=key, digest_size=32).digest()
+
+    def ends(self, sha256: bytes, mask: int) -> bool:
+        """Tell whether content with this hash ends a group: true for one in ``mask + 1``."""
+        key = self.grouping_key.reveal()
+        return not hashlib.blake2b(sha256, key=key, digest_size=8).digest()[0] & mask
+
+
+def domain_keys(dedupe_secret: Secret, generation: Generation, *, earlier: tuple[Generation, ...] = ()) -> DomainKeys:
+    """Derive a domain's keys (HKDF-SHA256). The dedupe secret is never rotated, or nothing would be found again."""
+
+    def derive(label: bytes) -> bytes:
+        info = b"entrepot/dedupe/1/" + label
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(dedupe_secret.reveal())
+
+    return DomainKeys(
+        seed=int.from_bytes(derive(b"seed")[:8], "big") >> 1,
+        grouping_key=Secret(derive(b"grouping")),
+        index_key=Secret(derive(b"index")),
+        generation=generation,
+        earlier=earlier,
+    )
+
+
+class Group(msgspec.Struct, frozen=True):
+    """A run of small files, empty folders and links. Extents refer to the group's own chunk as number 0.
+
+    ``plain`` is empty when no entry has bytes; then there is no chunk.
+    """
+
+    plain: bytes
+    entries: tuple[Entry, ...]
+
+
+class BigChunk(msgspec.Struct, frozen=True):
+    """The next chunk of the big file that is being read."""
+
+    plain: bytes
+
+
+class BigEnd(msgspec.Struct, frozen=True):
+    """The big file ends: its entry, without extents."""
+
+    entry: Entry
+
+
+Cut = Group | BigChunk | BigEnd
+
+
+def cut(items: Iterable[Item], keys: DomainKeys, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Cut]:
+    """Read a snapshot's items in order and cut them. Memory: a few chunks.
+
+    Raises:
+        RefusedError: a file changed while it was read, or cannot be read.
+        CancelledError: ``cancelled`` said so.
+    """
+    chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=keys.seed)
+    group = _Grouping(keys)
+    for item in items:
+        if isinstance(item, FileItem) and item.size >= MIN_CHUNK:
+            yield from group.close()
+            yield from _cut_big(item, chunker, cancelled)
+        else:
+            yield from group.take(item, cancelled)
+    yield from group.close()
+
+
+def _cut_big(item: FileItem, chunker: FastCDC, cancelled: Callable[[], bool]) -> Iterator[Cut]:
+    with open_source(item, cancelled) as source:
+        for chunk in chunker.cut_stream(source):
+            yield BigChunk(bytes(chunk.data))  # a copy: the chunker reuses its buffer for the next
+        yield BigEnd(_entry(item, source.finish()))
+
+
+def _entry(item: FileItem, sha256: bytes, extents: tuple[Extent, ...] = ()) -> Entry:
+    return Entry(EntryKind.FILE, item.path, item.mode, item.size, sha256, 0, extents)
+
+
+class _Grouping:
+    """Collects a run of small files."""
+
+    def __init__(self, keys: DomainKeys) -> None:
+        self._keys = keys
+        self._plain = bytearray()
+        self._entries: list[Entry] = []
+        self._entry_bytes = 0
+
+    def take(self, item: Item, cancelled: Callable[[], bool]) -> Iterator[Group]:
+        """Add an item; give the group when it ends with it."""
+        at = len(self._plain)
+        ends = False
+        match item:
+            case FileItem():
+                with open_source(item, cancelled) as source:
+                    data = source.read_whole()
+                    sha256 = source.finish()
+                self._plain += data
+                self._entries.append(_entry(item, sha256, (Extent(0, at, len(data)),) if data else ()))
+                ends = len(self._plain) >= GROUP_MIN and self._keys.ends(sha256, _LOW_BITS)
+            case FolderItem(path, mode):
+                self._entries.append(Entry(EntryKind.FOLDER, path, mode))
+            case LinkItem(path, target):
+                self._entries.append(Entry(EntryKind.LINK, path, target=target))
+        last = self._entries[-1]
+        self._entry_bytes += _ENTRY_BYTES + len(last.path.encode()) + len(last.target.encode())
+        if ends or len(self._plain) >= GROUP_MAX or self._entry_bytes >= GROUP_ENTRY_BYTES:
+            yield from self.close()
+
+    def close(self) -> Iterator[Group]:
+        """Give what was collected, if anything."""
+        if self._entries:
+            yield Group(bytes(self._plain), tuple(self._entries))
+            self._plain = bytearray()
+            self._entries = []
+            self._entry_bytes = 0

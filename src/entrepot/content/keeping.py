@@ -1,0 +1,258 @@
+"""Seals plaintexts and keeps them on the shelf, in order, with all cores, each only once.
+
+A :class:`Keeper` takes plaintexts and gives their references back in the same order. In between it works in batches:
+hash (pool) → ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Three
+batches are in memory at most: one that fills, one that is being sealed, one that is being stored.
+
+The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit), and only then
+are references given: a chunk that another session entered first is replaced by that one.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from typing import Final, Generic, TypeVar
+
+import msgspec
+import zstandard
+
+from entrepot.content.chunking import DomainKeys
+from entrepot.content.ledger import MAX_BATCH, Announcement, KnownChunk, Ledger, NewChunk
+from entrepot.content.sealing import Purpose, Sealed, derive_key, seal
+from entrepot.core.errors import RefusedError
+from entrepot.core.ids import ObjectId
+from entrepot.core.sizes import KIB, MIB
+from entrepot.objects.shelf import Shelf
+from entrepot.protocol import SealedRef
+
+BATCH_BYTES: Final = 16 * MIB
+BATCH_WEIGHT: Final = 4096
+GROUP_BYTES: Final = 128 * MIB
+GROUP_WEIGHT: Final = 16_384
+LEVEL: Final = 3
+_SAMPLE: Final = 16 * KIB
+_SAMPLES: Final = 4
+_WORTH: Final = 0.96
+
+Note = TypeVar("Note")
+
+
+class Kept(msgspec.Struct):
+    """Counts what was stored and had not been there before."""
+
+    objects: int = 0
+    size: int = 0
+
+
+class _Work(Generic[Note]):
+    """One plaintext on its way; or a note alone, which only keeps its place in the order."""
+
+    __slots__ = ("digest", "index_hash", "note", "payload_hash", "plain", "ref", "sealing", "twin")
+
+    def __init__(self, plain: bytes | None, note: Note) -> None:
+        self.plain = plain
+        self.note = note
+        self.digest: Future[bytes] | None = None
+        self.sealing: Future[Sealed] | None = None
+        self.index_hash = b""
+        self.payload_hash = b""  # of what was sealed here
+        self.ref: SealedRef | None = None
+        self.twin: _Work[Note] | None = None  # an earlier one with the same plaintext, not in the index yet
+
+
+class Keeper(Generic[Note]):
+    """Keeps plaintexts of one purpose. Used by one thread; the work runs in ``pool``.
+
+    Args:
+        deliver: gets each reference with the note that came with its plaintext, in order, once it is durably stored
+            and entered; no reference for a note that came alone.
+        kept: counts what is new.
+    """
+
+    def __init__(
+        self,
+        purpose: Purpose,
+        *,
+        shelf: Shelf,
+        ledger: Ledger,
+        keys: DomainKeys,
+        pool: Executor,
+        deliver: Callable[[SealedRef | None, Note], None],
+        kept: Kept,
+    ) -> None:
+        self._purpose = purpose
+        self._shelf = shelf
+        self._ledger = ledger
+        self._keys = keys
+        self._pool = pool
+        self._deliver = deliver
+        self._kept = kept
+        self._filling: list[_Work[Note]] = []
+        self._filling_bytes = self._filling_weight = 0
+        self._sealing: list[_Work[Note]] = []
+        self._storing: list[tuple[Future[bool], int]] = []
+        self._group: list[_Work[Note]] = []
+        self._group_bytes = self._group_weight = 0
+        self._fresh: dict[bytes, _Work[Note]] = {}
+
+    def put(self, plain: bytes | None, note: Note, *, weight: int = 1) -> None:
+        """Take the next plaintext, or a note alone.
+
+        Args:
+            weight: roughly how many things the note holds in memory.
+
+        Raises:
+            EntrepotError: by the ledger or the shelf, for this or an earlier plaintext.
+        """
+        work = _Work(plain, note)
+        if plain is not None:
+            work.digest = self._pool.submit(_digest, plain)
+            self._filling_bytes += len(plain)
+        self._filling.append(work)
+        self._filling_weight += weight
+        if self._filling_bytes >= BATCH_BYTES or self._filling_weight >= BATCH_WEIGHT:
+            self._turn()
+
+    def finish(self) -> None:
+        """Keep all that was taken; returns when every reference was delivered."""
+        self._turn()
+        self._turn()
+        self._commit()
+
+    def _turn(self) -> None:
+        """Move every batch one step on."""
+        self._store()
+        self._seal()
+        if self._group_bytes >= GROUP_BYTES or self._group_weight >= GROUP_WEIGHT:
+            self._commit()
+
+    def _seal(self) -> None:
+        """Ask which of the filling batch are known, and begin to seal the others."""
+        batch, self._filling = self._filling, []
+        for work in batch:
+            if work.digest is not None:
+                work.index_hash = self._keys.index_hash(self._purpose, work.digest.result())
+        asked = {work.index_hash for work in batch if work.digest and work.index_hash not in self._fresh}
+        known = self._known(sorted(asked))
+        for work in batch:
+            if work.digest is None or work.plain is None:
+                continue
+            found = known.get(work.index_hash)
+            work.twin = self._fresh.get(work.index_hash)
+            if found is not None:
+                work.ref = self._reference(found, len(work.plain), work.digest.result())
+            elif work.twin is None:
+                self._fresh[work.index_hash] = work
+                work.sealing = self._pool.submit(_seal, work.plain, self._purpose, self._keys)
+            work.plain = None  # the pool holds what it still needs
+        self._sealing = batch
+        self._group_bytes += self._filling_bytes
+        self._group_weight += self._filling_weight
+        self._filling_bytes = self._filling_weight = 0
+
+    def _store(self) -> None:
+        """Wait until the sealing batch is sealed, announce it, and begin to store it."""
+        batch, self._sealing = self._sealing, []
+        fresh = [(work, work.sealing.result()) for work in batch if work.sealing is not None]
+        for work, sealed in fresh:
+            work.ref, work.payload_hash, work.sealing = sealed.ref, sealed.payload_hash, None
+        self._await_storing()
+        announced = [sealed.ref for _, sealed in fresh]
+        for at in range(0, len(announced), MAX_BATCH):
+            self._ledger.announce([announcement(ref, self._purpose) for ref in announced[at : at + MAX_BATCH]])
+        for _, sealed in fresh:
+            future = self._pool.submit(
+                self._shelf.put_sealed, ObjectId(sealed.ref.object_id), sealed.data, durable=False
+            )
+            self._storing.append((future, len(sealed.data)))
+        self._group += batch
+
+    def _await_storing(self) -> None:
+        for future, size in self._storing:
+            if future.result():
+                self._kept.objects += 1
+                self._kept.size += size
+        self._storing.clear()
+
+    def _commit(self) -> None:
+        """Make the group durable, enter it into the index, deliver it. What is being sealed belongs to the next."""
+        self._await_storing()
+        group, self._group = self._group, []
+        self._group_bytes = self._group_weight = 0
+        fresh = [work for work in group if work.payload_hash]
+        if fresh:
+            self._shelf.flush()
+        for at in range(0, len(fresh), MAX_BATCH):
+            self._add(fresh[at : at + MAX_BATCH])
+        for work in group:
+            self._deliver(work.twin.ref if work.twin is not None else work.ref, work.note)
+
+    def _add(self, fresh: Sequence[_Work[Note]]) -> None:
+        generation = self._keys.generation.number
+        winners = self._ledger.add([_entered(work, generation) for work in fresh])
+        for work in fresh:
+            winner = winners.get(work.index_hash)
+            if winner is not None and work.ref is not None:
+                work.ref = self._reference(winner, work.ref.plain_size, work.ref.sha256)
+            del self._fresh[work.index_hash]
+
+    def _known(self, index_hashes: list[bytes]) -> dict[bytes, KnownChunk]:
+        """What the ledger knows and the shelf really has; what was lost is sealed and stored anew."""
+        known: dict[bytes, KnownChunk] = {}
+        for at in range(0, len(index_hashes), MAX_BATCH):
+            known |= self._ledger.known(index_hashes[at : at + MAX_BATCH])
+        present = self._shelf.has([each.object_id for each in known.values()])
+        return {key: each for (key, each), here in zip(known.items(), present, strict=True) if here}
+
+    def _reference(self, known: KnownChunk, plain_size: int, sha256: bytes) -> SealedRef:
+        generation = self._keys.generation_of(known.generation)
+        if generation is None:
+            raise RefusedError(
+                f"The library holds a chunk of this content under generation {known.generation} of the content secret,"
+                " which is not at hand.",
+                next_step="Restore that generation's secret.",
+            )
+        return SealedRef(
+            object_id=known.object_id,
+            sealed_size=known.sealed_size,
+            plain_size=plain_size,
+            key=derive_key(generation, self._purpose, known.payload_hash),
+            sha256=sha256,
+        )
+
+
+def announcement(ref: SealedRef, purpose: Purpose) -> Announcement:
+    """What the ledger is told before an object is stored."""
+    return Announcement(object_id=ObjectId(ref.object_id), sealed_size=ref.sealed_size, purpose=purpose)
+
+
+def level_for(plain: bytes) -> int:
+    """The zstd level worth trying: none where samples of a large plaintext do not shrink (videos, archives).
+
+    Always the same for the same bytes, so that equal chunks give equal objects.
+    """
+    if len(plain) <= _SAMPLE * _SAMPLES:
+        return LEVEL
+    step = (len(plain) - _SAMPLE) // (_SAMPLES - 1)
+    view = memoryview(plain)
+    sample = b"".join(view[at * step : at * step + _SAMPLE] for at in range(_SAMPLES))
+    return LEVEL if len(zstandard.ZstdCompressor(level=1).compress(sample)) < _WORTH * len(sample) else 0
+
+
+def _seal(plain: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
+    return seal(plain, purpose=purpose, generation=keys.generation, level=level_for(plain))
+
+
+def _entered(work: _Work[Note], generation: int) -> NewChunk:
+    assert work.ref is not None
+    return NewChunk(
+        index_hash=work.index_hash,
+        object_id=ObjectId(work.ref.object_id),
+        sealed_size=work.ref.sealed_size,
+        payload_hash=work.payload_hash,
+        generation=generation,
+    )
+
+
+def _digest(plain: bytes) -> bytes:
+    return hashlib.sha256(plain).digest()

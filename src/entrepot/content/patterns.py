@@ -1,0 +1,102 @@
+"""Which paths an administrator leaves out of a content, by glob pattern.
+
+``*.tmp``
+    a pattern without ``/`` matches a name at any depth;
+``docs/*.txt``
+    one with ``/`` matches the whole path, from the root of the content; ``*`` and ``?`` stay within a name;
+``**/cache/**``
+    ``**`` stands for any number of names, also none;
+``build/``
+    a trailing ``/`` matches folders only.
+
+Case counts. What is below an excluded folder is excluded.
+"""
+
+import fnmatch
+import re
+from collections.abc import Iterable
+from typing import Final
+
+from entrepot.core.errors import BadInputError
+
+MAX_PATTERNS: Final = 1000
+MAX_PATTERN: Final = 4096
+
+
+class Excludes:
+    """A checked set of patterns.
+
+    Raises:
+        BadInputError: empty, absolute or escaping patterns, or too many.
+    """
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        checked = [_check(pattern) for pattern in patterns]
+        if len(checked) > MAX_PATTERNS:
+            raise BadInputError(f"There are more than {MAX_PATTERNS} exclude patterns.")
+        self._names = [_any_of(each for each in checked if _is_name(each) and not each.endswith("/"))]
+        self._folder_names = [
+            *self._names,
+            _any_of(each[:-1] for each in checked if _is_name(each) and each[-1] == "/"),
+        ]
+        whole = [each for each in checked if not _is_name(each)]
+        self._paths = [_split(each) for each in whole if not each.endswith("/")]
+        self._folder_paths = [*self._paths, *(_split(each[:-1]) for each in whole if each.endswith("/"))]
+
+    def match(self, path: str, *, folder: bool) -> bool:
+        """Tell whether this path itself is excluded (its parents were asked before)."""
+        parts = path.split("/")
+        names, paths = (self._folder_names, self._folder_paths) if folder else (self._names, self._paths)
+        if any(each and each.match(parts[-1]) for each in names):
+            return True
+        return any(_matches(each, parts) for each in paths)
+
+
+def _check(pattern: str) -> str:
+    parts = pattern.removesuffix("/").split("/")
+    bad = len(pattern) > MAX_PATTERN or "\x00" in pattern or any(part in ("", ".", "..") for part in parts)
+    if bad:
+        raise BadInputError(
+            f"{pattern[:200]!r} is not an exclude pattern.",
+            next_step="Write for example *.tmp, docs/*.txt, **/cache/** or build/.",
+        )
+    return pattern
+
+
+def _is_name(pattern: str) -> bool:
+    return "/" not in pattern[:-1] and pattern.removesuffix("/") != "**"
+
+
+def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
+    translated = [fnmatch.translate(pattern) for pattern in patterns]
+    return re.compile("|".join(translated)) if translated else None
+
+
+def _split(pattern: str) -> list[re.Pattern[str] | None]:
+    """One expression per name; None for ``**``."""
+    return [None if part == "**" else re.compile(fnmatch.translate(part)) for part in pattern.split("/")]
+
+
+def _matches(pattern: list[re.Pattern[str] | None], parts: list[str]) -> bool:
+    """Match name by name; ``reached`` are the places in the pattern where the names so far may have led."""
+    reached = _skip({0}, pattern)
+    for part in parts:
+        step = {at for at in reached if at < len(pattern) and pattern[at] is None}
+        for at in reached - step:
+            expression = pattern[at] if at < len(pattern) else None
+            if expression is not None and expression.match(part):
+                step.add(at + 1)
+        reached = _skip(step, pattern)
+        if not reached:
+            return False
+    return len(pattern) in reached
+
+
+def _skip(reached: set[int], pattern: list[re.Pattern[str] | None]) -> set[int]:
+    """``**`` may stand for nothing."""
+    out = set(reached)
+    for at in sorted(reached):
+        while at < len(pattern) and pattern[at] is None:
+            at += 1
+            out.add(at)
+    return out

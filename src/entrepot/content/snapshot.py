@@ -1,0 +1,242 @@
+"""Walks a source folder, or takes a single file, in path order: what a version will contain, refused by name where it
+cannot.
+
+Only one folder's names per level are in memory. Nothing is followed: a link is an item of its own, and must stay
+inside. The source may change at any moment; whoever reads a file checks it against :class:`FileItem`
+(``content/sources.py``), and a folder whose names changed while its items were read is refused here.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from entrepot.content.patterns import Excludes
+from entrepot.core.errors import FormatError, NotFoundError, RefusedError
+from entrepot.core.paths import case_key, check_path, link_stays_inside, windows_problem
+
+MAX_WARNINGS: Final = 100
+_REPARSE_POINT: Final = 0x400
+
+
+class FileItem(msgspec.Struct, frozen=True):
+    """A regular file. ``where`` is on this machine; ``identity`` is what must not change while it is read."""
+
+    path: str
+    where: str
+    size: int
+    mode: int
+    identity: tuple[int, ...]
+
+
+class FolderItem(msgspec.Struct, frozen=True):
+    """An empty folder."""
+
+    path: str
+    mode: int
+
+
+class LinkItem(msgspec.Struct, frozen=True):
+    """A symbolic link that stays inside."""
+
+    path: str
+    target: str
+
+
+Item = FileItem | FolderItem | LinkItem
+
+
+def identity(found: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is written, replaced or truncated."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+class Warnings:
+    """Remarks about names that are stored, but not everywhere. The first hundred are kept."""
+
+    def __init__(self, *, for_windows: bool) -> None:
+        self._for_windows = for_windows
+        self._kept: list[str] = []
+        self.count = 0
+
+    def name(self, text: str) -> None:
+        """A name that Windows cannot store.
+
+        Raises:
+            RefusedError: the content is meant for Windows.
+        """
+        if self._for_windows:
+            raise RefusedError(text, next_step="Rename it, exclude it, or publish without --for-windows.")
+        self.count += 1
+        if self.count <= MAX_WARNINGS:
+            self._kept.append(text)
+
+    def texts(self) -> tuple[str, ...]:
+        """What was kept, and how many more there were."""
+        more = self.count - len(self._kept)
+        return (
+            (*self._kept, f"There are {more} further names that Windows cannot store.") if more else tuple(self._kept)
+        )
+
+
+class _Level(msgspec.Struct):
+    """A folder whose items are being given."""
+
+    path: str
+    where: str
+    names: Iterator[str]
+    before: int  # st_mtime_ns
+
+
+def walk(source: Path, excludes: Excludes, warnings: Warnings) -> Iterator[Item]:
+    """All items of a source in path order.
+
+    Raises:
+        NotFoundError: the source does not exist.
+        RefusedError: something in it cannot be published; the text names it.
+    """
+    try:
+        found = source.stat()
+    except OSError as error:
+        raise NotFoundError(f"The source {str(source)!r} cannot be read: {error.strerror}.") from None
+    if not stat.S_ISDIR(found.st_mode):
+        _check_name(source.name, source.name, warnings)
+        yield _file(source.name, str(source), found)
+        return
+    root = os.path.realpath(source)
+    levels = [_enter("", root, excludes, warnings)]
+    while levels:
+        level = levels[-1]
+        name = next(level.names, None)
+        if name is None:
+            _check_unchanged(level)
+            levels.pop()
+            continue
+        path = f"{level.path}{name}"
+        where = os.path.join(level.where, name)  # noqa: PTH118 - a hundred thousand Path objects would double the walk
+        try:
+            found = os.lstat(where)
+        except OSError as error:
+            raise _unreadable(path, error) from None
+        if not stat.S_ISDIR(found.st_mode) or _is_junction(found):
+            yield _leaf(path, where, found, root)
+            continue
+        below = _enter(f"{path}/", where, excludes, warnings)
+        first = next(below.names, None)
+        if first is None:
+            yield FolderItem(path, found.st_mode & 0o777)
+            continue
+        below.names = _again(first, below.names)
+        levels.append(below)
+
+
+def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _enter(path: str, where: str, excludes: Excludes, warnings: Warnings) -> _Level:
+    """Read a folder's names; ``path`` ends with a slash, or is empty for the root."""
+    try:
+        before = os.stat(where).st_mtime_ns  # noqa: PTH116 - as above
+        with os.scandir(where) as entries:
+            names = [
+                (_encoded(path, entry.name), entry.name)
+                for entry in entries
+                if not excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False))
+            ]
+    except OSError as error:
+        raise _unreadable(path or where, error) from None
+    names.sort()
+    seen: dict[str, str] = {}
+    for _, name in names:
+        _check_name(path + name, name, warnings)
+        other = seen.setdefault(case_key(name), name)
+        if other != name:
+            warnings.name(f"{path + name!r} and {path + other!r} are one name where case does not count.")
+    return _Level(path, where, (name for _, name in names), before)
+
+
+def _encoded(path: str, name: str) -> bytes:
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise RefusedError(
+            f"The name {path + name!r} is not valid UTF-8.", next_step="Rename it, or exclude it."
+        ) from None
+
+
+def _check_name(path: str, name: str, warnings: Warnings) -> None:
+    try:
+        check_path(path)
+    except FormatError:
+        raise RefusedError(f"The path {path[:200]!r} is too long to be published.") from None
+    problem = windows_problem(name) or (windows_problem(path) if len(path) > 255 else "")
+    if problem:
+        warnings.name(f"Windows cannot store {path!r}: {problem}.")
+
+
+def _leaf(path: str, where: str, found: os.stat_result, root: str) -> Item:
+    if stat.S_ISREG(found.st_mode):
+        return _file(path, where, found)
+    if stat.S_ISLNK(found.st_mode):
+        return _link(path, where, root)
+    raise RefusedError(f"{path!r} is {_kind(found.st_mode)}; only files, folders and links can be published.")
+
+
+def _file(path: str, where: str, found: os.stat_result) -> FileItem:
+    if not stat.S_ISREG(found.st_mode):
+        raise RefusedError(f"{path!r} is {_kind(found.st_mode)}; only files, folders and links can be published.")
+    return FileItem(path, where, found.st_size, found.st_mode & 0o777, identity(found))
+
+
+def _link(path: str, where: str, root: str) -> LinkItem:
+    try:
+        target = os.readlink(where)  # noqa: PTH115 - as above
+        # Links may lead through other links: where this one ends in fact must be inside, too.
+        end = os.path.realpath(where)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    target = target.replace(os.sep, "/")
+    _encoded(f"{path} -> ", target)
+    if not link_stays_inside(path, target) or os.path.commonpath([root, end]) != root:
+        raise RefusedError(
+            f"The link {path!r} leads to {target!r}, out of the content.", next_step="Replace it, or exclude it."
+        )
+    return LinkItem(path, target)
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISSOCK, "a socket"), (stat.S_ISFIFO, "a FIFO"), (stat.S_ISBLK, "a device"))
+    named = [name for test, name in (*kinds, (stat.S_ISCHR, "a device")) if test(mode)]
+    return named[0] if named else "of an unknown kind"
+
+
+def _is_junction(found: os.stat_result) -> bool:
+    """Windows: a mount point looks like a folder, but leads elsewhere."""
+    attributes: int = getattr(found, "st_file_attributes", 0)
+    return bool(attributes & _REPARSE_POINT)
+
+
+def _check_unchanged(level: _Level) -> None:
+    try:
+        after = os.stat(level.where).st_mtime_ns  # noqa: PTH116 - as above
+    except OSError as error:
+        raise _unreadable(level.path or level.where, error) from None
+    if after != level.before:
+        raise RefusedError(
+            f"The folder {level.path or '.'!r} changed while it was being read.",
+            next_step="Publish again when nothing writes to the source.",
+        )
+
+
+def _unreadable(path: str, error: OSError) -> RefusedError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return RefusedError(
+            f"{path!r} disappeared while the source was being read.",
+            next_step="Publish again when nothing writes to the source.",
+        )
+    return RefusedError(f"{path!r} cannot be read: {error.strerror}.", next_step="Check its permissions.")

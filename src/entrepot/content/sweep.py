@@ -1,0 +1,59 @@
+"""The sweep: deletes from the library what no version and no publisher needs, and never races them.
+
+One run does one step for every object that is due (states: ``content/ledger.py``): what a killed sweep left in
+*deleting* is finished first; what was condemned long enough ago, and is still not needed, is deleted; what is not
+needed now is condemned. A file is deleted durably before its row goes, so no file is left without a row. Any step may
+be repeated; runs may overlap.
+"""
+
+from typing import Final
+
+import msgspec
+
+from entrepot.content.ledger import SweepLedger
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import HOUR
+from entrepot.objects.shelf import Shelf
+
+BATCH: Final = 1000
+GRACE_SECONDS: Final = HOUR
+"""At least this long an object stays condemned, so that whoever publishes again soon finds it."""
+
+
+class Swept(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run did."""
+
+    lapsed_sessions: int
+    condemned: int
+    deleted: int
+
+
+def sweep(ledger: SweepLedger, shelf: Shelf, *, now: float, grace_seconds: float = GRACE_SECONDS) -> Swept:
+    """Run once; memory and transactions are bounded by :data:`BATCH`.
+
+    Raises:
+        UnavailableError, StorageError: by the ledger or the store; the next run goes on where this one stopped.
+    """
+    lapsed = ledger.drop_lapsed(now)
+    deleted = finish_deletions(ledger, shelf)
+    while ledger.begin_deletion(now - grace_seconds, BATCH):
+        deleted += finish_deletions(ledger, shelf)
+    condemned = 0
+    after: ObjectId | None = None
+    while True:
+        count, after = ledger.condemn(now, after, BATCH)
+        condemned += count
+        if after is None:
+            return Swept(lapsed_sessions=lapsed, condemned=condemned, deleted=deleted)
+
+
+def finish_deletions(ledger: SweepLedger, shelf: Shelf) -> int:
+    """Delete the files of all objects in *deleting*, then forget them; returns how many."""
+    deleted = 0
+    while ids := ledger.deleting(BATCH):
+        for object_id in ids:
+            shelf.delete(object_id)
+        shelf.flush()
+        ledger.forget(ids)
+        deleted += len(ids)
+    return deleted

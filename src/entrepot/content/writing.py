@@ -1,0 +1,129 @@
+"""Writes a manifest part by part, as references become known. Memory: one part, and the references of one big file.
+
+Parts end after a group or a big file where a keyed hash of its last path says so, so that versions share the parts in
+which nothing changed. A part has at most 1 MiB; only a file with more references than that goes on in the next part.
+"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Final
+
+from entrepot.content.chunking import DomainKeys
+from entrepot.content.manifest import MAX_PART, VERSION, Entry, EntryKind, Extent, Part, encode_part
+from entrepot.core.encoding import pack
+from entrepot.core.sizes import KIB
+from entrepot.protocol import SealedRef
+
+PART_MIN: Final = 128 * KIB
+PART_SOFT_MAX: Final = 512 * KIB
+_MASK: Final = 0b111
+_HEAD: Final = 16  # of a part, around its two lists
+_EXTENT: Final = 16  # of one extent at most
+_ROOM: Final = MAX_PART - _HEAD
+
+
+class Counts:
+    """What a manifest lists. ``folders`` counts all below the root, also those that are only implied."""
+
+    def __init__(self) -> None:
+        self.files = self.folders = self.links = self.plain_size = self.entries = 0
+        self._last: list[str] = []
+
+    def add(self, entry: Entry) -> None:
+        """Count an entry."""
+        self.entries += 1
+        parts = entry.path.split("/")
+        if entry.kind != EntryKind.FOLDER:
+            parts.pop()
+        shared = 0
+        while shared < min(len(parts), len(self._last)) and parts[shared] == self._last[shared]:
+            shared += 1
+        self.folders += len(parts) - shared
+        self._last = parts
+        self.files += entry.kind == EntryKind.FILE
+        self.links += entry.kind == EntryKind.LINK
+        self.plain_size += entry.size
+
+
+class ManifestWriter:
+    """Takes groups and big files in path order; gives finished parts, encoded, to ``keep``."""
+
+    def __init__(self, keys: DomainKeys, keep: Callable[[bytes], None]) -> None:
+        self._keys = keys
+        self._keep = keep
+        self._chunks: dict[bytes, tuple[int, SealedRef]] = {}
+        self._entries: list[Entry] = []
+        self._size = 0
+        self._big: list[SealedRef] = []
+        self.counts = Counts()
+
+    def group(self, ref: SealedRef | None, entries: tuple[Entry, ...]) -> None:
+        """Add a group, whose extents refer to its own chunk."""
+        size = sum(len(pack(entry)) + _EXTENT for entry in entries) + (len(pack(ref)) if ref else 0)
+        if self._size + size > _ROOM:
+            self._close()
+        number = self._number(ref) if ref else 0
+        for entry in entries:
+            moved = tuple(Extent(number, extent.offset, extent.length) for extent in entry.extents)
+            self._add(_with_extents(entry, 0, moved))
+        self._maybe_close(entries[-1].path)
+
+    def big_chunk(self, ref: SealedRef) -> None:
+        """Add the next chunk of the big file that is under way."""
+        self._big.append(ref)
+
+    def big_end(self, entry: Entry) -> None:
+        """End the big file that is under way."""
+        refs, self._big = self._big, []
+        head = len(pack(entry)) + _EXTENT
+        cost = len(pack(refs[0])) + _EXTENT
+        if self._size + head + cost * len(refs) > _ROOM:
+            self._close()
+        at = offset = 0
+        while at < len(refs):
+            room = max(1, (_ROOM - self._size - head) // cost)
+            some = refs[at : at + room]
+            extents = tuple(Extent(self._number(ref), 0, ref.plain_size) for ref in some)
+            self._add(_with_extents(entry, offset, extents))
+            offset += sum(ref.plain_size for ref in some)
+            at += len(some)
+            if at < len(refs):
+                self._close()
+        self._maybe_close(entry.path)
+
+    def finish(self) -> None:
+        """Give the last part."""
+        if self._entries:
+            self._close()
+
+    def _number(self, ref: SealedRef) -> int:
+        """The number of a chunk in this part."""
+        found = self._chunks.get(ref.object_id)
+        if found is None:
+            found = self._chunks[ref.object_id] = (len(self._chunks), ref)
+            self._size += len(pack(ref))
+        return found[0]
+
+    def _add(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self._size += len(pack(entry))
+        if not entry.offset:
+            self.counts.add(entry)
+
+    def _maybe_close(self, path: str) -> None:
+        due = self._size >= PART_MIN and self._keys.ends(hashlib.sha256(path.encode()).digest(), _MASK)
+        if due or self._size >= PART_SOFT_MAX:
+            self._close()
+
+    def _close(self) -> None:
+        if not self._entries:
+            return
+        part = Part(VERSION, tuple(ref for _, ref in self._chunks.values()), tuple(self._entries))
+        self._chunks, self._entries, self._size = {}, [], 0
+        data = encode_part(part)
+        assert len(data) <= MAX_PART
+        self._keep(data)
+
+
+def _with_extents(entry: Entry, offset: int, extents: tuple[Extent, ...]) -> Entry:
+    return Entry(entry.kind, entry.path, entry.mode, entry.size, entry.sha256, offset, extents, entry.target)
