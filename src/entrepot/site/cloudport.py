@@ -1,7 +1,8 @@
 """The port to clouds: what a site needs of whoever runs cloud services, named for the need.
 
 ``entrepot.cloud.providers`` has adapters of this shape; the command line wires them, because sites and clouds are
-strangers to each other. Every method is asynchronous, idempotent, safe to repeat after a crash in the middle, and bounded
+strangers to each other. Every method is asynchronous, idempotent, safe to repeat after a crash in the middle, and
+bounded
 in time. Errors: ``UnavailableError`` (retryable), ``UnauthenticatedError`` and ``ForbiddenError`` (certificate or
 subscription), ``TrustError`` (the cloud is not the pinned one), ``NotFoundError`` (no such service), ``LimitedError``
 (quota), ``RefusedError``.

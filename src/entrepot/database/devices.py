@@ -1,0 +1,254 @@
+"""Devices, enrolment codes, used nonces, and what devices report."""
+
+import msgspec
+from sqlalchemy import Connection, delete, insert, select, update
+
+from entrepot.core.encoding import from_json, to_json
+from entrepot.core.errors import ConflictError, UnauthenticatedError
+from entrepot.database.engine import insert_into
+from entrepot.database.hierarchy import note_change
+from entrepot.database.names import check_name, find, name_key
+from entrepot.database.tables.cloud import cloud_point
+from entrepot.database.tables.devices import collection_member, enrolment_code, used_nonce
+from entrepot.database.tables.devices import device as devices
+from entrepot.database.tables.devices import download as downloads
+from entrepot.protocol.enrolment import Kind
+from entrepot.protocol.policy import DownloadReport
+from entrepot.protocol.siteapi import DeviceState, DownloadInfo, DownloadSource
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True):
+    """A managed device. ``public_key`` raw Ed25519."""
+
+    id: str
+    name: str
+    public_key: bytes
+    state: DeviceState
+    site: str
+    enrolled: int
+    seen: int
+    address: str
+
+
+class Code(msgspec.Struct, frozen=True, kw_only=True):
+    """An enrolment code; ``sealed`` is its secret, sealed by the vault. ``collection`` and ``point`` may be empty."""
+
+    id: str
+    kind: Kind
+    name: str
+    sealed: bytes
+    uses_left: int
+    expires: int
+    collection: str = ""
+    point: str = ""
+
+
+def add_device(connection: Connection, device: Device, *, collection: str = "") -> Device:
+    """Add a device. Enrolling the same key under the same name again changes nothing and gives the first result.
+
+    Raises:
+        ConflictError: the name, or the key, belongs to another device or service (R4).
+        BadInputError: no proper name.
+    """
+    name = check_name(device.name, "device")
+    same = connection.execute(select(devices).where(devices.c.public_key == device.public_key)).mappings().first()
+    if same is not None:
+        if same["name_key"] != name_key(name):
+            raise ConflictError("This device has enrolled already, under another name.")
+        return _device(dict(same))
+    taken = connection.execute(select(devices.c.id).where(devices.c.name_key == name_key(name))).first()
+    service = connection.execute(select(cloud_point.c.point).where(cloud_point.c.fqdn == name_key(name))).first()
+    if taken is not None or service is not None:
+        raise ConflictError(
+            f"The name {name!r} is taken.", next_step="Choose another name, or have the old device removed first."
+        )
+    values = msgspec.structs.asdict(device) | {"name": name, "name_key": name_key(name), "state": device.state.value}
+    connection.execute(insert(devices).values(values))
+    if collection:
+        row = insert_into(connection, collection_member).values(collection=collection, device=device.id)
+        connection.execute(row.on_conflict_do_nothing())
+    note_change(connection)
+    return get_device(connection, device.id)
+
+
+def get_device(connection: Connection, name_or_id: str) -> Device:
+    """One device.
+
+    Raises:
+        NotFoundError: there is none with this id or name.
+    """
+    found = find(connection, devices, name_or_id, "device").id
+    return _device(dict(connection.execute(select(devices).where(devices.c.id == found)).mappings().one()))
+
+
+def list_devices(connection: Connection, *, state: DeviceState | None = None, limit: int = 1000) -> list[Device]:
+    """Devices by name."""
+    query = select(devices).order_by(devices.c.name_key).limit(limit)
+    if state is not None:
+        query = query.where(devices.c.state == state.value)
+    return [_device(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def membership(connection: Connection, ids: list[str]) -> dict[str, tuple[str, ...]]:
+    """Collections of devices, by device id."""
+    found: dict[str, list[str]] = {}
+    for start in range(0, len(ids), 500):
+        query = select(collection_member).where(collection_member.c.device.in_(ids[start : start + 500]))
+        for row in connection.execute(query.order_by(collection_member.c.collection)):
+            found.setdefault(row.device, []).append(row.collection)
+    return {device: tuple(collections) for device, collections in found.items()}
+
+
+def set_state(connection: Connection, name_or_id: str, state: DeviceState) -> Device:
+    """Approve or block a device.
+
+    Raises:
+        NotFoundError: there is none with this id or name.
+    """
+    device = get_device(connection, name_or_id)
+    connection.execute(update(devices).where(devices.c.id == device.id).values(state=state.value))
+    note_change(connection)
+    return get_device(connection, device.id)
+
+
+def remove_device(connection: Connection, name_or_id: str) -> Device:
+    """Forget a device, with its memberships and reports.
+
+    Raises:
+        NotFoundError: there is none with this id or name.
+    """
+    device = get_device(connection, name_or_id)
+    connection.execute(delete(devices).where(devices.c.id == device.id))
+    note_change(connection)
+    return device
+
+
+def note_seen(connection: Connection, seen: dict[str, tuple[int, str]]) -> None:
+    """Write down when, and from which address, devices were last heard of."""
+    for device, (when, address) in sorted(seen.items()):
+        connection.execute(update(devices).where(devices.c.id == device).values(seen=when, address=address[:64]))
+
+
+def blocked(connection: Connection) -> tuple[str, ...]:
+    """Ids of all blocked devices: what control documents revoke."""
+    query = select(devices.c.id).where(devices.c.state == DeviceState.BLOCKED.value).order_by(devices.c.id)
+    return tuple(connection.scalars(query))
+
+
+def _device(values: dict[str, object]) -> Device:
+    values.pop("name_key")
+    return msgspec.convert(values, Device)
+
+
+# ------------------------------------------------------------------------------------------------ enrolment codes
+
+
+def add_code(connection: Connection, code: Code, *, now: float) -> None:
+    """Keep a code, and forget those that have expired."""
+    connection.execute(delete(enrolment_code).where(enrolment_code.c.expires <= int(now)))
+    values = msgspec.structs.asdict(code) | {"kind": code.kind.value, "created": int(now)}
+    connection.execute(insert(enrolment_code).values(values))
+
+
+def usable_code(connection: Connection, code_id: str, *, now: float) -> Code | None:
+    """A code that may still be used; its row stays locked until the transaction ends."""
+    query = select(enrolment_code).where(
+        enrolment_code.c.id == code_id, enrolment_code.c.uses_left > 0, enrolment_code.c.expires > int(now)
+    )
+    row = connection.execute(query.with_for_update()).mappings().first()
+    return None if row is None else _code(dict(row))
+
+
+def use_code(connection: Connection, code_id: str) -> None:
+    """Count one use."""
+    table = enrolment_code
+    connection.execute(update(table).where(table.c.id == code_id).values(uses_left=table.c.uses_left - 1))
+
+
+def list_codes(connection: Connection, *, now: float) -> list[Code]:
+    """Codes that may still be used."""
+    query = select(enrolment_code).where(enrolment_code.c.uses_left > 0, enrolment_code.c.expires > int(now))
+    return [_code(dict(row)) for row in connection.execute(query.order_by(enrolment_code.c.created)).mappings()]
+
+
+def remove_codes(connection: Connection, *, code_id: str = "", point: str = "") -> int:
+    """Withdraw a code, or all codes of a point."""
+    table = enrolment_code
+    condition = table.c.id == code_id if code_id else table.c.point == point
+    return connection.execute(delete(table).where(condition)).rowcount
+
+
+def _code(values: dict[str, object]) -> Code:
+    values.pop("created")
+    return msgspec.convert(values, Code)
+
+
+def use_nonce(connection: Connection, nonce: bytes, *, now: float, expires: float) -> None:
+    """Use a nonce up.
+
+    Raises:
+        UnauthenticatedError: it was used before.
+    """
+    connection.execute(delete(used_nonce).where(used_nonce.c.expires <= int(now)))
+    row = insert_into(connection, used_nonce).values(nonce=nonce, expires=int(expires)).on_conflict_do_nothing()
+    if connection.execute(row).rowcount != 1:
+        raise UnauthenticatedError("This enrolment was sent before.", next_step="Ask for a new nonce.")
+
+
+# ------------------------------------------------------------------------------------------------------ downloads
+
+
+def add_download(connection: Connection, device: str, report: DownloadReport, *, now: float) -> bool:
+    """Keep a device's report; False when it was reported before."""
+    row = insert_into(connection, downloads).values(
+        device=device,
+        id=report.id,
+        content=report.content,
+        version=report.version,
+        network=report.network,
+        outcome=report.outcome,
+        error=report.error,
+        plain_size=report.plain_size,
+        started=report.started,
+        finished=report.finished,
+        sources=to_json(report.sources).decode(),
+        received=int(now),
+    )
+    return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+
+
+def list_downloads(
+    connection: Connection, *, device: str = "", content: str = "", limit: int = 100
+) -> list[DownloadInfo]:
+    """Reported downloads, newest first."""
+    query = (
+        select(downloads, devices.c.name.label("device_name"))
+        .join(devices, devices.c.id == downloads.c.device)
+        .order_by(downloads.c.received.desc(), downloads.c.id)
+        .limit(limit)
+    )
+    if device:
+        query = query.where(downloads.c.device == device)
+    if content:
+        query = query.where(downloads.c.content == content)
+    return [
+        DownloadInfo(
+            device=row.device,
+            device_name=row.device_name,
+            content=row.content,
+            version=row.version,
+            network=row.network,
+            outcome=row.outcome,
+            error=row.error,
+            plain_size=row.plain_size,
+            started=row.started,
+            finished=row.finished,
+            sources=from_json(row.sources, tuple[DownloadSource, ...], "download report"),
+        )
+        for row in connection.execute(query)
+    ]
+
+
+def prune_downloads(connection: Connection, *, received_before: float) -> int:
+    """Forget old reports."""
+    return connection.execute(delete(downloads).where(downloads.c.received < int(received_before))).rowcount

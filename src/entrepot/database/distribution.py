@@ -1,0 +1,317 @@
+"""Content on distribution points: what is wanted, and who works on it. One row for each content and point
+(architecture 4.2).
+
+State machine of a row (``DistributionState``)::
+
+    pending ─► in_progress ─► success          wanted changes: back to pending
+                 │  ▲    └──► retrying (next_try) ─► in_progress
+                 │  │                 └──► failed (after the last retry; redistribute begins anew)
+                 ▼  │
+              cancelled
+    removing ─► (gone)   or removal_retrying ─► removing …   or removal_failed
+
+A row is worked on under a lease; ``revision`` grows whenever something else is wanted of it, so that a run that has
+ended knows whether what it did is still what is wanted. At most one row of a point is worked on at a time: then what one
+run deletes is never what another run counts on.
+"""
+
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, and_, delete, or_, select, update
+
+from entrepot.core.errors import NotFoundError
+from entrepot.database.engine import insert_into
+from entrepot.database.hierarchy import note_change
+from entrepot.database.tables.content import content as contents
+from entrepot.database.tables.points import distribution as rows
+from entrepot.database.tables.points import point as points
+from entrepot.protocol.siteapi import DistributionInfo, DistributionState, Priority
+
+_PRIORITIES: Final = {Priority.HIGH: 1, Priority.NORMAL: 2, Priority.LOW: 3}
+_NAMES: Final = {number: priority for priority, number in _PRIORITIES.items()}
+_DUE: Final = tuple(
+    state.value
+    for state in (
+        DistributionState.PENDING,
+        DistributionState.RETRYING,
+        DistributionState.REMOVING,
+        DistributionState.REMOVAL_RETRYING,
+    )
+)
+_REMOVALS: Final = (
+    DistributionState.REMOVING,
+    DistributionState.REMOVAL_RETRYING,
+    DistributionState.REMOVAL_FAILED,
+)
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """A row. ``version`` is wanted, ``held`` is there whole; ``full`` asks to send even what the point says it has."""
+
+    content: str
+    point: str
+    state: DistributionState
+    priority: int
+    version: int
+    held: int
+    revision: int
+    settled: int
+    full: bool
+    done: int
+    total: int
+    sent_objects: int
+    sent_bytes: int
+    objects: int
+    attempts: int
+    next_try: int
+    message: str
+    changed: int
+    holder: str
+    lease_until: int
+
+    @property
+    def removal(self) -> bool:
+        """Whether the content is to go."""
+        return self.state in _REMOVALS
+
+
+# ------------------------------------------------------------------------------------------------ what is wanted
+
+
+def want(
+    connection: Connection,
+    *,
+    content: str,
+    point: str,
+    version: int,
+    now: float,
+    priority: Priority | None = None,
+    full: bool = False,
+) -> None:
+    """Want a version on a point, from now on."""
+    values = {
+        "state": DistributionState.PENDING.value,
+        "version": version,
+        "revision": rows.c.revision + 1,
+        "attempts": 0,
+        "next_try": 0,
+        "message": "",
+        "changed": int(now),
+    }
+    if priority is not None:
+        values["priority"] = _PRIORITIES[priority]
+    if full:
+        values["full"] = True
+    zeros = dict.fromkeys(
+        ("held", "settled", "done", "total", "sent_objects", "sent_bytes", "objects", "lease_until"), 0
+    )
+    fresh = zeros | values | {"content": content, "point": point, "holder": "", "revision": 1, "full": full}
+    fresh.setdefault("priority", _PRIORITIES[Priority.NORMAL])
+    statement = insert_into(connection, rows).values(fresh)
+    connection.execute(statement.on_conflict_do_update(index_elements=["content", "point"], set_=values))
+
+
+def want_everywhere(connection: Connection, content: str, version: int, *, now: float) -> int:
+    """Want a version on every point that has, or should have, the content; how many these are."""
+    wanted = select(rows.c.point).where(
+        rows.c.content == content, rows.c.state.not_in([state.value for state in _REMOVALS])
+    )
+    found = list(connection.scalars(wanted))
+    for point in found:
+        want(connection, content=content, point=point, version=version, now=now)
+    return len(found)
+
+
+def unwant(connection: Connection, content: str, point: str, *, now: float) -> Distribution:
+    """Want the content gone from a point. Clients are not sent there any more from this transaction on.
+
+    Raises:
+        NotFoundError: it is not distributed there.
+    """
+    row = get(connection, content, point)
+    connection.execute(
+        update(rows)
+        .where(rows.c.content == content, rows.c.point == point)
+        .values(
+            state=DistributionState.REMOVING.value,
+            held=0,
+            revision=rows.c.revision + 1,
+            attempts=0,
+            next_try=0,
+            message="",
+            changed=int(now),
+        )
+    )
+    note_change(connection)
+    return row
+
+
+def cancel(connection: Connection, content: str, point: str, *, now: float) -> None:
+    """Stop a distribution that is waiting, being retried or under way.
+
+    Raises:
+        NotFoundError: it is not distributed there.
+    """
+    get(connection, content, point)
+    stoppable = [
+        state.value for state in (DistributionState.PENDING, DistributionState.RETRYING, DistributionState.IN_PROGRESS)
+    ]
+    connection.execute(
+        update(rows)
+        .where(rows.c.content == content, rows.c.point == point, rows.c.state.in_(stoppable))
+        .values(
+            state=DistributionState.CANCELLED.value,
+            revision=rows.c.revision + 1,
+            message="Cancelled by an administrator.",
+            changed=int(now),
+        )
+    )
+
+
+def get(connection: Connection, content: str, point: str) -> Distribution:
+    """One row.
+
+    Raises:
+        NotFoundError: the content is not distributed there.
+    """
+    row = connection.execute(select(rows).where(rows.c.content == content, rows.c.point == point)).mappings().first()
+    if row is None:
+        raise NotFoundError("The content is not distributed to this point.")
+    return _distribution(row)
+
+
+def described(connection: Connection, *, content: str = "", point: str = "") -> list[DistributionInfo]:
+    """Rows with names, for people."""
+    query = (
+        select(rows, contents.c.name.label("content_name"), points.c.name.label("point_name"))
+        .join(contents, contents.c.id == rows.c.content)
+        .join(points, points.c.id == rows.c.point)
+        .order_by(contents.c.name_key, points.c.name_key)
+    )
+    if content:
+        query = query.where(rows.c.content == content)
+    if point:
+        query = query.where(rows.c.point == point)
+    return [_info(row) for row in connection.execute(query).mappings()]
+
+
+def point_kinds(connection: Connection, content: str) -> list[str]:
+    """Kinds of the points to which a content is distributed."""
+    query = select(points.c.kind).join(rows, rows.c.point == points.c.id).where(rows.c.content == content)
+    return list(connection.scalars(query))
+
+
+# ---------------------------------------------------------------------------------------------------------- work
+
+
+def claim(
+    connection: Connection, *, site: str, holder: str, now: float, lease: float, busy: set[str], limit: int
+) -> list[Distribution]:
+    """Take rows that are due, at most one of each point, the highest priority first.
+
+    Args:
+        busy: points that this process is working on.
+    """
+    stale = and_(rows.c.state == DistributionState.IN_PROGRESS.value, rows.c.lease_until < int(now))
+    due = or_(and_(rows.c.state.in_(_DUE), rows.c.next_try <= int(now), rows.c.lease_until < int(now)), stale)
+    query = (
+        select(rows)
+        .join(points, points.c.id == rows.c.point)
+        .where(due, points.c.site == site, points.c.state == "active")
+        .order_by(rows.c.priority, rows.c.changed, rows.c.content)
+        .limit(1000)
+    )
+    taken: list[Distribution] = []
+    used = set(busy)
+    for candidate in connection.execute(query).mappings().all():
+        if len(taken) >= limit:
+            break
+        if candidate["point"] in used or not _lock_point(connection, candidate["point"], now=now):
+            continue
+        used.add(candidate["point"])
+        state = candidate["state"] if _distribution(candidate).removal else DistributionState.IN_PROGRESS.value
+        connection.execute(
+            update(rows)
+            .where(rows.c.content == candidate["content"], rows.c.point == candidate["point"])
+            .values(
+                state=state,
+                holder=holder,
+                lease_until=int(now + lease),
+                attempts=rows.c.attempts + 1,
+                changed=int(now),
+            )
+        )
+        taken.append(get(connection, candidate["content"], candidate["point"]))
+    return taken
+
+
+def _lock_point(connection: Connection, point: str, *, now: float) -> bool:
+    """Whether nobody works on the point; its row stays locked until the transaction ends."""
+    free = select(points.c.id).where(points.c.id == point).with_for_update(skip_locked=True)
+    if connection.execute(free).first() is None:
+        return False
+    working = select(rows.c.content).where(rows.c.point == point, rows.c.lease_until >= int(now))
+    return connection.execute(working.limit(1)).first() is None
+
+
+def renew(connection: Connection, row: Distribution, *, now: float, lease: float, **progress: int) -> bool:
+    """Renew the lease and note progress. False when the row is no longer ours, or something else is wanted of it."""
+    changed = update(rows).where(_ours(row), rows.c.revision == row.revision)
+    return connection.execute(changed.values(lease_until=int(now + lease), **progress)).rowcount == 1
+
+
+def settle(
+    connection: Connection,
+    row: Distribution,
+    *,
+    state: DistributionState,
+    now: float,
+    next_try: float = 0,
+    **values: Any,
+) -> bool:
+    """End a run. False when something else is wanted meanwhile: then the row is due again, as it is wanted now."""
+    connection.execute(update(rows).where(_ours(row)).values(holder="", lease_until=0))
+    changed = update(rows).where(
+        rows.c.content == row.content, rows.c.point == row.point, rows.c.revision == row.revision
+    )
+    values |= {"state": state.value, "next_try": int(next_try), "changed": int(now), "holder": "", "lease_until": 0}
+    settled = connection.execute(changed.values(values)).rowcount == 1
+    note_change(connection)
+    return settled
+
+
+def forget(connection: Connection, row: Distribution) -> bool:
+    """Remove a row whose content has left the point. False when it is wanted again meanwhile."""
+    gone = delete(rows).where(rows.c.content == row.content, rows.c.point == row.point, rows.c.revision == row.revision)
+    forgotten = connection.execute(gone).rowcount == 1
+    if not forgotten:
+        connection.execute(update(rows).where(_ours(row)).values(holder="", lease_until=0))
+    note_change(connection)
+    return forgotten
+
+
+def release_foreign(connection: Connection, *, site: str, holder: str) -> int:
+    """Free what earlier processes held; only where no other process of the site can be alive (embedded database)."""
+    mine = select(points.c.id).where(points.c.site == site)
+    return connection.execute(
+        update(rows)
+        .where(rows.c.point.in_(mine), rows.c.holder != holder, rows.c.lease_until > 0)
+        .values(lease_until=0)
+    ).rowcount
+
+
+def _ours(row: Distribution) -> Any:
+    return and_(rows.c.content == row.content, rows.c.point == row.point, rows.c.holder == row.holder)
+
+
+def _distribution(row: Any) -> Distribution:
+    return Distribution(**(dict(row) | {"state": DistributionState(row["state"])}))
+
+
+def _info(row: Any) -> DistributionInfo:
+    names = DistributionInfo.__struct_fields__
+    values = {name: row[name] for name in names if name in row}
+    return DistributionInfo(
+        **(values | {"state": DistributionState(row["state"]), "priority": _NAMES[row["priority"]]})
+    )

@@ -1,0 +1,136 @@
+"""Settings of a site server: ``<home>/site.toml``. Read once at start; unknown keys are refused."""
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from entrepot.core.errors import BadInputError, NotFoundError
+from entrepot.core.ids import site_code
+from entrepot.database.engine import sqlite_url
+from entrepot.durable.files import storage_errors, write_private
+
+FILE: Final = "site.toml"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator may set.
+
+    Attributes:
+        site: site code, such as PS1.
+        url: where administrators, points and clients reach the site; ``https://host:port``.
+        listen: ``host:port`` to listen on.
+        database: ``sqlite:///path`` or ``postgresql://…``; empty: an embedded database in the home folder. A password
+            belongs into PostgreSQL's own password file.
+        proxy: HTTP proxy for everything that the site sends to the cloud.
+        resolve: fixed addresses for host names (``name = "address:port"``), as in a hosts file.
+        publishing: contents that are published at the same time.
+        transfers: points to which content is sent at the same time.
+        threads: objects in flight to one point.
+        deltas_kept: for how many earlier versions a delta to the newest one is made.
+        session_hours: how long an administrator's session lasts.
+        drain_seconds: how long running requests may go on when the server stops.
+    """
+
+    site: str
+    url: str
+    listen: str
+    database: str = ""
+    proxy: str = ""
+    resolve: dict[str, str] = {}
+    publishing: int = 2
+    transfers: int = 3
+    threads: int = 8
+    deltas_kept: int = 3
+    session_hours: int = 12
+    drain_seconds: float = 5.0
+
+
+class Home:
+    """Where a site server keeps what."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.settings_file = self.folder / FILE
+        self.vault_key = self.folder / "vault.key"
+        self.root_key = self.folder / "root-key.pem"
+        self.database = self.folder / "site.db"
+        self.library = self.folder / "library"
+        self.logs = self.folder / "logs"
+        self.tls_certificate = self.folder / "tls.crt"
+        self.tls_key = self.folder / "tls.key"
+
+    def database_url(self, settings: Settings) -> str:
+        """The database's address."""
+        return settings.database or sqlite_url(self.database)
+
+
+def load_settings(home: Home) -> Settings:
+    """Read and check the settings.
+
+    Raises:
+        NotFoundError: there is no site in this home.
+        BadInputError: a key that is not known, or a value that makes no sense.
+    """
+    try:
+        text = home.settings_file.read_text("utf-8")
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no site in {home.folder}.", next_step="Run: entrepot site init") from None
+    except UnicodeDecodeError:
+        raise BadInputError(f"{home.settings_file} is not UTF-8 text.") from None
+    try:
+        settings = msgspec.convert(tomllib.loads(text), Settings)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise BadInputError(f"{home.settings_file} cannot be used: {error}.") from None
+    check_settings(settings)
+    return settings
+
+
+def check_settings(settings: Settings) -> None:
+    """Check values.
+
+    Raises:
+        BadInputError: the first that makes no sense.
+    """
+    site_code(settings.site)
+    if not settings.url.startswith("https://") or settings.url.endswith("/"):
+        raise BadInputError("The site's url begins with https:// and does not end with a slash.")
+    bounds = {
+        "publishing": (1, 16),
+        "transfers": (1, 50),
+        "threads": (1, 64),
+        "deltas_kept": (0, 10),
+        "session_hours": (1, 24 * 30),
+        "drain_seconds": (0, 600),
+    }
+    for name, (low, high) in bounds.items():
+        if not low <= getattr(settings, name) <= high:
+            raise BadInputError(f"The setting {name} is {low} to {high}.")
+
+
+def save_settings(home: Home, settings: Settings) -> None:
+    """Write the settings down, with what was left at its default left out.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    defaults = Settings(site="", url="", listen="")
+    lines = ["# Settings of an Entrepôt site server."]
+    tables: list[str] = []
+    for name in Settings.__struct_fields__:
+        value = getattr(settings, name)
+        if value == getattr(defaults, name):
+            continue
+        if isinstance(value, dict):
+            tables += ["", f"[{name}]", *(f"{_toml(key)} = {_toml(entry)}" for key, entry in value.items())]
+        else:
+            lines.append(f"{name} = {_toml(value)}")
+    with storage_errors(str(home.settings_file)):
+        write_private(home.settings_file, ("\n".join([*lines, *tables]) + "\n").encode())
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, str):
+        return msgspec.json.encode(value).decode()  # JSON strings are TOML basic strings
+    return str(value)
