@@ -225,7 +225,9 @@ def test_a_folder_that_was_removed_cannot_be_locked(state: Path) -> None:
     FolderLock.create(state / "gw-1").release()
 
 
-def make_recorder(state: Path, store: MemoryStore, failed: list[str], clock: Callable[[], float]) -> TransactionRecorder:
+def make_recorder(
+    state: Path, store: MemoryStore, failed: list[str], clock: Callable[[], float]
+) -> TransactionRecorder:
     return TransactionRecorder(
         open_journal(state),
         state=state,

@@ -9,7 +9,7 @@ What it keeps: only its transaction journal, and that only until the object stor
 lost with the process. What it never has: a content key, a connection to the site.
 
 - ``config``: the file that starts an instance; ``pipes``: what it and its host say to each other while it runs.
-- ``control``: which documents are obeyed; pure. ``watcher``: reads them, cuts downloads off.
-- ``authority``: may this token read that object; ``app``: wires it all to ``web``.
+- ``watcher``: reads the documents that ``web.control`` judges, cuts downloads off.
+- ``app``: wires it to ``web``, which checks tokens and hands objects over.
 - ``journal``, ``recorder``, ``shipping``: transaction records, from memory to disk to store.
 """

@@ -1,12 +1,12 @@
 """Takes the records of finished requests: durable within a second, shipped in segments (architecture 4.5).
 
-Two threads: the *committer* writes and syncs, at most ``COMMIT_SECONDS`` after a record came in (many records share one
-sync); the *shipper* brings closed segments to the store, so that a slow store never delays a commit. While the disk
-refuses, :attr:`TransactionRecorder.healthy` is False and the gateway answers 503: what cannot be recorded is not served.
+Two threads: the *committer* writes and syncs, at most ``COMMIT_SECONDS`` after a record came in (many records share
+one sync); the *shipper* brings closed segments to the store, so that a slow store never delays a commit. While the disk
+refuses, :attr:`TransactionRecorder.healthy` is False and the gateway answers 503: what cannot be recorded is not
+served.
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -52,7 +52,7 @@ class TransactionRecorder:
         self._pending: deque[Record] = deque()
         self._changed = threading.Condition()
         self._ship = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self.healthy = True
         self._committer = threading.Thread(target=self._commit_loop, name="journal-commit", daemon=True)
         self._shipper = threading.Thread(target=self._ship_loop, name="journal-ship", daemon=True)
@@ -76,8 +76,8 @@ class TransactionRecorder:
         Raises:
             StorageError: records could not be made durable.
         """
+        self._stopping.set()
         with self._changed:
-            self._stopping = True
             self._changed.notify()
         if self._committer.is_alive():
             self._committer.join()
@@ -121,17 +121,16 @@ class TransactionRecorder:
     def _commit_loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._stopping, timeout=COMMIT_SECONDS * 4)
-                if self._stopping:
-                    return
-            time.sleep(COMMIT_SECONDS)
+                self._changed.wait_for(lambda: self._pending or self._stopping.is_set(), timeout=COMMIT_SECONDS * 4)
+            if self._stopping.wait(COMMIT_SECONDS):
+                return  # close() commits the rest
             try:
                 self.run_once()
                 self.healthy = True
             except EntrepotError as error:
                 self.healthy = False
                 _log.error("journal.refused", error=str(error))
-                time.sleep(_RETRY_SECONDS)
+                self._stopping.wait(_RETRY_SECONDS)
             except OSError as error:  # nothing that an administrator could mend while we run
                 _log.critical("journal.failed", error=str(error))
                 self.healthy = False
@@ -142,7 +141,7 @@ class TransactionRecorder:
         while True:
             self._ship.wait()
             self._ship.clear()
-            stopping = self._stopping
+            stopping = self._stopping.is_set()
             try:
                 ship_closed(self._folder, self._store, below=self._journal.closed)
                 if not stopping:
@@ -150,7 +149,7 @@ class TransactionRecorder:
             except EntrepotError as error:
                 _log.warning("journal.not_shipped", error=str(error))
                 if not stopping:
-                    time.sleep(_RETRY_SECONDS)
+                    self._stopping.wait(_RETRY_SECONDS)
                     self._ship.set()
             if stopping:
                 return

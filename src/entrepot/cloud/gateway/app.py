@@ -1,0 +1,224 @@
+"""One gateway instance, wired: configuration in, a served port out.
+
+Start: journal folder locked, documents read once, then the port is served. End: on SIGTERM or the end of standard input
+running downloads may finish (``drain_seconds``); on the order ``stop`` they are cut at once. Either way the journal is
+closed and shipped last, when no further record can come.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import structlog
+
+from entrepot.cloud.gateway.config import GatewayConfig, load_config
+from entrepot.cloud.gateway.journal import Journal, Limits
+from entrepot.cloud.gateway.pipes import HEARTBEAT_SECONDS, MAX_LINE, Heartbeat, Order, encode_heartbeat
+from entrepot.cloud.gateway.recorder import TransactionRecorder
+from entrepot.cloud.gateway.watcher import ControlWatcher
+from entrepot.core.errors import NotFoundError, UnavailableError
+from entrepot.core.ids import ObjectId
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.shelf import Shelf
+from entrepot.protocol.control import GatewaySettings
+from entrepot.trust.root import fingerprint
+from entrepot.web.authorise import TokenAuthoriser
+from entrepot.web.control import serving
+from entrepot.web.embedded import TlsFiles
+from entrepot.web.grants import Grant
+from entrepot.web.logs import log_json
+from entrepot.web.objects import ObjectPlane
+from entrepot.web.server import (
+    announce_ready,
+    die_with_parent,
+    listener_url,
+    open_listener,
+    parse_listen,
+    run_process,
+    serve,
+)
+from entrepot.web.sets import SetLibrary
+
+SHIP_SECONDS = 5.0
+SHIP_SECONDS_STOPPED = 0.5
+_log = structlog.get_logger("entrepot.gateway")
+
+
+class GatewayAuthoriser:
+    """Lets clients read; the site's operations are the host's store endpoint's.
+
+    The site is the one whose control document is obeyed. While records cannot be kept, nobody is served.
+    """
+
+    def __init__(self, watcher: ControlWatcher, recorder: TransactionRecorder, point: str, sets: SetLibrary) -> None:
+        self._watcher, self._recorder, self._point, self._sets = watcher, recorder, point, sets
+        self._inner: tuple[str, TokenAuthoriser] | None = None
+
+    async def client(self, token: str, object_id: ObjectId) -> Grant:
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        if not self._recorder.healthy:
+            raise UnavailableError("This instance cannot keep records now.", next_step="Try again in a moment.")
+        control, _ = serving(self._watcher.obeyed, now=time.time())
+        if self._inner is None or self._inner[0] != control.site:
+            authoriser = TokenAuthoriser(
+                lambda: self._watcher.obeyed,
+                site=control.site,
+                audience=self._point,
+                point=self._point,
+                sets=self._sets,
+            )
+            self._inner = (control.site, authoriser)
+        return await self._inner[1].client(token, object_id)
+
+    async def site(self, token: str) -> None:  # noqa: ARG002  # the port's shape
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        raise NotFoundError("A gateway serves objects to clients, nothing else.")
+
+
+class Gateway:
+    """One instance. Make it in the event loop that runs it."""
+
+    def __init__(self, config: GatewayConfig, journal: Journal) -> None:
+        self._config = config
+        self._settings = GatewaySettings()
+        store = FolderStore(Path(config.store))
+        shelf = Shelf(store)
+        state = Path(config.state)
+        self._stop = asyncio.Event()
+        self._cut = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.recorder = TransactionRecorder(
+            journal,
+            state=state,
+            folder=state / config.instance,
+            store=store,
+            clock=time.time,
+            limits=lambda: Limits(size=self._settings.segment_bytes, seconds=self._settings.segment_seconds),
+            on_failure=lambda: os._exit(1),
+        )
+        self.watcher = ControlWatcher(
+            store,
+            pin=fingerprint(config.root),
+            point=config.point,
+            clock=time.time,
+            poll=config.poll,
+            apply=self._apply,
+        )
+        authoriser = GatewayAuthoriser(self.watcher, self.recorder, config.point, SetLibrary(shelf))
+        self.plane = ObjectPlane(shelf, authoriser, self.recorder.record)
+        self.watcher.watch(self.plane)
+
+    def _apply(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self.plane.device_rate = settings.device_requests_per_second
+        self.plane.downloads.minimum_rate = settings.minimum_rate
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until told to end, then ship the journal."""
+        config = self._config
+        url = listener_url(listener)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._stop.set)
+        await self.watcher.look()
+        self.recorder.start()
+        background = [asyncio.create_task(self.watcher.run(), name="control")]
+        if config.parent:
+            background += [
+                asyncio.create_task(self._obey_orders(), name="orders"),
+                asyncio.create_task(self._beat(), name="heartbeat"),
+            ]
+        serving_task = asyncio.create_task(
+            serve(
+                self.plane,
+                listener=listener,
+                tls=TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
+                ready=lambda: announce_ready("gateway", url),
+                drain_seconds=config.drain_seconds,
+                stop=self._stop,
+            )
+        )
+        await self._until_served(serving_task)
+        for task in background:
+            task.cancel()
+        await asyncio.to_thread(
+            self.recorder.close, ship_seconds=SHIP_SECONDS_STOPPED if self._cut.is_set() else SHIP_SECONDS
+        )
+        _log.info("gateway.ended", instance=config.instance, cut=self._cut.is_set())
+
+    async def _until_served(self, serving_task: "asyncio.Task[None]") -> None:
+        """Wait for the end of serving; an order to stop does not wait for the drain."""
+        cut = asyncio.create_task(self._cut.wait())
+        await asyncio.wait({serving_task, cut}, return_when=asyncio.FIRST_COMPLETED)
+        cut.cancel()
+        if not serving_task.done():
+            # The cut downloads end within a few steps of the loop; whoever is still in here is not worth waiting for.
+            await asyncio.wait({serving_task}, timeout=SHIP_SECONDS_STOPPED / 2)
+            serving_task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving_task
+        else:
+            serving_task.result()
+
+    async def _obey_orders(self) -> None:
+        """Follow the host's lines; the end of the pipe means: drain and end."""
+        reader = asyncio.StreamReader(limit=MAX_LINE)
+        await self._loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        while line := await reader.readline():
+            order = line.decode("ascii", "replace").strip()
+            if order == Order.CONTROL:
+                self.watcher.look_now()
+            elif order == Order.STOP:
+                self._end_now()
+        self._stop.set()
+
+    def _end_now(self) -> None:
+        self.watcher.close()
+        self.plane.cut_all()
+        self._cut.set()
+        self._stop.set()
+
+    async def _beat(self) -> None:
+        """Tell the host that this instance lives. A host that does not read must not stop us."""
+        descriptor = sys.stdout.fileno()
+        while True:
+            beat = Heartbeat(
+                beat=int(time.time() * 1000),
+                control=self.watcher.counter,
+                active=len(self.plane.downloads),
+                sent=self.plane.sent,
+                healthy=self.recorder.healthy,
+            )
+            with contextlib.suppress(BlockingIOError):
+                os.write(descriptor, encode_heartbeat(beat))
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def run_gateway(config_path: Path) -> NoReturn:
+    """Run one instance to its end, in this process.
+
+    Raises:
+        EntrepotError: it cannot start: configuration, certificate, port or journal folder.
+    """
+    config = load_config(config_path)
+    if config.parent:
+        die_with_parent(config.parent)
+        os.set_blocking(sys.stdout.fileno(), False)
+    log_json()
+    run_process(_run(config))
+
+
+async def _run(config: GatewayConfig) -> None:
+    structlog.contextvars.bind_contextvars(instance=config.instance)
+    journal = Journal(Path(config.state) / config.instance, point=config.point, instance=config.instance)
+    if config.listener >= 0:
+        listener = socket.socket(fileno=config.listener)
+    else:
+        host, port = parse_listen(config.listen)
+        listener = open_listener(host, port, shared=True)
+    await Gateway(config, journal).run(listener)

@@ -1,0 +1,170 @@
+"""Reads the documents that an instance obeys, again and again, and cuts off whom they no longer allow.
+
+Every ``poll`` seconds the store is asked whether a document changed (size and time); every ``FULL_SECONDS``, and at
+once when the host says so, both are read whole. The state is replaced in one step in the event loop's thread, before
+anyone is cut: so no request can be granted by the old state after the cut.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import msgspec
+import structlog
+
+from entrepot.core.errors import EntrepotError, IntegrityError, NotFoundError, TrustError, UnavailableError
+from entrepot.core.times import Clock
+from entrepot.objects.store import ObjectStore
+from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY, GatewaySettings
+from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES
+from entrepot.web.control import Cut, Obeyed, cuts, serving, with_control, with_trust
+
+FULL_SECONDS: Final = 5.0
+_log = structlog.get_logger("entrepot.gateway")
+
+
+class Cuttable(Protocol):
+    """What the object plane offers to end running downloads."""
+
+    def cut_all(self, reason: str = "stopped") -> int:
+        """Break off every running download."""
+
+    def cut(self, device: str, reason: str = "device revoked") -> int:
+        """Break off one device's."""
+
+    def cut_token(self, jti: str, reason: str = "token revoked") -> int:
+        """Break off those of one token."""
+
+
+class ControlWatcher:
+    """Keeps :attr:`obeyed` up to date.
+
+    Args:
+        pin: fingerprint of the hierarchy root's public key.
+        point: this distribution point's id.
+        apply: called with the settings of each new control document.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        pin: bytes,
+        point: str,
+        clock: Clock,
+        poll: float,
+        apply: Callable[[GatewaySettings], None],
+    ) -> None:
+        self.obeyed = Obeyed(pin=pin, point=point)
+        self._store, self._clock, self._poll, self._apply = store, clock, poll, apply
+        self._plane: Cuttable | None = None
+        self._stamps: dict[str, tuple[int, float] | None] = {}
+        self._texts: dict[str, bytes] = {}
+        self._refused: dict[str, str] = {}
+        self._asked = asyncio.Event()
+        self._looking = asyncio.Lock()
+        self._served = False
+        self._closed = False
+
+    def watch(self, plane: Cuttable) -> None:
+        """Whose downloads are cut."""
+        self._plane = plane
+
+    @property
+    def counter(self) -> int:
+        """Counter of the control document that is obeyed; 0 when there is none."""
+        control = self.obeyed.control
+        return control.fresh.counter if control else 0
+
+    def look_now(self) -> None:
+        """Read the documents at once, whatever the interval."""
+        self._asked.set()
+
+    def close(self) -> None:
+        """Obey nothing more: from now on nobody is served, whatever the store says."""
+        self._closed = True
+        self.obeyed = msgspec.structs.replace(self.obeyed, control_text=b"", control=None)
+
+    async def run(self) -> None:
+        """Watch until cancelled. Nothing that is found in the store ends it."""
+        loop = asyncio.get_running_loop()
+        full = loop.time()
+        while True:
+            asked = self._asked.is_set()
+            self._asked.clear()
+            whole = asked or loop.time() >= full
+            if whole:
+                full = loop.time() + FULL_SECONDS
+            await self.look(whole=whole)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._poll):
+                    await self._asked.wait()
+
+    async def look(self, *, whole: bool = True) -> None:
+        """Look once. ``whole``: read the documents even when they seem unchanged."""
+        async with self._looking:
+            texts = await asyncio.to_thread(self._changed, whole)
+            if self._closed:
+                return
+            now = self._clock()
+            before = after = self.obeyed
+            if texts:
+                # Both, even if one changed: a control document may have waited for the keys that it is signed with.
+                self._texts |= texts
+                for key, step in ((TRUST_KEY, with_trust), (CONTROL_KEY, with_control)):
+                    if key in self._texts:
+                        after = self._stepped(key, step, after, self._texts[key], now)
+            self.obeyed = after
+            self._act(before, after, now)
+
+    def _stepped(self, key: str, step: Callable[..., Obeyed], state: Obeyed, text: bytes, now: float) -> Obeyed:
+        try:
+            result = step(state, text, now=now)
+        except (TrustError, IntegrityError) as error:
+            if self._refused.get(key) != error.message:
+                self._refused[key] = error.message
+                _log.warning("document.refused", document=key, problem=str(error))
+            return state
+        self._refused.pop(key, None)
+        return result
+
+    def _act(self, before: Obeyed, after: Obeyed, now: float) -> None:
+        try:
+            control, _ = serving(after, now=now)
+            served = True
+        except UnavailableError:
+            served = False
+        if before is after and served == self._served:
+            return
+        self._served = served
+        if served and before.control is not after.control:
+            self._apply(control.settings)
+        broken = self._cut(cuts(before, after, now=now))
+        _log.info("control.obeyed", counter=self.counter, serving=served, cut=broken)
+
+    def _cut(self, cut: Cut) -> int:
+        plane = self._plane
+        if plane is None:
+            return 0
+        if cut.everyone:
+            return plane.cut_all()
+        return sum(plane.cut(device) for device in cut.devices) + sum(plane.cut_token(jti) for jti in cut.tokens)
+
+    def _changed(self, whole: bool) -> dict[str, bytes]:
+        """In a worker thread: documents that changed, or all. A store that does not answer changes nothing."""
+        texts: dict[str, bytes] = {}
+        for key in (TRUST_KEY, CONTROL_KEY):
+            try:
+                stored = self._store.stat(key)
+                stamp = (stored.size, stored.modified)
+                if whole or self._stamps.get(key) != stamp:
+                    if stored.size > MAX_DOCUMENT_BYTES:
+                        continue
+                    texts[key] = b"".join(self._store.read(key, length=MAX_DOCUMENT_BYTES))
+                    self._stamps[key] = stamp
+            except NotFoundError:
+                continue
+            except EntrepotError as error:
+                _log.warning("document.unreadable", document=key, problem=str(error))
+        return texts

@@ -1,0 +1,132 @@
+"""What the host's own administrator does (``entrepot host subscription …``), while the host runs or not.
+
+Each call opens the database, changes it in one transaction, notes it in the audit log, and closes: SQLite keeps it and
+a running host out of each other's way, and the host asks the database at every request.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from entrepot.cloud.host.audit import AuditLog
+from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.settings import Folders, load_settings
+from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
+from entrepot.core.times import Clock
+
+_LOCAL: Final = "local"
+
+
+class HostAdministration:
+    """Local administration of one host's home.
+
+    Raises:
+        NotFoundError: the home was not set up.
+    """
+
+    def __init__(self, home: Path, *, clock: Clock = time.time) -> None:
+        self._settings = load_settings(home)
+        self._folders = Folders(home)
+        self._audit = AuditLog(self._folders.audit, clock)
+        self._clock = clock
+
+    def add_subscription(
+        self, name: str, *, storage_quota: int | None = None, instance_quota: int | None = None
+    ) -> SubscriptionRow:
+        """Create a subscription; quotas default to the host's settings.
+
+        Raises:
+            BadInputError: no proper name or quota.
+            ConflictError: the name is taken.
+        """
+        with self._open() as subscriptions:
+            row = subscriptions.add(
+                name,
+                storage_quota=self._settings.storage_quota if storage_quota is None else storage_quota,
+                instance_quota=self._settings.instance_quota if instance_quota is None else instance_quota,
+                now=self._clock(),
+            )
+        self._audit.note("subscription.add", actor=_LOCAL, subject=row.id, name=name)
+        return row
+
+    def subscriptions(self) -> list[SubscriptionRow]:
+        """All subscriptions, by name."""
+        with self._open() as subscriptions:
+            return subscriptions.all()
+
+    def disable_subscription(self, id_or_name: str) -> SubscriptionRow:
+        """Serve its services no more and refuse its certificates; content stays.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._set_state(id_or_name, DISABLED)
+
+    def enable_subscription(self, id_or_name: str) -> SubscriptionRow:
+        """Take :meth:`disable_subscription` back.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        return self._set_state(id_or_name, ACTIVE)
+
+    def remove_subscription(self, id_or_name: str) -> SubscriptionRow:
+        """Remove a subscription that has no services.
+
+        Raises:
+            NotFoundError: there is none.
+            ConflictError: it still has services.
+        """
+        with self._open() as subscriptions:
+            row = subscriptions.find(id_or_name)
+            subscriptions.remove(row.id)
+        self._audit.note("subscription.remove", actor=_LOCAL, subject=row.id)
+        return row
+
+    def upload_certificate(self, id_or_name: str, cer: bytes) -> CertificateRow:
+        """Let a management certificate (``.cer``, DER or PEM) in.
+
+        Raises:
+            NotFoundError: no such subscription.
+            BadInputError: not a certificate, or expired.
+            ConflictError: it was revoked.
+        """
+        with self._open() as subscriptions:
+            row = subscriptions.upload_certificate(subscriptions.find(id_or_name).id, cer, now=self._clock())
+        self._audit.note("certificate.upload", actor=_LOCAL, subject=row.subscription, thumbprint=row.thumbprint)
+        return row
+
+    def certificates(self, id_or_name: str) -> list[CertificateRow]:
+        """A subscription's certificates, revoked ones too.
+
+        Raises:
+            NotFoundError: no such subscription.
+        """
+        with self._open() as subscriptions:
+            return subscriptions.certificates(subscriptions.find(id_or_name).id)
+
+    def revoke_certificate(self, id_or_name: str, thumbprint: str) -> CertificateRow:
+        """Refuse a certificate from now on, and the access tokens it opened.
+
+        Raises:
+            NotFoundError: no such subscription or certificate.
+        """
+        with self._open() as subscriptions:
+            row = subscriptions.revoke_certificate(subscriptions.find(id_or_name).id, thumbprint, now=self._clock())
+        self._audit.note("certificate.revoke", actor=_LOCAL, subject=row.subscription, thumbprint=row.thumbprint)
+        return row
+
+    def _set_state(self, id_or_name: str, state: str) -> SubscriptionRow:
+        with self._open() as subscriptions:
+            row = subscriptions.find(id_or_name)
+            subscriptions.set_state(row.id, state)
+            row = subscriptions.find(row.id)
+        self._audit.note("subscription.state", actor=_LOCAL, subject=row.id, state=state)
+        return row
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[Subscriptions]:
+        with contextlib.closing(HostDatabase(self._folders.database)) as database:
+            yield Subscriptions(database)

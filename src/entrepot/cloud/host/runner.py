@@ -1,0 +1,237 @@
+"""Runs one service: brings its instances in line with what is wanted (``plan`` decides, this acts)."""
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable, Sequence
+
+import msgspec
+import structlog
+
+from entrepot.cloud.gateway.config import GatewayConfig
+from entrepot.cloud.gateway.pipes import Order
+from entrepot.cloud.gateway.shipping import adopt_leftovers
+from entrepot.cloud.host.address import ServiceAddress
+from entrepot.cloud.host.instance import GatewayInstance
+from entrepot.cloud.host.keys import KeyFolder
+from entrepot.cloud.host.plan import Crashes, Phase, View, plan
+from entrepot.cloud.host.services import ServiceRow, Services, Wanted
+from entrepot.cloud.host.settings import Folders, HostSettings
+from entrepot.core.errors import EntrepotError, StorageError
+from entrepot.core.ids import prefixed_id
+from entrepot.core.times import Clock
+from entrepot.durable.files import make_folder
+from entrepot.objects.folder import FolderStore
+from entrepot.protocol.cloudhost import Instance, RunState
+from entrepot.web.embedded import TlsFiles
+
+_log = structlog.get_logger("entrepot.host")
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What every runner needs of its host. ``command`` starts a gateway, given the path of its configuration."""
+
+    settings: HostSettings
+    folders: Folders
+    keys: KeyFolder
+    services: Services
+    command: Sequence[str]
+    pid: int
+    listen_host: str
+    clock: Clock
+
+
+class ServiceRunner:
+    """One service's instances. Belongs to the event loop; one step at a time.
+
+    Args:
+        poke: called when something changed that may need another step.
+    """
+
+    def __init__(self, service_id: str, around: Surroundings, poke: Callable[[], None]) -> None:
+        self.service_id = service_id
+        self._around = around
+        self._poke = poke
+        self._address: ServiceAddress | None = None
+        self._instances: dict[str, GatewayInstance] = {}
+        self._crashes = Crashes()
+        self._restarts = 0
+        self._files: tuple[int, TlsFiles] | None = None
+        self._adopted = False
+        self._step = asyncio.Lock()
+        self._ends: set[asyncio.Task[None]] = set()
+
+    @property
+    def port(self) -> int:
+        """The service's port; 0 before it has one."""
+        return self._address.port if self._address else 0
+
+    def signal(self) -> None:
+        """Let all instances read their documents now."""
+        for instance in self._instances.values():
+            instance.tell(Order.CONTROL)
+
+    async def converge(self) -> None:
+        """Do what is needed now; what must wait is done at a later call.
+
+        What is wanted is read inside the step: after :meth:`stop` nothing starts because of an older wish.
+
+        Raises:
+            EntrepotError: the port, the key files or a process could not be had; nothing is lost, call again.
+        """
+        async with self._step:
+            row = await asyncio.to_thread(self._around.services.get, self.service_id)
+            if row is None or row.state is Wanted.DELETING:
+                return
+            await self._hold_address(row)
+            await self._adopt_once()
+            loop = asyncio.get_running_loop()
+            wanted = row.wanted_instances
+            if wanted == 0 and self._address:
+                self._address.refuse()
+            views = [instance.view for instance in self._instances.values()]
+            steps = plan(wanted, row.revision, views, crashes=self._crashes, now=loop.time())
+            for name in steps.kill:
+                _log.warning("instance.hung", instance=name)
+                self._instances[name].kill()
+            for name in steps.stop:
+                self._instances[name].stop()
+            for name in steps.drain:
+                self._instances[name].drain()
+            for _ in range(steps.start):
+                await self._start(row)
+            if all(view.revision == row.revision for view in views):
+                await asyncio.to_thread(self._around.keys.forget_older, row.id, row.revision)
+
+    async def stop(self) -> None:
+        """End all instances at once and wait until they are gone and their journals shipped."""
+        async with self._step:
+            if self._address:
+                self._address.refuse()
+            for instance in list(self._instances.values()):
+                instance.stop()
+        while self._ends:
+            await asyncio.wait(set(self._ends))
+
+    async def close(self) -> None:
+        """End all instances and give the port up."""
+        await self.stop()
+        if self._address:
+            self._address.close()
+            self._address = None
+
+    def state(self, row: ServiceRow) -> RunState:
+        """One word for how the service is."""
+        if row.state is Wanted.DELETING:
+            return RunState.DELETING
+        serving = [view for view in self._views() if view.phase is Phase.READY and view.revision == row.revision]
+        if row.wanted_instances == 0:
+            return RunState.STOPPED
+        if len(serving) >= row.wanted_instances and self._all_healthy():
+            return RunState.RUNNING
+        return RunState.STARTING if self._crashes.count == 0 else RunState.DEGRADED
+
+    def instances(self) -> tuple[Instance, ...]:
+        """What is known of each instance."""
+        words = {
+            Phase.STARTING: "starting",
+            Phase.READY: "running",
+            Phase.DRAINING: "running",
+            Phase.STOPPING: "failed",
+        }
+        return tuple(
+            Instance(
+                id=instance.id,
+                state=words[instance.view.phase],
+                started=int(instance.started_at),
+                heartbeat=int(instance.heard_at),
+                restarts=self._restarts,
+                control=instance.heartbeat.control if instance.heartbeat else 0,
+            )
+            for instance in self._instances.values()
+        )
+
+    def _views(self) -> list[View]:
+        return [instance.view for instance in self._instances.values()]
+
+    def _all_healthy(self) -> bool:
+        return all(one.heartbeat is None or one.heartbeat.healthy for one in self._instances.values())
+
+    async def _hold_address(self, row: ServiceRow) -> None:
+        if self._address is None:
+            address = ServiceAddress(self._around.listen_host, row.port)
+            if address.port != row.port:
+                await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
+            self._address = address
+
+    async def _adopt_once(self) -> None:
+        """Journals that instances left when the host was killed."""
+        if not self._adopted:
+            await self._adopt()
+            self._adopted = True
+
+    async def _adopt(self) -> None:
+        folders = self._around.folders
+        state, store = folders.state(self.service_id), folders.store(self.service_id)
+        await asyncio.to_thread(adopt_leftovers, state, FolderStore(store))
+
+    async def _start(self, row: ServiceRow) -> None:
+        around, folders = self._around, self._around.folders
+        assert self._address is not None
+        listener = self._address.listen()
+        files = await asyncio.to_thread(self._tls_files, row)
+        config = GatewayConfig(
+            instance=prefixed_id("gw", secrets.token_bytes(8)),
+            point=row.point,
+            root=row.root,
+            store=str(folders.store(row.id)),
+            state=str(folders.state(row.id)),
+            certificate=str(files.cert),
+            private_key=str(files.key),
+            listener=listener.fileno(),
+            parent=around.pid,
+            poll=around.settings.poll_seconds,
+            drain_seconds=around.settings.drain_seconds,
+        )
+        file = folders.run(row.id) / f"{config.instance}.json"
+        try:
+            instance = await GatewayInstance.start(
+                around.command, config, file, listener=listener, revision=row.revision, now=around.clock()
+            )
+        except OSError as error:
+            raise StorageError(
+                f"A gateway process could not be started: {error.strerror}.",
+                next_step="Check memory and process limits of the cloud host.",
+            ) from error
+        instance.changed = self._poke
+        self._instances[instance.id] = instance
+        task = asyncio.create_task(self._after(instance), name=f"end of {instance.id}")
+        self._ends.add(task)
+        task.add_done_callback(self._ends.discard)
+        _log.info("instance.started", service=row.name, instance=instance.id, pid=instance.pid)
+
+    def _tls_files(self, row: ServiceRow) -> TlsFiles:
+        if self._files is None or self._files[0] != row.revision:
+            folders = self._around.folders
+            for folder in (folders.store(row.id), folders.state(row.id), folders.run(row.id)):
+                make_folder(folder, mode=0o700)
+            key = self._around.services.private_key(row)
+            self._files = (row.revision, self._around.keys.write(row.id, row.revision, row.certificate, key))
+        return self._files[1]
+
+    async def _after(self, instance: GatewayInstance) -> None:
+        """When an instance is gone: account for it, and ship what it left."""
+        code = await instance.ended()
+        view = instance.view
+        loop = asyncio.get_running_loop()
+        unasked = view.phase in (Phase.STARTING, Phase.READY)
+        if unasked:
+            self._crashes = self._crashes.after(ran=loop.time() - view.started, now=loop.time())
+            self._restarts += 1
+        _log.log(
+            30 if unasked else 20, "instance.ended", instance=instance.id, code=code, unasked=unasked, phase=view.phase
+        )
+        with contextlib.suppress(EntrepotError):  # the next instance, or the next start, adopts it
+            await self._adopt()
+        self._instances.pop(instance.id, None)
+        self._poke()

@@ -1,0 +1,135 @@
+"""The cloud host's process: everything wired."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NoReturn
+
+import structlog
+
+from entrepot.cloud.host.api import ManagementApi
+from entrepot.cloud.host.audit import AuditLog
+from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.keys import KeyFolder, close_key_folder, open_key_folder
+from entrepot.cloud.host.runner import Surroundings
+from entrepot.cloud.host.services import Services
+from entrepot.cloud.host.settings import Folders, HostSettings, load_settings
+from entrepot.cloud.host.stores import StoreEndpoints
+from entrepot.cloud.host.subscriptions import Subscriptions
+from entrepot.cloud.host.supervisor import Supervisor
+from entrepot.cloud.host.tokens import TokenEndpoint
+from entrepot.cloud.oauth import TOKEN_PATH
+from entrepot.core.errors import EntrepotError
+from entrepot.core.times import HOUR
+from entrepot.durable.locks import HomeLock
+from entrepot.trust.vault import ServerVault
+from entrepot.web.embedded import TlsFiles
+from entrepot.web.logs import log_json
+from entrepot.web.server import announce_ready, open_listener, parse_listen, run_process, serve
+
+GATEWAY_COMMAND: Final = (sys.executable, "-m", "entrepot", "gateway", "serve", "--config")
+"""Starts an instance; the path of its configuration follows."""
+RECOUNT_SECONDS: Final = HOUR
+_log = structlog.get_logger("entrepot.host")
+
+
+class CloudHost:
+    """One host's parts. Make it in the event loop that runs it.
+
+    Args:
+        command: how a gateway is started.
+    """
+
+    def __init__(
+        self, home: Path, settings: HostSettings, database: HostDatabase, keys: KeyFolder, command: Sequence[str]
+    ) -> None:
+        self._settings = settings
+        self._folders = folders = Folders(home)
+        host, _ = parse_listen(settings.listen)
+        service_host = settings.service_host or host
+        subscriptions = Subscriptions(database)
+        services = Services(database, ServerVault.load(folders.vault))
+        around = Surroundings(
+            settings=settings,
+            folders=folders,
+            keys=keys,
+            services=services,
+            command=command,
+            pid=os.getpid(),
+            listen_host=service_host,
+            clock=time.time,
+        )
+        self.supervisor = Supervisor(around, self._before_removal)
+        self.stores = StoreEndpoints(folders, services, subscriptions, self.supervisor.signal)
+        self.api = ManagementApi(
+            settings=settings,
+            subscriptions=subscriptions,
+            services=services,
+            tokens=TokenEndpoint(
+                subscriptions, audience=settings.url + TOKEN_PATH, seconds=settings.token_minutes * 60
+            ),
+            stores=self.stores,
+            supervisor=self.supervisor,
+            audit=AuditLog(folders.audit, time.time),
+            public_host=settings.service_name or service_host,
+            clock=time.time,
+        )
+
+    async def _before_removal(self, service_id: str) -> None:
+        await self.stores.close(service_id)
+
+    async def run(self, listener: socket.socket) -> None:
+        """Serve until SIGTERM, then end all instances."""
+        background = [
+            asyncio.create_task(self.supervisor.run(), name="supervisor"),
+            asyncio.create_task(self._recount(), name="recount"),
+        ]
+        try:
+            await serve(
+                self.api,
+                listener=listener,
+                tls=TlsFiles(cert=self._folders.certificate, key=self._folders.private_key),
+                ready=lambda: announce_ready("host", self._settings.url),
+            )
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
+            await self.supervisor.close()
+
+    async def _recount(self) -> None:
+        while True:
+            await asyncio.sleep(RECOUNT_SECONDS)
+            try:
+                await self.stores.recount()
+            except (EntrepotError, OSError) as error:
+                _log.warning("usage.not_counted", problem=str(error))
+
+
+def serve_host(home: Path, *, command: Sequence[str] = GATEWAY_COMMAND) -> NoReturn:
+    """Run a cloud host to its end, in this process.
+
+    Args:
+        command: how a gateway is started; the path of its configuration is appended.
+
+    Raises:
+        EntrepotError: it cannot start: home, settings, port, another host on this home.
+    """
+    settings = load_settings(home)
+    log_json()
+    run_process(_run(home.resolve(), settings, command))
+
+
+async def _run(home: Path, settings: HostSettings, command: Sequence[str]) -> None:
+    with HomeLock(home, "a cloud host's home"):
+        host, port = parse_listen(settings.listen)
+        listener = open_listener(host, port)
+        keys = open_key_folder(home)
+        with contextlib.closing(HostDatabase(Folders(home).database)) as database:
+            await CloudHost(home, settings, database, keys, command).run(listener)
+        close_key_folder(keys)

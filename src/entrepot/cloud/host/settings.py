@@ -1,0 +1,120 @@
+"""Settings and folders of a cloud host's home. ``<home>/host.toml`` is read once, at start."""
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from entrepot.core.errors import BadInputError, NotFoundError
+from entrepot.core.sizes import TB
+from entrepot.durable.files import write_file
+
+FILE: Final = "host.toml"
+_INTRO: Final = "# Settings of an Entrepôt cloud host. Restart the host after a change.\n"
+
+
+class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an administrator decides.
+
+    Attributes:
+        listen: ``host:port`` of the management API and the store endpoints.
+        url: the base address that sites use; assertions name it as audience, exactly.
+        name: shown in certificates and logs.
+        region: reported to sites.
+        service_host: address on which services listen for clients; empty: the one of ``listen``.
+        service_name: host name or address that sites give in DNS; empty: ``service_host``.
+        storage_quota: bytes per new subscription.
+        instance_quota: gateway instances per new subscription.
+        token_minutes: life of access tokens, 10 to 60.
+        drain_seconds: how long an instance that is scaled away may finish its downloads.
+        poll_seconds: how often gateways look for a changed control document.
+    """
+
+    listen: str
+    url: str
+    name: str = "cloud host"
+    region: str = "local"
+    service_host: str = ""
+    service_name: str = ""
+    storage_quota: int = 2 * TB
+    instance_quota: int = 16
+    token_minutes: int = 30
+    drain_seconds: float = 60.0
+    poll_seconds: float = 0.2
+
+
+def check_settings(settings: HostSettings) -> HostSettings:
+    """Refuse settings that contradict each other or make no sense.
+
+    Raises:
+        BadInputError: which setting, and what it may be.
+    """
+    if not settings.url.startswith("https://") or settings.url.endswith("/"):
+        raise BadInputError("The setting url begins with https:// and has no slash at its end.")
+    if not 10 <= settings.token_minutes <= 60:
+        raise BadInputError("The setting token_minutes is 10 to 60.")
+    if settings.instance_quota < 1 or settings.storage_quota < 1:
+        raise BadInputError("The settings instance_quota and storage_quota are at least 1.")
+    if not 0 <= settings.drain_seconds <= 3600 or not 0.05 <= settings.poll_seconds <= 5:
+        raise BadInputError("The setting drain_seconds is 0 to 3600, poll_seconds 0.05 to 5.")
+    return settings
+
+
+def load_settings(home: Path) -> HostSettings:
+    """Read ``<home>/host.toml``.
+
+    Raises:
+        NotFoundError: the home was not set up.
+        BadInputError: not TOML, an unknown key, or a value that is not allowed.
+    """
+    try:
+        text = (home / FILE).read_text("utf-8")
+    except FileNotFoundError:
+        raise NotFoundError(f"{home} is not a cloud host's home.", next_step="Run entrepot host init first.") from None
+    try:
+        settings = msgspec.convert(tomllib.loads(text), HostSettings)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise BadInputError(f"{home / FILE} cannot be used: {error}.") from None
+    return check_settings(settings)
+
+
+def save_settings(home: Path, settings: HostSettings) -> None:
+    """Write ``<home>/host.toml``, every setting with its value.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    values = msgspec.to_builtins(check_settings(settings))
+    # JSON's strings and numbers are TOML's, too.
+    lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items()]
+    write_file(home / FILE, (_INTRO + "".join(lines)).encode())
+
+
+class Folders:
+    """Where things lie below a home."""
+
+    def __init__(self, home: Path) -> None:
+        self.home: Final = home
+        self.database: Final = home / "host.sqlite"
+        self.vault: Final = home / "vault.key"
+        self.certificate: Final = home / "tls" / "certificate.pem"
+        self.private_key: Final = home / "tls" / "key.pem"
+        self.audit: Final = home / "audit.log"
+        self.services: Final = home / "services"
+
+    def service(self, service_id: str) -> Path:
+        """Everything of one service, except its keys on a memory file system."""
+        return self.services / service_id
+
+    def store(self, service_id: str) -> Path:
+        """The object store of one service."""
+        return self.service(service_id) / "store"
+
+    def state(self, service_id: str) -> Path:
+        """The transaction journals of one service's instances."""
+        return self.service(service_id) / "state"
+
+    def run(self, service_id: str) -> Path:
+        """The configuration files of one service's instances."""
+        return self.service(service_id) / "run"

@@ -1,0 +1,131 @@
+"""Setting a cloud host up: its home, its database, its vault key, its own TLS certificate.
+
+The certificate is self-signed: sites pin its SHA-256 (``entrepot host init`` prints it), so neither its name nor its
+issuer counts.
+"""
+
+import contextlib
+import ipaddress
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+import msgspec
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.settings import FILE, Folders, HostSettings, save_settings
+from entrepot.core.errors import ConflictError
+from entrepot.durable.files import make_folder, write_file, write_private
+from entrepot.durable.locks import HomeLock
+from entrepot.trust import inspection
+from entrepot.trust.vault import ServerVault
+from entrepot.web.server import listener_url, open_listener, parse_listen
+
+CERTIFICATE_DAYS: Final = 3650
+_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104  # named to be refused as an address that sites could use
+
+
+class HostIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a site needs to know: ``url``, and ``pin``: SHA-256 of the TLS certificate (DER, 32 bytes)."""
+
+    url: str
+    pin: bytes
+
+
+def init_host(
+    home: Path,
+    listen: str,
+    *,
+    region: str = "local",
+    name: str = "cloud host",
+    url: str = "",
+    service_host: str = "",
+    service_name: str = "",
+    now: float,
+) -> HostIdentity:
+    """Create a cloud host's home.
+
+    Args:
+        listen: ``host:port``; port 0 picks a free one, which is kept.
+        url: how sites reach it; empty: ``https://`` and the address of ``listen``.
+        service_host, service_name: see :class:`HostSettings`.
+
+    Raises:
+        ConflictError: the home is in use already, or the port is taken.
+        BadInputError: a setting that is not allowed.
+        StorageError: the disk refuses.
+    """
+    make_folder(home, mode=0o700)
+    with HomeLock(home, "a cloud host's home"):
+        if (home / FILE).exists():
+            raise ConflictError(f"{home} is a cloud host's home already.", next_step="Choose another --home.")
+        folders = Folders(home)
+        settings = _settings(listen, region, name, url, service_host, service_name)
+        make_folder(folders.services, mode=0o700)
+        make_folder(folders.certificate.parent, mode=0o700)
+        with contextlib.suppress(ConflictError):  # an earlier attempt was interrupted
+            ServerVault.create(folders.vault)
+        for path in folders.home.glob(f"{folders.database.name}*"):
+            path.unlink()
+        HostDatabase(folders.database, create=True).close()
+        certificate = _make_certificate(folders, settings, now)
+        save_settings(home, settings)  # last: from now on the home counts as set up
+        return HostIdentity(url=settings.url, pin=inspection.thumbprint(certificate))
+
+
+def host_identity(home: Path, settings: HostSettings) -> HostIdentity:
+    """What a site needs to know of a host that was set up.
+
+    Raises:
+        BadInputError: its certificate file is damaged.
+    """
+    certificate = inspection.load_cer(Folders(home).certificate.read_bytes())
+    return HostIdentity(url=settings.url, pin=inspection.thumbprint(certificate))
+
+
+def _settings(listen: str, region: str, name: str, url: str, service_host: str, service_name: str) -> HostSettings:
+    host, port = parse_listen(listen)
+    listener = open_listener(host, port)
+    with listener:
+        address = listener_url(listener)
+        port = listener.getsockname()[1]
+    if host in _WILDCARDS and not (url and (service_name or service_host)):
+        raise ConflictError(
+            f"Sites and clients cannot be told the address {host}.",
+            next_step="Give --url and --service-name, the addresses by which others reach this computer.",
+        )
+    return HostSettings(
+        listen=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+        url=(url or address).rstrip("/"),
+        name=name,
+        region=region,
+        service_host=service_host,
+        service_name=service_name,
+    )
+
+
+def _make_certificate(folders: Folders, settings: HostSettings, now: float) -> x509.Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = inspection.common_name(settings.name)
+    begin, end = inspection.validity(now, CERTIFICATE_DAYS)
+    host = urlsplit(settings.url).hostname or "localhost"
+    alternative: x509.GeneralName
+    try:
+        alternative = x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        alternative = x509.DNSName(host)
+    certificate = (
+        x509.CertificateBuilder(subject_name=subject, issuer_name=subject, public_key=key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    write_private(folders.private_key, inspection.key_pem(key).reveal())
+    write_file(folders.certificate, inspection.to_pem(certificate).encode())
+    return certificate

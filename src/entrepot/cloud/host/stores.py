@@ -1,0 +1,138 @@
+"""The store endpoint: each service's objects and documents, for its site, also while the service is stopped (R27).
+
+The object plane of ``web`` over the service's folder. The caller was authorised by the management API before it gets
+here; clients never get here, so ``GET /objects/{id}`` is not served. A stored ``control`` or ``trust`` document is
+passed on to the instances at once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from entrepot.cloud.host.services import ServiceRow, Services, Wanted
+from entrepot.cloud.host.settings import Folders
+from entrepot.cloud.host.subscriptions import Subscriptions
+from entrepot.cloud.host.usage import CountingStore, Usage, measure
+from entrepot.core.errors import ConflictError, ForbiddenError
+from entrepot.core.ids import ObjectId
+from entrepot.durable.files import make_folder
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.shelf import Shelf
+from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
+from entrepot.web.asgi import Receive, Scope, Send
+from entrepot.web.grants import Grant
+from entrepot.web.objects import ObjectPlane
+
+
+class StoreEndpoints:
+    """All services' stores. Belongs to the event loop.
+
+    Args:
+        signal: called with a service's id when its instances should look at their documents.
+    """
+
+    def __init__(
+        self, folders: Folders, services: Services, subscriptions: Subscriptions, signal: Callable[[str], None]
+    ) -> None:
+        self._folders = folders
+        self._services = services
+        self._subscriptions = subscriptions
+        self._signal = signal
+        self._open: dict[str, _Open] = {}
+        self._opening = asyncio.Lock()
+
+    async def usage(self, row: ServiceRow) -> Usage:
+        """What a service stores now."""
+        return (await self._endpoint(row)).store.usage
+
+    async def serve(self, row: ServiceRow, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request of the site.
+
+        Args:
+            path: what follows ``/store``, beginning with a slash.
+
+        Raises:
+            ConflictError: the service is being deleted.
+        """
+        if row.state is Wanted.DELETING:
+            raise ConflictError(f"The service {row.name!r} is being deleted.")
+        endpoint = await self._endpoint(row)
+        inner = dict(scope) | {"path": path, "raw_path": path.encode(), "root_path": ""}
+        task = asyncio.current_task()
+        assert task is not None
+        endpoint.running.add(task)
+        try:
+            await endpoint.plane(inner, receive, send)
+        finally:
+            endpoint.running.discard(task)
+
+    async def recount(self) -> None:
+        """Walk over all stores again."""
+        for service_id, endpoint in list(self._open.items()):
+            endpoint.store.recount(await asyncio.to_thread(measure, self._folders.store(service_id)))
+
+    async def close(self, service_id: str) -> None:
+        """Break off the requests of a service that is being deleted; on return nothing of it is written any more."""
+        async with self._opening:
+            endpoint = self._open.pop(service_id, None)
+        if endpoint is None:
+            return
+        while endpoint.running:
+            for task in endpoint.running:
+                task.cancel()
+            await asyncio.wait(set(endpoint.running))
+        endpoint.plane.close()
+
+    async def _endpoint(self, row: ServiceRow) -> "_Open":
+        async with self._opening:
+            found = self._open.get(row.id)
+            if found is None:
+                found = self._open[row.id] = await asyncio.to_thread(self._make, row)
+            return found
+
+    def _make(self, row: ServiceRow) -> "_Open":
+        root = self._folders.store(row.id)
+        make_folder(root, mode=0o700)
+        store = CountingStore(FolderStore(root), measure(root), lambda: self._allowance(row))
+        guard = _Guard(lambda: self._signal(row.id))
+        return _Open(store, ObjectPlane(Shelf(store), _SiteOnly(), guard=guard))
+
+    def _allowance(self, row: ServiceRow) -> int:
+        """Bytes that the subscription may still store, over all its services."""
+        quota = self._subscriptions.find(row.subscription).storage_quota
+        mine = {service.id for service in self._services.all(row.subscription)}
+        used = sum(self._open[service_id].store.usage.stored for service_id in mine if service_id in self._open)
+        return max(0, quota - used)
+
+
+class _Open:
+    def __init__(self, store: CountingStore, plane: ObjectPlane) -> None:
+        self.store = store
+        self.plane = plane
+        self.running: set[asyncio.Task[Any]] = set()
+
+
+class _SiteOnly:
+    """The management API has authorised the caller already."""
+
+    async def client(self, token: str, object_id: ObjectId) -> Grant:  # noqa: ARG002  # the port's shape
+        """Clients go to the gateways."""
+        raise ForbiddenError("The store endpoint serves no clients.", next_step="Ask the service's own address.")
+
+    async def site(self, token: str) -> None:
+        """Checked before."""
+
+
+class _Guard:
+    """Passes changed documents on."""
+
+    def __init__(self, signal: Callable[[], None]) -> None:
+        self._signal = signal
+
+    async def check(self, key: str, data: bytes) -> None:
+        """Instances judge documents themselves: the host is not trusted to."""
+
+    async def changed(self, key: str) -> None:
+        """Tell the instances at once."""
+        if key in (CONTROL_KEY, TRUST_KEY):
+            self._signal()

@@ -1,0 +1,142 @@
+"""How much a service stores, and the quota of its subscription: a store that counts.
+
+The count begins with a walk over the folder and follows every put and delete that goes through this process; instances
+add segments on their own, so the walk is repeated now and then. The quota is checked while bytes arrive: what would
+pass it is refused and nothing of it is stored. Documents are let in a little beyond (``RESERVE``): a full subscription
+must still be stopped, renewed and revoked.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from entrepot.core.errors import NotFoundError, StorageError
+from entrepot.core.sizes import MIB, format_size
+from entrepot.objects.shelf import PREFIX
+from entrepot.objects.store import ObjectStore, Page, Stored
+
+RESERVE: Final = 64 * MIB
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """``stored`` bytes of all files, ``objects`` sealed objects among them."""
+
+    stored: int = 0
+    objects: int = 0
+
+
+class QuotaExceededError(StorageError):
+    """The subscription's storage quota is used up."""
+
+    code = "quota_exceeded"
+
+
+def measure(root: Path) -> Usage:
+    """Walk over a store's folder. Files that vanish meanwhile do not count; half-written ones neither."""
+    stored = objects = 0
+    for folder, names, files in os.walk(root):
+        names[:] = [name for name in names if not name.startswith(".")]
+        is_shelf = Path(folder).relative_to(root).as_posix().startswith(PREFIX)
+        for name in files:
+            try:
+                stored += (Path(folder) / name).stat().st_size
+            except FileNotFoundError:
+                continue
+            objects += is_shelf
+    return Usage(stored=stored, objects=objects)
+
+
+class CountingStore:
+    """Wraps a store; thread-safe.
+
+    Args:
+        allowance: gives the bytes that may be stored here now, or None for no bound; asked at each put.
+    """
+
+    def __init__(self, inner: ObjectStore, usage: Usage, allowance: Callable[[], int]) -> None:
+        self._inner = inner
+        self._allowance = allowance
+        self._lock = threading.Lock()
+        self._usage = usage
+
+    @property
+    def usage(self) -> Usage:
+        """What is stored, as far as is known."""
+        return self._usage
+
+    def recount(self, usage: Usage) -> None:
+        """Take over the result of a new walk."""
+        with self._lock:
+            self._usage = usage
+
+    def put(self, key: str, data: bytes | Iterable[bytes], *, if_absent: bool = False, durable: bool = True) -> bool:
+        """See :class:`ObjectStore`.
+
+        Raises:
+            QuotaExceededError: the quota does not allow it.
+        """
+        before = self._size(key)
+        counter = _Counter(self._allowance() + (0 if key.startswith(PREFIX) else RESERVE) + (before or 0))
+        pieces = (data,) if isinstance(data, bytes) else data
+        stored = self._inner.put(key, counter.over(pieces), if_absent=if_absent, durable=durable)
+        if stored:
+            self._add(key, counter.size - (before or 0), 0 if before is not None else 1)
+        return stored
+
+    def flush(self) -> None:
+        """See :class:`ObjectStore`."""
+        self._inner.flush()
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """See :class:`ObjectStore`."""
+        return self._inner.read(key, start=start, length=length)
+
+    def stat(self, key: str) -> Stored:
+        """See :class:`ObjectStore`."""
+        return self._inner.stat(key)
+
+    def delete(self, key: str) -> bool:
+        """See :class:`ObjectStore`."""
+        before = self._size(key)
+        removed = self._inner.delete(key)
+        if removed and before is not None:
+            self._add(key, -before, -1)
+        return removed
+
+    def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Page:
+        """See :class:`ObjectStore`."""
+        return self._inner.list(prefix, after=after, limit=limit)
+
+    def _size(self, key: str) -> int | None:
+        try:
+            return self._inner.stat(key).size
+        except NotFoundError:
+            return None
+
+    def _add(self, key: str, stored: int, count: int) -> None:
+        with self._lock:
+            held = self._usage
+            objects = held.objects + (count if key.startswith(PREFIX) else 0)
+            self._usage = Usage(stored=max(0, held.stored + stored), objects=max(0, objects))
+
+
+class _Counter:
+    """Counts bytes that pass, and stops at a bound."""
+
+    def __init__(self, most: int) -> None:
+        self.size = 0
+        self._most = most
+
+    def over(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self.size += len(piece)
+            if self.size > self._most:
+                raise QuotaExceededError(
+                    f"The subscription's storage quota is used up: {format_size(max(0, self._most))} are left.",
+                    next_step="Remove content, or let the cloud host's administrator raise the quota.",
+                )
+            yield piece
