@@ -15,11 +15,11 @@ from entrepot.cli import (
     content,
     deploy,
     device,
-    # gateway,
-    # host,
+    gateway,
+    host,
     login,
     point,
-    # point_local,
+    point_local,
     settings,
     site,
     task,
@@ -58,12 +58,13 @@ for _name, _group in (
     app.add_typer(_group, name=_name, rich_help_panel=ADMINISTRATION)
 for _name, _group in (
     ("site", site.app),
-    #    ("host", host.app),
-    #    ("gateway", gateway.app),
+    ("host", host.app),
+    ("gateway", gateway.app),
     #    ("client", client.app),
 ):
     app.add_typer(_group, name=_name, rich_help_panel=ROLES)
-# point_local.register(point.app)
+point.app.command("init")(point_local.init)
+point.app.command("serve")(point_local.serve)
 # app.command(rich_help_panel=ROLES)(demo.demo)
 
 

@@ -1,5 +1,6 @@
 """``entrepot login`` and ``logout``: a session with a site; and ``entrepot whoami``."""
 
+import asyncio
 import time
 from typing import Annotated
 
@@ -51,8 +52,8 @@ def login(
 
 def _pin(url: str, fingerprint: str | None) -> str:
     """Verify the site's trust document against the fingerprint, and keep it; give the fingerprint's canonical text."""
-    from entrepot.cli.introduction import fetch_trust
     from entrepot.trust.pins import TrustStore
+    from entrepot.web.introduction import fetch_trust
 
     known = next((site.fingerprint for site in load_credentials().sites if site.url == url), None)
     if fingerprint is None and known is None:
@@ -63,7 +64,7 @@ def _pin(url: str, fingerprint: str | None) -> str:
     wanted = fingerprint_from(fingerprint if fingerprint is not None else known or "")
     path = trust_file(wanted.hex())
     make_folder(path.parent, mode=0o700)
-    TrustStore(path, fingerprint=wanted).accept(fetch_trust(url))
+    TrustStore(path, fingerprint=wanted).accept(asyncio.run(fetch_trust(url, wanted)))
     return wanted.hex()
 
 

@@ -15,6 +15,9 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
 
 
+PIPE_WIDTH = 240
+
+
 def print_json(value: object) -> None:
     """Indented JSON, one document, on standard output."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
@@ -22,8 +25,8 @@ def print_json(value: object) -> None:
 
 
 def stdout() -> Console:
-    """Where results go."""
-    return Console(highlight=False)
+    """Where results go; wide where it is no terminal, so that nothing is broken over lines in files and pipes."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
 def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
@@ -43,14 +46,16 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
 
 
 def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
-    """One thing and its properties; empty properties are left out."""
-    table = Table(box=None, show_header=False, pad_edge=False, title=escape(title), title_justify="left")
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    for name, value in facts:
-        if value:
-            table.add_row(name, escape(value))
-    stdout().print(table)
+    """One thing and its properties; empty properties are left out. Values are never cut: people copy them."""
+    console = stdout()
+    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    shown = [(name, value) for name, value in facts if value]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        lines = value.splitlines()
+        console.print(f"  [dim]{name:<{width}}[/]  {escape(lines[0])}", soft_wrap=True)
+        for line in lines[1:]:
+            console.print(f"  {'':<{width}}  {escape(line)}", soft_wrap=True)
 
 
 def say(text: str) -> None:

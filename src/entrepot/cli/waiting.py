@@ -55,11 +55,11 @@ def follow(session: SiteSession, task: TaskInfo) -> TaskInfo:
 class TaskProgress:
     """A bar on standard error; silent where that is no terminal. Use as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, silent: bool = False) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
         self._progress = Progress(
-            *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True
+            *columns, TimeElapsedColumn(), console=console, disable=silent or not console.is_terminal, transient=True
         )
         self._bar: TaskID | None = None
 

@@ -1,0 +1,244 @@
+"""Sets every role up below one folder, each in a home of its own, and starts it as an administrator would.
+
+Role commands run as processes of this very installation; what the site is asked goes through its REST API.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from entrepot.cli.certificate import read_pfx
+from entrepot.cli.credentials import CONFIG_VARIABLE, find_login
+from entrepot.cli.demo.processes import Server, Servers, StepFailedError, run_command
+from entrepot.cli.session import SiteSession, hierarchy_trust
+from entrepot.cli.waiting import TaskProgress, error_of
+from entrepot.core.secret import Secret
+from entrepot.durable.files import make_folder, write_file, write_private
+from entrepot.protocol.siteapi import (
+    CertificateInfo,
+    CloudPointRequest,
+    EnrolmentCodeReply,
+    EnrolmentCodeRequest,
+    ManagementCertificateRequest,
+    PointCode,
+    PointRequest,
+    TaskInfo,
+    Thresholds,
+)
+
+T = TypeVar("T")
+
+LOOPBACK = "127.0.0.1"
+SLOW_LOOPBACK = "127.0.0.2"
+FQDN = "cloud-eu.contoso.example"
+CLOUD = "cloud-eu"
+CERTIFICATE = "contoso-cloud"
+
+
+class Subscription(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``host subscription add --json`` prints, as far as it is needed here."""
+
+    id: str
+
+
+class HostMade(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``host init --json`` prints, as far as it is needed here."""
+
+    pin: str
+
+
+class SiteMade(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``site init --json`` prints, as far as it is needed here."""
+
+    url: str
+    fingerprint: str
+
+
+class Topology:
+    """All roles of the demonstration.
+
+    Args:
+        folder: everything lies below it.
+        servers: where processes are started.
+        environment: of all processes.
+    """
+
+    def __init__(self, folder: Path, servers: Servers, environment: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.environment = dict(environment)
+        self.password = Secret(secrets.token_urlsafe(12))
+        self.fingerprint = ""
+        self.site_url = ""
+        self.host_pin = ""
+        self.subscription = ""
+        self.points: dict[str, Server] = {}
+        self._servers = servers
+        self._session: SiteSession | None = None
+        self._passwords = {
+            name: self._secret_file(name, secret)
+            for name, secret in (
+                ("administrator", self.password),
+                ("root", Secret(secrets.token_urlsafe(16))),
+                ("pfx", Secret(secrets.token_urlsafe(16))),
+            )
+        }
+
+    def close(self) -> None:
+        """End the session with the site."""
+        if self._session is not None:
+            self._session.__exit__(None, None, None)
+            self._session = None
+
+    @property
+    def session(self) -> SiteSession:
+        """The administrator's session with the site."""
+        assert self._session is not None, "the site is not up yet"
+        return self._session
+
+    @property
+    def command_log(self) -> Path:
+        """Where the messages of commands go."""
+        return self.folder / "logs" / "commands.log"
+
+    def home(self, role: str) -> Path:
+        """The home of one role."""
+        return self.folder / role
+
+    def command(self, *arguments: str, check: bool = True) -> str:
+        """Run one command to its end; gives its standard output."""
+        done = run_command(arguments, environment=self.environment, log=self.command_log, check=check)
+        return done.stdout
+
+    def _secret_file(self, name: str, secret: Secret) -> Path:
+        make_folder(self.folder / "secrets", mode=0o700)
+        path = self.folder / "secrets" / name
+        write_private(path, secret.reveal() + b"\n")
+        return path
+
+    # ------------------------------------------------------------------------------------------------- servers
+
+    def start_host(self) -> str:
+        """Set the cloud host up and start it."""
+        home = str(self.home("cloud-host"))
+        listen = f"{LOOPBACK}:{free_port()}"
+        made = decode(self.command("host", "init", "--home", home, "--listen", listen, "--json"), HostMade)
+        self.host_pin = made.pin
+        return self._servers.start("cloud-host", "host", "serve", "--home", home).url
+
+    def add_subscription(self) -> None:
+        """Make the management certificate, and give its public half to a new subscription."""
+        folder, password = str(self.folder / "certificates"), str(self._passwords["pfx"])
+        self.command("certificate", "new-management", CERTIFICATE, "--out", folder, "--password-file", password)
+        cer = str(self.folder / "certificates" / f"{CERTIFICATE}.cer")
+        home = str(self.home("cloud-host"))
+        arguments = ("host", "subscription", "add", "contoso", "--certificate", cer, "--home", home, "--json")
+        self.subscription = decode(self.command(*arguments), Subscription).id
+
+    def start_site(self) -> str:
+        """Set the primary site up, start it, and log in."""
+        home, url = str(self.home("site")), f"https://{LOOPBACK}:{free_port()}"
+        words = ["site", "init", "--home", home, "--site", "PS1", "--name", "Contoso", "--url", url, "--json"]
+        words += ["--passphrase-file", str(self._passwords["root"])]
+        words += ["--password-file", str(self._passwords["administrator"])]
+        made = decode(self.command(*words), SiteMade)
+        self.fingerprint, self.site_url = made.fingerprint, made.url
+        self._servers.start("site", "site", "serve", "--home", home)
+        password = str(self._passwords["administrator"])
+        self.command("login", url, "--fingerprint", self.fingerprint, "--password-file", password)
+        os.environ[CONFIG_VARIABLE] = self.environment[CONFIG_VARIABLE]
+        login = find_login(url, 0)
+        self._session = SiteSession(url, hierarchy_trust(login.fingerprint), login.token)
+        return url
+
+    def start_point(self, name: str) -> str:
+        """Announce a point, enrol it and start it."""
+        code = self.session.post("/points", PointRequest(name=name), PointCode).code
+        home = str(self.home(name))
+        self.command("point", "init", "--home", home, "--code", code, "--listen", f"{LOOPBACK}:{free_port()}")
+        self.points[name] = self._servers.start(name, "point", "serve", "--home", home)
+        return self.points[name].url
+
+    def restart_point(self, name: str) -> None:
+        """Start a point that was stopped."""
+        self.points[name].start()
+
+    def stop_point(self, name: str) -> None:
+        """Stop a point."""
+        self.points[name].ask_to_end()
+        self.points[name].end()
+
+    # ------------------------------------------------------------------------------------------------- cloud point
+
+    def import_certificates(self) -> None:
+        """Import the management certificate; let the hierarchy's CA issue the service certificate."""
+        secret = self._passwords["pfx"].read_text(encoding="utf-8").strip()
+        pfx = read_pfx(self.folder / "certificates" / f"{CERTIFICATE}.pfx")
+        body = ManagementCertificateRequest(name=CERTIFICATE, pfx=pfx, password=secret)
+        self.session.post("/management-certificates", body, CertificateInfo)
+        words = ["certificate", "issue-service", FQDN, "--out", str(self.folder / "certificates")]
+        self.command(*words, "--password-file", str(self._passwords["pfx"]))
+
+    def create_cloud_point(self, host_url: str, *, instances: int, thresholds: Thresholds) -> None:
+        """Create the cloud point through the cloud host's management API."""
+        body = CloudPointRequest(
+            name=CLOUD,
+            host_url=host_url,
+            host_pin=self.host_pin,
+            subscription=self.subscription,
+            management_certificate=CERTIFICATE,
+            service_pfx=read_pfx(self.folder / "certificates" / f"{FQDN}.pfx"),
+            service_password=self._passwords["pfx"].read_text(encoding="utf-8").strip(),
+            instances=instances,
+            thresholds=thresholds,
+        )
+        self.finish(self.session.post("/cloud-points", body, TaskInfo))
+
+    def finish(self, task: TaskInfo) -> TaskInfo:
+        """Wait for a task of the site.
+
+        Raises:
+            EntrepotError: it failed.
+        """
+        with TaskProgress(silent=True) as progress:
+            done = progress.until_final(task, lambda task_id: self.session.get(f"/tasks/{task_id}", TaskInfo))
+        if done.state.value != "completed":
+            raise error_of(done)
+        return done
+
+    # ------------------------------------------------------------------------------------------------- clients
+
+    def enrol_client(self, name: str, address: str, *, service_address: str = LOOPBACK) -> Path:
+        """A managed device of its own: settings, enrolment. Gives its home.
+
+        Args:
+            address: its address as the site shall see it.
+            service_address: what the cloud service's name resolves to, on this device.
+        """
+        home = self.home(name)
+        make_folder(home, mode=0o700)
+        settings = f'addresses = ["{address}"]\n\n[resolve]\n"{FQDN}" = "{service_address}"\n'
+        write_file(home / "client.toml", settings.encode())
+        request = EnrolmentCodeRequest(uses=1, name=name)
+        code = self.session.post("/enrolment-codes", request, EnrolmentCodeReply).code
+        self.command("client", "enrol", "--home", str(home), "--code", code, "--name", name)
+        return home
+
+
+def free_port() -> int:
+    """A TCP port that is free now."""
+    with socket.create_server((LOOPBACK, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def decode(text: str, kind: type[T]) -> T:
+    """What a command printed with ``--json``."""
+    try:
+        return msgspec.json.decode(text.encode(), type=kind)
+    except msgspec.DecodeError as error:
+        raise StepFailedError(f"A command printed something unexpected: {error}: {text[:200]}") from None

@@ -1,0 +1,259 @@
+"""``entrepot host``: the cloud host, our embedded cloud, on this machine.
+
+``subscription`` and ``certificate`` change the host's own state on its own machine, while it runs or not: they are
+what a public cloud's portal is, and need no network.
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Home, Yes
+from entrepot.cli.output import confirm, day, print_facts, print_json, print_rows, say, size, when
+from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import parse_size
+
+app = typer.Typer(no_args_is_help=True, help="The cloud host: runs cloud services on this machine.")
+subscriptions = typer.Typer(no_args_is_help=True, help="Subscriptions: who may run services here, and how much.")
+certificates = typer.Typer(no_args_is_help=True, help="Management certificates of a subscription.")
+app.add_typer(subscriptions, name="subscription")
+app.add_typer(certificates, name="certificate")
+
+HOME = Path("/var/lib/entrepot/host")
+MAX_CER_FILE = 65_536
+Which = Annotated[str, typer.Argument(help="Id or name of the subscription.")]
+
+
+@app.command()
+def init(
+    home: Home = HOME,
+    listen: Annotated[str, typer.Option(help="host:port of the management API; port 0 chooses a free one.")] = (
+        "127.0.0.1:0"
+    ),
+    url: Annotated[str, typer.Option(help="How sites reach it; default: the address of --listen.")] = "",
+    region: Annotated[str, typer.Option(help="Reported to sites.")] = "local",
+    name: Annotated[str, typer.Option(help="Shown in certificates and logs.")] = "cloud host",
+    service_host: Annotated[str, typer.Option(help="Address where services listen; default: as --listen.")] = "",
+    service_name: Annotated[str, typer.Option(help="Host name that DNS records of services lead to.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set up a cloud host, and print the pin by which sites recognise it.
+
+    \b
+    Example:
+      entrepot host init --listen 0.0.0.0:8440 --url https://vm1.contoso.com:8440 --service-name vm1.contoso.com
+      entrepot host serve
+    """
+    from entrepot.cloud.host.setup import init_host
+
+    made = init_host(
+        home,
+        listen,
+        region=region,
+        name=name,
+        url=url,
+        service_host=service_host,
+        service_name=service_name,
+        now=time.time(),
+    )
+    if as_json:
+        print_json({"url": made.url, "pin": made.pin.hex(), "home": str(home)})
+        return
+    print_facts(f"Cloud host in {home}", (("address", made.url), ("pin (--host-pin)", made.pin.hex())))
+    say(f"Next: entrepot host subscription add NAME --certificate FILE.cer --home {home}")
+    say(f"Then: entrepot host serve --home {home}")
+
+
+@app.command()
+def status(home: Home = HOME, as_json: AsJson = False) -> None:
+    """Print the host's address and pin again.
+
+    \b
+    Example:
+      entrepot host status
+    """
+    from entrepot.cloud.host.settings import load_settings
+    from entrepot.cloud.host.setup import host_identity
+
+    identity = host_identity(home, load_settings(home))
+    if as_json:
+        print_json({"url": identity.url, "pin": identity.pin.hex(), "home": str(home)})
+    else:
+        print_facts(f"Cloud host in {home}", (("address", identity.url), ("pin (--host-pin)", identity.pin.hex())))
+
+
+@app.command()
+def serve(home: Home = HOME) -> None:
+    """Run the cloud host in the foreground until SIGTERM. Logs are JSON lines on standard error.
+
+    \b
+    Example:
+      entrepot host serve --home /var/lib/entrepot/host
+    """
+    from entrepot.cloud.host.server import serve_host
+
+    serve_host(home)
+
+
+@subscriptions.command("add")
+def add_subscription(
+    name: Annotated[str, typer.Argument(help="Name of the tenant.")],
+    certificate: Annotated[Path | None, typer.Option(help="Its management certificate, .cer.")] = None,
+    storage: Annotated[str | None, typer.Option(help="Storage quota, such as 2TB.")] = None,
+    instances: Annotated[int | None, typer.Option(help="Quota of gateway instances.")] = None,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Make a subscription, and let its management certificate in.
+
+    \b
+    Example:
+      entrepot host subscription add contoso --certificate contoso-cloud.cer --storage 500GB
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    cer = None if certificate is None else _read_cer(certificate)
+    host = HostAdministration(home)
+    quota = None if storage is None else parse_size(storage)
+    row = host.add_subscription(name, storage_quota=quota, instance_quota=instances)
+    if cer is not None:
+        host.upload_certificate(row.id, cer)
+    if as_json:
+        print_json(row)
+    else:
+        say(f"Subscription {row.name}: {row.id}")
+
+
+@subscriptions.command("list")
+def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
+    """List the subscriptions.
+
+    \b
+    Example:
+      entrepot host subscription list
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    rows = HostAdministration(home).subscriptions()
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(
+        ("Name", "State", ">Storage", ">Instances", "Created", "Id"),
+        [(r.name, r.state, size(r.storage_quota), str(r.instance_quota), when(r.created), r.id) for r in rows],
+        empty="No subscription yet. Next: entrepot host subscription add NAME --certificate FILE.cer",
+    )
+
+
+@subscriptions.command("disable")
+def disable_subscription(subscription: Which, home: Home = HOME, yes: Yes = False) -> None:
+    """Serve a subscription's services no more and refuse its certificates; content stays.
+
+    \b
+    Example:
+      entrepot host subscription disable contoso --yes
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    confirm(f"Disable {subscription}? Its clients are cut off.", yes=yes)
+    say(f"{HostAdministration(home).disable_subscription(subscription).name} is disabled.")
+
+
+@subscriptions.command("enable")
+def enable_subscription(subscription: Which, home: Home = HOME) -> None:
+    """Take `disable` back.
+
+    \b
+    Example:
+      entrepot host subscription enable contoso
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    say(f"{HostAdministration(home).enable_subscription(subscription).name} is active.")
+
+
+@subscriptions.command("remove")
+def remove_subscription(subscription: Which, home: Home = HOME, yes: Yes = False) -> None:
+    """Remove a subscription that has no services.
+
+    \b
+    Example:
+      entrepot host subscription remove contoso --yes
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    confirm(f"Remove {subscription} with its certificates?", yes=yes)
+    say(f"{HostAdministration(home).remove_subscription(subscription).name} is removed.")
+
+
+@certificates.command("upload")
+def upload_certificate(
+    subscription: Which,
+    certificate: Annotated[Path, typer.Argument(help="The .cer file, DER or PEM.")],
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Let a further management certificate in, for instance to renew one.
+
+    \b
+    Example:
+      entrepot host certificate upload contoso contoso-cloud-2027.cer
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    row = HostAdministration(home).upload_certificate(subscription, _read_cer(certificate))
+    if as_json:
+        print_json(row)
+    else:
+        say(f"{row.name} ({row.thumbprint}) is let in until {day(row.not_after)}.")
+
+
+@certificates.command("list")
+def list_certificates(subscription: Which, home: Home = HOME, as_json: AsJson = False) -> None:
+    """List a subscription's certificates, revoked ones too.
+
+    \b
+    Example:
+      entrepot host certificate list contoso
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    rows = HostAdministration(home).certificates(subscription)
+    if as_json:
+        print_json(rows)
+        return
+    print_rows(
+        ("Name", "Expires", "Revoked", "Thumbprint"),
+        [(r.name, day(r.not_after), when(r.revoked or 0), r.thumbprint) for r in rows],
+        empty="No certificate. Next: entrepot host certificate upload SUBSCRIPTION FILE.cer",
+    )
+
+
+@certificates.command("revoke")
+def revoke_certificate(
+    subscription: Which,
+    thumbprint: Annotated[str, typer.Argument(help="At least its first 8 digits.")],
+    home: Home = HOME,
+    yes: Yes = False,
+) -> None:
+    """Refuse a certificate from now on, and what it opened.
+
+    \b
+    Example:
+      entrepot host certificate revoke contoso 3f2a91c0 --yes
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    confirm(f"Revoke the certificate {thumbprint}?", yes=yes)
+    row = HostAdministration(home).revoke_certificate(subscription, thumbprint)
+    say(f"{row.name} ({row.thumbprint}) is revoked.")
+
+
+def _read_cer(path: Path) -> bytes:
+    with path.open("rb") as file:
+        data = file.read(MAX_CER_FILE + 1)
+    if len(data) > MAX_CER_FILE:
+        raise BadInputError(f"{path} is too large to be a certificate.")
+    return data
