@@ -11,12 +11,13 @@ from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.database import points
 from entrepot.database.engine import insert_into
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import find, name_key, refuse_taken
 from entrepot.database.tables.cloud import cloud_point, control_document, management_certificate
 from entrepot.database.tables.devices import device
-from entrepot.database.tables.points import distribution, point, point_set
+from entrepot.database.tables.points import boundary_point, distribution, point, point_set
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import CloudPointState, Thresholds
@@ -43,7 +44,10 @@ class ManagementCertificate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A cloud point. ``wanted`` is what its control document says; ``address`` is the provider's ``host:port``."""
+    """A cloud point. ``wanted`` is what its control document says; ``address`` is the provider's ``host:port``;
+    ``task`` is the one in charge; ``begun``: something of it may exist in the cloud; ``ready`` when its creation was
+    complete, ``checked`` when it was last looked at.
+    """
 
     point: str
     name: str
@@ -71,7 +75,10 @@ class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
     sealed_key: bytes
     thresholds: Thresholds
     created: int
-    checked: int
+    task: str = ""
+    begun: bool = False
+    ready: int = 0
+    checked: int = 0
 
     @property
     def url(self) -> str:
@@ -176,36 +183,26 @@ def add_cloud_point(connection: Connection, new: CloudPoint) -> None:
     Raises:
         ConflictError: the name, or the service FQDN, is taken by another service or by a device (R4).
     """
-    refuse_taken(connection, point, new.name, "distribution point")
     refuse_fqdn(connection, new.fqdn)
-    connection.execute(
-        point.insert().values(
+    points.add_point(
+        connection,
+        points.Point(
             id=new.point,
             name=new.name,
-            name_key=name_key(new.name),
-            kind="cloud",
+            kind=points.CLOUD,
             site=new.site,
-            state="pending",
+            state=points.PENDING,
             url=new.url,
-            public_key=b"",
-            certificates="",
-            csr=b"",
             certificate_expires=new.certificate_expires,
             fallback=True,
-            internet_facing=False,
-            pull=False,
-            pxe=False,
-            multicast=False,
-            message="",
             created=new.created,
-        )
+        ),
     )
     values = msgspec.structs.asdict(new)
     for elsewhere in ("name", "site", "thresholds"):
         del values[elsewhere]
     values |= msgspec.structs.asdict(new.thresholds) | {"instances": to_json(new.instances).decode()}
     connection.execute(cloud_point.insert().values(values))
-    note_change(connection)
 
 
 def refuse_fqdn(connection: Connection, fqdn: str, *, own: str = "") -> None:
@@ -270,6 +267,7 @@ def update_cloud_point(connection: Connection, point_id: str, **values: Any) -> 
         values["instances"] = to_json(values["instances"]).decode()
     if "thresholds" in values:
         values |= msgspec.structs.asdict(values.pop("thresholds"))
+    before = get_cloud_point(connection, point_id)
     connection.execute(update(cloud_point).where(cloud_point.c.point == point_id).values(values))
     changed = get_cloud_point(connection, point_id)
     connection.execute(
@@ -282,7 +280,7 @@ def update_cloud_point(connection: Connection, point_id: str, **values: Any) -> 
             state=_point_state(changed),
         )
     )
-    if values.keys() & {"state", "wanted", "address", "port", "fqdn"}:
+    if (changed.state, changed.wanted, changed.url) != (before.state, before.wanted, before.url):
         note_change(connection)
     return changed
 
@@ -290,16 +288,14 @@ def update_cloud_point(connection: Connection, point_id: str, **values: Any) -> 
 def _point_state(cloud: CloudPoint) -> str:
     """State of the row in ``point``: it is active from when the cloud gave it a store until it is being deleted."""
     if cloud.state is CloudPointState.DELETING:
-        return "removed"
-    return "active" if cloud.address else "pending"
+        return points.REMOVED
+    return points.ACTIVE if cloud.address else points.PENDING
 
 
 def delete_cloud_point(connection: Connection, point_id: str) -> None:
     """Forget a cloud point of which nothing is left in the cloud."""
-    connection.execute(delete(control_document).where(control_document.c.point == point_id))
-    connection.execute(delete(cloud_point).where(cloud_point.c.point == point_id))
-    connection.execute(delete(distribution).where(distribution.c.point == point_id))
-    connection.execute(delete(point_set).where(point_set.c.point == point_id))
+    for table in (control_document, cloud_point, distribution, point_set, boundary_point):
+        connection.execute(delete(table).where(table.c.point == point_id))
     connection.execute(delete(point).where(point.c.id == point_id))
     note_change(connection)
 
@@ -312,6 +308,12 @@ def control(connection: Connection, point_id: str) -> ControlRow:
     columns = [control_document.c[name] for name in ControlRow.__struct_fields__]
     row = connection.execute(select(*columns).where(control_document.c.point == point_id)).mappings().first()
     return ControlRow() if row is None else ControlRow(**row)
+
+
+def wanted_state(connection: Connection, point_id: str) -> ServiceState:
+    """Whether clients are to be served; points on premises always serve."""
+    wanted = connection.execute(select(cloud_point.c.wanted).where(cloud_point.c.point == point_id)).scalar()
+    return ServiceState.RUNNING if wanted is None else ServiceState(wanted)
 
 
 def next_control(connection: Connection, point_id: str, *, epoch: int, issued: int, digest: bytes) -> int:

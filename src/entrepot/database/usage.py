@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection, case, delete, func, select, update
 
-from entrepot.core.times import HOUR, hour_of
+from entrepot.core.times import hour_of
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
 
@@ -124,13 +124,13 @@ def release_collection(connection: Connection, point: str, *, holder: str) -> No
     )
 
 
-def totals_since(connection: Connection, point: str, after: int) -> HourRow:
-    """Sums over the hours that begin after ``after``."""
+def totals_since(connection: Connection, point: str, since: int) -> HourRow:
+    """Sums over the hours that begin at ``since`` or later."""
     table = usage_hour
     sums = [func.coalesce(func.sum(table.c[name]), 0) for name in _FIGURES]
-    row = connection.execute(select(*sums).where(table.c.point == point, table.c.hour > after)).one()
+    row = connection.execute(select(*sums).where(table.c.point == point, table.c.hour >= since)).one()
     requests, failed, sent, uploaded = (int(value) for value in row)
-    return HourRow(hour=after + HOUR, requests=requests, failed=failed, sent=sent, uploaded=uploaded)
+    return HourRow(hour=since, requests=requests, failed=failed, sent=sent, uploaded=uploaded)
 
 
 def hours(connection: Connection, point: str, *, since: int, until: int, limit: int) -> list[HourRow]:

@@ -670,6 +670,14 @@ class DnsRecord(Model, frozen=True, kw_only=True):
     value: str
 
 
+class DnsCheck(Model, frozen=True, kw_only=True):
+    """``GET /cloud-points/{id}/dns``: the record to create, and why clients would not reach the service by it."""
+
+    record: DnsRecord | None
+    good: bool
+    problem: str
+
+
 class CloudUsage(Model, frozen=True, kw_only=True):
     """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling.
     ``collected`` 0: never."""
@@ -791,3 +799,13 @@ class AlertCommentRequest(Model, frozen=True, kw_only=True):
     """``POST /alerts/{id}/cancel``, ``…/disable`` and ``…/enable``."""
 
     comment: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class AlertEvent(Model, frozen=True, kw_only=True):
+    """``GET /alerts/{id}/history``, oldest first: what happened, and the state that followed."""
+
+    at: int
+    event: str
+    state: AlertState
+    by: str
+    message: str

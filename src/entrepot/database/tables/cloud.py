@@ -4,7 +4,7 @@ A cloud point is also a row of ``point`` (kind ``cloud``): what is true of every
 keys are here only as sealed by the server's vault.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
 
 from entrepot.database.tables import metadata
 
@@ -54,7 +54,10 @@ cloud_point = Table(
     Column("transfer_quota", BigInteger, nullable=False),
     Column("transfer_warning_percent", Integer, nullable=False),
     Column("transfer_critical_percent", Integer, nullable=False),
+    Column("task", String(40), nullable=False),  # the task in charge: the last one that was asked for
     Column("created", BigInteger, nullable=False),
+    Column("begun", Boolean, nullable=False),  # from before the first call that creates something in the cloud
+    Column("ready", BigInteger, nullable=False),  # when its creation was complete; 0: not yet
     Column("checked", BigInteger, nullable=False),
 )
 

@@ -1,0 +1,160 @@
+"""Alerts and their history. What becomes of an alert is decided by ``rules.alerts``; here it is kept."""
+
+import secrets
+from collections.abc import Callable
+
+import msgspec
+from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
+
+from entrepot.core.errors import NotFoundError
+from entrepot.core.ids import prefixed_id
+from entrepot.database.engine import insert_into
+from entrepot.database.tables.alerts import alert as table
+from entrepot.database.tables.alerts import alert_history
+from entrepot.rules.alerts import SYSTEM, Alert, AlertState, Condition, Event, Step
+
+OPEN = (AlertState.ACTIVE.value, AlertState.POSTPONED.value)
+
+
+class StoredAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert with what only the database knows."""
+
+    id: str
+    subject_name: str
+    created: int
+    alert: Alert
+
+
+class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that happened to an alert."""
+
+    at: int
+    event: Event
+    state: AlertState
+    by: str
+    message: str
+
+
+def ensure(connection: Connection, *, type_: str, subject: str, subject_name: str, now: int) -> None:
+    """Make the alert of this type for this subject, never triggered, unless it is there."""
+    values = msgspec.structs.asdict(Alert(type=type_, subject=subject))
+    values |= {
+        "id": prefixed_id("alert", secrets.token_bytes(8)),
+        "subject_name": subject_name,
+        "created": now,
+        "changed": now,
+    }
+    connection.execute(insert_into(connection, table).values(values).on_conflict_do_nothing())
+
+
+def change(connection: Connection, alert_id: str, move: Callable[[Alert], Step], *, by: str = SYSTEM) -> StoredAlert:
+    """Let ``move`` decide what becomes of an alert, and keep it with its history.
+
+    Raises:
+        NotFoundError: there is none with this id.
+        EntrepotError: what ``move`` raises; then nothing changes.
+    """
+    row = connection.execute(select(table).where(table.c.id == alert_id).with_for_update()).mappings().first()
+    if row is None:
+        raise NotFoundError(f"There is no alert {alert_id!r}.")
+    before = _stored(row)
+    step = move(before.alert)
+    if step.alert != before.alert:
+        connection.execute(update(table).where(table.c.id == alert_id).values(**msgspec.structs.asdict(step.alert)))
+    if step.event is not None:
+        connection.execute(
+            alert_history.insert().values(
+                alert=alert_id,
+                at=step.alert.changed,
+                event=step.event.value,
+                state=step.alert.state.value,
+                by=by,
+                message=step.alert.comment if by != SYSTEM else step.alert.message,
+            )
+        )
+    return msgspec.structs.replace(before, alert=step.alert)
+
+
+def find(connection: Connection, *, type_: str, subject: str) -> StoredAlert:
+    """The alert of a type for a subject.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    query = select(table).where(table.c.type == type_, table.c.subject == subject)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise NotFoundError(f"{subject} has no alert of type {type_!r}.")
+    return _stored(row)
+
+
+def get(connection: Connection, alert_id: str) -> StoredAlert:
+    """One alert.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    row = connection.execute(select(table).where(table.c.id == alert_id)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"There is no alert {alert_id!r}.")
+    return _stored(row)
+
+
+def listed(
+    connection: Connection, *, only_open: bool = False, subject: str = "", limit: int = 1000
+) -> list[StoredAlert]:
+    """Alerts, those that changed last first."""
+    query = select(table).order_by(table.c.changed.desc(), table.c.id).limit(limit)
+    if only_open:
+        query = query.where(table.c.state.in_(OPEN))
+    if subject:
+        query = query.where(or_(table.c.subject == subject, table.c.subject_name == subject))
+    return [_stored(row) for row in connection.execute(query).mappings()]
+
+
+def history(connection: Connection, alert_id: str, *, limit: int = 200) -> list[HistoryRow]:
+    """What happened to an alert, oldest first; the last ``limit`` events."""
+    query = select(alert_history).where(alert_history.c.alert == alert_id).order_by(alert_history.c.id.desc())
+    rows = connection.execute(query.limit(limit)).mappings().all()
+    return [
+        HistoryRow(
+            at=row["at"],
+            event=Event(row["event"]),
+            state=AlertState(row["state"]),
+            by=row["by"],
+            message=row["message"],
+        )
+        for row in reversed(rows)
+    ]
+
+
+def open_count(connection: Connection) -> int:
+    """How many alerts are active."""
+    active = select(func.count()).select_from(table).where(table.c.state == AlertState.ACTIVE.value)
+    return int(connection.execute(active).scalar_one())
+
+
+def end_subject(connection: Connection, subject: str, *, now: int) -> None:
+    """The subject is gone: forget what never triggered, close the rest; its history stays."""
+    connection.execute(delete(table).where(table.c.subject == subject, table.c.occurrences == 0))
+    for row in connection.execute(select(table.c.id, table.c.state).where(table.c.subject == subject)).all():
+        if row.state in OPEN:
+            change(connection, row.id, lambda alert: _ended(alert, now))
+
+
+def _ended(alert: Alert, now: int) -> Step:
+    closed = msgspec.structs.replace(
+        alert,
+        state=AlertState.CANCELED,
+        changed=now,
+        skip_until=0,
+        closed_by=SYSTEM,
+        message="The cloud point was deleted.",
+    )
+    return Step(alert=closed, event=Event.CLOSED)
+
+
+def _stored(row: RowMapping) -> StoredAlert:
+    values = {name: row[name] for name in Alert.__struct_fields__}
+    values |= {"state": AlertState(row["state"]), "condition": Condition(row["condition"])}
+    return StoredAlert(id=row["id"], subject_name=row["subject_name"], created=row["created"], alert=Alert(**values))

@@ -1,0 +1,79 @@
+"""The actions of a cloud point as tasks: who runs them, and what a failure leaves behind."""
+
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError
+from entrepot.database.tasks import Task
+from entrepot.protocol.siteapi import CloudPointState
+from entrepot.site.cloud.lifecycle import LifeCycle
+from entrepot.site.cloud.states import CloudAction
+from entrepot.site.tasks import Reporter, TaskEngine
+
+MAX_ATTEMPTS: Final = 8
+
+log = structlog.get_logger("site.cloud.actions")
+
+
+def register_actions(engine: TaskEngine, cycle: LifeCycle, settled: Callable[[str], Awaitable[None]]) -> None:
+    """Tell the task engine who does the tasks of cloud points."""
+    for action in CloudAction:
+        engine.register(action.value, ActionHandler(cycle, action, settled), max_attempts=MAX_ATTEMPTS)
+
+
+class ActionHandler:
+    """One action as the task engine wants it (``site.tasks.TaskHandler``).
+
+    Args:
+        settled: told about a point whose task ended well: its health is looked at, its thresholds are evaluated.
+    """
+
+    def __init__(self, cycle: LifeCycle, action: CloudAction, settled: Callable[[str], Awaitable[None]]) -> None:
+        self._cycle = cycle
+        self._action = action
+        self._settled = settled
+
+    async def run(self, task: Task, report: Reporter) -> None:
+        """Do it, or what is left of it."""
+        try:
+            await self._cycle.run(self._action, task, report)
+        except NotFoundError as error:
+            if self._action is CloudAction.DELETE and await self._gone(task):
+                return  # deleted before the last interruption
+            raise await self._failed(task, report, error) from error
+        except EntrepotError as error:
+            raise await self._failed(task, report, error) from error
+        if self._action is not CloudAction.DELETE:
+            await self._settle(task)
+
+    async def _settle(self, task: Task) -> None:
+        try:
+            await self._settled(task.subject)
+        except EntrepotError as error:  # the action itself worked; the periodic check looks again
+            log.warning("point_not_checked", point=task.subject, error=str(error))
+
+    async def _gone(self, task: Task) -> bool:
+        try:
+            await self._cycle.in_charge(task)
+        except NotFoundError:
+            return True
+        except CancelledError:
+            return False
+        return False
+
+    async def _failed(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
+        """What to report; a final failure is written to the point, and a creation is undone."""
+        interrupted = isinstance(error, CancelledError) and report.stop_reason in ("shutdown", "lost")
+        again = error.retryable and task.attempts < MAX_ATTEMPTS
+        if interrupted or again:
+            return error
+        if self._action is CloudAction.CREATE:
+            return await self._cycle.clean_up(task, error)
+        state = {} if self._action is CloudAction.DELETE else {"state": CloudPointState.FAILED}
+        try:
+            await self._cycle.note(task, message=str(error), **state)
+        except (CancelledError, NotFoundError):
+            log.info("failure_of_superseded_task", task=task.id, error=str(error))
+        return error

@@ -1,0 +1,80 @@
+"""What must hold before anything is created in a cloud, and whose a service is."""
+
+from enum import Enum
+
+from entrepot.core.errors import BadInputError, ConflictError, LimitedError, NotFoundError, RefusedError
+from entrepot.core.times import iso
+from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.cloudhost import RunState, Subscription
+from entrepot.site.cloudport import CloudProvider
+
+
+class QuotaError(LimitedError):
+    """The subscription does not allow so much; waiting does not help."""
+
+    code = "quota"
+    retryable = False
+
+
+class Owner(Enum):
+    """Whose service has the name of a cloud point."""
+
+    OURS = "ours"
+    NOBODY = "nobody"
+    ANOTHER = "another"
+
+
+async def owner_of(provider: CloudProvider, point: CloudPoint) -> Owner:
+    """Ask the cloud whose service it is."""
+    try:
+        status = await provider.status(point.service)
+    except NotFoundError:
+        return Owner.NOBODY
+    return Owner.OURS if status.point == point.point else Owner.ANOTHER
+
+
+def check_subscription(subscription: Subscription, point: CloudPoint, now: float) -> None:
+    """Check that the subscription and the certificates will do (R1).
+
+    Raises:
+        RefusedError: the subscription is not active.
+        BadInputError: a certificate has expired.
+        QuotaError: too many instances.
+    """
+    if subscription.state != "active":
+        raise RefusedError(
+            f"The subscription {subscription.id} is {subscription.state}.", next_step="Enable it at the cloud first."
+        )
+    if subscription.certificate_expires <= now:
+        raise BadInputError(
+            f"The management certificate expired at {iso(subscription.certificate_expires)}.",
+            next_step="Make a new one, upload its .cer to the subscription and import its .pfx.",
+        )
+    if point.certificate_expires <= now:
+        raise BadInputError(
+            f"The service certificate of {point.name} expired at {iso(point.certificate_expires)}.",
+            next_step="Request a new one with the same name.",
+        )
+    if point.instances_wanted > subscription.instance_quota:
+        raise QuotaError(
+            f"The subscription {subscription.id} allows {subscription.instance_quota} instances; "
+            f"{point.instances_wanted} are asked for.",
+            next_step="Ask for fewer instances, or have the quota raised.",
+        )
+
+
+async def check_free(provider: CloudProvider, point: CloudPoint) -> None:
+    """Check that the service's name is free in the cloud, or ours from an earlier attempt.
+
+    Raises:
+        ConflictError: another service has it, or it is still being deleted.
+    """
+    try:
+        status = await provider.status(point.service)
+    except NotFoundError:
+        return
+    if status.point != point.point or status.state is RunState.DELETING:
+        raise ConflictError(
+            f"The subscription has a service named {point.service} already, of {status.point}.",
+            next_step="Choose another name, or delete that service at the cloud.",
+        )

@@ -1,0 +1,127 @@
+"""Signs control documents and brings them to the holders (architecture 3).
+
+A document is signed anew when what it says changes, when an hour has passed, and when the last one did not arrive. Its
+(epoch, counter) is taken durably before signing, so a counter is never used for two documents, and a document that was
+lost on the way only leaves a hole. The trust document travels with it.
+"""
+
+import asyncio
+import hashlib
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from sqlalchemy import Connection, select
+
+from entrepot.core.encoding import pack, to_json
+from entrepot.core.errors import EntrepotError
+from entrepot.core.times import HOUR, Clock
+from entrepot.database import cloud
+from entrepot.database.cloud import ControlRow
+from entrepot.database.engine import Database
+from entrepot.database.tables.devices import device
+from entrepot.protocol import Freshness, SignedType
+from entrepot.protocol.control import (
+    CONTROL_KEY,
+    CONTROL_LIFETIME,
+    TRUST_KEY,
+    ControlDocument,
+)
+from entrepot.protocol.siteapi import DeviceState
+from entrepot.site.keys import SiteKeys
+from entrepot.trust.signing import sign
+
+if TYPE_CHECKING:
+    from entrepot.web.dataplane import Holder
+
+RESIGN_SECONDS: Final = HOUR
+
+
+class ControlPublisher:
+    """Publishes the control documents of one site's distribution points.
+
+    Args:
+        keys: the control key signs; the trust document and the token keys come from here too.
+    """
+
+    def __init__(self, database: Database, keys: SiteKeys, *, clock: Clock) -> None:
+        self._database = database
+        self._keys = keys
+        self._clock = clock
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def publish(self, point: str, holder: "Holder", *, always: bool = False) -> int:
+        """Bring a point's control document up to date, if it is not.
+
+        What the document says is read from the database together with its counter, so that the highest counter always
+        says what is wanted last.
+
+        Args:
+            always: sign anew even when the last one says the same and is fresh.
+
+        Returns:
+            the counter of the document that the holder has now.
+
+        Raises:
+            EntrepotError: the holder did not take it; the failure is noted, call again.
+        """
+        async with self._locks.setdefault(point, asyncio.Lock()):
+            now = int(self._clock())
+            if not always:
+                row = await self._database.read(self._current, point, now)
+                if row is not None:
+                    return row.counter
+            document = await self._database.write(self._next, point, now)
+            await self._push(document, holder)
+            return document.fresh.counter
+
+    def _current(self, connection: Connection, point: str, now: int) -> ControlRow | None:
+        """The last document, if it arrived, is fresh, and says what is wanted."""
+        row = cloud.control(connection, point)
+        arrived = row.counter > 0 and row.pushed == row.counter
+        fresh = 0 <= now - row.issued < RESIGN_SECONDS
+        return row if arrived and fresh and row.digest == self._digest(self._wanted(connection, point, now)) else None
+
+    def _next(self, connection: Connection, point: str, now: int) -> ControlDocument:
+        """The next document, its counter taken."""
+        wanted = self._wanted(connection, point, now)
+        epoch = self._keys.hierarchy.epoch
+        counter = cloud.next_control(connection, point, epoch=epoch, issued=now, digest=self._digest(wanted))
+        fresh = Freshness(epoch=epoch, counter=counter, issued=now, expires=now + CONTROL_LIFETIME)
+        return msgspec.structs.replace(wanted, fresh=fresh)
+
+    def _wanted(self, connection: Connection, point: str, now: int) -> ControlDocument:
+        """What the document says, freshness aside."""
+        site = self._keys.site.code
+        return ControlDocument(
+            site=site,
+            point=point,
+            fresh=Freshness(epoch=0, counter=0, issued=0, expires=0),
+            state=cloud.wanted_state(connection, point),
+            token_kids=self._keys.token_kids(now),
+            revoked_devices=_blocked(connection, site),
+        )
+
+    def _digest(self, wanted: ControlDocument) -> bytes:
+        return hashlib.sha256(pack((wanted, self._keys.hierarchy.trust_number))).digest()
+
+    async def _push(self, document: ControlDocument, holder: "Holder") -> None:
+        signed = sign(to_json(document), typ=SignedType.CONTROL, key=self._keys.control)
+        try:
+            await holder.put_document(TRUST_KEY, self._keys.trust_document.encode())
+            await holder.put_document(CONTROL_KEY, signed.encode())
+        except EntrepotError as error:
+            await self._database.write(cloud.note_push_error, document.point, str(error))
+            raise
+        await self._database.write(
+            cloud.note_push,
+            document.point,
+            counter=document.fresh.counter,
+            now=int(self._clock()),
+            trust_number=self._keys.hierarchy.trust_number,
+        )
+
+
+def _blocked(connection: Connection, site: str) -> tuple[str, ...]:
+    """The devices that must get nothing."""
+    blocked = select(device.c.id).where(device.c.state == DeviceState.BLOCKED.value, device.c.site == site)
+    return tuple(connection.scalars(blocked.order_by(device.c.id)))

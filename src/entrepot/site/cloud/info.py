@@ -1,0 +1,157 @@
+"""Cloud points and alerts as the admin API shows them (R26, R38)."""
+
+from typing import Final, Literal
+
+from sqlalchemy import Connection
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.times import DAY
+from entrepot.database import alerts, cloud, points, usage
+from entrepot.database.alerts import StoredAlert
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.tasks import Task
+from entrepot.protocol.siteapi import (
+    AlertEvent,
+    AlertInfo,
+    AlertState,
+    CloudPointInfo,
+    CloudUsage,
+    Severity,
+    TaskInfo,
+    UsageBucket,
+)
+from entrepot.rules.alerts import ALERT_TYPES
+from entrepot.rules.thresholds import rolling_start
+from entrepot.site.cloud.dns import record_for
+
+MAX_HOURS: Final = 10_000
+
+
+def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -> CloudPointInfo:
+    """Everything that the console shows of a cloud point."""
+    control = cloud.control(connection, point.point)
+    certificate = cloud.certificate(connection, point.management_certificate)
+    return CloudPointInfo(
+        id=point.point,
+        name=point.name,
+        description=point.description,
+        provider=point.provider,
+        host_url=point.host_url,
+        subscription=point.subscription,
+        management_certificate=certificate.name,
+        region=point.region,
+        fqdn=point.fqdn,
+        url=point.url,
+        site=point.site,
+        state=point.state,
+        message=point.message or control.error,
+        instances_wanted=point.instances_wanted,
+        instances=point.instances,
+        certificate_subject=point.certificate_subject,
+        certificate_thumbprint=point.certificate_thumbprint,
+        certificate_expires=point.certificate_expires,
+        dns=record_for(point.fqdn, point.address),
+        thresholds=point.thresholds,
+        usage=_usage(connection, point.point, now),
+        control_counter=control.counter,
+        control_pushed=control.pushed,
+        contents=points.held_contents(connection).get(point.point, 0),
+        checked=point.checked,
+        created=point.created,
+    )
+
+
+def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
+    kept = usage.stored_usage(connection, point)
+    totals = usage.totals_since(connection, point, rolling_start(now))
+    oldest = min(kept.stored_at, kept.collected)
+    return CloudUsage(
+        stored_bytes=kept.stored_bytes,
+        stored_objects=kept.stored_objects,
+        stored_at=kept.stored_at,
+        transferred_30_days=totals.sent,
+        uploaded_30_days=totals.uploaded,
+        collected=kept.collected,
+        age_seconds=max(0, int(now) - oldest) if oldest else 0,
+    )
+
+
+def usage_buckets(
+    connection: Connection, point: str, *, now: float, since: int | None, until: int | None, by: str
+) -> list[UsageBucket]:
+    """Hourly figures; the last 30 days unless told otherwise.
+
+    Raises:
+        BadInputError: ``by`` is neither empty, ``device`` nor ``content``.
+    """
+    begin = rolling_start(now) if since is None else since
+    end = int(now) + DAY if until is None else until
+    if not by:
+        rows = usage.hours(connection, point, since=begin, until=end, limit=MAX_HOURS)
+    else:
+        rows = usage.hours_by(connection, point, since=begin, until=end, by=_by(by), limit=MAX_HOURS)
+    return [
+        UsageBucket(
+            hour=row.hour,
+            subject=row.subject,
+            requests=row.requests,
+            failed=row.failed,
+            sent=row.sent,
+            uploaded=row.uploaded,
+        )
+        for row in rows
+    ]
+
+
+def _by(text: str) -> Literal["device", "content"]:
+    match text:
+        case "device" | "content":
+            return text
+        case _:
+            raise BadInputError(f"Usage is not kept by {text[:40]!r}.", next_step="Use device or content.")
+
+
+def alert_info(stored: StoredAlert) -> AlertInfo:
+    """An alert with its title and remedies (R25)."""
+    kind, alert = ALERT_TYPES[stored.alert.type], stored.alert
+    return AlertInfo(
+        id=stored.id,
+        type=alert.type,
+        subject=alert.subject,
+        subject_name=stored.subject_name,
+        title=kind.title,
+        severity=Severity(kind.severity.value),
+        state=AlertState(alert.state.value),
+        message=alert.message,
+        remedies=kind.remedies,
+        occurrences=alert.occurrences,
+        created=stored.created,
+        changed=alert.changed,
+        skip_until=alert.skip_until,
+        closed_by=alert.closed_by,
+        comment=alert.comment,
+    )
+
+
+def alert_infos(connection: Connection, *, only_open: bool, subject: str) -> list[AlertInfo]:
+    """Alerts that are known types, those that changed last first."""
+    found = alerts.listed(connection, only_open=only_open, subject=subject)
+    return [alert_info(one) for one in found if one.alert.type in ALERT_TYPES]
+
+
+def alert_events(connection: Connection, alert_id: str) -> list[AlertEvent]:
+    """What happened to an alert, oldest first.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    alerts.get(connection, alert_id)
+    return [
+        AlertEvent(at=row.at, event=row.event.value, state=AlertState(row.state.value), by=row.by, message=row.message)
+        for row in alerts.history(connection, alert_id)
+    ]
+
+
+def task_info(task: Task) -> TaskInfo:
+    """A task as the API shows it."""
+    return TaskInfo(**{name: getattr(task, name) for name in TaskInfo.__struct_fields__})

@@ -1,0 +1,303 @@
+"""What the durable tasks of a cloud point do: create, stop, start, scale, delete.
+
+Rules:
+
+- Every step looks at what is there and can be run again; so a task may be killed anywhere and is then run from its
+  beginning.
+- The last task asked for is in charge (``cloud_point.task``). An older one notices at its next step and gives up
+  without touching anything more: a stop never waits for a slow start.
+- Calls that change the cloud are made under a lock, one at a time for each point, after looking who is in charge.
+- A creation that fails removes what it made. When that fails too, the row stays, and says what remains.
+"""
+
+import asyncio
+from typing import Any, Final
+
+import structlog
+from sqlalchemy import Connection
+
+from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
+from entrepot.core.times import Clock
+from entrepot.database import alerts, cloud, collection, usage
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
+from entrepot.protocol.cloudhost import ServiceSpec, ServiceStatus
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.siteapi import CloudPointState
+from entrepot.site.cloud.checks import Owner, check_free, check_subscription, owner_of
+from entrepot.site.cloud.collection import Collector
+from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.providers import Providers
+from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cloud.waiting import Sleep, until_running
+from entrepot.site.cloudport import CloudProvider
+from entrepot.site.tasks import Reporter
+
+COLLECT_ATTEMPTS: Final = 4
+"""A deletion tries so often to bring in the last transactions before it goes on without them."""
+
+log = structlog.get_logger("site.cloud.lifecycle")
+
+
+class LifeCycle:
+    """Does the tasks of all cloud points of a site.
+
+    Args:
+        root: the hierarchy root's raw public key: gateways pin it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        providers: Providers,
+        control: ControlPublisher,
+        collector: Collector,
+        root: bytes,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._database = database
+        self._providers = providers
+        self._control = control
+        self._collector = collector
+        self._root = root
+        self._clock = clock
+        self._sleep = sleep
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def run(self, action: CloudAction, task: Task, report: Reporter) -> None:
+        """Do an action, or what is left of it.
+
+        Raises:
+            CancelledError: stopped, or a later task took over.
+            EntrepotError: it did not work; see :meth:`clean_up` for creations.
+        """
+        steps = {
+            CloudAction.CREATE: self._create,
+            CloudAction.STOP: self._stop,
+            CloudAction.START: self._start,
+            CloudAction.SCALE: self._scale,
+            CloudAction.DELETE: self._delete,
+        }
+        await steps[action](task, report)
+
+    # -- shared ------------------------------------------------------------------------------------------------------
+
+    async def in_charge(self, task: Task) -> CloudPoint:
+        """The point, as long as this task is the last one asked for.
+
+        Raises:
+            CancelledError: a later task took over.
+            NotFoundError: the point is gone.
+        """
+        point = await self._database.read(cloud.get_cloud_point, task.subject)
+        if point.task != task.id:
+            raise CancelledError("A later request took over.")
+        return point
+
+    async def note(self, task: Task, **values: Any) -> CloudPoint:
+        """Write down where the point stands, if this task is still in charge."""
+        return await self._database.write(_note, task, values)
+
+    def _lock(self, point: str) -> asyncio.Lock:
+        return self._locks.setdefault(point, asyncio.Lock())
+
+    async def _saw(self, task: Task, report: Reporter, status: ServiceStatus) -> None:
+        report.check()
+        report.amount(sum(1 for one in status.instances if one.state == "running"), status.wanted)
+        await self.note(task, address=status.address, instances=status.instances)
+
+    async def _publish(self, task: Task) -> int:
+        """Tell the gateways what is wanted since the order was given; the counter of that document."""
+        point = await self.in_charge(task)
+        return await self._control.publish(point.point, await self._providers.store_of(point))
+
+    async def _wait(self, task: Task, report: Reporter, provider: CloudProvider, counter: int) -> None:
+        point = await self.in_charge(task)
+        report.step("Waiting until the instances run", total=point.instances_wanted, unit="instances")
+        await until_running(
+            provider,
+            point.service,
+            control=counter,
+            seen=lambda status: self._saw(task, report, status),
+            sleep=self._sleep,
+        )
+
+    # -- create ------------------------------------------------------------------------------------------------------
+
+    async def _create(self, task: Task, report: Reporter) -> None:
+        report.step("Checking the subscription and the certificates")
+        point = await self.in_charge(task)
+        provider = await self._providers.of(point)
+        check_subscription(await provider.check(), point, self._clock())
+        report.step("Reserving the name")
+        await check_free(provider, point)
+        report.step("Creating the cloud service")
+        async with self._lock(point.point):
+            await self.note(task, begun=True)
+            status = await provider.create(point.service, self._spec(point))
+        await self._saw(task, report, status)
+        report.step("Writing the trust and control documents")
+        counter = await self._publish(task)
+        await self._wait(task, report, provider, counter)
+        point = await self.note(task, state=CloudPointState.READY, ready=int(self._clock()), message="")
+        report.message(f"The cloud point {point.name} is ready at {point.url}.")
+
+    def _spec(self, point: CloudPoint) -> ServiceSpec:
+        return ServiceSpec(
+            point=point.point,
+            fqdn=point.fqdn,
+            root=self._root,
+            certificate=point.certificate,
+            private_key=self._providers.open_service_key(point).reveal_text(),
+            instances=point.instances_wanted,
+        )
+
+    async def clean_up(self, task: Task, error: EntrepotError) -> EntrepotError:
+        """Remove what a failed creation made; the error to report."""
+        try:
+            point = await self.in_charge(task)
+        except (CancelledError, NotFoundError):
+            return error
+        try:
+            left = await self._remove(task, point)
+        except EntrepotError as problem:
+            left = (f"perhaps the service {point.service}, which could not be checked: {problem.message}",)
+        if left:
+            remains = f"This remains in the cloud: {', '.join(left)}."
+            await self.note(task, state=CloudPointState.FAILED, message=f"{error.message} {remains}")
+            return _with(error, f"{remains} Delete the cloud point to remove it.")
+        await self._database.write(_forget, task, int(self._clock()))
+        return _with(error, "Nothing was left in the cloud, and the name is free again.")
+
+    async def _remove(self, task: Task, point: CloudPoint) -> tuple[str, ...]:
+        """Delete the service unless it is another's, also when it is half gone; what is left of it."""
+        if not point.begun:
+            return ()
+        provider = await self._providers.of(point)
+        async with self._lock(point.point):
+            await self.in_charge(task)
+            if await owner_of(provider, point) is Owner.ANOTHER:
+                return ()
+            left = (await provider.delete(point.service)).left
+            remains = await owner_of(provider, point) is Owner.OURS
+            return left or ((f"service {point.service}",) if remains else ())
+
+    # -- stop, start, scale ------------------------------------------------------------------------------------------
+
+    async def _stop(self, task: Task, report: Reporter) -> None:
+        report.step("Cutting clients off")
+        point = await self.in_charge(task)
+        provider = await self._providers.of(point)
+        refused: UnavailableError | None = None
+        try:
+            await self._publish(task)
+        except UnavailableError as error:
+            refused = error  # the cloud itself may still take the order
+        report.step("Stopping the instances")
+        async with self._lock(point.point):
+            await self.in_charge(task)
+            status = await provider.stop(point.service)
+        if refused is not None:
+            raise refused
+        await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
+        report.message(f"{point.name} is stopped. Its content stays and goes on costing storage.")
+
+    async def _start(self, task: Task, report: Reporter) -> None:
+        report.step("Writing the control document")
+        counter = await self._publish(task)
+        point = await self.in_charge(task)
+        provider = await self._providers.of(point)
+        report.step("Starting the instances")
+        async with self._lock(point.point):
+            await self.in_charge(task)
+            await provider.start(point.service)
+        await self._wait(task, report, provider, counter)
+        await self.note(task, state=CloudPointState.READY, message="")
+        report.message(f"{point.name} serves clients again.")
+
+    async def _scale(self, task: Task, report: Reporter) -> None:
+        point = await self.in_charge(task)
+        provider = await self._providers.of(point)
+        report.step("Scaling", total=point.instances_wanted, unit="instances")
+        async with self._lock(point.point):
+            await self.in_charge(task)
+            status = await provider.scale(point.service, point.instances_wanted)
+        if point.wanted is ServiceState.STOPPED:
+            await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
+            report.message(f"{point.name} will start with {point.instances_wanted} instances.")
+            return
+        await self._wait(task, report, provider, 0)
+        await self.note(task, state=CloudPointState.READY, message="")
+        report.message(f"{point.name} runs {point.instances_wanted} instances.")
+
+    # -- delete ------------------------------------------------------------------------------------------------------
+
+    async def _delete(self, task: Task, report: Reporter) -> None:
+        point = await self.in_charge(task)
+        report.step("Cutting clients off")
+        if point.begun:
+            provider = await self._providers.of(point)
+            if await owner_of(provider, point) is Owner.OURS:
+                await self._quiesce(task, provider, point)
+                report.step("Bringing in the last transactions")
+                await self._collect_last(task, report, point)
+        report.step("Deleting content, records and deployment")
+        left = await self._remove(task, point)
+        if left:
+            remains = f"This remains in the cloud: {', '.join(left)}."
+            await self.note(task, message=remains)
+            raise UnavailableError(remains, next_step="It is tried again; then remove what remains at the cloud.")
+        report.step("Forgetting the cloud point")
+        await self._database.write(_forget, task, int(self._clock()))
+        report.message(f"{point.name} is deleted; nothing is left in the cloud. Remove its DNS record {point.fqdn}.")
+
+    async def _quiesce(self, task: Task, provider: CloudProvider, point: CloudPoint) -> None:
+        """No new transactions from here on. What is half gone already is no obstacle."""
+        try:
+            await self._publish(task)
+        except (NotFoundError, UnavailableError) as error:
+            log.info("control_not_taken_before_deletion", point=point.point, error=str(error))
+        async with self._lock(point.point):
+            await self.in_charge(task)
+            try:
+                await provider.stop(point.service)
+            except NotFoundError:
+                return
+
+    async def _collect_last(self, task: Task, report: Reporter, point: CloudPoint) -> None:
+        try:
+            await self._collector.run_once(point, await self._providers.store_of(point))
+        except NotFoundError:
+            return
+        except EntrepotError as error:
+            if task.attempts < COLLECT_ATTEMPTS:
+                raise UnavailableError(
+                    f"The last transactions of {point.name} could not be brought in: {error.message}"
+                ) from error
+            log.warning("last_transactions_lost", point=point.point, error=str(error))
+            report.message("The last transactions could not be brought in.")
+
+
+def _note(connection: Connection, task: Task, values: dict[str, Any]) -> CloudPoint:
+    if cloud.get_cloud_point(connection, task.subject).task != task.id:
+        raise CancelledError("A later request took over.")
+    return cloud.update_cloud_point(connection, task.subject, **values)
+
+
+def _forget(connection: Connection, task: Task, now: int) -> None:
+    if cloud.get_cloud_point(connection, task.subject).task != task.id:
+        raise CancelledError("A later request took over.")
+    collection.forget_segments(connection, task.subject)
+    usage.forget_usage(connection, task.subject)
+    alerts.end_subject(connection, task.subject, now=now)
+    cloud.delete_cloud_point(connection, task.subject)
+
+
+def _with(error: EntrepotError, more: str) -> EntrepotError:
+    """The same error, knowing more."""
+    known: EntrepotError = type(error).__new__(type(error))
+    EntrepotError.__init__(known, f"{error.message} {more}", next_step=error.next_step)
+    return known

@@ -1,0 +1,182 @@
+"""Watches cloud points: health, storage, transactions, thresholds (R26, R36, R37)."""
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from sqlalchemy import Connection
+
+from entrepot.core.errors import NotFoundError, TrustError
+from entrepot.core.ids import object_id_from_hex
+from entrepot.core.times import DAY, HOUR, Clock
+from entrepot.database import cloud, tasks, usage
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
+from entrepot.protocol.cloudhost import RunState
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.siteapi import CloudPointState, CollectSummary
+from entrepot.site.cloud.collection import Collector
+from entrepot.site.cloud.health import Look, findings_of, look, settled_state
+from entrepot.site.cloud.judging import Finding, certificate_finding, judge, judge_usage
+from entrepot.site.cloud.providers import Meter, Providers
+from entrepot.site.cloud.states import WORKING
+
+if TYPE_CHECKING:
+    from entrepot.web.dataplane import Holder
+
+COLLECT_SECONDS: Final = HOUR
+RECONCILE_SECONDS: Final = DAY
+
+log = structlog.get_logger("site.cloud.monitor")
+
+
+class Monitor:
+    """Everything that is looked at periodically, and can be asked for now."""
+
+    def __init__(
+        self, database: Database, *, providers: Providers, collector: Collector, meter: Meter, clock: Clock
+    ) -> None:
+        self._database = database
+        self._providers = providers
+        self._collector = collector
+        self._meter = meter
+        self._clock = clock
+
+    async def check(self, point_id: str) -> None:
+        """Look at a cloud point and let alerts follow.
+
+        Raises:
+            NotFoundError: it is gone.
+        """
+        point = await self._database.read(cloud.get_cloud_point, point_id)
+        now = self._clock()
+        if not point.ready or point.state is CloudPointState.DELETING:
+            await self._database.write(_settle_orphan, point, now)
+            return
+        seen = await self._seen(point)
+        await self._database.write(_note, point, seen, now)
+        if seen.status is not None and _runs_unwanted(point, seen):
+            log.warning("stopping_unwanted_service", point=point.point)
+            await (await self._providers.of(point)).stop(point.service)
+
+    async def _seen(self, point: CloudPoint) -> Look:
+        try:
+            provider = await self._providers.of(point)
+        except TrustError as error:  # the key does not open here: as bad as a refused certificate
+            return Look(subscription_error=error, status_error=error)
+        return await look(provider, point)
+
+    async def collect(self, point_id: str) -> CollectSummary:
+        """Collect now, measure, and evaluate thresholds at once (R26).
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            EntrepotError: the cloud does not answer; what was collected stays.
+        """
+        point = await self._database.read(cloud.get_cloud_point, point_id)
+        summary = await self._collector.run_once(point, await self._providers.store_of(point))
+        await asyncio.to_thread(self._meter.flush)
+        await self.check(point_id)
+        await self.evaluate(point_id)
+        return summary
+
+    async def evaluate(self, point_id: str) -> None:
+        """Compare usage with the thresholds as they are now."""
+        await self._database.write(judge_usage, point_id, self._clock())
+
+    async def collect_if_due(self, point_id: str) -> bool:
+        """Collect when the last collection is an hour old; else only evaluate (the 30 days roll on)."""
+        kept = await self._database.read(usage.stored_usage, point_id)
+        if self._clock() - kept.collected < COLLECT_SECONDS:
+            return False
+        await self.collect(point_id)
+        return True
+
+    async def reconcile_if_due(self, point_id: str) -> bool:
+        """List the whole store once a day, so that the provider's figure can be compared (architecture 4.5)."""
+        kept = await self._database.read(usage.stored_usage, point_id)
+        if self._clock() - kept.listed_at < RECONCILE_SECONDS:
+            return False
+        point = await self._database.read(cloud.get_cloud_point, point_id)
+        listed = await _listed_bytes(await self._providers.store_of(point))
+        await self._database.write(usage.set_listed, point_id, listed=listed, now=int(self._clock()))
+        if listed != kept.stored_bytes:
+            log.info("storage_differs", point=point_id, measured=kept.stored_bytes, listed=listed)
+        return True
+
+
+async def _listed_bytes(store: "Holder") -> int:
+    total, after, more = 0, None, True
+    while more:
+        objects = await store.page(after)
+        total += sum(objects.sizes)
+        more = objects.more and bool(objects.ids)
+        after = object_id_from_hex(objects.ids[-1]) if objects.ids else None
+    key, more = "", True
+    while more:
+        documents = await store.list_documents("", after=key)
+        total += sum(documents.sizes)
+        more = documents.more and bool(documents.keys)
+        key = documents.keys[-1] if documents.keys else ""
+    return total
+
+
+def _runs_unwanted(point: CloudPoint, seen: Look) -> bool:
+    settled = point.state not in WORKING.values()
+    stopped = point.wanted is ServiceState.STOPPED
+    return settled and stopped and seen.status is not None and seen.status.state is not RunState.STOPPED
+
+
+def _note(connection: Connection, before: CloudPoint, seen: Look, now: float) -> None:
+    """Write down what was seen, unless the point changed hands meanwhile."""
+    point = cloud.get_cloud_point(connection, before.point)
+    if point.task != before.task:
+        return
+    values: dict[str, object] = {"checked": int(now)}
+    if seen.status is not None:
+        values |= {"address": seen.status.address, "instances": seen.status.instances}
+        usage.set_stored(
+            connection,
+            point.point,
+            stored=seen.status.stored_bytes,
+            objects=seen.status.stored_objects,
+            now=int(now),
+        )
+    if not _busy(connection, point):
+        state, message = settled_state(point, seen)
+        values |= {"state": state, "message": message}
+    certificate = cloud.certificate(connection, point.management_certificate)
+    findings: list[Finding] = [certificate_finding(point, certificate.not_after, now)]
+    if not _busy(connection, point):
+        findings += findings_of(point, seen)
+    cloud.update_cloud_point(connection, point.point, **values)
+    judge(connection, point, findings, now)
+
+
+def _busy(connection: Connection, point: CloudPoint) -> bool:
+    """Whether the task in charge is still under way."""
+    if point.state not in WORKING.values():
+        return False
+    task = _task(connection, point)
+    return task is not None and not task.state.final
+
+
+def _task(connection: Connection, point: CloudPoint) -> Task | None:
+    """The task in charge; None when it ended so long ago that it was forgotten."""
+    try:
+        return tasks.get(connection, point.task)
+    except NotFoundError:
+        return None
+
+
+def _settle_orphan(connection: Connection, before: CloudPoint, now: float) -> None:
+    """A creation or deletion whose task ended without its handler (cancelled while waiting, given up) is failed."""
+    point = cloud.get_cloud_point(connection, before.point)
+    if point.state not in WORKING.values() or _busy(connection, point):
+        return
+    task = _task(connection, point)
+    reason = "The task ended without a result." if task is None else task.error or f"The task {task.state.value}."
+    state = point.state if point.state is CloudPointState.DELETING else CloudPointState.FAILED
+    if (point.state, point.message) != (state, reason):
+        cloud.update_cloud_point(connection, point.point, state=state, message=reason, checked=int(now))

@@ -1,0 +1,204 @@
+"""The admin API of cloud points, certificates and alerts, below ``/api/v1`` (models: ``protocol.siteapi``).
+
+Work that takes long answers 202 with its task.
+"""
+
+from typing import Any
+
+from litestar import Request, Router, delete, get, patch, post
+from litestar.handlers import HTTPRouteHandler
+from sqlalchemy import Connection
+
+from entrepot.core.secret import Secret
+from entrepot.database import alerts, cloud
+from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.siteapi import (
+    AlertCommentRequest,
+    AlertEvent,
+    AlertInfo,
+    AlertPostponeRequest,
+    CertificateInfo,
+    CloudPointInfo,
+    CloudPointPatch,
+    CloudPointRequest,
+    CollectSummary,
+    DnsCheck,
+    ManagementCertificateRequest,
+    ScaleRequest,
+    ServiceCertificate,
+    ServiceCertificateRequest,
+    TaskInfo,
+    UsageBucket,
+)
+from entrepot.site.cloud.alerting import Alerting
+from entrepot.site.cloud.dns import problem_with, record_for
+from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, task_info, usage_buckets
+from entrepot.site.cloud.services import CloudServices
+from entrepot.site.cloud.states import CloudAction
+
+Handlers = list[HTTPRouteHandler]
+
+
+def cloud_router(services: CloudServices) -> Router:
+    """Everything under ``/cloud-points``, ``/management-certificates``, ``/service-certificates``, ``/alerts``."""
+    handlers = [
+        *_certificate_routes(services),
+        *_point_routes(services),
+        *_figure_routes(services),
+        *_action_routes(services),
+        *_alert_routes(services),
+    ]
+    return Router(path="/", route_handlers=handlers, tags=["Cloud"])
+
+
+def _certificate_routes(services: CloudServices) -> Handlers:
+    certificates = services.certificates
+
+    @post("/management-certificates", sync_to_thread=True)
+    def import_management_certificate(data: ManagementCertificateRequest) -> CertificateInfo:
+        return certificates.import_management(data.name, data.pfx, Secret(data.password))
+
+    @get("/management-certificates", sync_to_thread=True)
+    def list_management_certificates() -> list[CertificateInfo]:
+        return certificates.management()
+
+    @delete("/management-certificates/{name:str}", sync_to_thread=True)
+    def delete_management_certificate(name: str) -> None:
+        certificates.delete_management(name)
+
+    @post("/service-certificates", sync_to_thread=True)
+    def issue_service_certificate(data: ServiceCertificateRequest) -> ServiceCertificate:
+        return certificates.issue_service(data.fqdn, data.days, Secret(data.password))
+
+    return [
+        import_management_certificate,
+        list_management_certificates,
+        delete_management_certificate,
+        issue_service_certificate,
+    ]
+
+
+def _point_routes(services: CloudServices) -> Handlers:
+    database = services.database
+
+    def info(connection: Connection, point: CloudPoint) -> CloudPointInfo:
+        return cloud_point_info(connection, point, now=services.clock())
+
+    def all_infos(connection: Connection) -> list[CloudPointInfo]:
+        return [info(connection, point) for point in cloud.cloud_points(connection, site=services.keys.site.code)]
+
+    def one_info(connection: Connection, name: str) -> CloudPointInfo:
+        return info(connection, cloud.get_cloud_point(connection, name))
+
+    @post("/cloud-points", status_code=202)
+    async def create_cloud_point(data: CloudPointRequest) -> TaskInfo:
+        return task_info(await services.create(data))
+
+    @get("/cloud-points")
+    async def list_cloud_points() -> list[CloudPointInfo]:
+        return await database.read(all_infos)
+
+    @get("/cloud-points/{name:str}")
+    async def get_cloud_point(name: str) -> CloudPointInfo:
+        return await database.read(one_info, name)
+
+    @patch("/cloud-points/{name:str}")
+    async def change_cloud_point(name: str, data: CloudPointPatch) -> CloudPointInfo:
+        return await database.read(info, await services.patch(name, data))
+
+    @delete("/cloud-points/{name:str}", status_code=202)
+    async def delete_cloud_point(name: str) -> TaskInfo:
+        return task_info(await services.act(CloudAction.DELETE, name))
+
+    return [create_cloud_point, list_cloud_points, get_cloud_point, change_cloud_point, delete_cloud_point]
+
+
+def _figure_routes(services: CloudServices) -> Handlers:
+    @get("/cloud-points/{name:str}/dns")
+    async def check_cloud_point_dns(name: str) -> DnsCheck:
+        point = await services.get(name)
+        problem = await problem_with(point.fqdn, point.address, services.resolver)
+        return DnsCheck(record=record_for(point.fqdn, point.address), good=not problem, problem=problem)
+
+    @post("/cloud-points/{name:str}/collect", status_code=200)
+    async def collect_cloud_point(name: str) -> CollectSummary:
+        return await services.collect(name)
+
+    @get("/cloud-points/{name:str}/usage")
+    async def get_cloud_point_usage(
+        name: str, since: int | None = None, until: int | None = None, by: str = ""
+    ) -> list[UsageBucket]:
+        point = await services.get(name)
+        return await services.database.read(
+            usage_buckets, point.point, now=services.clock(), since=since, until=until, by=by
+        )
+
+    return [check_cloud_point_dns, collect_cloud_point, get_cloud_point_usage]
+
+
+def _action_routes(services: CloudServices) -> Handlers:
+    @post("/cloud-points/{name:str}/start", status_code=202)
+    async def start_cloud_point(name: str) -> TaskInfo:
+        return task_info(await services.act(CloudAction.START, name))
+
+    @post("/cloud-points/{name:str}/stop", status_code=202)
+    async def stop_cloud_point(name: str) -> TaskInfo:
+        return task_info(await services.act(CloudAction.STOP, name))
+
+    @post("/cloud-points/{name:str}/scale", status_code=202)
+    async def scale_cloud_point(name: str, data: ScaleRequest) -> TaskInfo:
+        return task_info(await services.act(CloudAction.SCALE, name, instances=data.instances))
+
+    return [start_cloud_point, stop_cloud_point, scale_cloud_point]
+
+
+def _alert_routes(services: CloudServices) -> Handlers:
+    alerting = Alerting(services.database, clock=services.clock)
+
+    @get("/alerts")
+    async def list_alerts(open_only: bool = False, subject: str = "") -> list[AlertInfo]:
+        return await services.database.read(alert_infos, only_open=open_only, subject=subject)
+
+    @get("/alerts/{alert:str}")
+    async def get_alert(alert: str) -> AlertInfo:
+        return alert_info(await services.database.read(alerts.get, alert))
+
+    @get("/alerts/{alert:str}/history")
+    async def get_alert_history(alert: str) -> list[AlertEvent]:
+        return await services.database.read(alert_events, alert)
+
+    @post("/alerts/{alert:str}/postpone", status_code=200)
+    async def postpone_alert(request: Request[Any, Any, Any], alert: str, data: AlertPostponeRequest) -> AlertInfo:
+        return alert_info(await alerting.postpone(alert, data.hours, by=_who(request), comment=data.comment))
+
+    @post("/alerts/{alert:str}/cancel", status_code=200)
+    async def cancel_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+        return alert_info(await alerting.cancel(alert, by=_who(request), comment=data.comment))
+
+    @post("/alerts/{alert:str}/disable", status_code=200)
+    async def disable_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+        return alert_info(await alerting.disable(alert, by=_who(request), comment=data.comment))
+
+    @post("/alerts/{alert:str}/enable", status_code=200)
+    async def enable_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+        return alert_info(await alerting.enable(alert, by=_who(request), comment=data.comment))
+
+    @post("/alerts/{alert:str}/comment", status_code=200)
+    async def comment_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+        return alert_info(await alerting.annotate(alert, by=_who(request), comment=data.comment))
+
+    return [
+        list_alerts,
+        get_alert,
+        get_alert_history,
+        postpone_alert,
+        cancel_alert,
+        disable_alert,
+        enable_alert,
+        comment_alert,
+    ]
+
+
+def _who(request: Request[Any, Any, Any]) -> str:
+    """The administrator's name, as the site's authentication found it."""
+    return str(getattr(request.scope.get("user"), "name", "") or "administrator")

@@ -1,0 +1,264 @@
+"""The use cases of cloud points: what the API, the console and the background loops call."""
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from entrepot.core.errors import BadInputError, ConflictError
+from entrepot.core.ids import prefixed_id, service_name
+from entrepot.core.secret import Secret
+from entrepot.core.times import Clock
+from entrepot.database import cloud, tasks
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.siteapi import (
+    CloudPointPatch,
+    CloudPointRequest,
+    CloudPointState,
+    CollectSummary,
+    Thresholds,
+)
+from entrepot.rules.thresholds import check_limits
+from entrepot.site.cloud.actions import register_actions
+from entrepot.site.cloud.certificates import Certificates
+from entrepot.site.cloud.collection import Collector
+from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.dns import Resolver, system_resolver
+from entrepot.site.cloud.judging import create_alerts, limits_of
+from entrepot.site.cloud.lifecycle import LifeCycle
+from entrepot.site.cloud.monitor import Monitor
+from entrepot.site.cloud.providers import Meter, Providers, service_secret
+from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
+from entrepot.site.cloudport import ProviderFactory
+from entrepot.site.keys import SiteKeys
+from entrepot.site.tasks import TaskEngine
+from entrepot.trust.certificates import (
+    LoadedPfx,
+    check_service_certificate,
+    expires,
+    load_pfx,
+    thumbprint,
+)
+
+MAX_SERVICE_NAME: Final = 40
+
+
+class CloudServices:
+    """All that a site does with clouds, wired. Construct one a process.
+
+    Args:
+        engine: gets the handlers of cloud tasks.
+        factory: makes providers; None where no clouds are wired.
+        logs: folder of ``CloudDP-<service>.log``.
+        holder: names this process among those that share the database.
+        resolver: how DNS records are checked.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        keys: SiteKeys,
+        engine: TaskEngine,
+        *,
+        factory: ProviderFactory | None,
+        logs: Path,
+        holder: str,
+        clock: Clock,
+        resolver: Resolver = system_resolver,
+    ) -> None:
+        self.database = database
+        self.keys = keys
+        self.clock = clock
+        self.resolver = resolver
+        self.certificates = Certificates(database, keys, clock=clock)
+        self.meter = Meter(database, clock=clock)
+        self.providers = Providers(database, keys.vault, factory, self.meter)
+        self.control = ControlPublisher(database, keys, clock=clock)
+        self.collector = Collector(database, logs, holder=holder, clock=clock)
+        self.monitor = Monitor(
+            database, providers=self.providers, collector=self.collector, meter=self.meter, clock=clock
+        )
+        self.cycle = LifeCycle(
+            database,
+            providers=self.providers,
+            control=self.control,
+            collector=self.collector,
+            root=keys.hierarchy.root_public,
+            clock=clock,
+        )
+        self._engine = engine
+        register_actions(engine, self.cycle, self.monitor.check)
+
+    async def create(self, request: CloudPointRequest) -> Task:
+        """Reserve the name, keep the certificate and start the creation (R1).
+
+        Raises:
+            BadInputError: a certificate, a name or a threshold that will not do.
+            ConflictError: a name that is taken.
+            NotFoundError: no such management certificate.
+        """
+        now = int(self.clock())
+        service = _checked_service(request.name)
+        check_limits(*limits_of(request.thresholds))
+        if not request.host_url.startswith("https://"):
+            raise BadInputError("The cloud's address begins with https://.")
+        password = Secret(request.service_password)
+        loaded = load_pfx(request.service_pfx, password, now)
+        fqdn = check_service_certificate(loaded, request.fqdn, now)
+        task = await self.database.write(self._add, request, service, fqdn, loaded, now)
+        self._engine.wake()
+        return task
+
+    def _add(
+        self,
+        connection: Connection,
+        request: CloudPointRequest,
+        service: str,
+        fqdn: str,
+        loaded: LoadedPfx,
+        now: int,
+    ) -> Task:
+        point_id = prefixed_id("pt", secrets.token_bytes(8))
+        certificate = cloud.certificate(connection, request.management_certificate)
+        self.providers.open_management_key(certificate)
+        point = CloudPoint(
+            point=point_id,
+            name=request.name,
+            site=self.keys.site.code,
+            service=service,
+            description=request.description,
+            provider=request.provider,
+            host_url=request.host_url.rstrip("/"),
+            host_pin=request.host_pin.lower(),
+            subscription=request.subscription,
+            management_certificate=certificate.id,
+            region=request.region,
+            fqdn=fqdn,
+            port=request.port,
+            address="",
+            state=CloudPointState.PROVISIONING,
+            wanted=ServiceState.RUNNING,
+            message="",
+            instances_wanted=request.instances,
+            instances=(),
+            certificate_subject=loaded.certificate.subject.rfc4514_string(),
+            certificate_thumbprint=thumbprint(loaded.certificate).hex(),
+            certificate_expires=expires(loaded.certificate),
+            certificate=loaded.chain_pem(),
+            sealed_key=self.keys.vault.seal(service_secret(point_id), loaded.key_pem()),
+            thresholds=request.thresholds,
+            created=now,
+        )
+        cloud.add_cloud_point(connection, point)
+        create_alerts(connection, point, now)
+        return self._order(connection, CloudAction.CREATE, point)
+
+    async def act(self, action: CloudAction, name_or_id: str, *, instances: int = 0) -> Task:
+        """Stop, start, scale or delete a cloud point. What was under way before gives way.
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            ConflictError: not in its present state.
+        """
+        task, replaced = await self.database.write(self._act, action, name_or_id, instances)
+        for other in replaced:
+            self._engine.cancel(other)
+        self._engine.wake()
+        return task
+
+    def _act(
+        self, connection: Connection, action: CloudAction, name_or_id: str, instances: int
+    ) -> tuple[Task, list[str]]:
+        point = cloud.get_cloud_point(connection, name_or_id)
+        check_allowed(action, point.state, point.name)
+        replaced = [task for kind in CloudAction if (task := self._supersede(connection, kind, point)) is not None]
+        wanted = {
+            CloudAction.STOP: ServiceState.STOPPED,
+            CloudAction.DELETE: ServiceState.STOPPED,
+            CloudAction.START: ServiceState.RUNNING,
+        }.get(action, point.wanted)
+        changes = {"instances_wanted": instances} if action is CloudAction.SCALE else {}
+        cloud.update_cloud_point(connection, point.point, state=WORKING[action], wanted=wanted, message="", **changes)
+        return self._order(connection, action, point), replaced
+
+    def _supersede(self, connection: Connection, kind: CloudAction, point: CloudPoint) -> str | None:
+        task = tasks.active(connection, kind.value, point.point)
+        return None if task is None else self._cancelled(connection, task, kind)
+
+    def _cancelled(self, connection: Connection, task: Task, kind: CloudAction) -> str:
+        if kind is CloudAction.DELETE:
+            raise ConflictError("The cloud point is being deleted already.", next_step="Wait for it.")
+        tasks.request_cancel(connection, task.id, now=self.clock())
+        return task.id
+
+    def _order(self, connection: Connection, action: CloudAction, point: CloudPoint) -> Task:
+        task = tasks.create(
+            connection,
+            site=self.keys.site.code,
+            kind=action.value,
+            subject=point.point,
+            title=f"{action.verb.capitalize()} the cloud point {point.name}",
+            now=self.clock(),
+        )
+        cloud.update_cloud_point(connection, point.point, task=task.id)
+        return task
+
+    async def patch(self, name_or_id: str, patch: CloudPointPatch) -> CloudPoint:
+        """Change thresholds and description; thresholds are evaluated at once (R24).
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            BadInputError: thresholds that contradict each other.
+        """
+        point = await self.database.write(_patch, name_or_id, patch)
+        await self.monitor.evaluate(point.point)
+        return point
+
+    async def collect(self, name_or_id: str) -> CollectSummary:
+        """Collect now (R26)."""
+        point = await self.get(name_or_id)
+        return await self.monitor.collect(point.point)
+
+    async def get(self, name_or_id: str) -> CloudPoint:
+        """One cloud point.
+
+        Raises:
+            NotFoundError: there is none with this id or name.
+        """
+        return await self.database.read(cloud.get_cloud_point, name_or_id)
+
+    async def points(self) -> list[CloudPoint]:
+        """The cloud points that this site manages."""
+        return await self.database.read(_of_site, self.keys.site.code)
+
+
+def _of_site(connection: Connection, site: str) -> list[CloudPoint]:
+    return cloud.cloud_points(connection, site=site)
+
+
+def _checked_service(name: str) -> str:
+    """The name becomes the service's name and the first label of its address.
+
+    Raises:
+        BadInputError: not a DNS label, or longer than clouds allow.
+    """
+    service = service_name(name)
+    if len(service) > MAX_SERVICE_NAME:
+        raise BadInputError(
+            f"The name of a cloud point has at most {MAX_SERVICE_NAME} characters.", next_step="Choose a shorter one."
+        )
+    return service
+
+
+def _patch(connection: Connection, name_or_id: str, patch: CloudPointPatch) -> CloudPoint:
+    point = cloud.get_cloud_point(connection, name_or_id)
+    given = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not None}
+    description = given.pop("description", point.description)
+    thresholds: Thresholds = msgspec.structs.replace(point.thresholds, **given)
+    check_limits(*limits_of(thresholds))
+    return cloud.update_cloud_point(connection, point.point, thresholds=thresholds, description=description)
