@@ -1,0 +1,83 @@
+"""Runs whole commands in turn and reads what the kernel says of them."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One finished command: wall and processor seconds, peak resident MiB of its largest process."""
+
+    seconds: float
+    cpu: float
+    peak_rss_mib: float
+    output: str
+
+
+def run(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> Run:
+    """Run a command to its end.
+
+    Raises:
+        subprocess.CalledProcessError: it failed.
+    """
+    os.sync()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=cwd, env={**os.environ, **(env or {})}, stdout=subprocess.PIPE, text=True)
+    peak = _Peak(process.pid)
+    output, _ = process.communicate()
+    seconds = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, output)
+    cpu = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return Run(seconds=seconds, cpu=cpu, peak_rss_mib=peak.stop(), output=output)
+
+
+class _Peak:
+    """Follows a process's own high-water mark, which the children's total would hide behind an earlier command's."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._kib = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.02):
+            try:
+                lines = self._status.read_text().splitlines()
+            except OSError:
+                return
+            self._kib = max([self._kib, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
+
+    def stop(self) -> float:
+        """MiB."""
+        self._ended.set()
+        self._thread.join()
+        return round(self._kib / 1024, 1)
+
+
+def fresh(folder: Path) -> Path:
+    """An absent folder in an existing parent."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def report(figures: dict[str, Any], details: str) -> None:
+    """Print the JSON line, and with a terminal's reader in mind the details before it."""
+    if "--json" not in sys.argv:
+        print(details)
+    print(json.dumps(figures))

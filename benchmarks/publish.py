@@ -1,0 +1,88 @@
+"""Publish about 1 GiB of real software into a cold library, against restic, casync and ``tar | zstd -3 -T2``.
+
+Every contender starts with nothing and is durable at the end (``sync`` is part of the time of those that do not do it themselves). In turn, three
+rounds, medians. Keys: mib_per_s, vs_restic, vs_casync, vs_zstd (throughput ratios, above 1 is faster than the peer), size_vs_restic,
+size_vs_casync, peak_rss_mib.
+"""
+
+import json
+import shutil
+import statistics
+import sys
+from pathlib import Path
+
+from benchmarks.corpus import ROOT, size_of, software_tree
+from benchmarks.measuring import Run, fresh, report, run
+
+ROUNDS = 3
+
+
+def ours(tree: Path, work: Path) -> tuple[Run, int]:
+    """One publish in a process of its own."""
+    target = fresh(work / "entrepot")
+    done = run([sys.executable, "-m", "benchmarks.publish", "--once", str(tree), str(target)])
+    return done, size_of(target / "library")
+
+
+def restic(tree: Path, work: Path) -> tuple[Run, int]:
+    """``restic backup`` into a local repository, as it comes."""
+    target = fresh(work / "restic")
+    env = {"RESTIC_PASSWORD": "benchmark", "RESTIC_REPOSITORY": str(target), "RESTIC_CACHE_DIR": str(work / "cache")}
+    shutil.rmtree(work / "cache", ignore_errors=True)
+    run(["restic", "init", "--quiet"], env=env)
+    done = run(["sh", "-c", "restic backup --quiet . && sync"], cwd=tree, env=env)
+    return done, size_of(target)
+
+
+def casync(tree: Path, work: Path) -> tuple[Run, int]:
+    """``casync make`` into a local chunk store, as it comes."""
+    target = fresh(work / "casync")
+    target.mkdir()
+    command = f"casync make --store={target}/store.castr {target}/tree.caidx {tree} >/dev/null && sync"
+    return run(["sh", "-c", command]), size_of(target)
+
+
+def tar_zstd(tree: Path, work: Path) -> tuple[Run, int]:
+    """The physical limit: read, compress with two threads, write."""
+    target = fresh(work / "tree.tar.zst")
+    target.unlink(missing_ok=True)
+    done = run(["sh", "-c", f"tar -C {tree} -cf - . | zstd -q -3 -T2 -o {target} && sync"])
+    return done, target.stat().st_size
+
+
+def main() -> None:
+    """Measure and print."""
+    if "--once" in sys.argv:
+        from benchmarks.library import open_site
+
+        open_site(Path(sys.argv[-1])).publish(Path(sys.argv[-2]))
+        return
+    tree = software_tree().resolve()
+    work = (ROOT / "work").resolve()
+    size = size_of(tree)
+    contenders = {"entrepot": ours, "restic": restic, "casync": casync, "zstd": tar_zstd}
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    sizes: dict[str, int] = {}
+    peak = 0.0
+    run(["sh", "-c", f"tar -C {tree} -cf - . | cat >/dev/null"])  # the same warm page cache for everyone
+    for _ in range(ROUNDS):
+        for name, contender in contenders.items():
+            done, sizes[name] = contender(tree, work)
+            seconds[name].append(done.seconds)
+            peak = max(peak, done.peak_rss_mib) if name == "entrepot" else peak
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    figures = {
+        "mib_per_s": round(size / 2**20 / median["entrepot"], 1),
+        "vs_restic": round(median["restic"] / median["entrepot"], 2),
+        "vs_casync": round(median["casync"] / median["entrepot"], 2),
+        "vs_zstd": round(median["zstd"] / median["entrepot"], 2),
+        "size_vs_restic": round(sizes["entrepot"] / sizes["restic"], 3),
+        "size_vs_casync": round(sizes["entrepot"] / sizes["casync"], 3),
+        "peak_rss_mib": peak,
+    }
+    report(figures, json.dumps({"tree_mib": size // 2**20, "seconds": seconds, "bytes": sizes}, indent=2))
+    shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
