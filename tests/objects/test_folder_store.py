@@ -100,12 +100,15 @@ def test_a_flush_that_fails_keeps_what_waits(tmp_path: Path, monkeypatch: pytest
 def test_a_key_cannot_lie_below_a_key(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     store.put("a", b"")
-    for if_absent in (True, False):
+    for if_absent, durable in ((True, True), (False, True), (False, False)):
         with pytest.raises(StorageError):
-            store.put("a/b", b"", if_absent=if_absent)
+            store.put("a/b", b"", if_absent=if_absent, durable=durable)
     store.put("x/y", b"")
-    with pytest.raises(StorageError):
-        store.put("x", b"")
+    for durable in (True, False):
+        with pytest.raises(StorageError):
+            store.put("x", b"", durable=durable)
+    store.flush()
+    assert names(tmp_path) == ["a", "x/y"]
 
 
 def test_empty_folders_go_with_their_last_key(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pyfastcdc import FastCDC
 from entrepot.content.manifest import Entry, EntryKind, Extent
 from entrepot.content.sealing import Generation, Purpose
 from entrepot.content.snapshot import FileItem, FolderItem, Item, LinkItem
-from entrepot.content.sources import open_source
+from entrepot.content.sources import open_source, read_source
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 
@@ -120,7 +120,7 @@ def cut(items: Iterable[Item], keys: DomainKeys, cancelled: Callable[[], bool] =
             yield from group.close()
             yield from _cut_big(item, chunker, cancelled)
         else:
-            yield from group.take(item, cancelled)
+            yield from group.take(item)
     yield from group.close()
 
 
@@ -144,15 +144,14 @@ class _Grouping:
         self._entries: list[Entry] = []
         self._entry_bytes = 0
 
-    def take(self, item: Item, cancelled: Callable[[], bool]) -> Iterator[Group]:
+    def take(self, item: Item) -> Iterator[Group]:
         """Add an item; give the group when it ends with it."""
         at = len(self._plain)
         ends = False
         match item:
             case FileItem():
-                with open_source(item, cancelled) as source:
-                    data = source.read_whole()
-                    sha256 = source.finish()
+                data = read_source(item)
+                sha256 = hashlib.sha256(data).digest()
                 self._plain += data
                 self._entries.append(_entry(item, sha256, (Extent(0, at, len(data)),) if data else ()))
                 ends = len(self._plain) >= GROUP_MIN and self._keys.ends(sha256, _LOW_BITS)

@@ -143,7 +143,7 @@ class Keeper(Generic[Note]):
                 work.ref = self._reference(found, len(work.plain), work.digest.result())
             elif work.twin is None:
                 self._fresh[work.index_hash] = work
-                work.sealing = self._pool.submit(_seal, work.plain, self._purpose, self._keys)
+                work.sealing = self._pool.submit(_seal, work.plain, work.digest.result(), self._purpose, self._keys)
             work.plain = None  # the pool holds what it still needs
         self._sealing = batch
         self._group_bytes += self._filling_bytes
@@ -239,8 +239,8 @@ def level_for(plain: bytes) -> int:
     return LEVEL if len(zstandard.ZstdCompressor(level=1).compress(sample)) < _WORTH * len(sample) else 0
 
 
-def _seal(plain: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
-    return seal(plain, purpose=purpose, generation=keys.generation, level=level_for(plain))
+def _seal(plain: bytes, sha256: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
+    return seal(plain, purpose=purpose, generation=keys.generation, level=level_for(plain), sha256=sha256)
 
 
 def _entered(work: _Work[Note], generation: int) -> NewChunk:

@@ -73,18 +73,23 @@ def derive_key(generation: Generation, purpose: Purpose, payload_hash: bytes) ->
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(generation.secret.reveal())
 
 
-def seal(plain: bytes | memoryview, *, purpose: Purpose, generation: Generation, level: int = 3) -> Sealed:
+def seal(
+    plain: bytes | memoryview, *, purpose: Purpose, generation: Generation, level: int = 3, sha256: bytes = b""
+) -> Sealed:
     """Compress if that helps, encrypt, name.
 
     Args:
         plain: a private, immutable buffer (never a map of the source), at most 16 MiB.
         level: zstd level; 0 stores raw.
+        sha256: of ``plain``, when the caller has computed it already.
     """
-    payload = bytes([Codec.RAW]) + bytes(plain)
+    payload = b""
     if level:
         squeezed = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False).compress(plain)
         if len(squeezed) < len(plain):
             payload = bytes([Codec.ZSTD]) + squeezed
+    if not payload:
+        payload = bytes([Codec.RAW]) + plain
     payload_hash = hashlib.sha256(payload).digest()
     key = derive_key(generation, purpose, payload_hash)
     data = AESGCM(key).encrypt(_NONCE, payload, None)
@@ -93,7 +98,7 @@ def seal(plain: bytes | memoryview, *, purpose: Purpose, generation: Generation,
         sealed_size=len(data),
         plain_size=len(plain),
         key=key,
-        sha256=hashlib.sha256(plain).digest(),
+        sha256=sha256 or hashlib.sha256(plain).digest(),
     )
     return Sealed(data=data, ref=ref, payload_hash=payload_hash)
 

@@ -14,7 +14,7 @@ _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLL
 
 
 class SourceFile:
-    """An open source file that hashes what is read. ``readinto`` is what pyfastcdc asks for."""
+    """An open big file that hashes what is read. ``readinto`` is what pyfastcdc asks for."""
 
     def __init__(self, item: FileItem, descriptor: int, cancelled: Callable[[], bool]) -> None:
         self._item = item
@@ -23,18 +23,6 @@ class SourceFile:
         self._hasher = hashlib.sha256()
         self._size = 0
         self._failure: Exception | None = None
-
-    def read_whole(self) -> bytes:
-        """All bytes of a small file.
-
-        Raises:
-            RefusedError: it changed, or cannot be read.
-        """
-        buffer = bytearray(self._item.size + 1)
-        size = 0
-        while taken := self.readinto(memoryview(buffer)[size:]):
-            size += taken
-        return bytes(memoryview(buffer)[:size])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:
         """Fill a part of ``buffer``; 0 at the end. It never gives more than the file had when it was found.
@@ -53,13 +41,11 @@ class SourceFile:
         if self._cancelled():
             raise CancelledError("Publishing was cancelled.")
         try:
-            taken = self._file.readinto(view[: self._item.size + 1 - self._size]) or 0
+            taken = self._file.readinto(view[: self._item.size - self._size]) or 0
         except OSError as error:
             raise unreadable(self._item.path, error) from error
         self._hasher.update(view[:taken])
         self._size += taken
-        if self._size > self._item.size:
-            raise changed(self._item.path)
         return taken
 
     def finish(self) -> bytes:
@@ -77,23 +63,48 @@ class SourceFile:
 
 @contextlib.contextmanager
 def open_source(item: FileItem, cancelled: Callable[[], bool]) -> Iterator[SourceFile]:
-    """Open a file as it was found.
+    """Open a big file as it was found.
 
     Raises:
         RefusedError: it is gone, cannot be read, or is another file now.
     """
-    try:
-        descriptor = os.open(item.where, _FLAGS)
-    except FileNotFoundError:
-        raise changed(item.path) from None
-    except OSError as error:
-        raise unreadable(item.path, error) from None
+    descriptor = _open(item)
     try:
         if identity(os.fstat(descriptor)) != item.identity:
             raise changed(item.path)
         yield SourceFile(item, descriptor, cancelled)
     finally:
         os.close(descriptor)
+
+
+def read_source(item: FileItem) -> bytes:
+    """All bytes of a small file as it was found. Few calls, as there may be a million of them.
+
+    Raises:
+        RefusedError: it is gone, cannot be read, or changed.
+    """
+    descriptor = _open(item)
+    try:
+        data = os.read(descriptor, item.size)
+        while 0 < len(data) < item.size and (more := os.read(descriptor, item.size - len(data))):
+            data += more
+        found = os.fstat(descriptor)
+    except OSError as error:
+        raise unreadable(item.path, error) from error
+    finally:
+        os.close(descriptor)
+    if len(data) != item.size or identity(found) != item.identity:
+        raise changed(item.path)
+    return data
+
+
+def _open(item: FileItem) -> int:
+    try:
+        return os.open(item.where, _FLAGS)
+    except FileNotFoundError:
+        raise changed(item.path) from None
+    except OSError as error:
+        raise unreadable(item.path, error) from None
 
 
 def changed(path: str) -> RefusedError:

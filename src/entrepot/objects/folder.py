@@ -53,6 +53,8 @@ class FolderStore:
         if if_absent and (key in self._waiting or target.exists()):
             return False
         with storage_errors(key):
+            if not durable and not if_absent:
+                self._prepare(target)
             temporary = self._write(data, sync=durable or if_absent)
             if durable or if_absent:
                 return self._publish(key, temporary, if_absent=if_absent)
@@ -201,6 +203,19 @@ class FolderStore:
                 self._move(key, temporary, if_absent=False)
                 del self._waiting[key]
         return self._path(key).parent
+
+    def _prepare(self, target: Path) -> None:
+        """Make the folder of a key that will wait; it becomes durable with the flush. A clash shows now, not then."""
+        if target.parent.is_dir():
+            if target.is_dir():
+                raise StorageError(f"{target.name} is a key and a folder of keys at once.")
+            return
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise StorageError(f"{target.name} lies below a key that is a file.") from None
+        with self._lock:
+            self._dirty.update(each for each in target.parents if each == self._root or self._root in each.parents)
 
     def _prune(self, folder: Path) -> Path:
         """Remove folders that became empty, or they would outlive their keys; the first that stays."""
