@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from typing import Protocol
 from urllib.parse import quote, urlencode
 
-from entrepot.core.errors import BadInputError, FormatError
+from entrepot.core.errors import BadInputError, FormatError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.objects.shelf import Shelf
@@ -110,14 +110,20 @@ class HttpHolder:
 
     async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = _uncounted) -> None:
         """See :class:`Holder`."""
-        await self._http.request(
-            "PUT",
-            self._object(object_id),
-            body=_counted(pieces, size, count),
-            headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
-            bearer=await self._bearer(),
-            timeouts=TRANSFER_TIMEOUTS,
-        )
+        failures: list[Exception] = []
+        try:
+            await self._http.request(
+                "PUT",
+                self._object(object_id),
+                body=_keeping(_counted(pieces, size, count), failures),
+                headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+                bearer=await self._bearer(),
+                timeouts=TRANSFER_TIMEOUTS,
+            )
+        except UnavailableError:
+            if failures:  # what failed was the reading here: aiohttp shows only that the connection then closed
+                raise failures[0] from None
+            raise
 
     async def delete(self, object_id: ObjectId) -> None:
         """See :class:`Holder`."""
@@ -185,6 +191,15 @@ async def _counted(pieces: Pieces, size: int, count: Count) -> AsyncIterator[byt
             yield part
     if left:
         raise BadInputError(f"The object to send does not have the {size} bytes that were announced.")
+
+
+async def _keeping(pieces: AsyncIterator[bytes], failures: list[Exception]) -> AsyncIterator[bytes]:
+    try:
+        async for piece in pieces:
+            yield piece
+    except Exception as error:
+        failures.append(error)
+        raise
 
 
 class ShelfHolder:

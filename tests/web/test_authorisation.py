@@ -1,0 +1,170 @@
+"""Tokens and the control document together: who may read what, now."""
+
+import time
+
+import pytest
+
+from entrepot.core.errors import ForbiddenError, ReplayError, TrustError, UnauthenticatedError, UnavailableError
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import HOUR
+from entrepot.protocol.control import ServiceState
+from entrepot.trust.signing import SigningKey
+from entrepot.web.authorise import TokenAuthoriser
+from entrepot.web.control import Obeyed, cuts, serving, with_control, with_trust
+from entrepot.web.sets import SetLibrary
+
+POINT = "pt-0123456789abcdef"
+ONE, TWO = ObjectId(b"\1" * 32), ObjectId(b"\2" * 32)
+
+
+class Gate:
+    """An authoriser with a state that tests change."""
+
+    def __init__(self, site, shelf):
+        self.now = time.time()
+        self.site = site
+        self.obeyed = Obeyed(pin=site.root.fingerprint, point=POINT)
+        self.ask = TokenAuthoriser(
+            lambda: self.obeyed,
+            site="PS1",
+            audience="points:PS1",
+            point=POINT,
+            sets=SetLibrary(shelf),
+            clock=lambda: self.now,
+        )
+
+    def trust(self, **how):
+        self.obeyed = with_trust(self.obeyed, self.site.trust(**how).encode(), now=self.now)
+        return self
+
+    def control(self, **how):
+        self.obeyed = with_control(self.obeyed, self.site.control(**how).encode(), now=self.now)
+        return self
+
+
+@pytest.fixture
+def gate(site, shelf):
+    return Gate(site, shelf).trust().control()
+
+
+async def test_a_token_opens_its_sets_and_nothing_else(gate, stock_set):
+    set_id = stock_set(ONE)
+    token = gate.site.content_token(set_id, device="dev-7", jti="j7")
+    for _ in range(2):  # the second time from the cache of verified tokens
+        grant = await gate.ask.client(token, ONE)
+        assert (grant.device, grant.jti, grant.set_id) == ("dev-7", "j7", set_id)
+        assert (await gate.ask.client(token, TWO)).set_id == b""
+
+
+async def test_a_token_ends_when_it_says_also_when_it_was_verified_before(gate, stock_set):
+    token = gate.site.content_token(stock_set(ONE))
+    assert (await gate.ask.client(token, ONE)).set_id
+    gate.now += 8 * HOUR - 60
+    gate.control(lifetime=24 * HOUR)
+    await gate.ask.client(token, ONE)
+    gate.now += 61
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        await gate.ask.client(token, ONE)
+
+
+@pytest.mark.parametrize("who", ["devices", "tokens"])
+async def test_revocation_counts_at_once(gate, stock_set, who):
+    token = gate.site.content_token(stock_set(ONE), device="dev-7", jti="j7")
+    await gate.ask.client(token, ONE)
+    gate.control(**{who: ("dev-7",) if who == "devices" else ("j7",)})
+    with pytest.raises(ForbiddenError):
+        await gate.ask.client(token, ONE)
+    gate.control()
+    await gate.ask.client(token, ONE)
+
+
+async def test_a_withdrawn_token_key_counts_at_once(gate, stock_set):
+    token = gate.site.content_token(stock_set(ONE))
+    await gate.ask.client(token, ONE)
+    gate.control(kids=())
+    with pytest.raises(UnauthenticatedError, match="no longer in use"):
+        await gate.ask.client(token, ONE)
+
+
+async def test_tokens_for_others_by_others_and_of_other_kinds_are_refused(gate, stock_set):
+    set_id = stock_set(ONE)
+    site = gate.site
+    other_key = SigningKey.generate()
+    good, site.token_key = site.token_key, other_key
+    forged = site.content_token(set_id)
+    site.token_key = good
+    for token in (
+        site.content_token(set_id, audience=POINT),
+        site.content_token(set_id, audience="points:PS2"),
+        site.content_token(set_id, now=time.time() - 9 * HOUR),
+        site.content_token(set_id, now=time.time() + HOUR),
+        forged,
+        site.site_token(),
+        site.control(),
+        "x.y.z",
+        "",
+    ):
+        with pytest.raises(UnauthenticatedError):
+            await gate.ask.client(token, ONE)
+    for token in (site.content_token(set_id), site.site_token("pt-fedcba9876543210"), site.site_token(now=0), "x"):
+        with pytest.raises(UnauthenticatedError):
+            await gate.ask.site(token)
+    await gate.ask.site(site.site_token())
+
+
+async def test_without_a_valid_control_document_nobody_is_served_but_the_site_gets_in(site, shelf, stock_set):
+    gate = Gate(site, shelf)
+    token = site.content_token(stock_set(ONE))
+    with pytest.raises(UnavailableError):
+        await gate.ask.client(token, ONE)
+    with pytest.raises(UnavailableError):
+        await gate.ask.site(site.site_token())
+    gate.trust()
+    with pytest.raises(UnavailableError):
+        await gate.ask.client(token, ONE)
+    await gate.ask.site(site.site_token())
+    gate.control(state=ServiceState.STOPPED)
+    with pytest.raises(UnavailableError, match="stopped"):
+        await gate.ask.client(token, ONE)
+    await gate.ask.site(site.site_token())
+    gate.control(lifetime=60)
+    await gate.ask.client(token, ONE)
+    gate.now += 61
+    with pytest.raises(UnavailableError, match="expired"):
+        await gate.ask.client(token, ONE)
+    await gate.ask.site(site.site_token(now=gate.now))
+
+
+def test_documents_never_go_back_in_time_and_never_come_from_others(site, shelf):
+    gate = Gate(site, shelf)
+    with pytest.raises(TrustError):
+        gate.control()
+    gate.trust(number=5).control(counter=50)
+    held = gate.obeyed
+    for bad in (lambda: gate.trust(number=4), lambda: gate.control(counter=49), lambda: gate.control(lifetime=-1)):
+        with pytest.raises(ReplayError):
+            bad()
+    with pytest.raises(ReplayError, match="two different"):
+        gate.control(counter=50, devices=("dev-1",))
+    with pytest.raises(TrustError, match="not for this one"):
+        gate.control(counter=51, point="pt-fedcba9876543210")
+    with pytest.raises(TrustError):
+        gate.control(counter=51, key=site.token_key)
+    with pytest.raises(TrustError):
+        gate.control(counter=51, key=SigningKey.generate())
+    with pytest.raises(TrustError):
+        with_trust(gate.obeyed, type(site)().trust(number=6).encode(), now=gate.now)
+    assert gate.obeyed is held
+    assert serving(held, now=gate.now)[0].fresh.counter == 50
+
+
+def test_a_change_cuts_exactly_those_it_concerns(site, shelf):
+    gate = Gate(site, shelf).trust().control(devices=("dev-1",))
+    before = gate.obeyed
+    assert not cuts(before, before, now=gate.now).everyone
+    gate.control(devices=("dev-1", "dev-2"), tokens=("t-9",))
+    cut = cuts(before, gate.obeyed, now=gate.now)
+    assert (cut.everyone, cut.devices, cut.tokens) == (False, {"dev-2"}, {"t-9"})
+    assert cuts(before, before, now=gate.now + 9 * HOUR).everyone
+    gate.control(state=ServiceState.STOPPED)
+    assert cuts(before, gate.obeyed, now=gate.now).everyone

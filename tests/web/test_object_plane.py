@@ -1,0 +1,371 @@
+"""The object plane over a real TLS socket: what clients and the site see."""
+
+import asyncio
+import contextlib
+
+import aiohttp
+import pytest
+
+from entrepot.core.errors import (
+    BadInputError,
+    ForbiddenError,
+    IntegrityError,
+    LimitedError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from entrepot.core.ids import ObjectId
+from entrepot.core.sizes import KIB, MIB
+from entrepot.objects.hashing import object_id_of
+from entrepot.protocol.dataplane import MAX_MISSING_IDS, MAX_OBJECT_BYTES, ObjectPage
+from entrepot.web.http import HttpClient
+from entrepot.web.objects import ObjectPlane
+
+NOBODY = ObjectId(bytes(32))
+
+
+async def until(condition, what: str) -> None:
+    """Wait for something that must happen; the bound only keeps a failing test from hanging."""
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(f"never happened: {what}")
+
+
+async def test_a_client_reads_exactly_what_is_stored(plane, served, http, stock, records):
+    object_id, data = stock(3 * MIB + 17)
+    async with served(plane) as url:
+        assert await http.read_object(url, object_id, bearer="good") == data
+    [record] = records
+    assert (record.device, record.status, record.sent, record.method) == ("dev-good", 200, len(data), "GET")
+    assert (record.set_id, record.object_id, plane.sent) == (b"s" * 32, object_id, len(data))
+
+
+async def test_an_empty_object_is_served(plane, served, http, stock):
+    object_id, data = stock(0)
+    async with served(plane) as url:
+        assert await http.read_object(url, object_id, bearer="good") == data == b""
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "span"),
+    [
+        ("bytes=0-0", 206, (0, 1)),
+        ("bytes=10-19", 206, (10, 10)),
+        ("bytes=999990-", 206, (999_990, 10)),
+        ("bytes=999990-2000000", 206, (999_990, 10)),
+        ("bytes=-5", 206, (999_995, 5)),
+        ("bytes=5-4", 200, (0, 1_000_000)),
+        ("bytes=0-1,5-6", 200, (0, 1_000_000)),
+        ("lines=1-2", 200, (0, 1_000_000)),
+    ],
+)
+async def test_a_range_is_answered_with_its_bytes(plane, served, http, stock, asked, status, span):
+    object_id, data = stock(1_000_000)
+    start, length = span
+    async with served(plane) as url:
+        answer = await http.request("GET", f"{url}/objects/{object_id.hex()}", bearer="good", headers={"Range": asked})
+    assert (answer.status, answer.body) == (status, data[start : start + length])
+    if status == 206:
+        assert answer.headers["content-range"] == f"bytes {start}-{start + length - 1}/1000000"
+
+
+async def test_a_range_beyond_the_end_is_416_and_names_the_size(plane, served, http, stock):
+    object_id, _ = stock(100)
+    async with served(plane) as url:
+        answer = await http.request(
+            "GET", f"{url}/objects/{object_id.hex()}", bearer="good", headers={"Range": "bytes=100-"}, accept=(416,)
+        )
+    assert (answer.status, answer.headers["content-range"]) == (416, "bytes */100")
+
+
+async def test_head_and_caching_headers(plane, served, http, stock, records):
+    object_id, _ = stock(100)
+    async with served(plane) as url:
+        address = f"{url}/objects/{object_id.hex()}"
+        head = await http.request("HEAD", address, bearer="good")
+        known = await http.request(
+            "GET", address, bearer="good", headers={"If-None-Match": head.headers["etag"]}, accept=(304,)
+        )
+        changed = await http.request("GET", address, bearer="good", headers={"Range": "bytes=1-2", "If-Range": '"x"'})
+        missing = await http.request("HEAD", f"{url}/objects/{NOBODY.hex()}", bearer="good", accept=(404,))
+    assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "100")
+    assert head.headers["etag"] == f'"{object_id.hex()}"'
+    assert head.headers["cache-control"] == "private, max-age=31536000, immutable"
+    assert (known.status, known.body) == (304, b"")
+    assert (changed.status, len(changed.body)) == (200, 100)
+    assert (missing.status, missing.body) == (404, b"")
+    assert [record.status for record in records] == [200, 304, 200, 404]
+
+
+async def test_what_a_token_does_not_cover_is_404_whether_it_exists_or_not(plane, served, http, stock, records):
+    object_id, _ = stock(100)
+    async with served(plane) as url:
+        for asked in (object_id, NOBODY):
+            with pytest.raises(NotFoundError) as refused:
+                await http.read_object(url, asked, bearer="bare")
+            assert refused.value.message == "This token gives access to no such object here."
+    assert [(record.status, record.set_id, record.sent) for record in records] == [(404, b"", 0)] * 2
+
+
+async def test_without_a_good_token_nothing_is_served_or_recorded(plane, served, http, stock, keyring, records):
+    object_id, _ = stock(100)
+    keyring.revoked.add("other")
+    async with served(plane) as url:
+        with pytest.raises(UnauthenticatedError):
+            await http.read_object(url, object_id, bearer=None)
+        with pytest.raises(UnauthenticatedError):
+            await http.read_object(url, object_id, bearer="x" * 7000)
+        with pytest.raises(UnauthenticatedError):
+            await http.read_object(url, object_id, bearer="site")
+        with pytest.raises(ForbiddenError):
+            await http.read_object(url, object_id, bearer="other")
+    assert records == []
+
+
+@pytest.mark.parametrize("name", ["zz", "0" * 63, "0" * 65, "A" * 64, "../" + "0" * 64, "0" * 64 + "/x"])
+async def test_hostile_ids_are_refused(plane, served, http, name):
+    async with served(plane) as url:
+        with pytest.raises((BadInputError, NotFoundError, UnauthenticatedError)):
+            await http.request("GET", f"{url}/objects/{name}", bearer="good")
+
+
+async def test_a_client_may_not_do_what_the_site_does(plane, served, http, stock, shelf):
+    object_id, _ = stock(100)
+    async with served(plane) as url:
+        for method, path in (
+            ("DELETE", f"/objects/{object_id.hex()}"),
+            ("PUT", f"/objects/{object_id.hex()}"),
+            ("GET", "/objects"),
+            ("POST", "/objects/missing"),
+            ("GET", "/documents"),
+            ("PUT", "/documents/control"),
+        ):
+            with pytest.raises(UnauthenticatedError):
+                await http.request(method, url + path, bearer="good", body=b"")
+    assert shelf.has([object_id]) == [True]
+
+
+async def test_a_download_that_is_cut_breaks_visibly_and_at_once(plane, served, http, stock, records):
+    object_id, data = stock(32 * MIB)
+    async with served(plane) as url, contextlib.AsyncExitStack() as stack:
+        pieces = await stack.enter_async_context(contextlib.aclosing(http.get_object(url, object_id, bearer="good")))
+        got = len(await anext(pieces))
+        await asyncio.sleep(0.2)  # the server fills the buffers and waits for the client
+        assert plane.cut("dev-nobody") == 0
+        assert plane.cut("dev-good") == 1
+        await until(lambda: records, "the download ended")
+        sent = plane.sent
+        with pytest.raises(UnavailableError, match="broke off"):
+            async for piece in pieces:
+                got += len(piece)
+    assert got < len(data)
+    assert plane.sent == sent  # nothing was handed over after the cut
+    [record] = records
+    assert (record.status, record.sent) == (200, sent)
+    assert sent < len(data)
+
+
+@pytest.mark.parametrize("how", ["all", "token"])
+async def test_cuts_reach_everyone_or_one_token(plane, served, http, stock, how):
+    object_id, _ = stock(32 * MIB)
+    async with served(plane) as url, contextlib.AsyncExitStack() as stack:
+        for bearer in ("good", "other"):
+            pieces = await stack.enter_async_context(
+                contextlib.aclosing(http.get_object(url, object_id, bearer=bearer))
+            )
+            await anext(pieces)
+        await until(lambda: len(plane.downloads) == 2, "two downloads run")
+        assert (plane.cut_all() if how == "all" else plane.cut_token("jti-other")) == (2 if how == "all" else 1)
+        await until(lambda: len(plane.downloads) == (0 if how == "all" else 1), "they ended")
+
+
+async def test_a_cut_during_authorisation_is_not_missed(plane, served, http, stock, keyring):
+    """The authoriser looks at the state before the cut, and answers after it: it must be asked again."""
+    object_id, _ = stock(100)
+    keyring.gate = asyncio.Event()
+    async with served(plane) as url:
+        asking = asyncio.create_task(http.read_object(url, object_id, bearer="good"))
+        await asyncio.sleep(0.2)
+        keyring.revoked.add("good")
+        plane.cut("dev-good")
+        keyring.gate.set()
+        with pytest.raises(ForbiddenError):
+            await asking
+
+
+async def test_a_client_that_leaves_ends_its_download(plane, served, http, stock, records):
+    object_id, data = stock(32 * MIB)
+    async with served(plane) as url:
+        async with contextlib.aclosing(http.get_object(url, object_id, bearer="good")) as pieces:
+            await anext(pieces)
+        await until(lambda: records, "the download ended")
+    assert records[0].sent < len(data)
+    assert plane.downloads.cuts == 0
+
+
+async def test_a_client_that_does_not_read_is_cut_off(plane, served, http, stock, records, monkeypatch):
+    monkeypatch.setattr("entrepot.web.downloads.MINIMUM_WAIT", 0.3)
+    plane.downloads.minimum_rate = 64 * MIB
+    plane.downloads._seconds = 0.05
+    object_id, data = stock(32 * MIB)
+    async with served(plane) as url, contextlib.aclosing(http.get_object(url, object_id, bearer="good")) as pieces:
+        await anext(pieces)
+        await until(lambda: records, "it was cut off")
+    assert records[0].sent < len(data)
+
+
+async def test_more_downloads_than_allowed_are_asked_to_come_back(plane, served, http, stock):
+    object_id, _ = stock(32 * MIB)
+    plane.downloads.most = 1
+    async with served(plane) as url, contextlib.aclosing(http.get_object(url, object_id, bearer="good")) as pieces:
+        await anext(pieces)
+        answer = await http.request("GET", f"{url}/objects/{object_id.hex()}", bearer="good", accept=(503,))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_device_that_asks_too_often_is_slowed_down(plane, served, http, stock):
+    object_id, _ = stock(10)
+    plane.device_rate = 2.0
+    async with served(plane) as url:
+        for _ in range(4):
+            await http.read_object(url, object_id, bearer="good")
+        with pytest.raises(LimitedError):
+            for _ in range(4):
+                await http.read_object(url, object_id, bearer="good")
+        await http.read_object(url, object_id, bearer="other")
+
+
+async def test_an_object_whose_file_is_cut_short_never_looks_whole(plane, served, http, stock, shelf, tmp_path):
+    object_id, data = stock(4 * MIB)
+
+    class Short:
+        """A shelf whose file loses its end between the look at its size and the reading."""
+
+        store = shelf.store
+
+        def size(self, object_id):
+            return len(data)
+
+        def read(self, object_id, start=0, length=None):
+            yield data[: 1 * MIB]
+
+    broken = ObjectPlane(Short(), plane._authorise)
+    async with served(broken) as url:
+        with pytest.raises(UnavailableError, match="broke off"):
+            await http.read_object(url, object_id, bearer="good")
+    broken.close()
+
+
+async def test_the_site_stores_lists_and_removes(plane, served, http, shelf):
+    data = b"x" * (700 * KIB)
+    object_id = object_id_of(data)
+    async with served(plane) as url:
+        address = f"{url}/objects/{object_id.hex()}"
+        for _ in range(2):  # idempotent
+            assert (await http.request("PUT", address, body=data, bearer="site")).status == 204
+        assert shelf.read_whole(object_id) == data
+        assert plane.received == len(data)
+        page = await http.request_json("GET", f"{url}/objects?limit=5", None, ObjectPage, bearer="site")
+        assert (page.ids, page.sizes, page.more) == ((object_id.hex(),), (len(data),), False)
+        for _ in range(2):
+            assert (await http.request("DELETE", address, bearer="site")).status == 204
+        assert shelf.has([object_id]) == [False]
+
+
+async def test_bytes_that_are_not_the_object_are_not_stored(plane, served, http, shelf):
+    async with served(plane) as url:
+        with pytest.raises(IntegrityError):
+            await http.request("PUT", f"{url}/objects/{NOBODY.hex()}", body=b"x" * MIB, bearer="site")
+    assert shelf.page() == []
+    assert plane.received == 0
+
+
+async def test_an_upload_larger_than_any_object_is_refused_before_it_is_sent(plane, served, http, shelf):
+    async def pieces():
+        yield b"x"
+        await asyncio.sleep(30)
+
+    async with served(plane) as url:
+        answer = await http.request(
+            "PUT",
+            f"{url}/objects/{NOBODY.hex()}",
+            body=pieces(),
+            headers={"Content-Length": str(MAX_OBJECT_BYTES + 1)},
+            bearer="site",
+            accept=(413,),
+        )
+    assert answer.status == 413
+    assert shelf.page() == []
+
+
+async def test_an_upload_that_breaks_off_leaves_nothing(plane, served, site, shelf, tmp_path):
+    """Half an object, then the connection closes."""
+    half_sent = asyncio.Event()
+
+    async def pieces():
+        yield b"x" * MIB
+        half_sent.set()
+        await asyncio.sleep(60)
+
+    async with served(plane) as url:
+        async with HttpClient(site.tls_trust) as http:
+            upload = asyncio.create_task(
+                http.request(
+                    "PUT",
+                    f"{url}/objects/{NOBODY.hex()}",
+                    body=pieces(),
+                    headers={"Content-Length": str(2 * MIB)},
+                    bearer="site",
+                )
+            )
+            await half_sent.wait()
+            await asyncio.sleep(0.2)
+            upload.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await upload
+
+        def temporary() -> list:
+            return [path for path in (tmp_path / "store").rglob("*") if path.is_file() and path.name != "lock"]
+
+        await until(lambda: not temporary(), "the half-written file went")
+    assert shelf.page() == []
+
+
+async def test_missing_is_bounded_and_exact(plane, served, http, stock):
+    here, _ = stock(10, seed=1)
+    async with served(plane) as url:
+        address = f"{url}/objects/missing"
+        answer = await http.request("POST", address, body=NOBODY + here + NOBODY, bearer="site")
+        assert answer.body == bytes([0b101])
+        with pytest.raises(BadInputError):
+            await http.request("POST", address, body=b"x" * 33, bearer="site")
+        with pytest.raises(LimitedError):
+            await http.request("POST", address, body=bytes(32 * (MAX_MISSING_IDS + 1)), bearer="site")
+
+
+async def test_what_is_not_there_is_404_and_wrong_methods_are_too(plane, served, http):
+    async with served(plane) as url:
+        for method, path in (
+            ("GET", "/"),
+            ("POST", "/objects"),
+            ("PATCH", f"/objects/{NOBODY.hex()}"),
+            ("PUT", "/documents"),
+        ):
+            with pytest.raises(NotFoundError):
+                await http.request(method, url + path, bearer="site")
+
+
+async def test_two_requests_on_one_connection_after_an_error(plane, served, site, stock):
+    object_id, data = stock(1000)
+    async with served(plane) as url:
+        connector = aiohttp.TCPConnector(ssl=site.tls_trust.verifier(), limit=1)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for bearer, status in (("bad", 401), ("good", 200), ("bare", 404), ("good", 200)):
+                address = f"{url}/objects/{object_id.hex()}"
+                async with session.get(address, headers={"Authorization": f"Bearer {bearer}"}) as answer:
+                    body = await answer.read()
+                    assert answer.status == status
+            assert body == data
