@@ -138,6 +138,7 @@ async def _first_contact(places: Home, invitation: Invitation, settings: Setting
     """Fetch the trust document from whoever answers; it proves itself by the root's fingerprint."""
     async with open_client(FirstContact(), settings) as http:
         reply = await http.request("GET", f"{invitation.url}/mp/trust", limit=8 * MIB)
+    places.trust.unlink(missing_ok=True)  # of an attempt that failed, perhaps at another hierarchy
     trust = TrustStore(places.trust, fingerprint=invitation.fingerprint)
     trust.accept(reply.body.strip())
     if not any(entry.site == invitation.site for entry in trust.document.keys):

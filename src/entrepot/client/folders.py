@@ -86,11 +86,17 @@ def find(level: Level, name: str) -> Found | None:
     return Found(kind, status.st_size, stat.S_IMODE(status.st_mode), status.st_nlink)
 
 
-def _is_reparse_point(status: os.stat_result) -> bool:
-    """Junctions and other reparse points lead elsewhere as links do."""
-    if sys.platform == "win32":
+if sys.platform == "win32":
+
+    def _is_reparse_point(status: os.stat_result) -> bool:
+        """Junctions and other reparse points lead elsewhere as links do."""
         return bool(status.st_file_attributes & stat.FILE_ATTRIBUTE_REPARSE_POINT)
-    return False
+
+else:
+
+    def _is_reparse_point(_: os.stat_result) -> bool:
+        """Only Windows has them."""
+        return False
 
 
 def unlink(level: Level, name: str) -> None:

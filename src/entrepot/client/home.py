@@ -19,14 +19,20 @@ from entrepot.durable.files import make_folder, storage_errors
 _PRIVATE: Final = 0o700
 
 
-def native(path: Path) -> Path:
-    r"""The path as the operating system takes it at any length: ``\\?\`` form on Windows."""
-    if sys.platform == "win32":
+if sys.platform == "win32":
+
+    def native(path: Path) -> Path:
+        r"""The path as the operating system takes it at any length: ``\\?\`` form on Windows."""
         text = str(path.absolute())
         if text.startswith("\\\\?\\"):
             return path
         return Path("\\\\?\\UNC\\" + text[2:] if text.startswith("\\\\") else "\\\\?\\" + text)
-    return path.absolute()
+
+else:
+
+    def native(path: Path) -> Path:
+        r"""The path as the operating system takes it at any length: ``\\?\`` form on Windows."""
+        return path.absolute()
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -48,6 +54,11 @@ class Home(msgspec.Struct, frozen=True):
     def device(self) -> Path:
         """What the site calls this device."""
         return self.root / "device.json"
+
+    @property
+    def policy(self) -> Path:
+        """The policy received last."""
+        return self.root / "policy.json"
 
     @property
     def trust(self) -> Path:

@@ -1,11 +1,10 @@
 """What is known of a tree: its manifest, opened and checked, and the index of its chunks.
 
-A record is a folder: ``root`` (the manifest root's payload), ``parts/000000`` … (opened parts; each is checked
+A record is a folder: ``root`` (the manifest root's payload), ``parts/000000`` … (sealed parts; each is checked
 against the root whenever it is read), ``index`` (``treeindex``) and, last of all, ``record.json``. A folder without
 ``record.json`` is a record in the making.
 """
 
-import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Final
 import msgspec
 
 from entrepot.client.treeindex import build_index
-from entrepot.content.manifest import MAX_PART, MAX_ROOT, Part, Root, decode_part, decode_root
+from entrepot.content.manifest import MAX_ROOT, Part, Root, decode_root
+from entrepot.content.reading import PartSequence
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.durable.files import make_folder, storage_errors, write_private
@@ -59,11 +59,15 @@ class Record:
         """
         root = decode_root(payload)
         with storage_errors(str(self.folder)):
-            if _read(self.folder / "root", MAX_ROOT) != payload:
+            if not self.holds(payload):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 make_folder(self.folder / "parts", mode=0o700)
                 write_private(self.folder / "root", payload)
         return root
+
+    def holds(self, payload: bytes) -> bool:
+        """Whether this record was begun for that manifest root."""
+        return _read(self.folder / "root", MAX_ROOT) == payload
 
     def root(self) -> Root | None:
         """The manifest's root; None when the record has none.
@@ -74,24 +78,25 @@ class Record:
         payload = _read(self.folder / "root", MAX_ROOT)
         return None if payload is None else decode_root(payload)
 
-    def keep_part(self, number: int, plain: bytes) -> None:
-        """Keep an opened part.
+    def keep_part(self, number: int, sealed: bytes) -> None:
+        """Keep a part as it came.
 
         Raises:
             StorageError: the disk refuses.
         """
         with storage_errors(str(self.folder)):
-            (self.folder / "parts" / f"{number:06d}").write_bytes(plain)  # verified when read: no need to be durable
+            self._part(number).write_bytes(sealed)  # verified whenever it is read: it need not be durable
 
-    def part(self, number: int, ref: SealedRef) -> Part | None:
-        """A kept part, checked; None when it is not here or damaged."""
-        plain = _read(self.folder / "parts" / f"{number:06d}", MAX_PART)
-        if plain is None or hashlib.sha256(plain).digest() != ref.sha256:
-            return None
-        return decode_part(plain)
+    def sealed_part(self, number: int, ref: SealedRef) -> bytes | None:
+        """A kept part, sealed and unverified; None when it is not here or has another size."""
+        sealed = _read(self._part(number), ref.sealed_size)
+        return sealed if sealed is not None and len(sealed) == ref.sealed_size else None
+
+    def _part(self, number: int) -> Path:
+        return self.folder / "parts" / f"{number:06d}"
 
     def parts(self) -> Iterator[Part]:
-        """All parts in order.
+        """All parts in order, checked again.
 
         Raises:
             IntegrityError: the record is incomplete or damaged.
@@ -99,11 +104,12 @@ class Record:
         root = self.root()
         if root is None:
             raise IntegrityError(f"The record {self.folder} has no manifest.")
+        sequence = PartSequence(root)
         for number, ref in enumerate(root.parts):
-            part = self.part(number, ref)
-            if part is None:
-                raise IntegrityError(f"Part {number} of the manifest in {self.folder} is damaged.")
-            yield part
+            sealed = self.sealed_part(number, ref)
+            if sealed is None:
+                raise IntegrityError(f"Part {number} of the manifest in {self.folder} is missing.")
+            yield sequence.take(sealed)
 
     def finish(self, described: Described) -> None:
         """Build the index and declare the record whole.

@@ -269,11 +269,13 @@ class SafeTree:
         """Make a symbolic link, replacing another.
 
         Raises:
-            StorageError: the disk, or on Windows the account, may not make links.
+            ConflictError: a folder with other things in it stands there.
+            StorageError: the disk refuses, or (Windows) the account may not make links.
         """
         if self.link_target(path) == target:
             return
-        self.remove(path)
+        if not self.remove(path):
+            raise self._in_the_way(path)
         with folder_errors(path):
             place = self.parent(path, create=True)
             assert place is not None
@@ -317,10 +319,7 @@ class SafeTree:
         """
         found = self.find(path)
         if found is not None and found.kind == "folder" and not self.remove(path):
-            raise ConflictError(
-                f"{str(self.root / path)!r} is a folder with files that are not part of the content.",
-                next_step="Move them elsewhere, or choose another folder.",
-            )
+            raise self._in_the_way(path)
         with folder_errors(path):
             there = other.parent(path, create=False)
             here = self.parent(path, create=True)
@@ -333,3 +332,9 @@ class SafeTree:
                 src_dir_fd=there[0].descriptor,
                 dst_dir_fd=here[0].descriptor,
             )
+
+    def _in_the_way(self, path: str) -> ConflictError:
+        return ConflictError(
+            f"{str(self.root / path)!r} is a folder with files that are not part of the content.",
+            next_step="Move them elsewhere, or choose another folder.",
+        )

@@ -6,6 +6,7 @@ journal that could promise bytes which the disk lost.
 """
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,6 @@ import msgspec
 from entrepot.client.safetree import SafeTree
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.core.errors import IntegrityError
-from entrepot.core.paths import windows_problem
 from entrepot.protocol import SealedRef
 
 
@@ -97,6 +97,8 @@ class Staging:
         if not found and self._target is not None:
             with SafeTree(self._target) as target:
                 found = target.digest(entry.path, entry.size) == entry.sha256
+            if found and self._resuming:
+                tree.remove(entry.path)  # a leftover that must not replace the right file at the end
         if found:
             self._continued = entry.path
         return found
@@ -175,13 +177,23 @@ def make_links(folder: Path, part: Part) -> None:
                 tree.make_link(entry.path, entry.target)
 
 
-def windows_problems(part: Part) -> str:
-    """Why Windows cannot store a part's paths: the first problem, or nothing."""
-    for entry in part.entries:
-        problem = windows_problem(entry.path)
-        if problem:
-            return f"{entry.path!r} cannot be stored on Windows: {problem}."
-    return ""
+def is_intact(folder: Path, parts: Iterable[Part]) -> bool:
+    """Whether a tree is exactly what these parts say; other things in it do not count.
+
+    Raises:
+        IntegrityError: a part is damaged.
+    """
+    with SafeTree(folder) as tree:
+        return all(_stands(tree, entry) for part in parts for entry in part.entries if not entry.offset)
+
+
+def _stands(tree: SafeTree, entry: Entry) -> bool:
+    if entry.kind == EntryKind.LINK:
+        return tree.link_target(entry.path) == entry.target
+    if entry.kind == EntryKind.FOLDER:
+        found = tree.find(entry.path)
+        return found is not None and found.kind == "folder"
+    return tree.digest(entry.path, entry.size) == entry.sha256
 
 
 def _ends_here(entry: Entry) -> bool:

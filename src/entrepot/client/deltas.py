@@ -1,0 +1,170 @@
+"""Chunks of the new version from patches against an earlier one that stands on this disk (architecture 2.6).
+
+Nothing of a delta is believed: root signed, parts and packs verified, headers bounded, every result hashed. Whatever
+fails, the chunk is fetched as a full object, so a delta can only save.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from entrepot.client.cache import Cache
+from entrepot.client.downloader import Downloader
+from entrepot.client.sources import DELTA
+from entrepot.client.trees import EarlierTree
+from entrepot.content.delta.format import DeltaRoot, Patch, decode_delta_root
+from entrepot.content.delta.reading import DeltaCursor, rebuild_chunk
+from entrepot.content.manifest import Part
+from entrepot.content.sealing import open_sealed
+from entrepot.core.errors import EntrepotError, FormatError, IntegrityError
+from entrepot.protocol import SealedRef
+from entrepot.protocol.location import DeltaOffer, LocationReply
+
+MAX_FAILED: Final = 3
+"""After so many packs that no source delivers, the rest of the version comes as full objects."""
+_PACKS: Final = 3
+"""Opened packs kept, at most 8 MiB each; patches come in the order of packs."""
+
+
+class DeltaSource:
+    """Rebuilds chunks of one new version from one earlier one. Used by one event loop.
+
+    Args:
+        offer: which delta.
+        reply: the location reply that offers it.
+        tree: the earlier version.
+        downloader: gets sealed objects.
+        cache: keeps them.
+        verify: payload of the signed delta root.
+    """
+
+    def __init__(
+        self,
+        offer: DeltaOffer,
+        reply: LocationReply,
+        tree: EarlierTree,
+        downloader: Downloader,
+        cache: Cache,
+        verify: Callable[[bytes], bytes],
+    ) -> None:
+        self.from_version: Final = offer.from_version
+        self.rebuilt = 0
+        self.problem = ""
+        self._offer = offer
+        self._reply = reply
+        self._tree = tree
+        self._downloader = downloader
+        self._cache = cache
+        self._verify = verify
+        self._root: DeltaRoot | None = None
+        self._cursor: DeltaCursor | None = None
+        self._patches: dict[bytes, Patch] = {}
+        self._packs: OrderedDict[int, asyncio.Future[bytes]] = OrderedDict()
+        self._failed_packs = 0
+
+    async def enter(self, part: Part) -> None:
+        """Advance to a part of the manifest; parts come in order."""
+        self._patches = {}
+        if self.problem:
+            return
+        try:
+            await self._advance([ref.object_id for ref in part.chunks])
+        except EntrepotError as error:
+            self.problem = error.message
+
+    async def _advance(self, chunks: list[bytes]) -> None:
+        if self._cursor is None:
+            self._root = await self._open_root()
+            self._cursor = DeltaCursor(self._root)
+        while True:
+            while (wanted := self._cursor.wanted) is not None:
+                self._cursor.feed(await self._fetch(wanted, "delta part"))
+            self._patches |= self._cursor.take(chunks)
+            if self._cursor.wanted is None:
+                return
+
+    async def _open_root(self) -> DeltaRoot:
+        document = await self._fetch(self._offer.root, "delta root")
+        root = decode_delta_root(await asyncio.to_thread(self._verify, document))
+        named = (root.content, root.old_number, root.new_number, root.old_root, root.new_root)
+        wanted = (
+            self._reply.content,
+            self._tree.described.version,
+            self._reply.version,
+            self._tree.described.root.object_id,
+            self._reply.root.object_id,
+        )
+        if named != wanted:
+            raise FormatError("The delta leads between other versions than it was offered for.")
+        return root
+
+    async def _fetch(self, ref: SealedRef, what: str) -> bytes:
+        """An opened object of the delta, from the cache or a source."""
+        plain = await asyncio.to_thread(read_cached, self._cache, ref, what)
+        if plain is None:
+            opened = await self._downloader.get(ref, what, form=DELTA, delta_from=self.from_version)
+            await asyncio.to_thread(self._cache.keep, ref.object_id, opened.sealed)
+            plain = opened.plain
+        return plain
+
+    async def rebuild(self, ref: SealedRef) -> bytes | None:
+        """The plain bytes of a chunk of the present part, verified; None when a full object is needed."""
+        patch = self._patches.get(ref.object_id)
+        if patch is None or self.problem:
+            return None
+        try:
+            old = await asyncio.to_thread(self._old_bytes, patch)
+            if old is None:
+                return None
+            pack = await self._pack(patch.pack)
+            plain = await asyncio.to_thread(rebuild_chunk, patch, pack, old, ref)
+        except IntegrityError:
+            return None  # this patch does not fit what is on the disk; the next one may
+        except EntrepotError as error:
+            self._failed_packs += 1
+            if self._failed_packs >= MAX_FAILED:
+                self.problem = error.message
+            return None
+        self.rebuilt += 1
+        return plain
+
+    def _old_bytes(self, patch: Patch) -> bytes | None:
+        pieces = []
+        for piece in patch.ranges:
+            data = self._tree.plaintext(piece.position, piece.length)
+            if data is None:
+                return None
+            pieces.append(data)
+        return b"".join(pieces)
+
+    async def _pack(self, number: int) -> bytes:
+        """An opened pack; those who ask at the same time wait for one download."""
+        assert self._root is not None  # there are patches, so there is a root
+        known = self._packs.get(number)
+        if known is None:
+            known = asyncio.ensure_future(self._fetch(self._root.packs[number], "delta pack"))
+            self._packs[number] = known
+            for old in [key for key, future in self._packs.items() if future.done()][:-_PACKS]:
+                del self._packs[old]
+        return await asyncio.shield(known)
+
+    async def close(self) -> None:
+        """Give up downloads of packs that nobody waits for any more."""
+        waiting = [future for future in self._packs.values() if not future.done()]
+        for future in waiting:
+            future.cancel()
+        await asyncio.gather(*self._packs.values(), return_exceptions=True)
+        self._packs.clear()
+
+
+def read_cached(cache: Cache, ref: SealedRef, what: str) -> bytes | None:
+    """An object from the own cache, opened; None when it is not there or not what it should be."""
+    sealed = cache.read(ref.object_id, ref.sealed_size)
+    if sealed is None:
+        return None
+    try:
+        return open_sealed(sealed, ref, what)
+    except IntegrityError:
+        cache.discard(ref.object_id)
+        return None

@@ -1,0 +1,137 @@
+"""Where a fetched version goes: a managed tree of the home, or a folder that ``--to`` names.
+
+Both grow a staging tree first and change what people see only at the end. The managed tree appears by one rename. A
+``--to`` folder is changed in place: files move in from a staging folder inside it, files of the version before that the
+new one lacks are removed, whatever else lies there stays. That step can be interrupted anywhere: the home remembers
+every version whose files may be there, and the next run does the rest.
+"""
+
+import contextlib
+import shutil
+import sys
+from pathlib import Path
+from typing import Final, Protocol
+
+from entrepot.client.home import Home, native, tree_name
+from entrepot.client.records import Described, Record
+from entrepot.client.staging import Staging
+from entrepot.client.trees import Installed, Trees
+from entrepot.core.errors import StorageError
+from entrepot.core.sizes import format_size
+from entrepot.durable.files import make_folder, storage_errors
+from entrepot.objects.syncing import sync_all
+
+SYNC_EACH: Final = sys.platform != "linux"
+"""Whether each file is brought to the disk by itself; Linux brings a whole tree there at once."""
+
+
+class Destination(Protocol):
+    """Where a version goes. Used by one thread at a time; ``begin`` first, then the rest."""
+
+    @property
+    def record(self) -> Record:
+        """The record in the making."""
+
+    @property
+    def staging(self) -> Staging:
+        """The tree in the making."""
+
+    @property
+    def reserved(self) -> str:
+        """A name that no content may have at its top; empty for none."""
+
+    def installed(self, content: str) -> list[Installed]:
+        """Whole versions to take bytes from, best first."""
+
+    def is_final(self, tree: Installed) -> bool:
+        """Whether a tree of :meth:`installed` stands where this version would go, and nothing is under way there."""
+
+    def begin(self, payload: bytes) -> None:
+        """Start, or take up what an interrupted run left, for this manifest root (its verified payload).
+
+        Raises:
+            ConflictError: the folder is not this client's to change.
+            StorageError: the disk refuses, or has too little room.
+        """
+
+    def finish(self, described: Described) -> Path:
+        """Make the version visible, whole; returns its folder. Trees of :meth:`installed` must be closed before.
+
+        Raises:
+            ConflictError: something that is not the content's is in the way.
+            StorageError: the disk refuses.
+        """
+
+
+class ManagedDestination:
+    """``<home>/content/<content>.<version>/``."""
+
+    reserved = ""
+
+    def __init__(self, home: Home, content: str, version: int) -> None:
+        self._home = home
+        self._trees = Trees(home)
+        self._name = tree_name(content, version)
+        self._folder = home.staging / self._name
+        self.record: Final = Record(home.staging / f"{self._name}.record")
+        self.staging = Staging(self._folder, resuming=False)
+
+    def installed(self, content: str) -> list[Installed]:
+        """See :class:`Destination`; the very version may be among them, when a damaged tree is mended."""
+        return self._trees.of(content)
+
+    def is_final(self, tree: Installed) -> bool:
+        """See :class:`Destination`."""
+        return tree.folder == self._home.content / self._name
+
+    def begin(self, payload: bytes) -> None:
+        """See :class:`Destination`."""
+        self._trees.sweep()
+        placed = self._home.records / self._name
+        with storage_errors(str(self._folder)):
+            if self._folder.is_dir() and placed.is_dir() and not (self._home.content / self._name).exists():
+                self._trees.discard(self.record.folder)
+                placed.rename(self.record.folder)  # an installation was interrupted between its two renames
+            resuming = self._folder.is_dir() and self.record.holds(payload)
+            self.record.begin(payload)
+            if not resuming:
+                self._trees.discard(self._folder)
+                make_folder(self._folder, mode=0o700)
+        self.staging = Staging(self._folder, resuming=resuming)
+        if not resuming:
+            root = self.record.root()
+            check_room(self._home.root, root.plain_size if root else 0)
+
+    def finish(self, described: Described) -> Path:
+        """See :class:`Destination`."""
+        for part in self.record.parts():
+            self.staging.link(part)
+        self.record.finish(described)
+        bring_to_disk(self._folder)
+        return self._trees.install(self._name, self._folder, self.record.folder)
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Refuse early what cannot fit.
+
+    Raises:
+        StorageError: less than ``needed`` bytes are free on the disk that holds ``folder``.
+    """
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(native(folder)).free
+        if free < needed:
+            raise StorageError(
+                f"The content needs {format_size(needed)}, but the disk of {folder} has {format_size(free)} left.",
+                next_step="Free space, or fetch --to a folder on another disk.",
+            )
+
+
+def bring_to_disk(folder: Path) -> None:
+    """Make a finished tree durable before it gets its name.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    if not SYNC_EACH:
+        with storage_errors(str(folder)):
+            sync_all(folder, files=(), folders=())
