@@ -11,8 +11,8 @@ State machine of a row (``DistributionState``)::
     removing ─► (gone)   or removal_retrying ─► removing …   or removal_failed
 
 A row is worked on under a lease; ``revision`` grows whenever something else is wanted of it, so that a run that has
-ended knows whether what it did is still what is wanted. At most one row of a point is worked on at a time: then what one
-run deletes is never what another run counts on.
+ended knows whether what it did is still what is wanted. At most one row of a point is worked on at a time: then what
+one run deletes is never what another run counts on.
 """
 
 from typing import Any, Final
@@ -121,6 +121,13 @@ def want_everywhere(connection: Connection, content: str, version: int, *, now: 
     for point in found:
         want(connection, content=content, point=point, version=version, now=now)
     return len(found)
+
+
+def want_again(connection: Connection, content: str, point: str, *, now: float) -> None:
+    """Look at a point again that has what is wanted: there is something to tidy up."""
+    row = get(connection, content, point)
+    if row.state is DistributionState.SUCCESS:
+        want(connection, content=content, point=point, version=row.version, now=now)
 
 
 def unwant(connection: Connection, content: str, point: str, *, now: float) -> Distribution:
@@ -255,15 +262,26 @@ def _lock_point(connection: Connection, point: str, *, now: float) -> bool:
     return connection.execute(working.limit(1)).first() is None
 
 
-def renew(connection: Connection, row: Distribution, *, now: float, lease: float, **progress: int) -> bool:
+def renew(connection: Connection, row: Distribution, /, *, now: float, lease: float, **progress: int) -> bool:
     """Renew the lease and note progress. False when the row is no longer ours, or something else is wanted of it."""
     changed = update(rows).where(_ours(row), rows.c.revision == row.revision)
     return connection.execute(changed.values(lease_until=int(now + lease), **progress)).rowcount == 1
 
 
+def note_held(connection: Connection, row: Distribution, version: int) -> None:
+    """The point has the version whole, unless the content is to go meanwhile."""
+    connection.execute(
+        update(rows)
+        .where(rows.c.content == row.content, rows.c.point == row.point)
+        .where(rows.c.state.not_in([state.value for state in _REMOVALS]))
+        .values(held=version)
+    )
+
+
 def settle(
     connection: Connection,
     row: Distribution,
+    /,
     *,
     state: DistributionState,
     now: float,

@@ -1,15 +1,16 @@
 """Which object sets are on which distribution point, and what that means for single objects.
 
-``point_set`` has a row for each object set that a point gets (``sending``), has whole (``held``) or loses (``removing``).
-Never is there a row for each point and object: what a point may lose with a set is what no other of its sets names.
+``point_set`` has a row for each object set that a point gets (``sending``), has whole (``held``) or loses
+(``removing``). Never is there a row for each point and object: what a point may lose with a set is what no other of
+its sets names.
 """
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 from sqlalchemy import Connection, Select, and_, delete, exists, func, or_, select, update
 
+from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.database.engine import insert_into
 from entrepot.database.hierarchy import note_change
@@ -163,12 +164,16 @@ def set_totals(connection: Connection, set_id: bytes) -> tuple[int, int]:
     return int(number), int(size)
 
 
-def iterate(connection: Connection, set_id: bytes) -> Iterator[StoredObject]:
-    """All objects of a set, ascending, in bounded memory."""
-    after = b""
-    while page := objects_of(connection, set_id, after=after):
-        yield from page
-        after = page[-1].object_id
+def object_size(connection: Connection, object_id: bytes) -> int:
+    """Sealed size of an object of the library, such as a set object.
+
+    Raises:
+        NotFoundError: the library does not have it.
+    """
+    size = connection.execute(select(objects.c.size).where(objects.c.object_id == object_id)).scalar()
+    if size is None:
+        raise NotFoundError(f"The library does not have the object {object_id.hex()[:16]}.")
+    return int(size)
 
 
 def _number_of(set_id: bytes) -> Any:

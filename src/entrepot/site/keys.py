@@ -8,19 +8,23 @@ import secrets
 from typing import Final
 
 import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import Connection
 
+from entrepot.content.chunking import DomainKeys, domain_keys
+from entrepot.content.sealing import Generation
 from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import TrustError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.secret import Secret
 from entrepot.database import hierarchy
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
-from entrepot.protocol import SealedRef
+from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.trust import KeyEntry, Role
 from entrepot.trust.authority import Authority
 from entrepot.trust.root import fingerprint, verify_trust
-from entrepot.trust.signing import Ring, SigningKey
+from entrepot.trust.signing import Ring, SigningKey, sign
 from entrepot.trust.vault import ServerVault
 
 SIGNING_ROLES: Final = (Role.MANIFEST, Role.TOKEN, Role.POLICY, Role.CONTROL)
@@ -61,6 +65,21 @@ class SiteKeys(msgspec.Struct, frozen=True, kw_only=True):
         """The token keys that are valid now: what control documents list."""
         return self.ring.kids(Role.TOKEN, site=self.site.code, now=now)
 
+    def domain(self, content: str, *, isolated: bool) -> DomainKeys:
+        """The dedupe domain of a content: the hierarchy's, or one of its own (secrets derived by HKDF-SHA256)."""
+        generation, dedupe = self.content_secret, self.dedupe_secret
+        if isolated:
+            generation, dedupe = _derive(generation, content), _derive(dedupe, content)
+        return domain_keys(dedupe, Generation(self.generation, generation))
+
+    def sign_manifest(self, payload: bytes) -> str:
+        """Sign a manifest root."""
+        return sign(payload, typ=SignedType.MANIFEST, key=self.manifest)
+
+    def sign_delta(self, payload: bytes) -> str:
+        """Sign a delta root."""
+        return sign(payload, typ=SignedType.DELTA, key=self.manifest)
+
     def seal_ref(self, name: str, ref: SealedRef) -> bytes:
         """Seal the reference that opens a content, for the database."""
         return self.vault.seal(name, Secret(pack(ref)))
@@ -72,6 +91,11 @@ class SiteKeys(msgspec.Struct, frozen=True, kw_only=True):
             IntegrityError: sealed to another server, or under another name.
         """
         return unpack(self.vault.open(name, sealed).reveal(), SealedRef, "root reference")
+
+
+def _derive(secret: Secret, content: str) -> Secret:
+    info = b"entrepot/isolated/1/" + content.encode()
+    return Secret(HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(secret.reveal()))
 
 
 def root_name(content: str, number: int, from_version: int = 0) -> str:

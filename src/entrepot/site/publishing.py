@@ -1,0 +1,201 @@
+"""The publish task: a new version of a content, from a folder on the site server to the library (architecture 4.1).
+
+Objects first, then one database transaction that adopts the object set, adds the version, makes it current, wants it on
+every point that has the content, and asks for deltas. Killed anywhere, the task is run again: what was stored is found
+by its content and not stored twice; when the version is there already, nothing is left to do.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from entrepot.content.ledger import Library
+from entrepot.content.publish import Progress, Published, PublishOptions, publish
+from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
+from entrepot.core.times import Clock
+from entrepot.database import contents, distribution, tasks
+from entrepot.database.contents import Content, Version
+from entrepot.database.engine import Database
+from entrepot.database.library import adopt_set
+from entrepot.database.tasks import Task
+from entrepot.objects.shelf import Shelf
+from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.tasks import Reporter
+
+PUBLISH: Final = "publish"
+DELTA: Final = "delta"
+
+
+class PublishJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of a publish task."""
+
+    content: str
+    number: int
+    source: str
+    excludes: tuple[str, ...]
+
+
+class DeltaJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of a delta task."""
+
+    content: str
+    from_version: int
+    to_version: int
+
+
+def ask_to_publish(
+    connection: Connection, content: Content, *, source: str, excludes: tuple[str, ...], now: float
+) -> Task:
+    """Add the task that publishes the next version.
+
+    Raises:
+        ConflictError: the content is being published already, or deleted.
+    """
+    if content.deleting:
+        raise ConflictError(f"The content {content.name!r} is being deleted.")
+    job = PublishJob(
+        content=content.id,
+        number=contents.next_number(connection, content.id),
+        source=source,
+        excludes=excludes,
+    )
+    return tasks.create(
+        connection,
+        site=content.site,
+        kind=PUBLISH,
+        subject=content.id,
+        title=f"Publish {content.name}, version {job.number}",
+        now=now,
+        payload=job,
+    )
+
+
+class PublishHandler:
+    """Does publish tasks.
+
+    Args:
+        deltas_kept: for how many earlier versions a delta to the new one is asked for.
+        published: called after a version was added: wakes whoever has work now.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        shelf: Shelf,
+        library: Library,
+        keys: SiteKeys,
+        clock: Clock,
+        deltas_kept: int,
+        published: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._shelf = shelf
+        self._library = library
+        self._keys = keys
+        self._clock = clock
+        self._deltas_kept = deltas_kept
+        self._published = published
+
+    async def run(self, task: Task, report: Reporter) -> None:
+        """See :class:`entrepot.site.tasks.TaskHandler`."""
+        job = task.payload_as(PublishJob)
+        content = await self._database.read(contents.get_content, job.content)
+        if await self._database.read(_has_version, job):
+            self._published()
+            return
+        report.step("Reading, sealing and storing", unit="bytes")
+        await asyncio.to_thread(self._publish, job, content, report)
+        self._published()
+
+    def _publish(self, job: PublishJob, content: Content, report: Reporter) -> None:
+        ledger = self._library.open_session(f"{content.name}, version {job.number}")
+
+        def note(progress: Progress) -> None:
+            report.amount(progress.plain_size)
+            report.message(f"{progress.files} files, {progress.new_objects} new objects")
+
+        try:
+            published = publish(
+                Path(job.source),
+                content=content.id,
+                number=job.number,
+                shelf=self._shelf,
+                ledger=ledger,
+                keys=self._keys.domain(content.id, isolated=content.isolated),
+                sign=self._keys.sign_manifest,
+                options=PublishOptions(excludes=job.excludes, for_windows=content.for_windows),
+                progress=note,
+                cancelled=lambda: report.cancelled,
+            )
+            report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")
+            with self._database.transaction() as connection:
+                self._add(connection, job, content, published, ledger.session)
+        except BaseException:
+            self._library.close_session(ledger.session)
+            raise
+        report.message(
+            f"Version {job.number}: {published.files} files, {published.objects} objects, {published.new_objects} new"
+        )
+
+    def _add(
+        self, connection: Connection, job: PublishJob, content: Content, published: Published, session: str
+    ) -> None:
+        now = self._clock()
+        if contents.get_content(connection, content.id).deleting:
+            raise CancelledError("The content is being deleted.")
+        adopt_set(connection, session, published.set_id, now)
+        earlier = [version.number for version in contents.list_versions(connection, content.id)]
+        contents.change_source(connection, content.id, source=job.source, excludes=job.excludes)
+        contents.add_version(connection, self._version(job, published, now))
+        distribution.want_everywhere(connection, content.id, job.number, now=now)
+        for number in earlier[-self._deltas_kept :] if self._deltas_kept else []:
+            ask_for_delta(connection, content, from_version=number, to_version=job.number, now=now)
+
+    def _version(self, job: PublishJob, published: Published, now: float) -> Version:
+        return Version(
+            content=job.content,
+            number=job.number,
+            set_id=published.set_id,
+            set_size=published.set_size,
+            root=self._keys.seal_ref(root_name(job.content, job.number), published.root),
+            files=published.files,
+            folders=published.folders,
+            links=published.links,
+            plain_size=published.plain_size,
+            chunks=published.chunks,
+            stored_size=published.stored_size,
+            new_objects=published.new_objects,
+            new_bytes=published.new_bytes,
+            objects=published.objects,
+            warnings=published.warnings,
+            created=int(now),
+        )
+
+
+def ask_for_delta(connection: Connection, content: Content, *, from_version: int, to_version: int, now: float) -> None:
+    """Add the task that makes a delta, unless it is there already."""
+    subject = f"{content.id}/{from_version}-{to_version}"
+    if tasks.active(connection, DELTA, subject) is not None:
+        return
+    tasks.create(
+        connection,
+        site=content.site,
+        kind=DELTA,
+        subject=subject,
+        title=f"Delta of {content.name} from version {from_version} to {to_version}",
+        now=now,
+        payload=DeltaJob(content=content.id, from_version=from_version, to_version=to_version),
+    )
+
+
+def _has_version(connection: Connection, job: PublishJob) -> bool:
+    try:
+        contents.get_version(connection, job.content, job.number)
+    except NotFoundError:
+        return False
+    return True
