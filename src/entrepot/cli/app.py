@@ -9,7 +9,7 @@ from entrepot.cli import (
     alert,
     boundary,
     certificate,
-    # client,
+    client,
     cloud,
     collection,
     content,
@@ -24,8 +24,7 @@ from entrepot.cli import (
     site,
     task,
 )
-
-# from entrepot.cli.demo import command as demo
+from entrepot.cli.demo import command as demo_command
 
 app = typer.Typer(
     name="entrepot",
@@ -60,12 +59,12 @@ for _name, _group in (
     ("site", site.app),
     ("host", host.app),
     ("gateway", gateway.app),
-    #    ("client", client.app),
+    ("client", client.app),
 ):
     app.add_typer(_group, name=_name, rich_help_panel=ROLES)
 point.app.command("init")(point_local.init)
 point.app.command("serve")(point_local.serve)
-# app.command(rich_help_panel=ROLES)(demo.demo)
+app.command(rich_help_panel=ROLES)(demo_command.demo)
 
 
 def _print_version(wanted: bool) -> None:

@@ -14,7 +14,6 @@ from rich.table import Table
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
 
-
 PIPE_WIDTH = 240
 
 

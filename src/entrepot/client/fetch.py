@@ -30,7 +30,9 @@ MAX_HELD: Final = 16
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
-    """What the site answered: which sources, in order and why, and which not and why not."""
+    """What the site answered: which sources, in order and why, and which not and why not. ``deltas`` names the
+    versions on this device from which one of the sources holds a delta.
+    """
 
     content: str
     name: str
@@ -38,6 +40,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     network: str
     given: tuple[Given, ...]
     withheld: tuple[Withheld, ...]
+    deltas: tuple[int, ...] = ()
 
 
 class FetchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +148,7 @@ def describe(reply: LocationReply, sources: SourceList) -> Located:
         network=reply.network.value,
         given=sources.given(),
         withheld=reply.withheld,
+        deltas=tuple(sorted({held for tier in reply.tiers for source in tier.sources for held in source.deltas})),
     )
 
 

@@ -6,7 +6,7 @@ figures behind it, goes into one JSON document for whoever runs the demonstratio
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
 import msgspec
@@ -131,7 +131,7 @@ class Narrator:
         """Write figures down for the JSON document."""
         self.outcome.steps[-1].figures.update(values)
 
-    def rows(self, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    def rows(self, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
         """A small table."""
         table = Table(box=box.SIMPLE_HEAD, header_style="bold", padding=(0, 1), show_edge=False)
         for column in columns:

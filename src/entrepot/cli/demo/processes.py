@@ -211,5 +211,18 @@ def run_command(
     return done
 
 
+def command_in_background(arguments: Sequence[str], *, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start ``entrepot ARGUMENTS``; the caller waits for it."""
+    return subprocess.Popen(  # noqa: S603 - our own command line
+        entrepot(*arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(environment),
+        preexec_fn=_with_parent(),  # noqa: PLW1509 - one libc call; see the file header
+    )
+
+
 def _printable(arguments: Sequence[str]) -> list[str]:
     return ["entrepot1.…" if argument.startswith("entrepot1.") else argument for argument in arguments]

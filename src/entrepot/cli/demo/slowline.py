@@ -11,29 +11,30 @@ import threading
 import time
 from typing import Final, Self
 
-BURST_SECONDS: Final = 0.05
+PIECE: Final = 16 * 1024
 RECEIVE_BUFFER: Final = 64 * 1024
 
 
 class SlowLine:
-    """Relay on a free loopback port. Use as a context manager; it runs in a thread of its own.
+    """Relay between loopback addresses. Use as a context manager; it runs in a thread of its own.
 
     Args:
-        host, port: where it leads.
-        rate: bytes a second towards the client, over each connection.
+        host, port: where it listens.
+        to: where it leads.
+        rate: bytes a second towards the client, over all connections together; 0: no limit. May be changed.
     """
 
-    def __init__(self, host: str, port: int, rate: int) -> None:
-        self.target = (host, port)
+    def __init__(self, host: str, port: int, *, to: tuple[str, int], rate: int) -> None:
+        self.target = to
         self.rate = rate
         self.passed = 0
         """Bytes that went to the client."""
         self.last_byte = 0.0
         """When the last of them went (``time.monotonic``)."""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
+        self._listener = socket.create_server((host, port))
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
+        self._free_at = 0.0
         self._thread = threading.Thread(target=self._run, name="slow line", daemon=True)
 
     def __enter__(self) -> Self:
@@ -60,19 +61,26 @@ class SlowLine:
         with contextlib.suppress(OSError):
             await asyncio.get_running_loop().sock_connect(upstream, self.target)
             far_reader, far_writer = await asyncio.open_connection(sock=upstream, limit=RECEIVE_BUFFER)
-            await asyncio.gather(self._pass(reader, far_writer, 0), self._pass(far_reader, writer, self.rate))
+            await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer, slow=True))
         upstream.close()
         writer.close()
 
-    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, rate: int) -> None:
-        piece_size = max(1024, int(rate * BURST_SECONDS)) if rate else 64 * 1024
+    async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, slow: bool = False) -> None:
         with contextlib.suppress(OSError):
-            while piece := await source.read(piece_size):
+            while piece := await source.read(PIECE):
+                if slow:
+                    await self._take_turn(len(piece))
                 sink.write(piece)
                 await sink.drain()
-                if rate:
+                if slow:
                     self.passed += len(piece)
                     self.last_byte = time.monotonic()
-                    await asyncio.sleep(len(piece) / rate)
         with contextlib.suppress(OSError):
             sink.close()
+
+    async def _take_turn(self, size: int) -> None:
+        """Wait until the line is free for so many bytes."""
+        if self.rate:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + size / self.rate
+            await asyncio.sleep(self._free_at - now)

@@ -12,9 +12,9 @@ from entrepot.cli.demo.narration import Narrator
 from entrepot.cli.demo.processes import StepFailedError
 from entrepot.cli.demo.software import EXCLUDES, Software
 from entrepot.cli.demo.topology import CLOUD, Topology, decode
+from entrepot.client.sources import Failure, Given, Used
 from entrepot.core.sizes import format_size
-from entrepot.protocol.location import Tier, Withheld
-from entrepot.protocol.policy import SourceBytes
+from entrepot.protocol.location import Withheld
 from entrepot.protocol.siteapi import (
     AlertInfo,
     AlertState,
@@ -35,21 +35,33 @@ PAUSE = 0.1
 PATIENCE = 60.0
 
 
+class Located(msgspec.Struct, frozen=True, kw_only=True):
+    """What ``client locate --json`` prints, as far as it is needed here."""
+
+    network: str
+    given: tuple[Given, ...]
+    withheld: tuple[Withheld, ...]
+    deltas: tuple[int, ...] = ()
+
+
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """What ``client fetch --json`` prints, as far as it is needed here."""
 
     folder: str
     version: int
-    network: str
-    tiers: tuple[Tier, ...]
-    withheld: tuple[Withheld, ...]
-    sources: tuple[SourceBytes, ...]
-    failures: tuple[str, ...] = ()
+    located: Located
+    used: tuple[Used, ...]
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def network(self) -> str:
+        """Where the site saw the client."""
+        return self.located.network
 
     def received(self, kind: str | None = None) -> int:
-        """Bytes from points (``point``, ``cloud`` or both)."""
+        """Bytes from points (``point``, ``cloud`` or, without a kind, both)."""
         kinds = (kind,) if kind else ("point", "cloud")
-        return sum(source.bytes for source in self.sources if source.kind in kinds)
+        return sum(one.bytes for one in self.used if one.kind in kinds)
 
 
 class World:
@@ -62,6 +74,9 @@ class World:
         self.host_url = ""
         self.clients: dict[str, Path] = {}
         self.full_download = 0
+        """What a client receives that has nothing yet, bytes."""
+        self.from_cloud = 0
+        """What clients say that they received from the cloud, bytes."""
         self.summary: dict[str, str] = {}
 
     # ------------------------------------------------------------------------------------------------- the site
@@ -154,15 +169,14 @@ class World:
 
 def offered(fetched: Fetched) -> str:
     """Which sources a client was given, in their order."""
-    tiers = [f"{tier.kind.value}: {', '.join(source.name for source in tier.sources)}" for tier in fetched.tiers]
-    return " → ".join(tiers) or "none"
+    return " → ".join(f"{given.name} ({given.tier})" for given in fetched.located.given) or "none"
 
 
 def used(fetched: Fetched) -> str:
     """Which sources a client used, and for how much."""
     parts = [
-        f"{s.point or s.kind}{' (delta)' if s.form == 'delta' else ''} {format_size(s.bytes)}"
-        for s in fetched.sources
-        if s.bytes
+        f"{one.name or one.kind}{' (delta)' if one.form == 'delta' else ''} {format_size(one.bytes)}"
+        for one in fetched.used
+        if one.bytes
     ]
     return ", ".join(parts) or "nothing"

@@ -1,0 +1,220 @@
+"""Steps 6 to 8 of the demonstration: stop, start, scale; collect and be warned; delete."""
+
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from entrepot.cli.demo.processes import command_in_background
+from entrepot.cli.demo.slowline import SlowLine
+from entrepot.cli.demo.steps import stores
+from entrepot.cli.demo.topology import CLOUD, LOOPBACK, SLOW_LOOPBACK, decode
+from entrepot.cli.demo.world import Fetched, World
+from entrepot.core.sizes import MB, MIB, format_size
+from entrepot.protocol.siteapi import (
+    AlertInfo,
+    CloudPointInfo,
+    CloudPointPatch,
+    CloudPointState,
+    CollectSummary,
+    ScaleRequest,
+    Severity,
+    TaskInfo,
+    UsageBucket,
+)
+
+SLOW_CLIENT = "laptop-slow"
+SLOW_RATE = 2 * MIB
+UNDER_WAY = 2 * MIB
+AT_ONCE = 1.0
+LOW_STORAGE = 10 * MB
+LOW_TRANSFER = 10 * MB
+
+
+def stop_and_scale(world: World) -> None:
+    """Step 6: clients are cut off at once, content stays, the site goes on."""
+    tell = world.tell
+    with tell.step("Stop the service in the middle of a download, start it again, scale it"):
+        address = urlsplit(world.cloud().url)
+        port = address.port or 443
+        client = world.roles.enrol_client(SLOW_CLIENT, "203.0.113.8", service_address=SLOW_LOOPBACK)
+        world.clients[SLOW_CLIENT] = client
+        with SlowLine(SLOW_LOOPBACK, port, to=(LOOPBACK, port), rate=SLOW_RATE) as line:
+            _cut_off(world, line)
+            stored = _transfer_while_stopped(world)
+            tell.command(f"entrepot cloud start {CLOUD}")
+            _act(world, "start")
+            world.until("the service runs again", lambda: _state(world, CloudPointState.READY))
+            line.rate = 0
+            resumed = world.fetch(SLOW_CLIENT, world.software.name)
+        tell.claim(
+            f"after the start {SLOW_CLIENT} took up its download and finished",
+            0 < resumed.received("cloud") < world.full_download,
+            f"the remaining {format_size(resumed.received('cloud'))} only",
+        )
+        world.from_cloud += resumed.received("cloud")
+        world.compare(world.software.second, resumed)
+        _scale(world)
+        tell.figures(stored_while_stopped=stored, resumed_bytes=resumed.received("cloud"))
+
+
+def _cut_off(world: World, line: SlowLine) -> None:
+    tell, name = world.tell, world.software.name
+    home = str(world.clients[SLOW_CLIENT])
+    before = world.cloud().usage.stored_bytes
+    running = command_in_background(
+        ("client", "fetch", name, "--home", home, "--json"), environment=world.roles.environment
+    )
+    try:
+        world.until(f"{SLOW_CLIENT} is in the middle of a download", lambda: line.passed > UNDER_WAY or None)
+        tell.command(f"entrepot cloud stop {CLOUD}")
+        asked = time.monotonic()
+        task = world.roles.session.post(f"/cloud-points/{CLOUD}/stop", None, TaskInfo)
+        world.roles.finish(task)
+        time.sleep(AT_ONCE)
+        seconds, got = max(0.0, line.last_byte - asked), line.passed
+        output, messages = running.communicate(timeout=60)
+    finally:
+        running.kill()
+        running.wait()
+    complete = running.returncode == 0 and decode(output, Fetched).received() >= world.full_download
+    tell.claim("the client was in the middle of its download", not complete and got < world.full_download)
+    tell.claim(
+        "stopping cut it off within a second",
+        seconds <= AT_ONCE,
+        f"last byte {seconds:.2f} s after the order, {format_size(got)} of {format_size(world.full_download)} through",
+    )
+    tell.claim("the client says what happened", running.returncode != 0, _first_line(messages))
+    after = _state(world, CloudPointState.STOPPED)
+    tell.claim("the content stays", after is not None and after.usage.stored_bytes >= before, format_size(before))
+    tell.figures(cut_off_seconds=round(seconds, 3), bytes_before_cut=got)
+    world.summary["Stop"] = f"a running download was cut off after {seconds:.2f} s; content stayed"
+
+
+def _first_line(text: str) -> str:
+    return next((line.removeprefix("Error:").strip() for line in text.splitlines() if line.strip()), "")
+
+
+def _transfer_while_stopped(world: World) -> int:
+    """The site sends other content to the stopped service (R27)."""
+    software = world.software
+    world.publish(software.suite_name, software.suite)
+    row = world.distribute(software.suite_name, CLOUD)[CLOUD]
+    state = world.cloud().state
+    world.tell.claim(
+        "the site goes on transferring to the stopped service",
+        state is CloudPointState.STOPPED and row.sent_bytes > 0,
+        f"{software.suite_name}: {format_size(row.sent_bytes)} sent while it was {state.value}",
+    )
+    return row.sent_bytes
+
+
+def _act(world: World, verb: str) -> None:
+    world.roles.finish(world.roles.session.post(f"/cloud-points/{CLOUD}/{verb}", None, TaskInfo))
+
+
+def _state(world: World, state: CloudPointState) -> CloudPointInfo | None:
+    info = world.cloud()
+    return info if info.state is state else None
+
+
+def _scale(world: World) -> None:
+    world.tell.command(f"entrepot cloud scale {CLOUD} 3")
+    task = world.roles.session.post(f"/cloud-points/{CLOUD}/scale", ScaleRequest(instances=3), TaskInfo)
+    world.roles.finish(task)
+    running = world.until("three instances run", lambda: _running(world, 3))
+    world.tell.claim("the service runs with three instances", running == 3)
+    world.tell.figures(instances=running)
+
+
+def _running(world: World, wanted: int) -> int | None:
+    running = sum(1 for instance in world.cloud().instances if instance.state == "running")
+    return running if running == wanted else None
+
+
+def account(world: World) -> None:
+    """Step 7: transactions become log lines and hourly figures; thresholds become alerts."""
+    tell, session = world.tell, world.roles.session
+    with tell.step("Collect the transactions; low thresholds raise alerts"):
+        tell.command(f"entrepot cloud thresholds {CLOUD} --storage-quota 10MB --transfer-quota 10MB …")
+        low = CloudPointPatch(
+            storage_quota=LOW_STORAGE,
+            storage_warning_free_percent=10,
+            transfer_quota=LOW_TRANSFER,
+            transfer_warning_percent=50,
+            transfer_critical_percent=90,
+        )
+        session.call("PATCH", f"/cloud-points/{CLOUD}", low, CloudPointInfo)
+        tell.command(f"entrepot cloud collect {CLOUD}")
+        log = world.roles.home("site") / "logs" / f"CloudDP-{CLOUD}.log"
+        world.until("all transactions are collected", lambda: _collected(world))
+        lines = [line for line in log.read_text(encoding="utf-8").splitlines() if "<![LOG[" in line]
+        tell.claim(f"{log.name} holds them in the format that CMTrace reads", len(lines) > 0, f"{len(lines)} lines")
+        for line in lines[-2:]:
+            tell.note(line)
+        buckets = session.get(f"/cloud-points/{CLOUD}/usage", list[UsageBucket])
+        sent, requests = sum(bucket.sent for bucket in buckets), sum(bucket.requests for bucket in buckets)
+        tell.claim(
+            "hourly figures account for every byte that clients received from the cloud",
+            sent >= world.from_cloud,
+            f"{format_size(sent)} in {requests} requests, {len(buckets)} hour{'s' if len(buckets) != 1 else ''}",
+        )
+        alerts = world.until("the alerts are raised", lambda: _alerts(world))
+        tell.rows(
+            ("Severity", "Alert", "Message"), [(alert.severity.value, alert.title, alert.message) for alert in alerts]
+        )
+        kinds = {(alert.type, alert.severity) for alert in alerts}
+        for kind, severity in (
+            ("storage", Severity.WARNING),
+            ("transfer", Severity.WARNING),
+            ("transfer", Severity.CRITICAL),
+        ):
+            there = any(kind in found and severity is how for found, how in kinds)
+            tell.claim(f"there is a {kind} {severity.value} alert", there)
+        tell.figures(log_lines=len(lines), requests=requests, sent=sent, alerts=len(alerts))
+        world.summary["Accounting"] = f"{requests} requests, {format_size(sent)}; {len(alerts)} alerts"
+
+
+def _collected(world: World) -> bool | None:
+    """Collect; true once the figures hold everything that clients reported."""
+    session = world.roles.session
+    session.post(f"/cloud-points/{CLOUD}/collect", None, CollectSummary)
+    buckets = session.get(f"/cloud-points/{CLOUD}/usage", list[UsageBucket])
+    return True if sum(bucket.sent for bucket in buckets) >= world.from_cloud else None
+
+
+def _alerts(world: World) -> list[AlertInfo] | None:
+    alerts = world.active_alerts()
+    kinds = {("storage" in a.type, a.severity) for a in alerts if "storage" in a.type or "transfer" in a.type}
+    wanted = {(True, Severity.WARNING), (False, Severity.WARNING), (False, Severity.CRITICAL)}
+    return alerts if wanted <= kinds else None
+
+
+def delete(world: World) -> None:
+    """Step 8: nothing is left behind."""
+    tell = world.tell
+    with tell.step("Delete the cloud point; nothing is left in its store"):
+        services = world.roles.home("cloud-host") / "services"
+        before = _files(services)
+        size = sum(path.stat().st_size for path in before)
+        tell.claim(
+            "before, the cloud host holds its content",
+            len(before) > 0,
+            f"{len(before)} files, {format_size(size)}, in {len(stores(world))} store",
+        )
+        tell.command(f"entrepot cloud delete {CLOUD} --yes")
+        task = world.roles.session.call("DELETE", f"/cloud-points/{CLOUD}", None, TaskInfo)
+        world.roles.finish(task)
+        left = world.roles.session.get("/cloud-points", list[CloudPointInfo])
+        tell.claim("the site has no cloud point any more", not left)
+        remains = _files(services)
+        tell.claim(
+            "the cloud host's disk holds nothing of it",
+            not remains,
+            ", ".join(str(path.relative_to(services)) for path in remains[:3]) or f"0 files below {services.name}/",
+        )
+        tell.figures(files_before=len(before), files_after=len(remains))
+        world.summary["Delete"] = f"{len(before)} files before, {len(remains)} after"
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
