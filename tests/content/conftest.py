@@ -127,11 +127,11 @@ def library() -> Library:
     return Library()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_library() -> type[Library]:
     return Library
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tree_of() -> Callable[[Path], dict[str, tuple[str, int, bytes]]]:
     return tree

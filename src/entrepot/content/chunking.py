@@ -2,7 +2,8 @@
 
 A file of 256 KiB or more starts and ends a chunk and is cut by FastCDC 2020 (min 256 KiB, average 1 MiB, max 4 MiB),
 with a gear seed that outsiders cannot know. Runs of smaller files share chunks: a group ends after a file when it has
-256 KiB or more and a keyed hash of that file says so, so that a changed file moves no later boundary. The format does
+256 KiB or more (or 32 KiB of entries) and a keyed hash of that file says so, so that a changed file moves no later
+boundary. The format does
 not depend on where cuts fall, only dedupe does.
 """
 
@@ -27,8 +28,10 @@ AVERAGE_CHUNK: Final = MIB
 MAX_CHUNK: Final = 4 * MIB
 GROUP_MIN: Final = 256 * KIB
 GROUP_MAX: Final = MIB
-GROUP_ENTRY_BYTES: Final = 64 * KIB
-"""A group also ends when its entries take about as much as this, so that they always fit in one manifest part."""
+GROUP_MIN_ENTRY_BYTES: Final = 32 * KIB
+GROUP_MAX_ENTRY_BYTES: Final = 128 * KIB
+"""The same for what the group's entries take in the manifest: many tiny files make groups, too, and the entries of a
+group always fit in one manifest part."""
 _ENTRY_BYTES: Final = 80  # of an entry besides its path and target
 _LOW_BITS: Final = 0b11
 
@@ -154,14 +157,16 @@ class _Grouping:
                 sha256 = hashlib.sha256(data).digest()
                 self._plain += data
                 self._entries.append(_entry(item, sha256, (Extent(0, at, len(data)),) if data else ()))
-                ends = len(self._plain) >= GROUP_MIN and self._keys.ends(sha256, _LOW_BITS)
+                ends = self._keys.ends(sha256, _LOW_BITS)
             case FolderItem(path, mode):
                 self._entries.append(Entry(EntryKind.FOLDER, path, mode))
             case LinkItem(path, target):
                 self._entries.append(Entry(EntryKind.LINK, path, target=target))
         last = self._entries[-1]
         self._entry_bytes += _ENTRY_BYTES + len(last.path.encode()) + len(last.target.encode())
-        if ends or len(self._plain) >= GROUP_MAX or self._entry_bytes >= GROUP_ENTRY_BYTES:
+        large = len(self._plain) >= GROUP_MIN or self._entry_bytes >= GROUP_MIN_ENTRY_BYTES
+        too_large = len(self._plain) >= GROUP_MAX or self._entry_bytes >= GROUP_MAX_ENTRY_BYTES
+        if too_large or (large and ends):
             yield from self.close()
 
     def close(self) -> Iterator[Group]:

@@ -16,7 +16,7 @@ from entrepot.protocol import SealedRef
 
 PART_MIN: Final = 128 * KIB
 PART_SOFT_MAX: Final = 512 * KIB
-_MASK: Final = 0b111
+_MASK: Final = 0b11
 _HEAD: Final = 16  # of a part, around its two lists
 _EXTENT: Final = 16  # of one extent at most
 _ROOM: Final = MAX_PART - _HEAD
