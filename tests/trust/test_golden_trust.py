@@ -16,7 +16,7 @@ from entrepot.core.secret import Secret
 from entrepot.protocol import Freshness, SignedType
 from entrepot.protocol.control import ControlDocument, GatewaySettings, ServiceState
 from entrepot.protocol.enrolment import DeviceClaims, EnrolmentCode, Kind, parse_enrolment_code
-from entrepot.protocol.tokens import points_audience, site_audience
+from entrepot.protocol.tokens import site_audience
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.trust import vault
 from entrepot.trust.assertions import body_hash, sign_device, verify_client_assertion, verify_device
@@ -111,7 +111,7 @@ def made() -> dict[str, str]:
         "control-document.jws": sign(to_json(control_document()), typ=SignedType.CONTROL, key=key(Role.CONTROL)),
         "content-token.jwt": content_token(),
         "site-token.jwt": mint_site_token(
-            key(Role.TOKEN), site="PS1", audience=points_audience("PS1"), now=NOW, jti="j-2"
+            key(Role.TOKEN), site="PS1", audience="pt-00000000000000a1", now=NOW, jti="j-2"
         ),
         "device-assertion.jwt": device_assertion(),
     }
@@ -146,7 +146,7 @@ def test_the_tokens_are_good_where_they_say(ring):
         read("content-token.jwt"), ring, "PS1", "pt-00000000000000c1", kids, NOW + 8 * 3600 - 1
     )
     assert claims.sub == "dev-00000000000000d1"
-    assert verify_site_token(read("site-token.jwt"), ring, "PS1", "points:PS1", kids, NOW + 599).jti == "j-2"
+    assert verify_site_token(read("site-token.jwt"), ring, "PS1", "pt-00000000000000a1", kids, NOW + 599).jti == "j-2"
 
 
 def test_the_device_assertion_is_good_for_its_body():
