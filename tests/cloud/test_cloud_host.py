@@ -13,7 +13,6 @@ import pytest
 from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import (
-    ConflictError,
     EntrepotError,
     ForbiddenError,
     NotFoundError,
@@ -109,7 +108,8 @@ async def test_stop_cuts_a_running_download_keeps_content_and_start_restores(
     assert status.state == "stopped"
     assert status.instances == ()
     assert host.gateways() == []
-    assert len(await download.rest()) < len(site.objects[site.big])
+    received = len(await download.rest())
+    assert received < len(site.objects[site.big])
     with pytest.raises(UnavailableError, match="refuses"):
         await client.read(site.big, token)
     assert await holder.missing(list(site.everything)) == []
@@ -117,7 +117,7 @@ async def test_stop_cuts_a_running_download_keeps_content_and_start_restores(
     await holder.put_document("control", site.control().encode())
     records = [record for records in (await collect(holder)).values() for record in records]
     assert [record.object_id for record in records] == [site.big], "its record was shipped, cut or not"
-    assert 0 < records[0].sent < len(site.objects[site.big])
+    assert 0 < received <= records[0].sent < len(site.objects[site.big])
     assert (await provider.stop("dp1")).state == "stopped"
 
     await provider.start("dp1")
@@ -312,20 +312,6 @@ async def _state(provider: HostProvider) -> str:
         return str((await provider.status("dp1")).state)
     except NotFoundError:
         return "gone"
-
-
-async def test_what_cannot_be_removed_is_named_and_removed_later(
-    host: Any, provider: HostProvider, service: Any, until: Maker
-) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root may remove everything")
-    folder = next((host.home / "services").iterdir()) / "store" / "objects"
-    folder.chmod(0o500)
-    assert (await provider.delete("dp1")).left
-    with pytest.raises(ConflictError):
-        await provider.start("dp1")
-    folder.chmod(0o700)
-    assert (await provider.delete("dp1")).left == ()
 
 
 async def test_a_disabled_subscription_serves_nobody_and_keeps_its_content(

@@ -240,9 +240,9 @@ class ObjectPlane:
         while piece:
             left -= len(piece)
             download.expect(len(piece), minimum_rate=self.downloads.minimum_rate, now=loop.time())
+            download.sent += len(piece)  # before: a cut may come when the transport has it already (an upper bound)
             await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
             download.deadline = float("inf")
-            download.sent += len(piece)
             if left <= 0:
                 return
             piece = await self._in_thread(next, opened.pieces, b"")
