@@ -1,7 +1,9 @@
 """Publish about 1 GiB of real software into a cold library, against restic, casync and ``tar | zstd -3 -T2``.
 
-Every contender starts with nothing and is durable at the end (``sync`` is part of the time of those that do not do it themselves). In turn, three
-rounds, medians. Keys: mib_per_s, vs_restic, vs_casync, vs_zstd (throughput ratios, above 1 is faster than the peer), size_vs_restic,
+Every contender starts with nothing and is durable at the end (``sync`` is part of the time of those that do not do it
+themselves). In turn, three
+rounds, medians. Keys: mib_per_s, vs_restic, vs_casync, vs_zstd (throughput ratios, above 1 is faster than the peer),
+size_vs_restic,
 size_vs_casync, peak_rss_mib.
 """
 
