@@ -40,7 +40,6 @@ ROLES = "Roles on this machine"
 
 app.command(rich_help_panel=ADMINISTRATION)(login.login)
 app.command(rich_help_panel=ADMINISTRATION)(login.logout)
-app.command(rich_help_panel=ADMINISTRATION)(login.whoami)
 for _name, _group in (
     ("content", content.app),
     ("cloud", cloud.app),

@@ -1,7 +1,6 @@
 """``entrepot client``: the agent on a managed device."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,8 +9,9 @@ from platformdirs import user_data_path
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from entrepot.cli.options import AsJson, Home, Yes
+from entrepot.cli.options import AsJson, CodeStdin, Home, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.secrets import read_code
 from entrepot.core.errors import BadInputError, EntrepotError
 
 if TYPE_CHECKING:  # loaded when a command runs: --help answers without waiting for the network libraries
@@ -30,7 +30,7 @@ Version = Annotated[int, typer.Option(help="Version; 0 means the current one.")]
 def enrol(
     home: Home = HOME,
     code: Annotated[str | None, typer.Option(help="Enrolment code from the administrator.")] = None,
-    code_stdin: Annotated[bool, typer.Option("--code-stdin", help="Read the code from standard input.")] = False,
+    code_stdin: CodeStdin = False,
     url: Annotated[str | None, typer.Option(help="Without a code: address of the site.")] = None,
     site: Annotated[str | None, typer.Option(help="Without a code: site code.")] = None,
     fingerprint: Annotated[str | None, typer.Option(help="Without a code: fingerprint of the hierarchy root.")] = None,
@@ -50,8 +50,7 @@ def enrol(
     from entrepot.client.enrol import Invitation, enrol, from_code, from_parts
 
     invitation: Invitation
-    if code_stdin:
-        code = sys.stdin.readline().strip()
+    code = read_code(code, stdin=code_stdin)
     if code:
         invitation = from_code(code)
     elif url and site and fingerprint:

@@ -29,8 +29,9 @@ app = typer.Typer(no_args_is_help=True, help="Cloud distribution points: create,
 Name = Annotated[str, typer.Argument(help="Name or id of the cloud point.")]
 StorageQuota = Annotated[str, typer.Option(help="Upper bound of stored content; GB is 10^9 bytes.")]
 TransferQuota = Annotated[str, typer.Option(help="Upper bound of transfers to clients in 30 days.")]
-Percent = Annotated[int, typer.Option(min=1, max=100)]
-OptionalPercent = Annotated[int | None, typer.Option(min=1, max=100)]
+FREE = "Warn when so many percent of the storage quota, or less, are free."
+WARN = "Warn when so many percent of the transfer quota are used."
+CRITICAL = "Critical alert when so many percent of the transfer quota are used."
 
 
 @app.command()
@@ -49,10 +50,10 @@ def create(
     region: Annotated[str, typer.Option(help="Region, where the cloud has several.")] = "",
     description: Annotated[str, typer.Option(help="A note for yourself.")] = "",
     storage_quota: StorageQuota = "2000GB",
-    storage_warning_free: Percent = 10,
+    storage_warning_free: Annotated[int, typer.Option(min=1, max=100, help=FREE)] = 10,
     transfer_quota: TransferQuota = "10000GB",
-    transfer_warning: Percent = 50,
-    transfer_critical: Percent = 90,
+    transfer_warning: Annotated[int, typer.Option(min=1, max=100, help=WARN)] = 50,
+    transfer_critical: Annotated[int, typer.Option(min=1, max=100, help=CRITICAL)] = 90,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -231,10 +232,10 @@ def thresholds(
     ctx: typer.Context,
     name: Name,
     storage_quota: Annotated[str | None, typer.Option(help="Upper bound of stored content.")] = None,
-    storage_warning_free: OptionalPercent = None,
+    storage_warning_free: Annotated[int | None, typer.Option(min=1, max=100, help=FREE)] = None,
     transfer_quota: Annotated[str | None, typer.Option(help="Upper bound of transfers in 30 days.")] = None,
-    transfer_warning: OptionalPercent = None,
-    transfer_critical: OptionalPercent = None,
+    transfer_warning: Annotated[int | None, typer.Option(min=1, max=100, help=WARN)] = None,
+    transfer_critical: Annotated[int | None, typer.Option(min=1, max=100, help=CRITICAL)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the alert thresholds; what is left out stays (R24). Percentages: free storage, used transfer.

@@ -1,19 +1,18 @@
-"""``entrepot login`` and ``logout``: a session with a site; and ``entrepot whoami``."""
+"""``entrepot login`` and ``logout``: a session with a site."""
 
 import asyncio
-import time
 from typing import Annotated
 
 import typer
 
 from entrepot.cli.credentials import SiteLogin, forget_login, load_credentials, save_login, trust_file
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin
-from entrepot.cli.output import print_facts, print_json, say, when
+from entrepot.cli.output import print_json, say, when
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import SiteSession, fingerprint_from, hierarchy_trust, site_session
 from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.durable.files import make_folder
-from entrepot.protocol.siteapi import LoginRequest, Session, SiteInfo
+from entrepot.protocol.siteapi import LoginRequest, Session
 
 
 def login(
@@ -83,34 +82,3 @@ def logout(ctx: typer.Context) -> None:
             say(f"[yellow]Warning:[/] the site was not told: {error.message}")
     forget_login(url)
     say(f"Logged out of {url}.")
-
-
-def whoami(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Show the current site and what it manages.
-
-    \b
-    Example:
-      entrepot whoami
-    """
-    with site_session(ctx) as session:
-        info = session.get("/site", SiteInfo)
-    if as_json:
-        print_json(info)
-        return
-    counts = info.counts
-    print_facts(
-        f"Site {info.code}: {info.name}",
-        (
-            ("address", info.url),
-            ("API documentation", f"{info.url}/api/docs"),
-            ("version", info.version),
-            ("hierarchy", info.hierarchy),
-            ("root fingerprint", info.root_fingerprint),
-            ("contents", str(counts.contents)),
-            ("points", f"{counts.points} on premises, {counts.cloud_points} in the cloud"),
-            ("devices", f"{counts.devices} ({counts.pending_devices} to approve)"),
-            ("active tasks", str(counts.active_tasks)),
-            ("open alerts", str(counts.open_alerts)),
-            ("asked at", when(time.time())),
-        ),
-    )

@@ -22,3 +22,6 @@ PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from the first line of standard input.")
 ]
 Listen = Annotated[str, typer.Option("--listen", help="Address and port to listen on; port 0 chooses a free one.")]
+CodeStdin = Annotated[
+    bool, typer.Option("--code-stdin", help="Read the code from standard input, where no process list shows it.")
+]

@@ -6,14 +6,19 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import AsJson, Home
+from entrepot.cli.options import AsJson, CodeStdin, Home
 from entrepot.cli.output import print_facts, print_json, say
+from entrepot.cli.secrets import read_code
+from entrepot.core.errors import BadInputError
 
 HOME = Path("/var/lib/entrepot/point")
 
 
 def init(
-    code: Annotated[str, typer.Option("--code", help="Enrolment code that `entrepot point add` printed.")],
+    code: Annotated[
+        str | None, typer.Option("--code", help="Enrolment code that `entrepot point add` printed.")
+    ] = None,
+    code_stdin: CodeStdin = False,
     home: Home = HOME,
     listen: Annotated[str, typer.Option(help="host:port to listen on; port 0 chooses a free one.")] = "0.0.0.0:8443",
     url: Annotated[str, typer.Option(help="Where clients and the site reach it; default: that of --listen.")] = "",
@@ -30,6 +35,11 @@ def init(
     """
     from entrepot.point.enrolment import init_point
 
+    code = read_code(code, stdin=code_stdin)
+    if not code:
+        raise BadInputError(
+            "An enrolment code is needed.", next_step="Give --code, as `entrepot point add` printed it."
+        )
     made = asyncio.run(init_point(home, code, listen, url, name, proxy=proxy or None))
     if as_json:
         print_json({"point": made.point, "site": made.site, "name": made.name, "url": made.url, "home": str(home)})

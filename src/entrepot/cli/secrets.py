@@ -9,6 +9,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.secret import Secret
 
 _MAX_PASSWORD = 1024
+_MAX_CODE = 4096
 
 
 def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, confirm: bool = False) -> Secret:
@@ -38,6 +39,15 @@ def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, con
     if confirm and getpass.getpass(f"{what}, again: ") != value:
         raise BadInputError("The two entries differ.")
     return _checked(value, what)
+
+
+def read_code(given: str | None, *, stdin: bool) -> str | None:
+    """An enrolment code: from standard input, or as given among the arguments (it is good for one enrolment)."""
+    if stdin:
+        if given is not None:
+            raise BadInputError("Give the code once: with --code or on standard input.")
+        return sys.stdin.readline(_MAX_CODE).strip()
+    return given
 
 
 def _first_line(file: Path) -> str:

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Home
-from entrepot.cli.output import print_facts, print_json, say
+from entrepot.cli.output import print_facts, print_json, say, when
 from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import site_session
+from entrepot.protocol.siteapi import SiteInfo
 
 app = typer.Typer(no_args_is_help=True, help="A primary site server: set it up and run it.")
 
@@ -75,3 +77,35 @@ def init(
     )
     say(f"Next: move {made.root_key} to a safe place offline, then run: entrepot site serve --home {made.home}")
     say(f"Then: entrepot login {made.url} --fingerprint {made.fingerprint}")
+
+
+@app.command()
+def status(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the site that you are logged in to: address, root fingerprint, what it manages.
+
+    \b
+    Example:
+      entrepot site status
+    """
+    with site_session(ctx) as session:
+        info = session.get("/site", SiteInfo)
+    if as_json:
+        print_json(info)
+        return
+    counts = info.counts
+    print_facts(
+        f"Site {info.code}: {info.name}",
+        (
+            ("address", info.url),
+            ("API documentation", f"{info.url}/api/docs"),
+            ("version", info.version),
+            ("hierarchy", info.hierarchy),
+            ("root fingerprint", info.root_fingerprint),
+            ("contents", str(counts.contents)),
+            ("points", f"{counts.points} on premises, {counts.cloud_points} in the cloud"),
+            ("devices", f"{counts.devices} ({counts.pending_devices} to approve)"),
+            ("active tasks", str(counts.active_tasks)),
+            ("open alerts", str(counts.open_alerts)),
+            ("asked at", when(time.time())),
+        ),
+    )

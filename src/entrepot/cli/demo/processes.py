@@ -202,10 +202,10 @@ def run_command(
         preexec_fn=_with_parent(),
     )
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ entrepot {' '.join(_printable(arguments))}\n{done.stderr}\n")
+        file.write(f"$ entrepot {' '.join(arguments)}\n{done.stderr}\n")
     if check and done.returncode != 0:
         raise StepFailedError(
-            f"`entrepot {' '.join(_printable(arguments))}` ended with {done.returncode}:\n{done.stderr.strip()}",
+            f"`entrepot {' '.join(arguments)}` ended with {done.returncode}:\n{done.stderr.strip()}",
             next_step=f"Read {log} and the logs beside it.",
         )
     return done
@@ -222,7 +222,3 @@ def command_in_background(arguments: Sequence[str], *, environment: Mapping[str,
         env=dict(environment),
         preexec_fn=_with_parent(),  # noqa: PLW1509 - one libc call; see the file header
     )
-
-
-def _printable(arguments: Sequence[str]) -> list[str]:
-    return ["entrepot1.…" if argument.startswith("entrepot1.") else argument for argument in arguments]

@@ -109,9 +109,9 @@ class Topology:
         """The home of one role."""
         return self.folder / role
 
-    def command(self, *arguments: str, check: bool = True) -> str:
+    def command(self, *arguments: str, stdin: str = "", check: bool = True) -> str:
         """Run one command to its end; gives its standard output."""
-        done = run_command(arguments, environment=self.environment, log=self.command_log, check=check)
+        done = run_command(arguments, environment=self.environment, log=self.command_log, stdin=stdin, check=check)
         return done.stdout
 
     def _secret_file(self, name: str, secret: Secret) -> Path:
@@ -159,7 +159,8 @@ class Topology:
         """Announce a point, enrol it and start it."""
         code = self.session.post("/points", PointRequest(name=name), PointCode).code
         home = str(self.home(name))
-        self.command("point", "init", "--home", home, "--code", code, "--listen", f"{LOOPBACK}:{free_port()}")
+        listen = f"{LOOPBACK}:{free_port()}"
+        self.command("point", "init", "--home", home, "--code-stdin", "--listen", listen, stdin=code)
         self.points[name] = self._servers.start(name, "point", "serve", "--home", home)
         return self.points[name].url
 
@@ -225,7 +226,7 @@ class Topology:
         write_file(home / "client.toml", settings.encode())
         request = EnrolmentCodeRequest(uses=1, name=name)
         code = self.session.post("/enrolment-codes", request, EnrolmentCodeReply).code
-        self.command("client", "enrol", "--home", str(home), "--code", code, "--name", name)
+        self.command("client", "enrol", "--home", str(home), "--code-stdin", "--name", name, stdin=code)
         return home
 
 

@@ -1,0 +1,240 @@
+"""What commands ask of the site, and what they print."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from entrepot.cli.waiting import amount, error_of
+from entrepot.core.errors import LimitedError
+from entrepot.protocol.siteapi import (
+    AlertInfo,
+    AlertState,
+    BoundaryGroupInfo,
+    BoundaryPoint,
+    CertificateInfo,
+    ContentInfo,
+    ContentType,
+    DistributionInfo,
+    DistributionState,
+    EnrolmentCodeReply,
+    PointCode,
+    PointInfo,
+    Priority,
+    ServiceCertificate,
+    Severity,
+    TaskInfo,
+    TaskState,
+)
+
+
+def task(state: TaskState = TaskState.COMPLETED, **changes: Any) -> TaskInfo:
+    values: dict[str, Any] = {
+        "id": "tsk-1", "kind": "publish", "subject": "pkg-1", "title": "Publish 7-Zip", "state": state, "step": "",
+        "done": 0, "total": 0, "unit": "bytes", "message": "", "error": "", "error_code": "", "attempts": 1,
+        "created": 1, "started": 1, "finished": 2, "run_after": 0,
+    }  # fmt: skip
+    return TaskInfo(**(values | changes))
+
+
+def content(**changes: Any) -> ContentInfo:
+    values: dict[str, Any] = {
+        "id": "pkg-1", "name": "7-Zip", "type": ContentType.APPLICATION, "source": "/srv", "excludes": (),
+        "for_windows": False, "isolated": False, "state": "ready", "current": 1, "created": 1, "versions": (),
+        "distribution": (),
+    }  # fmt: skip
+    return ContentInfo(**(values | changes))
+
+
+def row(state: DistributionState, message: str = "") -> DistributionInfo:
+    return DistributionInfo(
+        content="pkg-1", content_name="7-Zip", point="pt-1", point_name="dp-berlin", state=state,
+        priority=Priority.NORMAL, version=1, held=1, done=5, total=10, sent_objects=1, sent_bytes=10, objects=1,
+        attempts=1, next_try=0, message=message, changed=1,
+    )  # fmt: skip
+
+
+def alert(state: AlertState) -> AlertInfo:
+    return AlertInfo(
+        id=f"alr-{state.value}", type="storage", subject="pt-1", subject_name="cloud-eu", title="Storage",
+        severity=Severity.WARNING, state=state, message="[full]", remedies=("Trim",), occurrences=1, created=1,
+        changed=1, skip_until=0, closed_by="", comment="",
+    )  # fmt: skip
+
+
+def test_publishing_makes_a_content_the_first_time_and_a_version_later(logged_in, entrepot, tmp_path: Path) -> None:
+    logged_in.replies |= {
+        "POST /api/v1/contents": task(),
+        "GET /api/v1/contents/pkg-1": content(),
+        "POST /api/v1/contents/pkg-1/versions": task(),
+    }
+    ran = entrepot(
+        "content", "publish", str(tmp_path), "--name", "7-Zip", "--exclude", "*.log", "--for-windows", "--json"
+    )
+    assert ran.code == 0, ran.err
+    assert ran.value["state"] == "completed"
+    assert logged_in.bodies("POST /api/v1/contents")[0] | {"source": ""} == {
+        "name": "7-Zip", "source": "", "type": "package", "excludes": ["*.log"], "for_windows": True, "isolated": False,
+    }  # fmt: skip
+    logged_in.replies["GET /api/v1/contents/7-Zip"] = content()
+    assert entrepot("content", "publish", str(tmp_path), "--name", "7-Zip").code == 0
+    assert logged_in.bodies("POST /api/v1/contents/pkg-1/versions") == [{"source": str(tmp_path), "excludes": None}]
+
+
+def test_names_with_spaces_and_slashes_are_one_path_segment(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents/a%2Fb%20c"] = content(name="a/b c")
+    assert entrepot("content", "show", "a/b c", "--json").value["name"] == "a/b c"
+
+
+def test_no_wait_names_the_task_and_returns_at_once(logged_in, entrepot, tmp_path: Path) -> None:
+    logged_in.replies["POST /api/v1/contents"] = task(TaskState.CREATED)
+    ran = entrepot("content", "publish", str(tmp_path), "--no-wait")
+    assert ran.code == 0
+    assert "entrepot task show tsk-1" in ran.err
+    assert not [asked for asked, _, _ in logged_in.asked if asked.startswith("GET /api/v1/tasks")]
+
+
+def test_waiting_follows_the_task_to_its_end_and_fails_as_it_failed(logged_in, entrepot, tmp_path: Path) -> None:
+    states = iter([task(TaskState.IN_PROGRESS), task(TaskState.FAILED, error="Disk full.", error_code="storage")])
+    logged_in.replies |= {
+        "POST /api/v1/contents": task(TaskState.CREATED),
+        "GET /api/v1/tasks/tsk-1": lambda _: next(states),
+    }
+    ran = entrepot("content", "publish", str(tmp_path))
+    assert ran.code == 11
+    assert "Disk full." in ran.err
+    assert "entrepot task show tsk-1" in ran.err
+
+
+def test_a_cancelled_task_has_its_own_exit_code(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/tasks/tsk-1"] = task(TaskState.CANCELLED)
+    assert entrepot("task", "show", "tsk-1", "--wait").code == 13
+
+
+def test_distributing_waits_for_every_point_and_reports_failures(logged_in, entrepot) -> None:
+    path = "/api/v1/contents/7-Zip/distribution"
+    states = iter([[row(DistributionState.IN_PROGRESS)], [row(DistributionState.SUCCESS)]])
+    logged_in.replies |= {
+        f"POST {path}": [row(DistributionState.PENDING)],
+        f"GET {path}": lambda _: next(states),
+    }
+    ran = entrepot("content", "distribute", "7-Zip", "--to", "dp-berlin", "--priority", "high", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.value[0]["state"] == "success"
+    assert logged_in.bodies(f"POST {path}") == [{"points": ["dp-berlin"], "priority": "high"}]
+    logged_in.replies[f"GET {path}"] = [row(DistributionState.FAILED, "no room")]
+    ran = entrepot("content", "distribute", "7-Zip", "--to", "dp-berlin")
+    assert (ran.code, "no room" in ran.err) == (10, True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["content", "delete", "7-Zip"], ["content", "remove", "7-Zip", "--from", "dp"], ["cloud", "stop", "c"],
+        ["cloud", "delete", "c"], ["point", "remove", "dp"], ["boundary", "remove", "b"], ["collection", "remove", "c"],
+        ["deploy", "remove", "d"], ["settings", "remove", "s"], ["device", "block", "d"], ["task", "cancel", "t"],
+        ["certificate", "remove", "c"],
+    ],
+)  # fmt: skip
+def test_what_destroys_asks_nobody_and_does_nothing_without_yes(logged_in, entrepot, arguments: list[str]) -> None:
+    ran = entrepot(*arguments)
+    assert ran.code == 2
+    assert "--yes" in ran.err
+    assert logged_in.asked == []
+
+
+def test_listings_show_people_a_table_or_what_to_do_next(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents"] = []
+    assert "entrepot content publish" in entrepot("content", "list").out
+    logged_in.replies["GET /api/v1/contents"] = [content()]
+    assert "7-Zip" in entrepot("content", "list").out
+
+
+def test_only_active_alerts_are_listed_and_brackets_are_no_markup(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/alerts"] = [alert(AlertState.ACTIVE), alert(AlertState.CANCELED)]
+    assert [one["state"] for one in entrepot("alert", "list", "--json").value] == ["active"]
+    assert len(entrepot("alert", "list", "--all", "--json").value) == 2
+    assert "[full]" in entrepot("alert", "list").out
+
+
+def test_codes_are_printed_alone_on_standard_output(logged_in, entrepot) -> None:
+    point = PointInfo(
+        id="pt-1", name="dp", kind="standard", url="", state="awaiting", fallback=False, internet_facing=False,
+        fingerprint="", certificate_expires=0, control_counter=0, control_pushed=0, contents=0, message="",
+    )  # fmt: skip
+    logged_in.replies |= {
+        "POST /api/v1/points": PointCode(point=point, code="entrepot1.point"),
+        "POST /api/v1/enrolment-codes": EnrolmentCodeReply(id="c", code="entrepot1.device", expires=1),
+    }
+    assert entrepot("point", "add", "dp").out == "entrepot1.point\n"
+    assert entrepot("device", "code", "--uses", "3").out == "entrepot1.device\n"
+    assert logged_in.bodies("POST /api/v1/enrolment-codes")[0]["uses"] == 3
+
+
+def test_changing_a_boundary_group_keeps_what_is_left_out(logged_in, entrepot) -> None:
+    group = BoundaryGroupInfo(id="bg-1", name="Berlin", ranges=("10.1.0.0/16",), points=(BoundaryPoint(name="a"),))
+    logged_in.replies |= {"GET /api/v1/boundary-groups": [group], "PUT /api/v1/boundary-groups/bg-1": group}
+    assert entrepot("boundary", "set", "Berlin", "--point", "b:slow").code == 0
+    sent = logged_in.bodies("PUT /api/v1/boundary-groups/bg-1")[0]
+    assert sent == {"name": "Berlin", "ranges": ["10.1.0.0/16"], "points": [{"name": "b", "speed": "slow"}]}
+    assert entrepot("boundary", "set", "Berlin", "--point", "b:snail").code == 2
+
+
+def test_thresholds_take_sizes_and_leave_out_what_is_not_given(logged_in, entrepot) -> None:
+    entrepot("cloud", "thresholds", "cloud-eu", "--storage-quota", "1.5GB", "--transfer-warning", "60")
+    (sent,) = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
+    assert {name: value for name, value in sent.items() if value is not None} == {
+        "storage_quota": 1_500_000_000, "transfer_warning_percent": 60,
+    }  # fmt: skip
+
+
+def test_a_management_certificate_is_made_public_half_first_and_imported(
+    logged_in, entrepot, tmp_path, password_file
+) -> None:
+    out = tmp_path / "certs"
+    made = entrepot("certificate", "new-management", "contoso", "--out", str(out), "--key", "ec", "--password-file",
+                    str(password_file), "--json")  # fmt: skip
+    assert made.code == 0, made.err
+    cer, pfx = Path(made.value["cer"]), Path(made.value["pfx"])
+    assert b"PRIVATE" not in cer.read_bytes()
+    if sys.platform != "win32":
+        assert pfx.stat().st_mode & 0o077 == 0
+    again = entrepot(
+        "certificate", "new-management", "contoso", "--out", str(out), "--password-file", str(password_file)
+    )
+    assert again.code == 4
+    logged_in.replies["POST /api/v1/management-certificates"] = CertificateInfo(
+        id="crt-1", name="contoso", subject="CN=contoso", thumbprint=made.value["thumbprint"], key="ec-p256",
+        not_before=0, not_after=1, imported=1,
+    )  # fmt: skip
+    assert entrepot("certificate", "import", "contoso", str(pfx), "--password-file", str(password_file)).code == 0
+    assert logged_in.bodies("POST /api/v1/management-certificates")[0]["name"] == "contoso"
+
+
+def test_a_service_certificate_is_kept_private(logged_in, entrepot, tmp_path, password_file) -> None:
+    logged_in.replies["POST /api/v1/service-certificates"] = ServiceCertificate(
+        fqdn="c.example", pfx=b"PFX", certificate="", not_after=1
+    )
+    ran = entrepot("certificate", "issue-service", "c.example", "--out", str(tmp_path), "--password-file",
+                   str(password_file), "--json")  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert (tmp_path / "c.example.pfx").read_bytes() == b"PFX"
+
+
+def test_an_error_of_a_task_is_of_the_class_that_its_code_names() -> None:
+    assert isinstance(error_of(task(TaskState.FAILED, error="Slow.", error_code="limited")), LimitedError)
+    assert error_of(task(TaskState.FAILED, error_code="of-the-future")).family.exit_code == 1
+
+
+def test_amounts_are_readable() -> None:
+    assert amount(task(done=1500, total=3000)) == "1.5 kB of 3.0 kB"
+    assert amount(task(done=2, total=5, unit="objects")) == "2 of 5 objects"
+    assert amount(task()) == ""
+
+
+def test_json_is_one_document_of_the_protocols_model(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/tasks"] = [task()]
+    assert msgspec.convert(json.loads(entrepot("task", "list", "--json").out), list[TaskInfo]) == [task()]

@@ -1,0 +1,83 @@
+"""Errors are one message, one next step and the exit code of their family."""
+
+import subprocess
+import sys
+
+import pytest
+
+from entrepot.cli import failures
+from entrepot.core.errors import EntrepotError, Family, RefusedError, UnavailableError
+from entrepot.web.problems import error_classes
+
+
+@pytest.mark.parametrize("kind", sorted(set(error_classes().values()), key=lambda kind: kind.code))
+def test_every_error_of_the_site_ends_with_the_exit_code_of_its_family(logged_in, entrepot, kind) -> None:
+    logged_in.replies["GET /api/v1/contents"] = kind("It went wrong.", next_step="Do this.")
+    ran = entrepot("content", "list")
+    assert ran.code == kind.family.exit_code
+    assert "It went wrong." in ran.err
+    assert "Do this." in ran.err
+    assert ran.out == ""
+    assert "Traceback" not in ran.err
+
+
+def test_exit_codes_are_distinct_and_not_those_of_the_shell() -> None:
+    codes = [family.exit_code for family in Family]
+    assert len(set(codes)) == len(codes)
+    assert all(0 < code < 126 for code in codes)
+
+
+def test_a_traceback_is_shown_on_request_only(logged_in, entrepot, monkeypatch: pytest.MonkeyPatch) -> None:
+    logged_in.replies["GET /api/v1/contents"] = RefusedError("No.")
+    monkeypatch.setenv("ENTREPOT_DEBUG", "1")
+    assert "Traceback" in entrepot("content", "list").err
+
+
+def test_a_site_that_does_not_answer_is_unavailable(entrepot, logged_in, config) -> None:
+    ran = entrepot("--site", "https://127.0.0.1:1", "content", "list")
+    assert ran.code == Family.NOT_FOUND.exit_code  # never logged in there
+    saved = (config / "credentials.json").read_text().replace(logged_in.url, "https://127.0.0.1:1")
+    (config / "credentials.json").write_text(saved)
+    assert entrepot("content", "list").code == UnavailableError.family.exit_code
+
+
+@pytest.mark.parametrize(
+    "arguments", [["content", "show"], ["content", "publish", "/x", "--type", "nonsense"], ["nope"]]
+)
+def test_wrong_usage_points_to_the_help(entrepot, arguments: list[str]) -> None:
+    ran = entrepot(*arguments)
+    assert ran.code == 2
+    assert "--help" in ran.err
+
+
+def test_a_bug_is_reported_as_one(entrepot, logged_in) -> None:
+    logged_in.replies["GET /api/v1/contents"] = {"not": "a list"}
+    assert entrepot("content", "list").code == Family.INTEGRITY.exit_code
+    assert failures._bug(ZeroDivisionError("x")) == Family.INTERNAL.exit_code
+
+
+def test_a_client_only_installation_says_which_extra_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    code = failures._missing(ModuleNotFoundError("No module named 'granian'", name="granian.server"))
+    assert code == Family.USAGE.exit_code
+    assert "pip install 'entrepot[server]'" in capsys.readouterr().err
+
+
+def test_the_command_line_loads_no_server_library_for_administrators() -> None:
+    program = (
+        "import sys, entrepot.cli.app;"
+        "bad = {'sqlalchemy', 'granian', 'litestar', 'alembic', 'aiohttp'} & set(sys.modules);"
+        "sys.exit(repr(bad) if bad else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_reader_of_a_pipe_may_leave() -> None:
+    program = "import os, sys; sys.argv = ['entrepot', '--help']; os.close(1); os.dup2(os.pipe()[1], 1);"
+    program += "from entrepot.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+def test_every_error_class_is_an_entrepot_error() -> None:
+    assert all(issubclass(kind, EntrepotError) for kind in error_classes().values())

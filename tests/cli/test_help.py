@@ -1,0 +1,89 @@
+"""Help teaches: every command has a description and an example that names existing options; the reference is true."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+
+from entrepot.cli.app import app
+from entrepot.cli.reference import reference
+
+ROOT: Any = typer.main.get_command(app)
+REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+EVERY = dict(commands(ROOT))
+EACH = pytest.mark.parametrize("path", sorted(EVERY), ids=" ".join)
+
+
+def options(command: Any) -> set[str]:
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+@EACH
+def test_every_command_has_an_example_of_itself(path: tuple[str, ...]) -> None:
+    text = EVERY[path].help
+    assert re.search(r"Examples?:", text), "no example"
+    assert f"entrepot {' '.join(path)}" in text
+
+
+@EACH
+def test_examples_use_options_that_exist(path: tuple[str, ...]) -> None:
+    text = EVERY[path].help.partition("\b")[2].replace("\\\n", " ")
+    for line in text.splitlines():
+        if not line.strip().startswith("entrepot "):
+            continue
+        words = shlex.split(re.sub(r"\s{3,}\(.*\)$", "", line.strip()))
+        named = next((words[1:end] for end in (4, 3, 2) if tuple(words[1:end]) in EVERY), None)
+        assert named is not None, f"no such command: {line}"
+        used = {word for word in words if word.startswith("-") and len(word) > 1}
+        assert used <= options(EVERY[tuple(named)]), f"unknown options in: {line}"
+
+
+@EACH
+def test_every_option_is_described(path: tuple[str, ...]) -> None:
+    for parameter in EVERY[path].params:
+        assert parameter.name == "help" or parameter.help, f"{parameter.name} has no help"
+
+
+@EACH
+def test_no_option_takes_a_password_itself(path: tuple[str, ...]) -> None:
+    for name in options(EVERY[path]):
+        if "password" in name or "passphrase" in name:
+            assert name.endswith(("-file", "-stdin")), f"{name} would show up in process lists"
+
+
+def test_every_listing_and_status_has_json() -> None:
+    telling = ("list", "show", "status", "usage", "codes")
+    missing = [path for path, command in EVERY.items() if path[-1] in telling and "--json" not in options(command)]
+    assert missing == []
+
+
+def test_everything_that_removes_or_deletes_has_yes() -> None:
+    words = ("delete", "remove", "block", "cancel", "revoke", "disable")
+    spared = {("alert", "cancel"), ("alert", "disable")}  # they hide a notice and can be taken back
+    missing = [path for path, command in EVERY.items() if path[-1] in words and "--yes" not in options(command)]
+    assert set(missing) == spared
+
+
+def test_the_reference_page_is_up_to_date() -> None:
+    assert REFERENCE.read_text(encoding="utf-8") == reference(), "run: python -m entrepot.cli.reference > docs/cli.md"
+
+
+def test_version_and_completion_are_offered(entrepot) -> None:
+    ran = entrepot("--version")
+    assert ran.code == 0
+    assert re.fullmatch(r"entrepot \d+\.\d+\.\d+\n", ran.out)
+    assert "--install-completion" in options(ROOT)
