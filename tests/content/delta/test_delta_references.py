@@ -15,6 +15,11 @@ def test_version_numbers_fold_away() -> None:
     assert fold("readme") == "readme"
 
 
+def test_hashes_in_names_fold_away_but_words_do_not() -> None:
+    assert fold("libs/libblas-8fb3d286.so") == fold("libs/libblas-ff651d7f.so")
+    assert fold("a/deadbeef.txt") == "a/deadbeef.txt"
+
+
 def test_a_window_without_drift_is_the_same_place_with_slack() -> None:
     low, length = window(1_000_000, 1_200_000, Anchor(0, 0), Anchor(5_000_000, 5_000_000))
     assert (low, low + length) == (1_000_000 - SLACK, 1_200_000 + SLACK)

@@ -47,11 +47,13 @@ class OldFile(msgspec.Struct, frozen=True):
     size: int
 
 
+_HASH: Final = re.compile(r"(?<![0-9A-Za-z])(?=[a-f]*[0-9])[0-9a-f]{7,}(?![0-9A-Za-z])")
+_NUMBERS: Final = re.compile(r"\d+(?:[._]\d+)*")
+
+
 def fold(text: str) -> str:
-    """A name without its version numbers: every run of digits (and of digits joined by dots or underscores) becomes
-    ``#``.
-    """
-    return re.sub(r"\d+(?:[._]\d+)*", "#", text)
+    """A name without what changes from release to release: version numbers and hashes become ``#``."""
+    return _NUMBERS.sub("#", _HASH.sub("#", text))
 
 
 class OldPlaintext:
