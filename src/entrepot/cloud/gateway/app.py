@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 
@@ -32,6 +32,7 @@ from entrepot.web.authorise import TokenAuthoriser
 from entrepot.web.control import serving
 from entrepot.web.embedded import TlsFiles
 from entrepot.web.grants import Grant
+from entrepot.web.health import Health, registry_of
 from entrepot.web.logs import log_json
 from entrepot.web.objects import ObjectPlane
 from entrepot.web.server import (
@@ -114,6 +115,17 @@ class Gateway:
         self.plane = ObjectPlane(shelf, authoriser, self.recorder.record)
         self.watcher.watch(self.plane)
 
+    async def _health(self) -> dict[str, Any]:
+        """For load balancers: ``ok`` while clients are served here."""
+        status = "ok"
+        try:
+            serving(self.watcher.obeyed, now=time.time())
+        except UnavailableError as error:
+            status = error.message
+        if not self.recorder.healthy:
+            status = "records cannot be kept"
+        return {"status": status, "instance": self._config.instance, "control": self.watcher.counter}
+
     def _apply(self, settings: GatewaySettings) -> None:
         self._settings = settings
         self.plane.device_rate = settings.device_requests_per_second
@@ -135,7 +147,7 @@ class Gateway:
             ]
         serving_task = asyncio.create_task(
             serve(
-                self.plane,
+                Health(self.plane, check=self._health, registry=registry_of(self.plane)),
                 listener=listener,
                 tls=TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
                 ready=lambda: announce_ready("gateway", url),

@@ -66,6 +66,11 @@ class ServiceRunner:
         """The service's port; 0 before it has one."""
         return self._address.port if self._address else 0
 
+    @property
+    def idle(self) -> bool:
+        """Nothing runs, and no port is held."""
+        return self._address is None and not self._instances
+
     def signal(self) -> None:
         """Let all instances read their documents now."""
         for instance in self._instances.values():
@@ -165,10 +170,15 @@ class ServiceRunner:
             self._address = address
 
     async def _adopt_once(self) -> None:
-        """Journals that instances left when the host was killed."""
+        """What instances left when the host was killed: journals, configurations."""
         if not self._adopted:
             await self._adopt()
+            await asyncio.to_thread(self._sweep_run)
             self._adopted = True
+
+    def _sweep_run(self) -> None:
+        for path in self._around.folders.run(self.service_id).glob("*.json"):
+            path.unlink(missing_ok=True)
 
     async def _adopt(self) -> None:
         folders = self._around.folders

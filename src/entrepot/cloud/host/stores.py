@@ -39,10 +39,14 @@ class StoreEndpoints:
         self._subscriptions = subscriptions
         self._signal = signal
         self._open: dict[str, _Open] = {}
+        self._closed: set[str] = set()  # ids are never used again
         self._opening = asyncio.Lock()
 
     async def usage(self, row: ServiceRow) -> Usage:
-        """What a service stores now."""
+        """What a service stores now; of one that is being deleted, what was known last."""
+        if row.state is Wanted.DELETING or row.id in self._closed:
+            known = self._open.get(row.id)
+            return known.store.usage if known else Usage()
         return (await self._endpoint(row)).store.usage
 
     async def serve(self, row: ServiceRow, path: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,6 +78,7 @@ class StoreEndpoints:
     async def close(self, service_id: str) -> None:
         """Break off the requests of a service that is being deleted; on return nothing of it is written any more."""
         async with self._opening:
+            self._closed.add(service_id)
             endpoint = self._open.pop(service_id, None)
         if endpoint is None:
             return
@@ -85,10 +90,17 @@ class StoreEndpoints:
 
     async def _endpoint(self, row: ServiceRow) -> "_Open":
         async with self._opening:
+            if row.id not in self._open and row.id not in self._closed:
+                # The others of the subscription too: they share its quota.
+                self._open |= await asyncio.to_thread(self._make_all, row.subscription)
             found = self._open.get(row.id)
             if found is None:
-                found = self._open[row.id] = await asyncio.to_thread(self._make, row)
+                raise ConflictError(f"The service {row.name!r} is being deleted.")
             return found
+
+    def _make_all(self, subscription: str) -> dict[str, "_Open"]:
+        rows = [row for row in self._services.all(subscription) if row.state is not Wanted.DELETING]
+        return {row.id: self._make(row) for row in rows if row.id not in self._open and row.id not in self._closed}
 
     def _make(self, row: ServiceRow) -> "_Open":
         root = self._folders.store(row.id)

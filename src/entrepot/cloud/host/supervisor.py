@@ -63,6 +63,9 @@ class Supervisor:
             _log.error("services.unreadable", problem=str(error))
             return
         await asyncio.gather(*(self._look_after(row) for row in rows))
+        known = {row.id for row in rows}
+        for service_id in [one for one, runner in self._runners.items() if one not in known and runner.idle]:
+            del self._runners[service_id]  # made for a request that came during a deletion
 
     async def _look_after(self, row: ServiceRow) -> None:
         loop = asyncio.get_running_loop()
@@ -76,6 +79,8 @@ class Supervisor:
             if self._problems.get(row.id) != error.message:
                 self._problems[row.id] = error.message
                 _log.error("service.troubled", service=row.name, problem=str(error))
+        except Exception:  # noqa: BLE001  # a defect of ours must not end the care of all other services
+            _log.exception("service.defect", service=row.name)
 
     async def delete(self, row: ServiceRow) -> Remains:
         """Remove a service that is marked as deleting: its instances, its port, everything it stored.

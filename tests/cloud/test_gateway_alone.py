@@ -1,0 +1,226 @@
+"""A gateway without a host, as it runs in a container or on any machine; and everything killed at random moments."""
+
+import asyncio
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrepot.cloud.gateway.config import GatewayConfig, save_config
+from entrepot.cloud.providers.host import HostProvider
+from entrepot.core.errors import EntrepotError, NotFoundError
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.shelf import Shelf
+from entrepot.protocol.cloudhost import ServiceStatus
+from entrepot.web.dataplane import ShelfHolder
+
+pytestmark = pytest.mark.process
+Maker = Callable[..., Any]
+
+
+class Alone:
+    """One gateway process on its own store."""
+
+    def __init__(self, folder: Path, site: Any) -> None:
+        self.holder = ShelfHolder(Shelf(FolderStore(folder / "store")))
+        self.state = folder / "state"
+        spec = site.spec(1)
+        certificate, key = folder / "service.crt", folder / "service.key"
+        certificate.write_text(spec.certificate)
+        key.touch(0o600)
+        key.write_text(spec.private_key)
+        self._folder, self._number = folder, 0
+        self._config = GatewayConfig(
+            instance="",
+            point=spec.point,
+            root=spec.root,
+            store=str(folder / "store"),
+            state=str(self.state),
+            certificate=str(certificate),
+            private_key=str(key),
+            listen="127.0.0.1:0",
+            poll=0.1,
+            drain_seconds=30,
+        )
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> ServiceStatus:
+        self._number += 1
+        values = {name: getattr(self._config, name) for name in GatewayConfig.__struct_fields__}
+        path = self._folder / "gateway.json"
+        save_config(path, GatewayConfig(**values | {"instance": f"gw-{self._number}"}))
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "entrepot.cloud.gateway", str(path)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        told = json.loads(self._process.stdout.readline())
+        assert told["ready"]
+        return ServiceStatus(
+            name="alone",
+            point=self._config.point,
+            fqdn="",
+            state="running",  # type: ignore[arg-type]  # only the address counts
+            address=told["url"].removeprefix("https://"),
+            wanted=1,
+            instances=(),
+            stored_bytes=0,
+            stored_objects=0,
+            certificate_expires=0,
+        )
+
+    def send(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def wait(self) -> int:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        code = self._process.wait(60)
+        self._process.stdout.close()
+        self._process = None
+        return code
+
+    def end(self) -> None:
+        if self._process is not None:
+            self.send(signal.SIGKILL)
+            self.wait()
+
+
+@pytest.fixture
+def alone(tmp_path: Path, site: Any) -> Iterator[Alone]:
+    """A gateway that is not started yet."""
+    made = Alone(tmp_path, site)
+    yield made
+    made.end()
+
+
+async def test_on_sigterm_running_downloads_finish_and_everything_is_shipped(
+    alone: Alone, site: Any, client_of: Maker, collect: Maker
+) -> None:
+    await site.fill(alone.holder)
+    client, token = client_of(alone.start()), site.token()
+    download = await client.begin(site.big, token)
+    alone.send(signal.SIGTERM)
+    assert await download.rest(pause=0.01) == site.objects[site.big]
+    assert await asyncio.to_thread(alone.wait) == 0
+    [records] = (await collect(alone.holder)).values()
+    assert [(record.status, record.sent) for record in records] == [(200, len(site.objects[site.big]))]
+    assert list(alone.state.iterdir()) == []
+
+
+async def test_the_next_instance_ships_what_a_killed_one_left(
+    alone: Alone, site: Any, client_of: Maker, collect: Maker, until: Maker
+) -> None:
+    await site.fill(alone.holder)
+    await client_of(alone.start()).read(site.big, site.token())
+    await asyncio.sleep(1.1)  # the promise: durable within a second
+    alone.send(signal.SIGKILL)
+    alone.wait()
+    assert [path.name for path in alone.state.iterdir()] == ["gw-1"]
+    alone.start()
+
+    async def shipped() -> bool:
+        return [len(records) for records in (await collect(alone.holder)).values()] == [1]
+
+    await until(shipped)
+    assert [path.name for path in alone.state.iterdir()] == ["gw-2"]
+
+
+async def test_health_says_whether_clients_are_served(alone: Alone, site: Any, client_of: Maker, until: Maker) -> None:
+    client = client_of(alone.start())
+    answer = await client.http.request("GET", f"{client.base}/healthz", accept=(503,))
+    assert answer.status == 503
+    assert b"no valid control document" in answer.body
+    await site.fill(alone.holder)
+
+    async def healthy() -> bool:
+        answer = await client.http.request("GET", f"{client.base}/healthz", accept=(503,))
+        return bool(answer.status == 200)
+
+    await until(healthy)
+    assert b"entrepot_downloads_running" in (await client.http.request("GET", f"{client.base}/metrics")).body
+
+
+async def test_kills_at_random_moments_change_nothing_that_was_wanted(
+    host: Any, site: Any, provider: HostProvider, client_of: Maker, collect: Maker, until: Maker
+) -> None:
+    """Host or gateways are killed while an order is carried out; the order is repeated, and then it is so."""
+    dice = random.Random(11)
+    spec = site.spec(2)
+    holder = provider.holder("dp1")
+
+    async def filled() -> None:
+        await site.fill(holder)
+
+    orders: list[tuple[Callable[[], Any], str, int]] = [
+        (lambda: provider.create("dp1", spec), "running", 2),
+        (filled, "running", 2),
+        (lambda: provider.scale("dp1", 3), "running", 3),
+        (lambda: provider.stop("dp1"), "stopped", 0),
+        (lambda: provider.start("dp1"), "running", 3),
+        (lambda: provider.scale("dp1", 1), "running", 1),
+    ]
+    for order, state, instances in orders:
+        task = asyncio.ensure_future(order())
+        await asyncio.sleep(dice.uniform(0, 0.4))
+        if dice.random() < 0.6:
+            host.end(signal.SIGKILL)
+            await asyncio.gather(task, return_exceptions=True)
+            host.start()
+        else:
+            for pid in host.gateways():
+                os.kill(pid, signal.SIGKILL)
+            await asyncio.gather(task, return_exceptions=True)
+        await until_obeyed(order)
+        await until(lambda state=state, instances=instances: is_so(provider, state, instances))
+    status = await provider.status("dp1")
+    token = site.token()
+
+    async def served() -> bool:
+        return bool(await client_of(status).read(site.big, token) == site.objects[site.big])
+
+    await until(served)
+    await provider.stop("dp1")
+    found = await collect(holder)
+    assert [record.object_id for records in found.values() for record in records].count(site.big) >= 1
+    task = asyncio.ensure_future(provider.delete("dp1"))
+    await asyncio.sleep(0.02)
+    host.end(signal.SIGKILL)
+    await asyncio.gather(task, return_exceptions=True)
+    host.start()
+    await until_obeyed(lambda: provider.delete("dp1"))
+    with pytest.raises(NotFoundError):
+        await provider.status("dp1")
+    assert list((host.home / "services").iterdir()) == []
+    assert host.gateways() == []
+
+
+async def until_obeyed(order: Callable[[], Any]) -> None:
+    """As a durable task does: try again while it may help."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                await order()
+                return
+            except EntrepotError as error:
+                if not error.retryable:
+                    raise
+                await asyncio.sleep(0.2)
+
+
+async def is_so(provider: HostProvider, state: str, instances: int) -> bool:
+    status = await provider.status("dp1")
+    running = [one for one in status.instances if one.state == "running"]
+    return status.state == state and len(running) == len(status.instances) == instances

@@ -1,0 +1,245 @@
+"""A cloud host's home: set-up, settings, key files, usage, and what a deletion could not remove."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from entrepot.cloud.gateway.config import GatewayConfig, load_config, save_config
+from entrepot.cloud.host.address import ServiceAddress
+from entrepot.cloud.host.administration import HostAdministration
+from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.keys import close_key_folder, open_key_folder
+from entrepot.cloud.host.removal import remove_parts
+from entrepot.cloud.host.services import Services, Wanted
+from entrepot.cloud.host.settings import Folders, HostSettings, load_settings, save_settings
+from entrepot.cloud.host.setup import host_identity, init_host
+from entrepot.cloud.host.subscriptions import Subscriptions
+from entrepot.cloud.host.usage import CountingStore, QuotaExceededError, Usage, measure
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError
+from entrepot.core.secret import Secret
+from entrepot.objects.folder import FolderStore
+from entrepot.trust.certificates import Pair
+from entrepot.trust.vault import ServerVault
+
+NOW = time.time()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home that was set up."""
+    init_host(tmp_path / "host", "127.0.0.1:0", now=NOW)
+    return tmp_path / "host"
+
+
+def test_a_home_is_private_and_set_up_once(home: Path) -> None:
+    assert home.stat().st_mode & 0o777 == 0o700
+    for name in ("vault.key", "tls/key.pem"):
+        assert (home / name).stat().st_mode & 0o777 == 0o600
+    settings = load_settings(home)
+    assert settings.listen == settings.url.removeprefix("https://")
+    assert len(host_identity(home, settings).pin) == 32
+    with pytest.raises(ConflictError, match="already"):
+        init_host(home, "127.0.0.1:0", now=NOW)
+
+
+def test_an_interrupted_set_up_is_repeated(home: Path) -> None:
+    (home / "host.toml").unlink()
+    with pytest.raises(NotFoundError):
+        HostAdministration(home)
+    init_host(home, "127.0.0.1:0", now=NOW)
+    assert HostAdministration(home).subscriptions() == []
+
+
+def test_an_address_that_nobody_can_be_told_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="cannot be told"):
+        init_host(tmp_path / "host", "0.0.0.0:0", now=NOW)
+    made = init_host(
+        tmp_path / "host", "0.0.0.0:0", url="https://cloud.example:8443", service_name="c.example", now=NOW
+    )
+    assert made.url == "https://cloud.example:8443"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["unknown = 1", "token_minutes = 5", "token_minutes = 61", 'url = "http://x"', "instance_quota = 0", "x = ["],
+)
+def test_settings_that_make_no_sense_are_refused(home: Path, line: str) -> None:
+    name = line.partition(" ")[0]
+    lines = [kept for kept in (home / "host.toml").read_text().splitlines() if not kept.startswith(name)]
+    (home / "host.toml").write_text("\n".join([*lines, line]))
+    with pytest.raises(BadInputError):
+        load_settings(home)
+
+
+def test_settings_read_back_as_they_were_written(home: Path) -> None:
+    odd = HostSettings(listen="[::1]:1", url="https://x", name='quo"te \\ ü', drain_seconds=1.5)
+    save_settings(home, odd)
+    assert load_settings(home) == odd
+
+
+def test_administration_names_what_is_wrong(home: Path, management: Pair) -> None:
+    own = HostAdministration(home)
+    own.add_subscription("a")
+    with pytest.raises(ConflictError):
+        own.add_subscription("a")
+    for name, quota in (("", 1), ("x\n", 1), ("b", 0)):
+        with pytest.raises(BadInputError):
+            own.add_subscription(name, storage_quota=quota)
+    with pytest.raises(NotFoundError):
+        own.upload_certificate("b", management.cer)
+    with pytest.raises(BadInputError, match=r"not an X\.509"):
+        own.upload_certificate("a", b"no certificate")
+    first = own.upload_certificate("a", management.cer)
+    assert own.upload_certificate("a", management.cer) == first
+    with pytest.raises(NotFoundError, match="at least 8"):
+        own.revoke_certificate("a", first.thumbprint[:7])
+    assert own.revoke_certificate("a", first.thumbprint.upper()).revoked
+    own.remove_subscription("a")
+    assert own.subscriptions() == []
+
+
+def test_a_private_key_lies_sealed_in_the_database_and_is_gone_after_removal(home: Path, site: Any) -> None:
+    database = HostDatabase(home / "host.sqlite")
+    subscriptions, services = Subscriptions(database), Services(database, ServerVault.load(home / "vault.key"))
+    owner = subscriptions.add("a", storage_quota=1, instance_quota=4, now=NOW)
+    spec = site.spec(2)
+    row = services.put(owner.id, "dp1", spec, expires=1, instance_quota=4, now=NOW)
+    assert services.private_key(row).reveal_text() == spec.private_key
+    assert services.put(owner.id, "dp1", spec, expires=1, instance_quota=4, now=NOW) == row, "the same changes nothing"
+    renewed = services.put(owner.id, "dp1", site.spec(1), expires=2, instance_quota=4, now=NOW)
+    assert (renewed.revision, renewed.instances, renewed.id) == (row.revision + 1, 1, row.id)
+    with pytest.raises(ConflictError, match="still has services"):
+        subscriptions.remove(owner.id)
+    services.set_state(owner.id, "dp1", Wanted.DELETING)
+    with pytest.raises(ConflictError, match="being deleted"):
+        services.set_state(owner.id, "dp1", Wanted.RUNNING)
+    with pytest.raises(ConflictError, match="being deleted"):
+        services.put(owner.id, "dp1", spec, expires=1, instance_quota=4, now=NOW)
+    services.remove(row.id)
+    database.close()
+    files = [path.read_bytes() for path in home.glob("host.sqlite*")]
+    assert not any(sealed in data for data in files for sealed in (row.private_key, renewed.private_key))
+    assert not any(b"PRIVATE KEY" in data for data in files)
+
+
+def test_a_database_of_another_version_is_refused(home: Path) -> None:
+    database = HostDatabase(home / "host.sqlite")
+    with database.write() as connection:
+        connection.execute("PRAGMA user_version=99")
+    database.close()
+    with pytest.raises(StorageError, match="version 99"):
+        HostDatabase(home / "host.sqlite")
+
+
+def test_key_files_prefer_memory_and_are_private(home: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "shm"
+    memory.mkdir()
+    folder = open_key_folder(home, memory=memory)
+    assert folder.in_memory
+    files = folder.write("svc-1", 1, "certificate", Secret(b"key"))
+    newer = folder.write("svc-1", 2, "certificate", Secret(b"key"))
+    assert files.key.stat().st_mode & 0o777 == 0o600
+    folder.forget_older("svc-1", 2)
+    assert [files.key.exists(), newer.key.exists()] == [False, True]
+    again = open_key_folder(home, memory=memory)
+    assert again.path == folder.path
+    assert list(again.path.iterdir()) == [], "what an earlier run left is removed"
+    close_key_folder(again)
+    assert list(memory.iterdir()) == []
+
+
+def test_a_memory_folder_that_others_may_enter_is_not_used(home: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "shm"
+    memory.mkdir()
+    open_key_folder(home, memory=memory).path.chmod(0o755)
+    folder = open_key_folder(home, memory=memory)
+    assert (folder.in_memory, folder.path) == (False, home / "keys")
+    assert open_key_folder(home, memory=tmp_path / "missing").path == home / "keys"
+
+
+def test_what_cannot_be_removed_is_named(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders, keys = Folders(home), open_key_folder(home, memory=tmp_path / "missing")
+    keys.write("svc-1", 1, "certificate", Secret(b"key"))
+    for number in range(12):
+        (folders.store("svc-1") / "objects").mkdir(parents=True, exist_ok=True)
+        (folders.store("svc-1") / "objects" / str(number)).write_bytes(b"x")
+
+    def refused(path: Path, **options: Any) -> None:
+        options["onerror"](os.unlink, str(path), (OSError, OSError(30, "Read-only file system"), None))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", refused)
+        left = remove_parts("svc-1", folders, keys)
+    assert len(left) == 11
+    assert left[-1].startswith("and ")
+    assert remove_parts("svc-1", folders, keys) == ()
+    assert remove_parts("svc-1", folders, keys) == (), "again changes nothing"
+    assert not folders.service("svc-1").exists()
+    assert not keys.service("svc-1").exists()
+
+
+def test_usage_follows_what_is_stored(tmp_path: Path) -> None:
+    left = [100]
+    store = CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: left[0])
+    key = f"objects/ab/{'ab' * 32}"
+    store.put(key, b"x" * 60)
+    store.put(key, [b"y" * 30, b"y" * 20])
+    store.put("control", b"z" * 10)
+    assert store.usage == measure(tmp_path) == Usage(stored=60, objects=1)
+    left[0] = 0
+    with pytest.raises(QuotaExceededError):
+        store.put(f"objects/cd/{'cd' * 32}", b"x")
+    assert store.put("control", b"more"), "documents go a little beyond"
+    store.delete(key)
+    store.delete(key)
+    assert store.usage == measure(tmp_path) == Usage(stored=4, objects=0)
+
+
+def test_a_service_keeps_its_port_and_listens_only_when_it_runs() -> None:
+    address = ServiceAddress("127.0.0.1", 0)
+    listener = address.listen()
+    assert listener.getsockname()[1] == address.port
+    assert address.listen() is listener
+    address.refuse()
+    assert address.listen().getsockname()[1] == address.port
+    address.close()
+    ServiceAddress("127.0.0.1", address.port).close()
+
+
+def test_a_gateway_refuses_a_configuration_that_contradicts_itself(tmp_path: Path) -> None:
+    good = GatewayConfig(
+        instance="gw-1",
+        point="pt",
+        root=bytes(32),
+        store="s",
+        state="t",
+        certificate="c",
+        private_key="k",
+        listen="h:1",
+    )
+    path = tmp_path / "gateway.json"
+    save_config(path, good)
+    assert load_config(path) == good
+    assert path.stat().st_mode & 0o777 == 0o600
+    changes: list[dict[str, Any]] = [
+        {"root": b"x"},
+        {"listener": 5},
+        {"listen": ""},
+        {"poll": 0.0},
+        {"drain_seconds": -1.0},
+        {"instance": "../up"},
+    ]
+    for change in changes:
+        save_config(path, msgspec.structs.replace(good, **change))
+        with pytest.raises(BadInputError):
+            load_config(path)
+    path.write_bytes(b'{"unknown": 1}')
+    with pytest.raises(BadInputError):
+        load_config(path)
+    with pytest.raises(NotFoundError):
+        load_config(tmp_path / "missing")
