@@ -1,7 +1,7 @@
 """Devices, enrolment codes, used nonces, and what devices report."""
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, UnauthenticatedError
@@ -67,8 +67,31 @@ def add_device(connection: Connection, device: Device, *, collection: str = "") 
     if collection:
         row = insert_into(connection, collection_member).values(collection=collection, device=device.id)
         connection.execute(row.on_conflict_do_nothing())
-    note_change(connection)
     return get_device(connection, device.id)
+
+
+def device_of_key(connection: Connection, public_key: bytes) -> Device | None:
+    """The device that enrolled with this key."""
+    row = connection.execute(select(devices).where(devices.c.public_key == public_key)).mappings().first()
+    return None if row is None else _device(dict(row))
+
+
+def find_device(connection: Connection, device_id: str) -> Device | None:
+    """The device with this id, if there is one."""
+    row = connection.execute(select(devices).where(devices.c.id == device_id)).mappings().first()
+    return None if row is None else _device(dict(row))
+
+
+def count_pending(connection: Connection) -> int:
+    """How many devices wait for approval."""
+    query = select(func.count()).select_from(devices).where(devices.c.state == DeviceState.PENDING.value)
+    return int(connection.execute(query).scalar_one())
+
+
+def collections_of(connection: Connection, device_id: str) -> frozenset[str]:
+    """Collections of a device, the built-in one left out."""
+    query = select(collection_member.c.collection).where(collection_member.c.device == device_id)
+    return frozenset(connection.scalars(query))
 
 
 def get_device(connection: Connection, name_or_id: str) -> Device:
@@ -150,11 +173,9 @@ def add_code(connection: Connection, code: Code, *, now: float) -> None:
     connection.execute(insert(enrolment_code).values(values))
 
 
-def usable_code(connection: Connection, code_id: str, *, now: float) -> Code | None:
-    """A code that may still be used; its row stays locked until the transaction ends."""
-    query = select(enrolment_code).where(
-        enrolment_code.c.id == code_id, enrolment_code.c.uses_left > 0, enrolment_code.c.expires > int(now)
-    )
+def find_code(connection: Connection, code_id: str, *, now: float) -> Code | None:
+    """A code that has not expired, perhaps used up; its row stays locked until the transaction ends."""
+    query = select(enrolment_code).where(enrolment_code.c.id == code_id, enrolment_code.c.expires > int(now))
     row = connection.execute(query.with_for_update()).mappings().first()
     return None if row is None else _code(dict(row))
 

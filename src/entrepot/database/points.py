@@ -86,8 +86,21 @@ def list_points(connection: Connection, *, site: str = "", kind: str = "", state
 
 def point_of_key(connection: Connection, public_key: bytes) -> Point | None:
     """The point that enrolled with this key."""
-    row = connection.execute(select(points).where(points.c.public_key == public_key)).mappings().first()
+    mine = select(points).where(points.c.public_key == public_key, points.c.kind == STANDARD)
+    row = connection.execute(mine).mappings().first()
     return None if row is None else _point(dict(row))
+
+
+def find_point(connection: Connection, point_id: str) -> Point | None:
+    """The point with this id, if there is one."""
+    row = connection.execute(select(points).where(points.c.id == point_id)).mappings().first()
+    return None if row is None else _point(dict(row))
+
+
+def count_pending(connection: Connection) -> int:
+    """How many points on premises wait for approval."""
+    query = select(func.count()).select_from(points).where(points.c.state == PENDING, points.c.kind == STANDARD)
+    return int(connection.execute(query).scalar_one())
 
 
 def change_point(connection: Connection, point_id: str, **values: Any) -> Point:
