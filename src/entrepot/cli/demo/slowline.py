@@ -35,6 +35,7 @@ class SlowLine:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._free_at = 0.0
+        self._relays: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="slow line", daemon=True)
 
     def __enter__(self) -> Self:
@@ -53,17 +54,36 @@ class SlowLine:
         server = await asyncio.start_server(self._relay, sock=self._listener)
         async with server:
             await self._stop.wait()
+        for relay in self._relays:
+            relay.cancel()
+        await asyncio.gather(*self._relays, return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        upstream = socket.socket()
-        upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-        upstream.setblocking(False)
-        with contextlib.suppress(OSError):
-            await asyncio.get_running_loop().sock_connect(upstream, self.target)
-            far_reader, far_writer = await asyncio.open_connection(sock=upstream, limit=RECEIVE_BUFFER)
+        task = asyncio.current_task()
+        assert task is not None
+        self._relays.add(task)
+        writers = [writer]
+        try:
+            far_reader, far_writer = await self._open_far()
+            writers.append(far_writer)
             await asyncio.gather(self._pass(reader, far_writer), self._pass(far_reader, writer, slow=True))
-        upstream.close()
-        writer.close()
+        except OSError:
+            pass  # the service refuses: the client is told so by the end of its connection
+        finally:
+            self._relays.discard(task)
+            for one in writers:
+                one.transport.abort()
+
+    async def _open_far(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        upstream = socket.socket()
+        try:
+            upstream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            upstream.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(upstream, self.target)
+        except BaseException:
+            upstream.close()
+            raise
+        return await asyncio.open_connection(sock=upstream, limit=RECEIVE_BUFFER)
 
     async def _pass(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, slow: bool = False) -> None:
         with contextlib.suppress(OSError):
