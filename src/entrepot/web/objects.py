@@ -221,7 +221,10 @@ class ObjectPlane:
         if not read or not span.length:
             return _Opened(size, span, b"", iter(()))
         pieces = iter(self._shelf.read(object_id, span.start, span.length))
-        return _Opened(size, span, next(pieces, b""), pieces)
+        first = next(pieces, b"")
+        if len(first) == span.length:
+            next(pieces, None)  # closes the file here and not in the event loop
+        return _Opened(size, span, first, pieces)
 
     async def _pump_watched(self, download: Download, opened: _Opened, receive: Receive, send: Send) -> None:
         watch = asyncio.create_task(_watch(receive, download))
