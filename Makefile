@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := src tests $(wildcard benchmarks/*.py)
+SOURCES := src tests benchmarks
 FAST := not process and not postgres and not end_to_end
 # What the demonstration takes: KEEP=1 keeps everything running until Ctrl-C.
 KEEP ?=
@@ -40,8 +40,9 @@ lint:
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev ## the benchmarks
-	@ls benchmarks/bench_*.py >/dev/null 2>&1 || { echo "There are no benchmarks yet."; exit 0; }; \
-	for file in benchmarks/bench_*.py; do echo "$$file"; $(BIN)/python "$$file"; done
+	@found=$$(grep -l __main__ benchmarks/*.py 2>/dev/null || true); \
+	[ -n "$$found" ] || { echo "There are no benchmarks yet."; exit 0; }; \
+	for file in $$found; do name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; done
 
 clean: ## remove what was built: environment, caches, the demonstration's folder
 	rm -rf $(VENV) .demo build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
