@@ -1,14 +1,21 @@
 """A library to publish into, and the way back: a plain restore that trusts nothing but the reading side."""
 
 import hashlib
+import itertools
 import os
+import secrets
+import shutil
+import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from entrepot.content.chunking import DomainKeys, domain_keys
-from entrepot.content.ledger import Ledger
+from entrepot.content.ledger import Ledger, SweepLedger
+from entrepot.content.ledger import Library as LibraryPort
 from entrepot.content.manifest import Entry, EntryKind, Part, Root
 from entrepot.content.memory import MemoryLibrary
 from entrepot.content.publish import Published, PublishOptions, publish
@@ -17,6 +24,10 @@ from entrepot.content.sealing import Generation, open_sealed
 from entrepot.core.encoding import b64url, unb64url
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
+from entrepot.database.engine import Database, open_database, sqlite_url
+from entrepot.database.library import SqlLibrary
+from entrepot.database.librarysweep import SqlSweepLedger
+from entrepot.database.schema import create_tables
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
@@ -135,3 +146,112 @@ def make_library() -> type[Library]:
 @pytest.fixture(scope="session")
 def tree_of() -> Callable[[Path], dict[str, tuple[str, int, bytes]]]:
     return tree
+
+
+class Ledgers:
+    """A ledger of either kind, with a clock and a pause that the test moves.
+
+    Attributes:
+        library: sessions and sets.
+        sweeping: what the sweep needs.
+        now: seconds since 1970.
+        pausing: called when a publisher waits for a deletion to end.
+    """
+
+    def __init__(self, database: Database | None) -> None:
+        self.now = 1_000_000.0
+        self.pauses = 0
+        self.pausing: Callable[[], None] = lambda: None
+        self.library: LibraryPort
+        self.sweeping: SweepLedger
+        if database is None:
+            memory = MemoryLibrary(clock=lambda: self.now, pause=self._pause)
+            self.library, self.sweeping = memory, memory
+        else:
+            numbers = itertools.count(1)
+            self.library = SqlLibrary(
+                database, clock=lambda: self.now, new_id=lambda: f"session-{next(numbers)}", pause=self._pause
+            )
+            self.sweeping = SqlSweepLedger(database)
+
+    def _pause(self, seconds: float) -> None:
+        self.pauses += 1
+        self.pausing()
+
+
+def sqlite_database(folder: Path) -> Database:
+    database = open_database(sqlite_url(folder / "test.db"))
+    create_tables(database)
+    return database
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL server of our own, reached through a socket in a private folder."""
+    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
+    if found is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("PostgreSQL is not installed (Debian: postgresql).")
+    programs = Path(found).resolve().parent
+    user = "postgres" if os.geteuid() == 0 else None  # initdb refuses to run as root
+    with tempfile.TemporaryDirectory(prefix="pg") as folder:
+        if user:
+            shutil.chown(folder, user)
+        data = f"{folder}/data"
+        initdb = [programs / "initdb", "-D", data, "-U", "test", "--auth=trust", "--no-sync", "-E", "UTF8"]
+        subprocess.run(initdb, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
+        control = [programs / "pg_ctl", "-D", data, "-w", "-l", f"{folder}/log"]
+        subprocess.run([*control, "-o", options, "start"], user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+        try:
+            yield f"postgresql://test@/postgres?host={folder}"
+        finally:
+            stop = [*control, "-m", "immediate", "stop"]
+            subprocess.run(stop, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    """An empty database with all tables, in a schema of its own."""
+    schema = f"test_{secrets.token_hex(6)}"
+    administration = open_database(postgres_url)
+    with administration.transaction() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    database = open_database(f"{postgres_url}&options=-csearch_path%3D{schema}")
+    create_tables(database)
+    yield database
+    database.close()
+    with administration.transaction() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    administration.close()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
+def ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledgers]:
+    """Every adapter of the ledger."""
+    if request.param == "memory":
+        yield Ledgers(None)
+    elif request.param == "postgres":
+        yield Ledgers(request.getfixturevalue("postgres_database"))
+    else:
+        database = sqlite_database(tmp_path)
+        yield Ledgers(database)
+        database.close()
+
+
+@pytest.fixture(scope="session")
+def make_sqlite_ledgers() -> Callable[[Path], tuple[Ledgers, Database]]:
+    def make(folder: Path) -> tuple[Ledgers, Database]:
+        database = sqlite_database(folder)
+        return Ledgers(database), database
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_memory_ledgers() -> Callable[[], Ledgers]:
+    return lambda: Ledgers(None)
+
+
+@pytest.fixture(scope="session")
+def make_ledgers_of() -> Callable[[Database], Ledgers]:
+    return Ledgers

@@ -125,7 +125,7 @@ class TestResult:
 
     def test_a_single_file(self, library: Any, source: Path) -> None:
         published = library.publish(source / "bin" / "tool")
-        (entry,) = [entry for entry in library.entries(published)]
+        (entry,) = library.entries(published)
         assert (entry.path, entry.mode, entry.size) == ("tool", 0o755, 3 * MIB)
         assert published.folders == 0
 
@@ -187,7 +187,7 @@ class TestResult:
         published = library.publish(folder)
         root = library.root(published)
         assert len(root.parts) >= 2
-        assert [entry.path for entry in library.entries(published)] == sorted(os.listdir(folder))
+        assert [entry.path for entry in library.entries(published)] == sorted(path.name for path in folder.iterdir())
         (folder / "09500 with a name that is rather long, so that parts fill").write_bytes(b"changed")
         second = library.root(library.publish(folder, number=2))
         assert len(set(second.parts) - set(root.parts)) <= 2 < len(root.parts)

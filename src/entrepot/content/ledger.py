@@ -19,7 +19,7 @@ The order of a publisher's steps makes this safe against SIGKILL anywhere: *anno
 (the file exists) → *add* (others may find it by content). So every file has a row, and every index entry has its file.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -151,8 +151,12 @@ class SweepLedger(Protocol):
     def begin_deletion(self, condemned_before: float, limit: int) -> int:
         """Move up to ``limit`` objects condemned before then, and still not needed, to *deleting*; returns how many."""
 
-    def deleting(self, limit: int) -> list[ObjectId]:
-        """Up to ``limit`` objects in *deleting*, ascending."""
+    def finish_deletion(self, limit: int, delete: Callable[[Sequence[ObjectId]], None]) -> int:
+        """Let ``delete`` remove the files of up to ``limit`` objects in *deleting*, durably, then remove their rows.
 
-    def forget(self, ids: Sequence[ObjectId]) -> None:
-        """Remove the rows of objects in *deleting* whose files are gone, durably."""
+        The rows stay locked in between, so that no slower sweep deletes a file that a publisher has stored again. When
+        ``delete`` raises, or the process is killed, the rows stay in *deleting*.
+
+        Returns:
+            how many are gone; 0 when none is left that no other sweep is busy with.
+        """

@@ -119,17 +119,15 @@ class MemoryLibrary:
             self.index = {key: known for key, known in self.index.items() if known.object_id not in doomed}
             return len(doomed)
 
-    def deleting(self, limit: int) -> list[ObjectId]:
-        """See :meth:`SweepLedger.deleting`."""
+    def finish_deletion(self, limit: int, delete: Callable[[Sequence[ObjectId]], None]) -> int:
+        """See :meth:`SweepLedger.finish_deletion`."""
         with self.lock:
-            return sorted(key for key, row in self.objects.items() if row.state == State.DELETING)[:limit]
-
-    def forget(self, ids: Sequence[ObjectId]) -> None:
-        """See :meth:`SweepLedger.forget`."""
-        with self.lock:
+            ids = sorted(key for key, row in self.objects.items() if row.state == State.DELETING)[:limit]
+            if ids:
+                delete(ids)
             for object_id in ids:
-                if object_id in self.objects and self.objects[object_id].state == State.DELETING:
-                    del self.objects[object_id]
+                del self.objects[object_id]
+            return len(ids)
 
     def _change(self, object_id: ObjectId, state: State, now: float) -> None:
         self.objects[object_id].state, self.objects[object_id].changed = state, now

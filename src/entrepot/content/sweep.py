@@ -3,9 +3,10 @@
 One run does one step for every object that is due (states: ``content/ledger.py``): what a killed sweep left in
 *deleting* is finished first; what was condemned long enough ago, and is still not needed, is deleted; what is not
 needed now is condemned. A file is deleted durably before its row goes, so no file is left without a row. Any step may
-be repeated; runs may overlap.
+be repeated; runs may overlap, also of several processes.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -16,6 +17,7 @@ from entrepot.core.times import HOUR
 from entrepot.objects.shelf import Shelf
 
 BATCH: Final = 1000
+DELETE_BATCH: Final = 100
 GRACE_SECONDS: Final = HOUR
 """At least this long an object stays condemned, so that whoever publishes again soon finds it."""
 
@@ -48,12 +50,14 @@ def sweep(ledger: SweepLedger, shelf: Shelf, *, now: float, grace_seconds: float
 
 
 def finish_deletions(ledger: SweepLedger, shelf: Shelf) -> int:
-    """Delete the files of all objects in *deleting*, then forget them; returns how many."""
-    deleted = 0
-    while ids := ledger.deleting(BATCH):
+    """Delete the files of all objects in *deleting*, then their rows; returns how many."""
+
+    def delete(ids: Sequence[ObjectId]) -> None:
         for object_id in ids:
             shelf.delete(object_id)
         shelf.flush()
-        ledger.forget(ids)
-        deleted += len(ids)
+
+    deleted = 0
+    while count := ledger.finish_deletion(DELETE_BATCH, delete):
+        deleted += count
     return deleted

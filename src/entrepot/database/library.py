@@ -1,7 +1,8 @@
 """The ledger in SQL (port: ``content/ledger.py``): sessions with leases, the index by content, object sets.
 
 Every step is one short transaction; batches are sorted, so that concurrent publishers lock rows in one order. On
-PostgreSQL an object's row lock orders a publisher's revival and a sweep's next step; on SQLite writers are alone
+PostgreSQL an object's row lock (``FOR NO KEY UPDATE``, which foreign keys do not wait for) orders a publisher's revival
+and a sweep's next step; on SQLite writers are alone
 anyway.
 """
 
@@ -152,6 +153,9 @@ class SqlLedger:
 
     def announce(self, objects: Sequence[Announcement]) -> None:
         """See :meth:`Ledger.announce`."""
+        if not objects:
+            self.renew()
+            return
         left = {each.object_id: each for each in objects}
         for _ in range(_PAUSES):
             if not left:
@@ -183,13 +187,16 @@ class SqlLedger:
         connection.execute(insert_into(connection, object_).on_conflict_do_nothing(), rows)
         wanted = [each.object_id for each in objects]
         present = select(object_.c.id, object_.c.object_id, object_.c.state).where(object_.c.object_id.in_(wanted))
-        found = connection.execute(present.order_by(object_.c.id).with_for_update()).all()
+        found = connection.execute(present.order_by(object_.c.id).with_for_update(key_share=True)).all()
         usable = [row for row in found if row.state != State.DELETING]
         self._hold(connection, usable)
         return {row.object_id for row in usable}
 
     def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
+        if not chunks:
+            self.renew()
+            return {}
         mine = {each.index_hash: each for each in chunks}
         with self._database.transaction() as connection:
             self._renew(connection)
@@ -265,7 +272,7 @@ def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[
     columns = (chunk.c.index_hash, chunk.c.payload_hash, chunk.c.generation)
     found = select(*columns, object_.c.id, object_.c.object_id, object_.c.size, object_.c.state)
     found = found.join(object_, object_.c.id == chunk.c.object).where(chunk.c.index_hash.in_(index_hashes))
-    return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_)).all()
+    return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_, key_share=True)).all()
 
 
 def _numbers(connection: Connection, ids: Sequence[ObjectId]) -> dict[bytes, int]:

@@ -4,9 +4,10 @@ Rows are locked before they change state, and rows that a publisher has locked a
 sweep and a publisher never wait for each other. Each transaction touches a bounded number of rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, Select, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, exists, or_, select, update
+from sqlalchemy import delete as sql_delete
 
 from entrepot.content.ledger import State
 from entrepot.core.ids import ObjectId
@@ -57,23 +58,21 @@ class SqlSweepLedger:
             doomed = (
                 connection.execute(_locked(select(object_.c.id).where(*due, ~_needed()).limit(limit))).scalars().all()
             )
-            connection.execute(delete(chunk).where(chunk.c.object.in_(doomed)))
+            connection.execute(sql_delete(chunk).where(chunk.c.object.in_(doomed)))
             begin = update(object_).where(object_.c.id.in_(doomed), object_.c.state == State.CONDEMNED)
             connection.execute(begin.values(state=State.DELETING.value, changed=condemned_before))
         return len(doomed)
 
-    def deleting(self, limit: int) -> list[ObjectId]:
-        """See :meth:`SweepLedger.deleting`."""
-        rows = select(object_.c.object_id).where(object_.c.state == State.DELETING)
-        with self._database.reading() as connection:
-            found = connection.execute(rows.order_by(object_.c.object_id).limit(limit)).scalars().all()
-        return [ObjectId(object_id) for object_id in found]
-
-    def forget(self, ids: Sequence[ObjectId]) -> None:
-        """See :meth:`SweepLedger.forget`."""
-        gone = delete(object_).where(object_.c.object_id.in_(ids), object_.c.state == State.DELETING)
+    def finish_deletion(self, limit: int, delete: Callable[[Sequence[ObjectId]], None]) -> int:
+        """See :meth:`SweepLedger.finish_deletion`. The transaction lasts as long as ``delete``."""
+        rows = select(object_.c.id, object_.c.object_id).where(object_.c.state == State.DELETING)
+        rows = rows.order_by(object_.c.id).limit(limit).with_for_update(skip_locked=True)
         with self._database.transaction() as connection:
-            connection.execute(gone)
+            found = connection.execute(rows).all()
+            if found:
+                delete([ObjectId(row.object_id) for row in found])
+                connection.execute(sql_delete(object_).where(object_.c.id.in_([row.id for row in found])))
+        return len(found)
 
 
 def _needed() -> ColumnElement[bool]:
@@ -86,4 +85,4 @@ def _needed() -> ColumnElement[bool]:
 
 
 def _locked(query: Select[tuple[int]]) -> Select[tuple[int]]:
-    return query.order_by(object_.c.id).with_for_update(of=object_, skip_locked=True)
+    return query.order_by(object_.c.id).with_for_update(of=object_, skip_locked=True, key_share=True)
