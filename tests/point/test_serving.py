@@ -97,11 +97,16 @@ async def test_an_expired_control_document_ends_the_service(site, point, http, h
     one, data = an_object(32 * MIB)
     set_id = await fill(holder, (one, data))
     await holder.put_document("control", site.control(lifetime=4))
+
+    async def ended():
+        return (await health(http, point))["downloads"] == 0
+
     async with contextlib.aclosing(http.get_object(point, one, bearer=site.content_token(set_id))) as pieces:
         await anext(pieces)
+        await until(ended)
         with pytest.raises(UnavailableError, match="broke off"):
             async for _ in pieces:
-                await asyncio.sleep(0.05)
+                pass
     answer = await http.request("GET", f"{point}/objects/{one.hex()}", bearer=site.content_token(set_id), accept=(503,))
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
     assert "expired" in (await health(http, point))["problem"]
