@@ -66,6 +66,7 @@ class Collector:
         self._logs = LogFolder(folder)
         self._damaged = folder / "damaged"
         self._holder = holder
+        self._alone = database.embedded  # no second process can share an embedded database
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
 
@@ -95,7 +96,7 @@ class Collector:
             holder=self._holder,
             now=now,
             until=now + _CLAIM_SECONDS,
-            alone=self._database.embedded,
+            alone=self._alone,
         )
         if not ours:
             raise ConflictError(
