@@ -37,6 +37,9 @@ from entrepot.core.errors import ConflictError, StorageError
 
 _READ: Final = 1024 * 1024
 
+RACES: Final = 100
+"""How often a folder may be taken away under our hands before we give up."""
+
 HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
 
@@ -104,7 +107,7 @@ class SafeTree:
         return self._levels[-1]
 
     def _open_child(self, parent: Level, name: str, *, create: bool) -> Level | None:
-        for _ in range(3):  # what is in the way is removed, then made, then opened; a racing thread may help
+        for _ in range(RACES):  # what is in the way is removed, then made, then opened; others may interfere
             try:
                 return open_folder(parent, name)
             except FileNotFoundError:
