@@ -90,7 +90,13 @@ async def test_a_code_that_is_used_up_is_named(site, tmp_path):
 
 @pytest.mark.parametrize(
     ("listen", "url"),
-    [("nonsense", ""), ("127.0.0.1:0", "http://h:1"), ("127.0.0.1:0", "https://h/x"), ("127.0.0.1:0", "https://u:p@h")],
+    [
+        ("nonsense", ""),
+        ("0.0.0.0:0", ""),
+        ("127.0.0.1:0", "http://h:1"),
+        ("127.0.0.1:0", "https://h/x"),
+        ("127.0.0.1:0", "https://u:p@h"),
+    ],
 )
 async def test_addresses_are_checked_first(site, tmp_path, listen, url):
     with pytest.raises(BadInputError):

@@ -11,7 +11,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from entrepot.core.errors import ConflictError, FormatError, TrustError
+from entrepot.core.errors import BadInputError, ConflictError, FormatError, TrustError
 from entrepot.core.secret import Secret
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.durable.locks import HomeLock
@@ -35,6 +35,8 @@ from entrepot.web.introduction import fetch_trust
 from entrepot.web.server import TlsFiles, open_listener, parse_listen
 from entrepot.web.tls import TlsTrust
 
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+
 
 async def init_point(
     home: Path,
@@ -51,7 +53,8 @@ async def init_point(
     Args:
         code: from the site's administrator.
         listen: ``host:port``; port 0 picks a free one and keeps it.
-        url: where clients and the site will reach the point; by default ``https://`` and ``listen``.
+        url: where clients and the site will reach the point; by default ``https://`` and ``listen``, which then must
+            name one address.
         name: how people call it; by default this computer's name.
         resolve: host names with fixed addresses, as a hosts file.
         proxy: HTTP proxy to the site.
@@ -87,6 +90,10 @@ async def init_point(
 def _addresses(listen: str, url: str) -> tuple[str, str]:
     """Settle the port, and check that it can be had."""
     host, port = parse_listen(listen)
+    if not url and host in _EVERY_ADDRESS:
+        raise BadInputError(
+            f"Nobody can reach a point at {host}.", next_step="Give --url, such as https://dp1.contoso.com:8443."
+        )
     with open_listener(host, port) as listener:
         port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
