@@ -141,7 +141,7 @@ def remove_point(connection: Connection, name_or_id: str) -> Point:
 def held_contents(connection: Connection) -> dict[str, int]:
     """How many contents each point has whole."""
     query = select(distribution.c.point, func.count()).where(distribution.c.held > 0).group_by(distribution.c.point)
-    return {point: int(number) for point, number in connection.execute(query).tuples()}
+    return {row[0]: int(row[1]) for row in connection.execute(query)}
 
 
 def _point(values: dict[str, Any]) -> Point:
