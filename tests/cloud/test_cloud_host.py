@@ -200,10 +200,12 @@ async def test_scaling_and_renewing_fail_no_download(
 
     async def load() -> None:
         nonlocal count
+        client = client_of(service)
         while not done.is_set():
             for object_id, data in site.objects.items():
                 assert await client.read(object_id, token) == data
                 count += 1
+            await client.http.close()  # and connects anew
 
     loads = [asyncio.create_task(load()) for _ in range(3)]
     pending = [asyncio.create_task(one.rest(pause=0.02)) for one in slow]

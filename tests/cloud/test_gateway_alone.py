@@ -36,9 +36,9 @@ class Alone:
         certificate.write_text(spec.certificate)
         key.touch(0o600)
         key.write_text(spec.private_key)
-        self._folder, self._number = folder, 0
+        self._folder = folder
         self._config = GatewayConfig(
-            instance="",
+            instance="gw",
             point=spec.point,
             root=spec.root,
             store=str(folder / "store"),
@@ -52,10 +52,8 @@ class Alone:
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> ServiceStatus:
-        self._number += 1
-        values = {name: getattr(self._config, name) for name in GatewayConfig.__struct_fields__}
         path = self._folder / "gateway.json"
-        save_config(path, GatewayConfig(**values | {"instance": f"gw-{self._number}"}))
+        save_config(path, self._config)
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "entrepot.cloud.gateway", str(path)],
@@ -128,14 +126,15 @@ async def test_the_next_instance_ships_what_a_killed_one_left(
     await asyncio.sleep(1.1)  # the promise: durable within a second
     alone.send(signal.SIGKILL)
     alone.wait()
-    assert [path.name for path in alone.state.iterdir()] == ["gw-1"]
+    [left] = alone.state.iterdir()
     alone.start()
 
     async def shipped() -> bool:
         return [len(records) for records in (await collect(alone.holder)).values()] == [1]
 
     await until(shipped)
-    assert [path.name for path in alone.state.iterdir()] == ["gw-2"]
+    assert not left.exists()
+    assert list(await collect(alone.holder)) == [left.name]
 
 
 async def test_health_says_whether_clients_are_served(alone: Alone, site: Any, client_of: Maker, until: Maker) -> None:

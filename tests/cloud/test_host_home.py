@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -202,13 +203,52 @@ def test_usage_follows_what_is_stored(tmp_path: Path) -> None:
 
 def test_a_service_keeps_its_port_and_listens_only_when_it_runs() -> None:
     address = ServiceAddress("127.0.0.1", 0)
-    listener = address.listen()
-    assert listener.getsockname()[1] == address.port
-    assert address.listen() is listener
+    number, listener = address.slot(())
+    assert (number, listener.getsockname()[1]) == (0, address.port)
+    assert address.slot(()) == (0, listener)
+    assert address.slot((0,))[0] == 1
     address.refuse()
-    assert address.listen().getsockname()[1] == address.port
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", address.port))
+    assert address.slot(())[1].getsockname()[1] == address.port
     address.close()
     ServiceAddress("127.0.0.1", address.port).close()
+
+
+def test_a_port_that_another_program_has_is_not_shared_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("entrepot.cloud.host.address._FREE_SECONDS", 0.1)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        with pytest.raises(ConflictError, match="cannot be had"):
+            ServiceAddress("127.0.0.1", other.getsockname()[1])
+
+
+def test_new_connections_go_to_the_chosen_slots_evenly_and_to_no_other() -> None:
+    address = ServiceAddress("127.0.0.1", 0)
+    listeners = [address.slot(range(number))[1] for number in range(4)]
+    for chosen in ((1, 3), (0, 1, 2, 3), (2,)):
+        address.choose(chosen)
+        clients = [socket.create_connection(("127.0.0.1", address.port)) for _ in range(200)]
+        counts = [accept_all(listener) for listener in listeners]
+        assert sum(counts) == len(clients)
+        assert all(bool(count) == (number in chosen) for number, count in enumerate(counts))
+        assert min(counts[number] for number in chosen) > 200 / len(chosen) / 3
+        for client in clients:
+            client.close()
+    address.close()
+
+
+def accept_all(listener: socket.socket) -> int:
+    """How many connections wait there."""
+    count = 0
+    while True:
+        try:
+            listener.accept()[0].close()
+        except BlockingIOError:
+            return count
+        count += 1
 
 
 def test_a_gateway_refuses_a_configuration_that_contradicts_itself(tmp_path: Path) -> None:

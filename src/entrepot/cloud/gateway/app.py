@@ -8,6 +8,7 @@ closed and shipped last, when no further record can come.
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
 import structlog
 
 from entrepot.cloud.gateway.config import GatewayConfig, load_config
@@ -221,6 +223,8 @@ def run_gateway(config_path: Path) -> NoReturn:
     if config.parent:
         die_with_parent(config.parent)
         os.set_blocking(sys.stdout.fileno(), False)
+    else:  # started again and again with the same file: segments of two starts must never share a name
+        config = msgspec.structs.replace(config, instance=f"{config.instance}-{secrets.token_hex(8)}")
     log_json()
     run_process(_run(config))
 

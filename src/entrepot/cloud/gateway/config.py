@@ -16,7 +16,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """How one instance runs.
 
     Attributes:
-        instance: its id, new for every start.
+        instance: its id, new for every start; without a parent the beginning of it, which each start completes.
         point: the distribution point's id, which tokens must name as audience.
         root: the hierarchy root's raw public key: all that is trusted.
         store: folder of the object store.

@@ -9,6 +9,7 @@ still names.
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,8 @@ from entrepot.core.errors import ConflictError
 from entrepot.durable.files import make_folder
 
 LOCK_NAME = "lock"
+_ATTEMPTS = 30
+_PAUSE = 0.01
 
 
 class FolderLock:
@@ -50,7 +53,9 @@ class FolderLock:
         Raises:
             ConflictError: another process has it.
         """
-        for _ in range(3):  # an adopter may be removing an empty folder of this name
+        for attempt in range(_ATTEMPTS):  # an adopter may be looking into the new folder, or removing it
+            if attempt:
+                time.sleep(_PAUSE)
             make_folder(folder, mode=0o700)
             lock = cls.try_take(folder)
             if lock is not None:

@@ -8,8 +8,8 @@ Invariants:
 
 - What is wanted is durable before a request is answered; the supervisor brings it about, again after any crash. The
   host process can be killed at any moment: its instances die with it and come back with it.
-- The host owns each service's listening socket and its instances inherit it. So an instance that crashes, drains or
-  is replaced drops no connection that was not yet its own: the next instance takes it from the queue.
+- The host owns each service's listening sockets and its instances inherit them. So an instance that crashes, drains or
+  is replaced refuses nobody: new connections are steered to the others, those in its queue wait for the next.
 - A deleted service leaves nothing, and that is checked (``removal``); a deletion that was interrupted goes on.
 - Private keys lie sealed in the database, and in clear only where instances read them: in files of mode 0600 on a
   memory file system where there is one (``keys``).

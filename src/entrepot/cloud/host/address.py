@@ -1,19 +1,30 @@
 """The address of one service: a port that is its own for ever, listened on while the service runs.
 
-Two sockets. The *reservation* is bound and never listens: connections are refused while the service is stopped, and
-nobody else's server gets the port. The *listener* exists while instances are wanted; they inherit it, and share one
-queue of connections: an instance that ends leaves nobody in a queue of its own.
+The *reservation* is bound and never listens: connections are refused while the service is stopped, and nobody else's
+server gets the port. While it runs there is one *listener* a slot, all on the same port; each instance inherits the one
+of its slot. The host keeps them open: when an instance ends, connections that wait in its slot's queue are taken by the
+next instance there, and new ones are steered to the others at once. So neither a crash nor a drain refuses anybody.
 """
 
 import contextlib
+import errno
 import socket
+import time
+from collections.abc import Iterable
+from typing import Final
 
+import structlog
+
+from entrepot.cloud.host.steering import steer
 from entrepot.core.errors import ConflictError
 from entrepot.web.server import open_listener
 
+_FREE_SECONDS: Final = 5.0
+_log = structlog.get_logger("entrepot.host")
+
 
 class ServiceAddress:
-    """Holds the port of one service.
+    """Holds the port of one service. Making one may wait a moment: call it in a worker thread.
 
     Args:
         host: address of this machine on which services listen.
@@ -27,26 +38,39 @@ class ServiceAddress:
         self._host = host
         self._reservation = _reserve(host, port)
         self.port: int = self._reservation.getsockname()[1]
-        self._listener: socket.socket | None = None
+        self._slots: list[socket.socket] = []
+        self._chosen: tuple[int, ...] = ()
 
-    def listen(self) -> socket.socket:
-        """The listener, made when there is none.
+    def slot(self, taken: Iterable[int]) -> tuple[int, socket.socket]:
+        """A slot for a new instance, and its listener: the first that is not taken, else a new one.
 
         Raises:
-            ConflictError: another program has the port.
+            ConflictError: the port cannot be listened on.
         """
-        if self._listener is None:
-            self._listener = open_listener(self._host, self.port, shared=True)
-        return self._listener
+        used = set(taken)
+        number = next((one for one in range(len(self._slots)) if one not in used), len(self._slots))
+        if number == len(self._slots):
+            self._slots.append(open_listener(self._host, self.port, shared=True))
+            self._chosen = ()
+        return number, self._slots[number]
+
+    def choose(self, slots: Iterable[int]) -> None:
+        """Let these slots get new connections, and no others. Connections that wait elsewhere stay where they are."""
+        chosen = tuple(sorted(slots))
+        if not chosen or chosen == self._chosen:
+            return
+        self._chosen = chosen
+        if not steer(self._slots[0], chosen):
+            _log.warning("address.not_steered", port=self.port)
 
     def refuse(self) -> None:
-        """Stop listening: connections are refused as soon as the instances have let go, too."""
-        if self._listener is not None:
-            # Connections that wait in the queue, and no instance has taken, are reset now.
+        """Stop listening: new connections are refused, and those that no instance has taken are reset."""
+        for listener in self._slots:
             with contextlib.suppress(OSError):
-                self._listener.shutdown(socket.SHUT_RDWR)
-            self._listener.close()
-            self._listener = None
+                listener.shutdown(socket.SHUT_RDWR)  # for the instances that share it, too
+            listener.close()
+        self._slots.clear()
+        self._chosen = ()
 
     def close(self) -> None:
         """Give the port up."""
@@ -55,15 +79,36 @@ class ServiceAddress:
 
 
 def _reserve(host: str, port: int) -> socket.socket:
-    reservation = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    """Bind the port, once nobody else has it.
+
+    SO_REUSEPORT alone would share it with any program of ours that still listens, such as the instances of a host
+    that was killed a moment ago: so it is first bound alone.
+    """
+    deadline = time.monotonic() + _FREE_SECONDS
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while port:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as alone:
+                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                alone.bind((host, port))
+                break
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                raise _taken(host, port, error) from error
+            time.sleep(0.05)
+    reservation = socket.socket(family, socket.SOCK_STREAM)
     try:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reservation.bind((host, port))
     except OSError as error:
         reservation.close()
-        raise ConflictError(
-            f"The service's port {port} on {host} cannot be had: {error.strerror}.",
-            next_step="End the program that uses it; the service keeps its port.",
-        ) from error
+        raise _taken(host, port, error) from error
     return reservation
+
+
+def _taken(host: str, port: int, error: OSError) -> ConflictError:
+    return ConflictError(
+        f"The service's port {port} on {host} cannot be had: {error.strerror}.",
+        next_step="End the program that uses it; the service keeps its port.",
+    )

@@ -20,6 +20,9 @@ from entrepot.cloud.host.plan import Phase, View
 
 STOP_SECONDS = 1.0
 """A stopped instance that still runs after this long is killed; its journal is then adopted."""
+STEERED_AWAY_SECONDS = 1.0
+"""So long an instance goes on accepting before it drains: connections on their way to it when new ones were steered
+elsewhere are still its own."""
 _KILL_AFTER_DRAIN = 15.0
 _log = structlog.get_logger("entrepot.host")
 
@@ -30,9 +33,13 @@ class GatewayInstance:
     Attributes:
         heartbeat: the last one heard, or None.
         heard: seconds of the loop's clock when it was heard.
+        slot: number of the listener that it has.
     """
 
-    def __init__(self, process: Process, config: GatewayConfig, file: Path, revision: int, started_at: float) -> None:
+    def __init__(
+        self, process: Process, config: GatewayConfig, file: Path, *, slot: int, revision: int, started_at: float
+    ) -> None:
+        self.slot = slot
         self.id = config.instance
         self.revision = revision
         self.started_at = started_at
@@ -41,7 +48,7 @@ class GatewayInstance:
         self._process = process
         self._file = file
         self._drain_seconds = config.drain_seconds
-        self._phase = Phase.STARTING
+        self.phase = Phase.STARTING
         self._loop = asyncio.get_running_loop()
         self.started = self.heard = self._loop.time()
         self._killer: asyncio.TimerHandle | None = None
@@ -56,6 +63,7 @@ class GatewayInstance:
         file: Path,
         *,
         listener: socket.socket,
+        slot: int,
         revision: int,
         now: float,
     ) -> Self:
@@ -76,12 +84,12 @@ class GatewayInstance:
             limit=MAX_LINE,
             cwd="/",
         )
-        return cls(process, config, file, revision, now)
+        return cls(process, config, file, slot=slot, revision=revision, started_at=now)
 
     @property
     def view(self) -> View:
         """What ``plan`` needs to know."""
-        return View(id=self.id, revision=self.revision, phase=self._phase, started=self.started, heard=self.heard)
+        return View(id=self.id, revision=self.revision, phase=self.phase, started=self.started, heard=self.heard)
 
     @property
     def pid(self) -> int:
@@ -97,15 +105,15 @@ class GatewayInstance:
 
     def drain(self) -> None:
         """Let it finish its downloads; others take new ones."""
-        if self._phase in (Phase.STARTING, Phase.READY):
-            self._phase = Phase.DRAINING
-            self._signal_end()
-            self._kill_in(self._drain_seconds + _KILL_AFTER_DRAIN)
+        if self.phase in (Phase.STARTING, Phase.READY):
+            self.phase = Phase.DRAINING
+            self._loop.call_later(STEERED_AWAY_SECONDS, self._signal_end)
+            self._kill_in(STEERED_AWAY_SECONDS + self._drain_seconds + _KILL_AFTER_DRAIN)
 
     def stop(self) -> None:
         """Cut its clients off at once; kill it if it does not end within a second."""
-        if self._phase is not Phase.STOPPING:
-            self._phase = Phase.STOPPING
+        if self.phase is not Phase.STOPPING:
+            self.phase = Phase.STOPPING
             self.tell(Order.STOP)
             self._kill_in(STOP_SECONDS)
 
@@ -147,12 +155,11 @@ class GatewayInstance:
                 self._killer.cancel()
             with contextlib.suppress(OSError):
                 self._file.unlink()
-            self.changed()
 
     def _hear(self, line: bytes) -> None:
         if is_ready_line(line):
-            if self._phase is Phase.STARTING:
-                self._phase = Phase.READY
+            if self.phase is Phase.STARTING:
+                self.phase = Phase.READY
             self.heard = self._loop.time()
             self.changed()
             return

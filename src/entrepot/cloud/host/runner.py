@@ -103,6 +103,7 @@ class ServiceRunner:
                 self._instances[name].stop()
             for name in steps.drain:
                 self._instances[name].drain()
+            self._steer()
             for _ in range(steps.start):
                 await self._start(row)
             if all(view.revision == row.revision for view in views):
@@ -162,9 +163,20 @@ class ServiceRunner:
     def _all_healthy(self) -> bool:
         return all(one.heartbeat is None or one.heartbeat.healthy for one in self._instances.values())
 
+    def _noticed(self) -> None:
+        self._steer()
+        self._poke()
+
+    def _steer(self) -> None:
+        """New connections go to instances that are ready; while there is none, to those that soon will be."""
+        if self._address is None:
+            return
+        by_phase = {phase: [one.slot for one in self._instances.values() if one.phase is phase] for phase in Phase}
+        self._address.choose(by_phase[Phase.READY] or by_phase[Phase.STARTING])
+
     async def _hold_address(self, row: ServiceRow) -> None:
         if self._address is None:
-            address = ServiceAddress(self._around.listen_host, row.port)
+            address = await asyncio.to_thread(ServiceAddress, self._around.listen_host, row.port)
             if address.port != row.port:
                 await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
             self._address = address
@@ -188,8 +200,8 @@ class ServiceRunner:
     async def _start(self, row: ServiceRow) -> None:
         around, folders = self._around, self._around.folders
         assert self._address is not None
-        listener = self._address.listen()
         files = await asyncio.to_thread(self._tls_files, row)
+        slot, listener = self._address.slot(one.slot for one in self._instances.values())
         config = GatewayConfig(
             instance=prefixed_id("gw", secrets.token_bytes(8)),
             point=row.point,
@@ -206,15 +218,16 @@ class ServiceRunner:
         file = folders.run(row.id) / f"{config.instance}.json"
         try:
             instance = await GatewayInstance.start(
-                around.command, config, file, listener=listener, revision=row.revision, now=around.clock()
+                around.command, config, file, listener=listener, slot=slot, revision=row.revision, now=around.clock()
             )
         except OSError as error:
             raise StorageError(
                 f"A gateway process could not be started: {error.strerror}.",
                 next_step="Check memory and process limits of the cloud host.",
             ) from error
-        instance.changed = self._poke
+        instance.changed = self._noticed
         self._instances[instance.id] = instance
+        self._steer()
         task = asyncio.create_task(self._after(instance), name=f"end of {instance.id}")
         self._ends.add(task)
         task.add_done_callback(self._ends.discard)
@@ -232,16 +245,15 @@ class ServiceRunner:
     async def _after(self, instance: GatewayInstance) -> None:
         """When an instance is gone: account for it, and ship what it left."""
         code = await instance.ended()
-        view = instance.view
+        del self._instances[instance.id]
+        self._steer()
         loop = asyncio.get_running_loop()
-        unasked = view.phase in (Phase.STARTING, Phase.READY)
+        unasked = instance.phase in (Phase.STARTING, Phase.READY)
         if unasked:
-            self._crashes = self._crashes.after(ran=loop.time() - view.started, now=loop.time())
+            self._crashes = self._crashes.after(ran=loop.time() - instance.started, now=loop.time())
             self._restarts += 1
-        _log.log(
-            30 if unasked else 20, "instance.ended", instance=instance.id, code=code, unasked=unasked, phase=view.phase
-        )
+        note = _log.warning if unasked else _log.info
+        note("instance.ended", instance=instance.id, code=code, unasked=unasked, phase=instance.phase)
+        self._poke()
         with contextlib.suppress(EntrepotError):  # the next instance, or the next start, adopts it
             await self._adopt()
-        self._instances.pop(instance.id, None)
-        self._poke()
