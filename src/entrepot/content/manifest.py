@@ -153,6 +153,8 @@ def check_part(part: Part) -> None:
 def _check_file(entry: Entry, chunks: tuple[SealedRef, ...]) -> None:
     if len(entry.sha256) != 32 or entry.target or not 0 <= entry.offset <= entry.size:
         raise FormatError(f"The entry of {entry.path!r} is malformed.")
+    if bool(entry.size) != bool(entry.extents):
+        raise FormatError(f"The entry of {entry.path!r} is malformed.")
     end = entry.offset
     for extent in entry.extents:
         if not 0 <= extent.chunk < len(chunks) or extent.offset < 0 or extent.length <= 0:
