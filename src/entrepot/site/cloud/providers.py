@@ -157,6 +157,14 @@ class Providers:
             )
         return self._made[key]
 
+    async def close(self) -> None:
+        """Give the connections of the providers back, where they have any."""
+        made, self._made = self._made, {}
+        for provider in made.values():
+            close = getattr(provider, "close", None)  # not in the port: only some adapters hold connections
+            if close is not None:
+                await close()
+
     def open_management_key(self, certificate: ManagementCertificate) -> Secret:
         """The private key of a management certificate.
 

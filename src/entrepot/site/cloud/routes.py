@@ -7,6 +7,7 @@ from typing import Any
 
 from litestar import Request, Router, delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy import Connection
 
 from entrepot.core.secret import Secret
@@ -55,7 +56,7 @@ def _certificate_routes(services: CloudServices) -> Handlers:
     certificates = services.certificates
 
     @post("/management-certificates", sync_to_thread=True)
-    def import_management_certificate(data: ManagementCertificateRequest) -> CertificateInfo:
+    def import_management_certificate(data: JSONBody[ManagementCertificateRequest]) -> CertificateInfo:
         return certificates.import_management(data.name, data.pfx, Secret(data.password))
 
     @get("/management-certificates", sync_to_thread=True)
@@ -63,11 +64,11 @@ def _certificate_routes(services: CloudServices) -> Handlers:
         return certificates.management()
 
     @delete("/management-certificates/{name:str}", sync_to_thread=True)
-    def delete_management_certificate(name: str) -> None:
+    def delete_management_certificate(name: FromPath[str]) -> None:
         certificates.delete_management(name)
 
     @post("/service-certificates", sync_to_thread=True)
-    def issue_service_certificate(data: ServiceCertificateRequest) -> ServiceCertificate:
+    def issue_service_certificate(data: JSONBody[ServiceCertificateRequest]) -> ServiceCertificate:
         return certificates.issue_service(data.fqdn, data.days, Secret(data.password))
 
     return [
@@ -91,7 +92,7 @@ def _point_routes(services: CloudServices) -> Handlers:
         return info(connection, cloud.get_cloud_point(connection, name))
 
     @post("/cloud-points", status_code=202)
-    async def create_cloud_point(data: CloudPointRequest) -> TaskInfo:
+    async def create_cloud_point(data: JSONBody[CloudPointRequest]) -> TaskInfo:
         return task_info(await services.create(data))
 
     @get("/cloud-points")
@@ -99,15 +100,15 @@ def _point_routes(services: CloudServices) -> Handlers:
         return await database.read(all_infos)
 
     @get("/cloud-points/{name:str}")
-    async def get_cloud_point(name: str) -> CloudPointInfo:
+    async def get_cloud_point(name: FromPath[str]) -> CloudPointInfo:
         return await database.read(one_info, name)
 
     @patch("/cloud-points/{name:str}")
-    async def change_cloud_point(name: str, data: CloudPointPatch) -> CloudPointInfo:
+    async def change_cloud_point(name: FromPath[str], data: JSONBody[CloudPointPatch]) -> CloudPointInfo:
         return await database.read(info, await services.patch(name, data))
 
     @delete("/cloud-points/{name:str}", status_code=202)
-    async def delete_cloud_point(name: str) -> TaskInfo:
+    async def delete_cloud_point(name: FromPath[str]) -> TaskInfo:
         return task_info(await services.act(CloudAction.DELETE, name))
 
     return [create_cloud_point, list_cloud_points, get_cloud_point, change_cloud_point, delete_cloud_point]
@@ -115,18 +116,21 @@ def _point_routes(services: CloudServices) -> Handlers:
 
 def _figure_routes(services: CloudServices) -> Handlers:
     @get("/cloud-points/{name:str}/dns")
-    async def check_cloud_point_dns(name: str) -> DnsCheck:
+    async def check_cloud_point_dns(name: FromPath[str]) -> DnsCheck:
         point = await services.get(name)
         problem = await problem_with(point.fqdn, point.address, services.resolver)
         return DnsCheck(record=record_for(point.fqdn, point.address), good=not problem, problem=problem)
 
     @post("/cloud-points/{name:str}/collect", status_code=200)
-    async def collect_cloud_point(name: str) -> CollectSummary:
+    async def collect_cloud_point(name: FromPath[str]) -> CollectSummary:
         return await services.collect(name)
 
     @get("/cloud-points/{name:str}/usage")
     async def get_cloud_point_usage(
-        name: str, since: int | None = None, until: int | None = None, by: str = ""
+        name: FromPath[str],
+        since: FromQuery[int | None] = None,
+        until: FromQuery[int | None] = None,
+        by: FromQuery[str] = "",
     ) -> list[UsageBucket]:
         point = await services.get(name)
         return await services.database.read(
@@ -138,15 +142,15 @@ def _figure_routes(services: CloudServices) -> Handlers:
 
 def _action_routes(services: CloudServices) -> Handlers:
     @post("/cloud-points/{name:str}/start", status_code=202)
-    async def start_cloud_point(name: str) -> TaskInfo:
+    async def start_cloud_point(name: FromPath[str]) -> TaskInfo:
         return task_info(await services.act(CloudAction.START, name))
 
     @post("/cloud-points/{name:str}/stop", status_code=202)
-    async def stop_cloud_point(name: str) -> TaskInfo:
+    async def stop_cloud_point(name: FromPath[str]) -> TaskInfo:
         return task_info(await services.act(CloudAction.STOP, name))
 
     @post("/cloud-points/{name:str}/scale", status_code=202)
-    async def scale_cloud_point(name: str, data: ScaleRequest) -> TaskInfo:
+    async def scale_cloud_point(name: FromPath[str], data: JSONBody[ScaleRequest]) -> TaskInfo:
         return task_info(await services.act(CloudAction.SCALE, name, instances=data.instances))
 
     return [start_cloud_point, stop_cloud_point, scale_cloud_point]
@@ -156,35 +160,45 @@ def _alert_routes(services: CloudServices) -> Handlers:
     alerting = Alerting(services.database, clock=services.clock)
 
     @get("/alerts")
-    async def list_alerts(open_only: bool = False, subject: str = "") -> list[AlertInfo]:
+    async def list_alerts(open_only: FromQuery[bool] = False, subject: FromQuery[str] = "") -> list[AlertInfo]:
         return await services.database.read(alert_infos, only_open=open_only, subject=subject)
 
     @get("/alerts/{alert:str}")
-    async def get_alert(alert: str) -> AlertInfo:
+    async def get_alert(alert: FromPath[str]) -> AlertInfo:
         return alert_info(await services.database.read(alerts.get, alert))
 
     @get("/alerts/{alert:str}/history")
-    async def get_alert_history(alert: str) -> list[AlertEvent]:
+    async def get_alert_history(alert: FromPath[str]) -> list[AlertEvent]:
         return await services.database.read(alert_events, alert)
 
     @post("/alerts/{alert:str}/postpone", status_code=200)
-    async def postpone_alert(request: Request[Any, Any, Any], alert: str, data: AlertPostponeRequest) -> AlertInfo:
+    async def postpone_alert(
+        request: Request[Any, Any, Any], alert: FromPath[str], data: JSONBody[AlertPostponeRequest]
+    ) -> AlertInfo:
         return alert_info(await alerting.postpone(alert, data.hours, by=_who(request), comment=data.comment))
 
     @post("/alerts/{alert:str}/cancel", status_code=200)
-    async def cancel_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+    async def cancel_alert(
+        request: Request[Any, Any, Any], alert: FromPath[str], data: JSONBody[AlertCommentRequest]
+    ) -> AlertInfo:
         return alert_info(await alerting.cancel(alert, by=_who(request), comment=data.comment))
 
     @post("/alerts/{alert:str}/disable", status_code=200)
-    async def disable_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+    async def disable_alert(
+        request: Request[Any, Any, Any], alert: FromPath[str], data: JSONBody[AlertCommentRequest]
+    ) -> AlertInfo:
         return alert_info(await alerting.disable(alert, by=_who(request), comment=data.comment))
 
     @post("/alerts/{alert:str}/enable", status_code=200)
-    async def enable_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+    async def enable_alert(
+        request: Request[Any, Any, Any], alert: FromPath[str], data: JSONBody[AlertCommentRequest]
+    ) -> AlertInfo:
         return alert_info(await alerting.enable(alert, by=_who(request), comment=data.comment))
 
     @post("/alerts/{alert:str}/comment", status_code=200)
-    async def comment_alert(request: Request[Any, Any, Any], alert: str, data: AlertCommentRequest) -> AlertInfo:
+    async def comment_alert(
+        request: Request[Any, Any, Any], alert: FromPath[str], data: JSONBody[AlertCommentRequest]
+    ) -> AlertInfo:
         return alert_info(await alerting.annotate(alert, by=_who(request), comment=data.comment))
 
     return [

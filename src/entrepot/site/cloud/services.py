@@ -232,6 +232,10 @@ class CloudServices:
         """
         return await self.database.read(cloud.get_cloud_point, name_or_id)
 
+    async def close(self) -> None:
+        """Call once, when the loops have ended."""
+        await self.providers.close()
+
     async def points(self) -> list[CloudPoint]:
         """The cloud points that this site manages."""
         return await self.database.read(_of_site, self.keys.site.code)

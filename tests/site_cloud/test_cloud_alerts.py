@@ -1,0 +1,321 @@
+"""Thresholds, health and the alerts that follow (R21, R22, R25, R26, R37)."""
+
+import msgspec
+import pytest
+
+from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError, UnavailableError
+from entrepot.core.sizes import GB
+from entrepot.core.times import DAY, HOUR, hour_of
+from entrepot.database import alerts, cloud, usage
+from entrepot.objects.hashing import object_id_of
+from entrepot.protocol.cloudhost import RunState
+from entrepot.protocol.siteapi import CloudPointPatch, CloudPointState, TaskState, Thresholds
+from entrepot.rules.alerts import ALERT_TYPES, AlertState
+from entrepot.site.cloud.alerting import Alerting
+from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_buckets
+from entrepot.site.cloud.states import CloudAction
+
+from .conftest import LOW, NOW, Gateway, SiteUnderTest, record
+
+
+async def _state(site: SiteUnderTest, point: str, kind: str) -> AlertState:
+    return (await site.database.read(alerts.find, type_=kind, subject=point)).alert.state
+
+
+async def _serve(site: SiteUnderTest, gateway: Gateway, sent: int, *, time: float | None = None) -> None:
+    moment = int((site.clock() if time is None else time) * 1000)
+    key, data = gateway.segment([record(sent, time=moment)], opened=moment)
+    await site.cloud.services["cloud1"].holder.put_document(key, data)
+    await site.services.collect("cloud1")
+
+
+async def _store(site: SiteUnderTest, size: int) -> None:
+    data = bytes([size % 251]) * size
+    await site.cloud.services["cloud1"].holder.put(object_id_of(data), size, lambda: [data])
+    await site.services.collect("cloud1")
+
+
+def test_the_defaults_are_those_of_the_requirements() -> None:
+    assert Thresholds() == Thresholds(
+        storage_quota=2_000 * 10**9,
+        storage_warning_free_percent=10,
+        transfer_quota=10_000 * 10**9,
+        transfer_warning_percent=50,
+        transfer_critical_percent=90,
+    )
+    assert GB == 10**9
+
+
+async def test_every_alert_exists_from_the_beginning_and_never_triggered(site) -> None:
+    point = await site.make_point()
+    found = await site.database.read(alerts.listed, subject=point.point)
+    assert {one.alert.type for one in found} == set(ALERT_TYPES)
+    assert {one.alert.state for one in found} == {AlertState.NEVER_TRIGGERED}
+    assert all(kind.remedies for kind in ALERT_TYPES.values())
+
+
+@pytest.mark.parametrize(("size", "warned"), [(899, False), (900, True), (901, True)])
+async def test_the_storage_warning_comes_when_the_free_share_is_reached(site, size, warned) -> None:
+    point = await site.make_point(thresholds=LOW)
+    await _store(site, size)
+    assert (await _state(site, point.point, "storage_warning") is AlertState.ACTIVE) is warned
+
+
+@pytest.mark.parametrize(
+    ("sent", "warning", "critical"), [(499, False, False), (500, True, False), (899, True, False), (900, True, True)]
+)
+async def test_transfer_alerts_open_when_reached_or_exceeded(site, sent, warning, critical) -> None:
+    point = await site.make_point(thresholds=LOW)
+    await _serve(site, Gateway(point.point), sent)
+    assert (await _state(site, point.point, "transfer_warning") is AlertState.ACTIVE) is warning
+    assert (await _state(site, point.point, "transfer_critical") is AlertState.ACTIVE) is critical
+
+
+async def test_transfers_leave_the_thirty_days_hour_by_hour(site) -> None:
+    point = await site.make_point(thresholds=LOW)
+    gateway = Gateway(point.point)
+    start = hour_of(site.clock())
+    await _serve(site, gateway, 600)
+    site.clock.now = start + 30 * DAY + HOUR - 1
+    await site.services.monitor.evaluate(point.point)
+    assert await _state(site, point.point, "transfer_warning") is AlertState.ACTIVE
+    site.clock.now = start + 30 * DAY + HOUR
+    await site.services.monitor.evaluate(point.point)
+    alert = (await site.database.read(alerts.find, type_="transfer_warning", subject=point.point)).alert
+    assert (alert.state, alert.closed_by, alert.occurrences) == (AlertState.CANCELED, "SYSTEM", 1)
+    await _serve(site, gateway, 600)
+    alert = (await site.database.read(alerts.find, type_="transfer_warning", subject=point.point)).alert
+    assert (alert.state, alert.occurrences) == (AlertState.ACTIVE, 2)
+
+
+async def test_changed_thresholds_are_evaluated_at_once(site) -> None:
+    point = await site.make_point(thresholds=LOW)
+    await _serve(site, Gateway(point.point), 600)
+    await site.services.patch("cloud1", CloudPointPatch(transfer_quota=10_000))
+    assert await _state(site, point.point, "transfer_warning") is AlertState.CANCELED
+    await site.services.patch("cloud1", CloudPointPatch(transfer_quota=600, description="busy"))
+    assert await _state(site, point.point, "transfer_critical") is AlertState.ACTIVE
+    assert (await site.services.get("cloud1")).description == "busy"
+
+
+@pytest.mark.parametrize("patch", [CloudPointPatch(transfer_critical_percent=10), CloudPointPatch(storage_quota=-1)])
+async def test_thresholds_that_contradict_each_other_are_refused(site, patch) -> None:
+    await site.make_point(thresholds=LOW)
+    with pytest.raises(BadInputError):
+        await site.services.patch("cloud1", patch)
+    assert (await site.services.get("cloud1")).thresholds == LOW
+
+
+async def test_thresholds_that_contradict_each_other_are_refused_at_creation(site) -> None:
+    site.import_certificate()
+    wrong = msgspec.structs.replace(LOW, transfer_critical_percent=40)
+    with pytest.raises(BadInputError):
+        await site.services.create(site.request(thresholds=wrong))
+
+
+async def test_before_the_first_collection_nothing_is_claimed(site) -> None:
+    point = await site.make_point(thresholds=msgspec.structs.replace(LOW, transfer_quota=0))
+    await site.services.monitor.evaluate(point.point)
+    assert await _state(site, point.point, "transfer_warning") is AlertState.NEVER_TRIGGERED
+    info = await site.database.read(cloud_point_info, point, now=site.clock())
+    assert (info.usage.collected, info.usage.transferred_30_days) == (0, 0)
+
+
+async def test_the_age_of_the_figures_is_shown(site) -> None:
+    point = await site.make_point()
+    await _serve(site, Gateway(point.point), 5)
+    site.clock.advance(500)
+    info = await site.database.read(cloud_point_info, point, now=site.clock())
+    assert info.usage.age_seconds == 500
+    assert info.usage.transferred_30_days == 5
+    assert info.usage.uploaded_30_days > 0  # trust and control documents
+
+
+async def test_usage_is_given_by_hour_device_and_content(site) -> None:
+    point = await site.make_point()
+    gateway = Gateway(point.point)
+    key, data = gateway.segment([record(5), record(6, device="dev-2"), record(0, device="", set_id=b"", status=401)])
+    await site.cloud.services["cloud1"].holder.put_document(key, data)
+    await site.services.collect("cloud1")
+
+    async def by(what: str) -> list[tuple[str, int, int, int]]:
+        rows = await site.database.read(usage_buckets, point.point, now=site.clock(), since=None, until=None, by=what)
+        return [(row.subject, row.requests, row.failed, row.sent) for row in rows if row.requests]
+
+    assert await by("") == [("", 3, 1, 11)]
+    assert await by("device") == [("", 1, 1, 0), ("dev-1", 1, 0, 5), ("dev-2", 1, 0, 6)]
+    assert await by("content") == [("", 1, 1, 0), ("set-0000000000000000", 2, 0, 11)]
+    with pytest.raises(BadInputError):
+        await by("weather")
+
+
+async def test_a_service_that_was_stopped_at_the_cloud_is_an_alert(site) -> None:
+    point = await site.make_point()
+    site.cloud.services["cloud1"].state = RunState.STOPPED
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "service_not_active") is AlertState.ACTIVE
+    assert (await site.services.get("cloud1")).state is CloudPointState.FAILED
+    site.cloud.services["cloud1"].state = RunState.RUNNING
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "service_not_active") is AlertState.CANCELED
+    assert (await site.services.get("cloud1")).state is CloudPointState.READY
+
+
+async def test_a_service_stopped_on_purpose_is_no_alert(site) -> None:
+    point = await site.make_point()
+    await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "service_not_active") is AlertState.NEVER_TRIGGERED
+    assert (await site.services.get("cloud1")).state is CloudPointState.STOPPED
+
+
+async def test_a_service_that_runs_although_stopped_is_stopped_again(site) -> None:
+    point = await site.make_point()
+    await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    site.cloud.services["cloud1"].state = RunState.RUNNING
+    await site.services.monitor.check(point.point)
+    assert site.cloud.services["cloud1"].state is RunState.STOPPED
+
+
+async def test_missing_instances_degrade_a_point(site) -> None:
+    point = await site.make_point()
+    site.cloud.services["cloud1"].broken = 1
+    await site.services.monitor.check(point.point)
+    seen = await site.services.get("cloud1")
+    assert (seen.state, seen.message) == (CloudPointState.DEGRADED, "1 of 2 instances run.")
+    assert await _state(site, point.point, "service_not_active") is AlertState.NEVER_TRIGGERED
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ForbiddenError("The certificate was removed."), "subscription_problem"),
+        (UnavailableError("No route."), "service_not_active"),
+        (NotFoundError("No such service."), "service_not_active"),
+    ],
+)
+async def test_what_the_cloud_says_becomes_the_right_alert(site, error, kind) -> None:
+    point = await site.make_point()
+    site.cloud.failures = {"check": [error], "status": [error]}
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, kind) is AlertState.ACTIVE
+    alert = (await site.database.read(alerts.find, type_=kind, subject=point.point)).alert
+    assert error.message in alert.message
+
+
+async def test_a_disabled_subscription_is_an_alert(site) -> None:
+    point = await site.make_point()
+    site.cloud.state = "disabled"
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "subscription_problem") is AlertState.ACTIVE
+
+
+async def test_certificates_are_warned_of_thirty_days_before_they_expire(site) -> None:
+    point = await site.make_point()  # its service certificate has 200 days
+    site.clock.advance(169 * DAY)
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "certificate_problem") is AlertState.NEVER_TRIGGERED
+    site.clock.now = point.certificate_expires - 30 * DAY
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "certificate_problem") is AlertState.ACTIVE
+
+
+async def test_a_vault_that_is_not_this_servers_is_told_with_what_to_do(site) -> None:
+    point = await site.make_point()
+    site.services.providers._made.clear()
+    await site.database.write(_spoil_key, point.management_certificate)
+    await site.services.monitor.check(point.point)
+    alert = (await site.database.read(alerts.find, type_="subscription_problem", subject=point.point)).alert
+    assert alert.state is AlertState.ACTIVE
+    assert "import" in alert.message
+
+
+def _spoil_key(connection, certificate: str) -> None:
+    table = cloud.management_certificate
+    connection.execute(table.update().where(table.c.id == certificate).values(sealed_key=b"\x01" + bytes(100)))
+
+
+async def test_a_creation_that_was_cancelled_while_it_waited_is_shown_as_failed(site) -> None:
+    site.import_certificate()
+    task = await site.services.create(site.request())
+    await site.database.write(_cancel, task.id)
+    point = await site.services.get("cloud1")
+    await site.services.monitor.check(point.point)
+    assert (await site.services.get("cloud1")).state is CloudPointState.FAILED
+    deletion = await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle()
+    assert (await site.task(deletion)).state is TaskState.COMPLETED
+    assert "delete" not in site.cloud.calls  # nothing was ever created
+
+
+def _cancel(connection, task: str) -> None:
+    from entrepot.database import tasks
+
+    tasks.request_cancel(connection, task, now=NOW)
+
+
+async def test_alerts_of_a_deleted_point_are_closed_and_its_usage_stays(site) -> None:
+    point = await site.make_point(thresholds=LOW)
+    await _serve(site, Gateway(point.point), 950)
+    await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle()
+    left = await site.database.read(alerts.listed, subject=point.point)
+    assert {(one.alert.type, one.alert.state) for one in left} == {
+        ("transfer_warning", AlertState.CANCELED),
+        ("transfer_critical", AlertState.CANCELED),
+    }
+    assert (await site.database.read(usage.totals_since, point.point, 0)).sent == 950
+    assert "bytes=950" in (site.folder / "logs" / "CloudDP-cloud1.log").read_text()
+
+
+async def test_administrators_postpone_cancel_disable_and_enable(site) -> None:
+    point = await site.make_point(thresholds=LOW)
+    await _serve(site, Gateway(point.point), 600)
+    alerting = Alerting(site.database, clock=site.clock)
+    alert = (await site.database.read(alerts.find, type_="transfer_warning", subject=point.point)).id
+    postponed = await alerting.postpone(alert, 2, by="ann", comment="known")
+    assert postponed.alert.state is AlertState.POSTPONED
+    site.clock.advance(3 * HOUR)
+    await site.services.monitor.evaluate(point.point)
+    assert await _state(site, point.point, "transfer_warning") is AlertState.ACTIVE
+    canceled = await alerting.cancel(alert, by="ann", comment="")
+    assert (canceled.alert.closed_by, canceled.alert.occurrences) == ("ann", 1)
+    with pytest.raises(ConflictError):
+        await alerting.cancel(alert, by="ann", comment="")
+    await alerting.disable(alert, by="ann", comment="")
+    await site.services.monitor.evaluate(point.point)
+    assert await _state(site, point.point, "transfer_warning") is AlertState.DISABLED
+    await alerting.enable(alert, by="ann", comment="")
+    await site.services.monitor.evaluate(point.point)
+    assert await _state(site, point.point, "transfer_warning") is AlertState.ACTIVE
+    events = [event.event for event in await site.database.read(alert_events, alert)]
+    assert events == ["opened", "postponed", "resumed", "canceled", "disabled", "enabled", "opened"]
+    with pytest.raises(NotFoundError):
+        await alerting.cancel("alert-unknown", by="ann", comment="")
+
+
+async def test_an_accepted_gap_does_not_hide_the_next_one(site) -> None:
+    point = await site.make_point()
+    gateway = Gateway(point.point)
+    gateway.segment([record(1)])
+    await _serve(site, gateway, 1)
+    alert = (await site.database.read(alerts.find, type_="accounting_gap", subject=point.point)).id
+    await Alerting(site.database, clock=site.clock).cancel(alert, by="ann", comment="disk lost")
+    await _serve(site, gateway, 1)
+    assert await _state(site, point.point, "accounting_gap") is AlertState.CANCELED
+    gateway.segment([record(1)])
+    await _serve(site, gateway, 1)
+    reopened = (await site.database.read(alerts.get, alert)).alert
+    assert (reopened.state, reopened.occurrences) == (AlertState.ACTIVE, 2)
+
+
+async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> None:
+    point = await site.make_point()
+    await _store(site, 700)
+    assert await site.services.monitor.reconcile_if_due(point.point)
+    assert not await site.services.monitor.reconcile_if_due(point.point)
+    kept = await site.database.read(usage.stored_usage, point.point)
+    assert kept.stored_bytes == 700
+    assert kept.listed_bytes > 700  # control and trust documents are in the store as well
