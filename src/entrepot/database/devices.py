@@ -15,6 +15,7 @@ from entrepot.database.tables.devices import download as downloads
 from entrepot.protocol.enrolment import Kind
 from entrepot.protocol.policy import DownloadReport
 from entrepot.protocol.siteapi import DeviceState, DownloadInfo, DownloadSource
+from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 
 
 class Device(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +25,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     public_key: bytes
     state: DeviceState
+    changed: int
     site: str
     enrolled: int
     seen: int
@@ -122,25 +124,33 @@ def membership(connection: Connection, ids: list[str]) -> dict[str, tuple[str, .
     return {device: tuple(collections) for device, collections in found.items()}
 
 
-def set_state(connection: Connection, name_or_id: str, state: DeviceState) -> Device:
+def set_state(connection: Connection, name_or_id: str, state: DeviceState, *, now: float) -> Device:
     """Approve or block a device.
 
     Raises:
         NotFoundError: there is none with this id or name.
     """
     device = get_device(connection, name_or_id)
-    connection.execute(update(devices).where(devices.c.id == device.id).values(state=state.value))
+    connection.execute(update(devices).where(devices.c.id == device.id).values(state=state.value, changed=int(now)))
     note_change(connection)
     return get_device(connection, device.id)
 
 
-def remove_device(connection: Connection, name_or_id: str) -> Device:
-    """Forget a device, with its memberships and reports.
+def remove_device(connection: Connection, name_or_id: str, *, now: float) -> Device:
+    """Forget a device, with its memberships and reports. Its tokens must have ended: revocations name known devices.
 
     Raises:
         NotFoundError: there is none with this id or name.
+        ConflictError: it is approved, or was blocked so recently that a token of it may still be valid.
     """
     device = get_device(connection, name_or_id)
+    if device.state is DeviceState.APPROVED:
+        raise ConflictError(f"The device {device.name} is approved.", next_step="Block it first.")
+    if device.state is DeviceState.BLOCKED and now < device.changed + MAX_TOKEN_LIFETIME + CLOCK_SKEW:
+        raise ConflictError(
+            f"The device {device.name} was blocked less than eight hours ago.",
+            next_step="Remove it later: until its tokens have ended, the points must know that it is blocked.",
+        )
     connection.execute(delete(devices).where(devices.c.id == device.id))
     note_change(connection)
     return device

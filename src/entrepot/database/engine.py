@@ -24,6 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 30
+_UNSTORABLE: Final = "A number is too large, or a text has characters that cannot be stored."
 _READ: Final = "entrepot_read"
 _CHANGED: Final = "entrepot_changed"
 
@@ -115,11 +116,15 @@ class Database:
             raise ConflictError("The database refuses: this contradicts what is stored.") from error
         except sqlalchemy.exc.DBAPIError as error:
             raise _translate(error) from error
+        except (OverflowError, UnicodeEncodeError) as error:  # by SQLite's driver, which does not wrap them
+            raise BadInputError(_UNSTORABLE) from error
         except sqlalchemy.exc.TimeoutError as error:
             raise UnavailableError("All database connections are busy.") from error
 
 
 def _translate(error: sqlalchemy.exc.DBAPIError) -> EntrepotError:
+    if isinstance(error, sqlalchemy.exc.DataError):
+        return BadInputError(_UNSTORABLE)
     text = str(error.orig).lower()
     if "full" in text or "readonly" in text or "read-only" in text or "no space" in text:
         return StorageError("The database cannot be written.", next_step="Check its disk.")

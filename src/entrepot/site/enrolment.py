@@ -1,8 +1,8 @@
 """How devices and points become known (architecture 3, ``protocol.enrolment``).
 
-Nonces need no memory: each carries its time and a MAC of the site; only those that were used are remembered, for as long
-as they would be valid. A newcomer with an enrolment code is approved at once, one without waits for an administrator who
-compares fingerprints. Enrolling again with the same key (the answer was lost) gives the same result.
+Nonces need no memory: each carries its time and a MAC of the site; only those that were used are remembered, for as
+long as they would be valid. A newcomer with an enrolment code is approved at once, one without waits for an
+administrator who compares fingerprints. Enrolling again with the same key (the answer was lost) gives the same result.
 """
 
 import hashlib
@@ -235,6 +235,7 @@ class Enrolment:
             name=request.name,
             public_key=request.public_key,
             state=state,
+            changed=now,
             site=self._keys.site.code,
             enrolled=now,
             seen=now,
@@ -243,11 +244,11 @@ class Enrolment:
         device = devices.add_device(connection, new, collection="" if code is None else code.collection)
         if device.state is DeviceState.PENDING and code is not None:
             self._use(connection, code)
-            device = devices.set_state(connection, device.id, DeviceState.APPROVED)
+            device = devices.set_state(connection, device.id, DeviceState.APPROVED, now=now)
         return EnrolReply(id=device.id, site=self._keys.site.code, state=device.state.value)
 
     def _enrol_point(self, connection: Connection, request: EnrolRequest, code: Code | None) -> EnrolReply:
-        url = _checked_url(request.url)
+        url = checked_url(request.url)
         known = points.point_of_key(connection, request.public_key)
         if code is None:
             if known is None:
@@ -337,7 +338,12 @@ def _refuse_crowd(connection: Connection) -> None:
         )
 
 
-def _checked_url(text: str) -> str:
+def checked_url(text: str) -> str:
+    """Check the url of a point.
+
+    Raises:
+        BadInputError: not of the form ``https://host:port``.
+    """
     url = text.rstrip("/")
     try:
         parts = urlsplit(url)

@@ -12,6 +12,7 @@ device = Table(
     Column("name_key", String(256), nullable=False, unique=True),
     Column("public_key", LargeBinary, nullable=False, unique=True),
     Column("state", String(16), nullable=False),  # pending, approved, blocked
+    Column("changed", BigInteger, nullable=False),  # of the state
     Column("site", String(3), nullable=False),
     Column("enrolled", BigInteger, nullable=False),
     Column("seen", BigInteger, nullable=False),

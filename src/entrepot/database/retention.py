@@ -1,0 +1,54 @@
+"""What nobody needs any more, among rows that are only bookkeeping."""
+
+from sqlalchemy import Connection, and_, exists, select
+
+from entrepot.core.ids import ObjectId
+from entrepot.database.hierarchy import note_change
+from entrepot.database.library import drop_set
+from entrepot.database.tables.content import content as contents
+from entrepot.database.tables.content import content_delta as deltas
+from entrepot.database.tables.content import content_version as versions
+from entrepot.database.tables.library import object_ as objects
+from entrepot.database.tables.library import object_set
+from entrepot.database.tables.points import point_set
+
+
+def drop_old_deltas(connection: Connection) -> int:
+    """Forget deltas that lead to neither the current nor the previous version of their content: no client is offered
+    them."""
+    old = (
+        select(deltas.c.content, deltas.c.from_version, deltas.c.to_version)
+        .join(contents, contents.c.id == deltas.c.content)
+        .where(deltas.c.to_version < contents.c.current - 1)
+    )
+    found = connection.execute(old).tuples().all()
+    for content, from_version, to_version in found:
+        connection.execute(
+            deltas.delete().where(
+                and_(
+                    deltas.c.content == content,
+                    deltas.c.from_version == from_version,
+                    deltas.c.to_version == to_version,
+                )
+            )
+        )
+    if found:
+        note_change(connection)
+    return len(found)
+
+
+def drop_unused_sets(connection: Connection, *, limit: int = 100) -> int:
+    """Drop object sets of the library that no version, no delta and no point has any more; the sweep deletes what only
+    they named. A set on a point stays known until the point has lost it: it says what is to be deleted there."""
+    used = [exists().where(table.c.set_id == objects.c.object_id) for table in (versions, deltas, point_set)]
+    query = (
+        select(objects.c.object_id)
+        .join(object_set, object_set.c.object == objects.c.id)
+        .where(*(~each for each in used))
+        .order_by(objects.c.object_id)
+        .limit(limit)
+    )
+    found = list(connection.scalars(query))
+    for set_id in found:
+        drop_set(connection, ObjectId(set_id))
+    return len(found)

@@ -1,0 +1,132 @@
+"""The Litestar application: authentication, errors, documentation."""
+
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final, cast
+
+import structlog
+import swagger_ui_bundle
+from litestar import Litestar, Request, Response, Router
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import SwaggerRenderPlugin
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.static_files import create_static_files_router
+
+from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
+from entrepot.core.sizes import MIB
+from entrepot.protocol.siteapi import PREFIX
+from entrepot.site.auth import Sessions
+from entrepot.web.asgi import Scope
+from entrepot.web.bearer import bearer_token
+from entrepot.web.problems import PROBLEM_TYPE, problem_of
+
+MAX_BODY: Final = MIB
+DOCS: Final = "/api/docs"
+_ASSETS: Final = "/api/assets"
+
+AnyRequest = Request[Any, Any, Any]
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+Routes = Sequence[Router | HTTPRouteHandler]
+
+log = structlog.get_logger("site.api")
+
+
+def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Litestar:
+    """The application.
+
+    Args:
+        sessions: checks bearer tokens.
+        open_routes: below the prefix, for everyone (the login).
+        routes: below the prefix, for administrators.
+    """
+
+    async def require_session(connection: AnyConnection, _: BaseRouteHandler) -> None:
+        connection.scope["user"] = await sessions.check(bearer_token(cast("Scope", connection.scope)))
+
+    guarded = Router(path="/", route_handlers=list(routes), guards=[require_session], security=[{"session": []}])
+    api = Router(path=PREFIX, route_handlers=[*open_routes, guarded])
+    assets = create_static_files_router(
+        path=_ASSETS, directories=[Path(swagger_ui_bundle.swagger_ui_path)], include_in_schema=False
+    )
+    return Litestar(
+        route_handlers=[api, assets],
+        exception_handlers={EntrepotError: _on_error, HTTPException: _on_http, Exception: _on_defect},
+        openapi_config=_documentation(),
+        request_max_body_size=MAX_BODY,
+        logging_config=None,
+        debug=False,
+    )
+
+
+def _documentation() -> OpenAPIConfig:
+    page = SwaggerRenderPlugin(
+        version="5",
+        js_url=f"{_ASSETS}/swagger-ui-bundle.js",
+        css_url=f"{_ASSETS}/swagger-ui.css",
+        standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
+        path="/",
+        favicon=f'<link rel="icon" type="image/png" href="{_ASSETS}/favicon-32x32.png" sizes="32x32" />',
+    )
+    bearer = SecurityScheme(type="http", scheme="bearer", description=f"The token that POST {PREFIX}/login gives.")
+    return OpenAPIConfig(
+        title="Entrepôt site API",
+        version=version("entrepot"),
+        description="Administers a primary site: contents, distribution points, devices, deployments, the cloud.",
+        path=DOCS,
+        render_plugins=[page],
+        components=Components(security_schemes={"session": bearer}),
+        use_handler_docstrings=True,
+    )
+
+
+def problem_response(error: EntrepotError, status: int | None = None) -> Response[bytes]:
+    """An error as problem details (RFC 9457)."""
+    problem = problem_of(error, status)
+    headers = {"Cache-Control": "no-store"}
+    if problem.retry_after:
+        headers["Retry-After"] = str(problem.retry_after)
+    if problem.status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="entrepot"'
+    return Response(problem.encode(), status_code=problem.status, media_type=PROBLEM_TYPE, headers=headers)
+
+
+def _on_error(request: AnyRequest, error: EntrepotError) -> Response[bytes]:
+    response = problem_response(error)
+    if error.family.status >= 500:
+        log.warning("request_failed", path=request.scope["path"], error=str(error), code=error.code)
+    return response
+
+
+def _on_http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
+    """What the framework refuses, in our words."""
+    status: int = error.status_code
+    if status == 404:
+        return problem_response(NotFoundError("There is nothing at this address."))
+    if status == 405:
+        return problem_response(BadInputError("This method is not available at this address."), 405)
+    if status == 413:
+        return problem_response(LimitedError(f"The request body is larger than {MAX_BODY} bytes."), 413)
+    if status < 500:
+        return problem_response(BadInputError(_explain(error)), status)
+    return problem_response(EntrepotError("The server failed to answer this request."), status)
+
+
+def _explain(error: HTTPException) -> str:
+    """Which field is wrong, and why."""
+    if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
+        return "The request cannot be read: it is not the JSON that is expected here."
+    found = []
+    for each in error.extra[:10]:
+        if isinstance(each, dict):
+            place = str(each.get("key", "")) or str(each.get("source", ""))
+            found.append(f"{place}: {each.get('message', '')}".strip(": "))
+    return f"The request is not valid: {'; '.join(found)}." if found else "The request is not valid."
+
+
+def _on_defect(request: AnyRequest, error: Exception) -> Response[bytes]:
+    log.error("request_broke", path=request.scope["path"], method=request.scope["method"], exc_info=error)
+    return problem_response(EntrepotError("The server failed to answer this request.", next_step="See its log."))

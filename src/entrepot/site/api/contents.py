@@ -1,0 +1,103 @@
+"""Contents, their distribution, and the downloads that devices reported."""
+
+from litestar import delete, get, post
+from litestar.handlers import HTTPRouteHandler
+
+from entrepot.database import devices
+from entrepot.database.contents import get_content
+from entrepot.database.devices import get_device
+from entrepot.database.engine import Database
+from entrepot.protocol.siteapi import (
+    ContentInfo,
+    ContentRequest,
+    CurrentRequest,
+    DistributionInfo,
+    DistributionRequest,
+    DownloadInfo,
+    TaskInfo,
+    VersionRequest,
+)
+from entrepot.site.api.limits import Limit
+from entrepot.site.api.tasks import task_info
+from entrepot.site.contents import Contents
+
+Handlers = list[HTTPRouteHandler]
+
+
+def content_routes(contents: Contents, database: Database) -> Handlers:
+    """Everything below ``/contents``, and ``/downloads``."""
+    return [*_publishing(contents), *_distributing(contents), *_reported(database)]
+
+
+def _publishing(contents: Contents) -> Handlers:
+    @post("/contents", status_code=202, tags=["Contents"])
+    async def create_content(data: ContentRequest) -> TaskInfo:
+        """Create a content and publish its version 1."""
+        return task_info(await contents.create(data))
+
+    @post("/contents/{content:str}/versions", status_code=202, tags=["Contents"])
+    async def publish_version(content: str, data: VersionRequest) -> TaskInfo:
+        """Publish the next version."""
+        return task_info(await contents.publish_next(content, data))
+
+    @post("/contents/{content:str}/current", status_code=200, tags=["Contents"])
+    async def set_current_version(content: str, data: CurrentRequest) -> ContentInfo:
+        """Roll back, or forward, to an existing version."""
+        return await contents.set_current(content, data)
+
+    @get("/contents", tags=["Contents"])
+    async def list_contents() -> list[ContentInfo]:
+        """All contents, by name."""
+        return await contents.describe()
+
+    @get("/contents/{content:str}", tags=["Contents"])
+    async def get_content_info(content: str) -> ContentInfo:
+        """One content, with its versions and distribution."""
+        return (await contents.describe(content))[0]
+
+    @delete("/contents/{content:str}", status_code=202, tags=["Contents"])
+    async def delete_content(content: str) -> TaskInfo:
+        """Take a content away from every point, then forget it."""
+        return task_info(await contents.delete(content))
+
+    return [create_content, publish_version, set_current_version, list_contents, get_content_info, delete_content]
+
+
+def _distributing(contents: Contents) -> Handlers:
+    @post("/contents/{content:str}/distribution", status_code=202, tags=["Distribution"])
+    async def distribute(content: str, data: DistributionRequest) -> list[DistributionInfo]:
+        """Bring the current version to points, on premises and in the cloud alike."""
+        return await contents.distribute(content, data)
+
+    @post("/contents/{content:str}/redistribute", status_code=202, tags=["Distribution"])
+    async def redistribute(content: str, data: DistributionRequest) -> list[DistributionInfo]:
+        """Send everything again, even what the points say they have."""
+        return await contents.distribute(content, data, full=True)
+
+    @get("/contents/{content:str}/distribution", tags=["Distribution"])
+    async def get_distribution(content: str) -> list[DistributionInfo]:
+        """How far the content is on each point."""
+        return list((await contents.describe(content))[0].distribution)
+
+    @delete("/contents/{content:str}/distribution/{point:str}", status_code=204, tags=["Distribution"])
+    async def withdraw(content: str, point: str) -> None:
+        """Take the content away from a point."""
+        await contents.withdraw(content, point)
+
+    @post("/contents/{content:str}/distribution/{point:str}/cancel", status_code=204, tags=["Distribution"])
+    async def cancel_distribution(content: str, point: str) -> None:
+        """Stop a distribution that is not finished."""
+        await contents.cancel(content, point)
+
+    return [distribute, redistribute, get_distribution, withdraw, cancel_distribution]
+
+
+def _reported(database: Database) -> Handlers:
+    @get("/downloads", tags=["Devices"])
+    async def list_downloads(device: str = "", content: str = "", limit: Limit = 100) -> list[DownloadInfo]:
+        """Downloads that devices reported, the newest first."""
+        device_id = (await database.read(get_device, device)).id if device else ""
+        content_id = (await database.read(get_content, content)).id if content else ""
+        return await database.read(devices.list_downloads, device=device_id, content=content_id, limit=limit)
+
+    return [list_downloads]

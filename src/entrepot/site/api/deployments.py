@@ -1,0 +1,80 @@
+"""Deployments and client settings."""
+
+from litestar import delete, get, post
+from litestar.handlers import HTTPRouteHandler
+from msgspec.structs import replace
+from sqlalchemy import Connection
+
+from entrepot.core.errors import ConflictError
+from entrepot.core.times import Clock
+from entrepot.database import client_settings, contents, deployments, device_collections, distribution
+from entrepot.database.engine import Database
+from entrepot.protocol.siteapi import (
+    ClientSettingsInfo,
+    ClientSettingsRequest,
+    DeploymentInfo,
+    DeploymentRequest,
+)
+from entrepot.rules.restrictions import PointKind, RunMode, check_deployment
+from entrepot.site.keys import new_id
+
+
+def deployment_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
+    """Everything below ``/deployments`` and ``/client-settings``."""
+
+    @get("/deployments", tags=["Deployments"])
+    async def list_deployments() -> list[DeploymentInfo]:
+        """All deployments."""
+        return await database.read(deployments.listed)
+
+    @post("/deployments", tags=["Deployments"])
+    async def add_deployment(data: DeploymentRequest) -> DeploymentInfo:
+        """Deploy a content to a collection."""
+        return await database.write(_deploy, data, clock())
+
+    @delete("/deployments/{deployment:str}", status_code=204, tags=["Deployments"])
+    async def remove_deployment(deployment: str) -> None:
+        """Withdraw a deployment."""
+        await database.write(deployments.remove, deployment)
+
+    @get("/client-settings", tags=["Client settings"])
+    async def list_client_settings() -> list[ClientSettingsInfo]:
+        """All sets, the one that decides first first."""
+        return await database.read(client_settings.listed)
+
+    @post("/client-settings", status_code=200, tags=["Client settings"])
+    async def put_client_settings(data: ClientSettingsRequest) -> ClientSettingsInfo:
+        """Add a set, replace the one of that name, or change values of the default set."""
+        return await database.write(client_settings.put, new_id("set"), data)
+
+    @delete("/client-settings/{name:str}", status_code=204, tags=["Client settings"])
+    async def remove_client_settings(name: str) -> None:
+        """Remove a custom set."""
+        await database.write(client_settings.remove, name)
+
+    return [
+        list_deployments,
+        add_deployment,
+        remove_deployment,
+        list_client_settings,
+        put_client_settings,
+        remove_client_settings,
+    ]
+
+
+def _deploy(connection: Connection, data: DeploymentRequest, now: float) -> DeploymentInfo:
+    content = contents.get_content(connection, data.content)
+    if content.deleting:
+        raise ConflictError(f"The content {content.name!r} is being deleted.")
+    collection = device_collections.get(connection, data.collection)
+    kinds = [PointKind(kind) for kind in distribution.point_kinds(connection, content.id)]
+    warnings = check_deployment(RunMode(data.options.run.value), kinds)
+    made = deployments.add(
+        connection,
+        new_id("dep"),
+        content=content.id,
+        collection=collection.id,
+        options=data.options,
+        now=now,
+    )
+    return replace(made, warnings=warnings)

@@ -1,0 +1,7 @@
+"""Bounds of query parameters."""
+
+from typing import Annotated
+
+from litestar.params import Parameter
+
+Limit = Annotated[int, Parameter(ge=1, le=10_000, description="At most so many.")]

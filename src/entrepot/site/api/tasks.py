@@ -1,0 +1,41 @@
+"""Durable tasks."""
+
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+
+from entrepot.core.times import Clock
+from entrepot.database import tasks
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
+from entrepot.protocol.siteapi import TaskInfo
+from entrepot.site.api.limits import Limit
+from entrepot.site.tasks import TaskEngine
+
+
+def task_info(task: Task) -> TaskInfo:
+    """A task as the API shows it."""
+    return TaskInfo(**{name: getattr(task, name) for name in TaskInfo.__struct_fields__})
+
+
+def task_routes(database: Database, engine: TaskEngine, clock: Clock) -> list[HTTPRouteHandler]:
+    """Everything below ``/tasks``."""
+
+    @get("/tasks", tags=["Tasks"])
+    async def list_tasks(active: bool = False, kind: str = "", subject: str = "", limit: Limit = 100) -> list[TaskInfo]:
+        """Tasks, the newest first."""
+        found = await database.read(tasks.listed, limit=limit, only_active=active, kind=kind, subject=subject)
+        return [task_info(task) for task in found]
+
+    @get("/tasks/{task:str}", tags=["Tasks"])
+    async def get_task(task: str) -> TaskInfo:
+        """One task and its progress."""
+        return task_info(await database.read(tasks.get, task))
+
+    @post("/tasks/{task:str}/cancel", status_code=200, tags=["Tasks"])
+    async def cancel_task(task: str) -> TaskInfo:
+        """Stop a task at its next step."""
+        stopped = await database.write(tasks.request_cancel, task, now=clock())
+        engine.cancel(task)
+        return task_info(stopped)
+
+    return [list_tasks, get_task, cancel_task]

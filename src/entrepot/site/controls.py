@@ -1,0 +1,75 @@
+"""Keeps points on premises supplied with their control document: which devices are blocked, which token keys are valid.
+
+It is signed anew hourly and whenever what it says changes (``site.cloud.control`` does that for every kind of point),
+and pushed at once: a revocation bites when the point has it. A point that cannot be reached stops serving when its
+document expires, after eight hours.
+"""
+
+import asyncio
+import contextlib
+from typing import Final
+
+import structlog
+
+from entrepot.core.errors import EntrepotError
+from entrepot.database import points
+from entrepot.database.engine import Database
+from entrepot.database.points import Point
+from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.holders import Holders, wait_or
+
+LOOK_SECONDS: Final = 5.0
+LONGEST_PAUSE: Final = 300.0
+PUSH_SECONDS: Final = 60.0
+
+log = structlog.get_logger("site.controls")
+
+
+class Controls:
+    """Supplies the points on premises of one site. Points that do not answer are asked less and less often."""
+
+    def __init__(self, database: Database, *, site: str, publisher: ControlPublisher, holders: Holders) -> None:
+        self._database = database
+        self._site = site
+        self._publisher = publisher
+        self._holders = holders
+        self._wake = asyncio.Event()
+        self._pauses: dict[str, tuple[float, float]] = {}
+
+    def wake(self) -> None:
+        """Look now: something changed that control documents say. Call it from the event loop."""
+        self._wake.set()
+
+    def retry(self) -> None:
+        """Look now, also at points that did not answer before."""
+        self._pauses.clear()
+        self._wake.set()
+
+    async def run_once(self) -> int:
+        """Bring every point's document up to date; how many points failed."""
+        active = await self._database.read(
+            points.list_points, site=self._site, kind=points.STANDARD, state=points.ACTIVE
+        )
+        now = asyncio.get_running_loop().time()
+        due = [point for point in active if self._pauses.get(point.id, (0.0, 0.0))[0] <= now]
+        return sum(await asyncio.gather(*(self._push(point) for point in due)))
+
+    async def serve(self) -> None:
+        """Do so until cancelled."""
+        while True:
+            with contextlib.suppress(EntrepotError):  # the database did not answer: look again later
+                await self.run_once()
+            await wait_or(self._wake, LOOK_SECONDS)
+
+    async def _push(self, point: Point) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(PUSH_SECONDS):
+                await self._publisher.publish(point.id, self._holders.of(point))
+        except (EntrepotError, TimeoutError) as error:
+            pause = min(2 * self._pauses.get(point.id, (0.0, 0.5))[1], LONGEST_PAUSE)
+            self._pauses[point.id] = (loop.time() + pause, pause)
+            log.warning("control_not_pushed", point=point.id, error=str(error), seconds=pause)
+            return True
+        self._pauses.pop(point.id, None)
+        return False

@@ -1,0 +1,205 @@
+"""A site server, wired: every part constructed once, in the order in which they need each other."""
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import structlog
+
+from entrepot.core.errors import EntrepotError
+from entrepot.core.times import Clock
+from entrepot.database.engine import Database
+from entrepot.database.hierarchy import CHANGES, count
+from entrepot.database.library import SqlLibrary
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.shelf import Shelf
+from entrepot.site.api.app import build_app
+from entrepot.site.api.contents import content_routes
+from entrepot.site.api.deployments import deployment_routes
+from entrepot.site.api.devices import device_routes
+from entrepot.site.api.points import point_routes
+from entrepot.site.api.sessions import login_routes, session_routes
+from entrepot.site.api.tasks import task_routes
+from entrepot.site.auth import Sessions
+from entrepot.site.cloud.loops import CloudLoops
+from entrepot.site.cloud.routes import cloud_router
+from entrepot.site.cloud.services import CloudServices
+from entrepot.site.cloudport import ProviderFactory
+from entrepot.site.contents import DELETE, Contents, DeleteHandler
+from entrepot.site.controls import Controls
+from entrepot.site.deltas import DeltaHandler
+from entrepot.site.distribution import DistributionEngine
+from entrepot.site.enrolment import Enrolment
+from entrepot.site.holders import Holders
+from entrepot.site.keys import SiteKeys, new_id
+from entrepot.site.locating import Locator
+from entrepot.site.managementpoint import ManagementPoint
+from entrepot.site.publishing import DELTA, PUBLISH, PublishHandler
+from entrepot.site.sending import Sender
+from entrepot.site.settings import Home, Settings
+from entrepot.site.tasks import TaskEngine
+from entrepot.site.upkeep import Upkeep
+from entrepot.web.asgi import App, Receive, Scope, Send
+from entrepot.web.health import Health
+from entrepot.web.http import HttpClient
+from entrepot.web.tls import TlsTrust
+
+FLUSH_SECONDS: Final = 15.0
+
+log = structlog.get_logger("site.server")
+
+
+class SiteServer:
+    """All parts of one site server.
+
+    Args:
+        factory: makes cloud providers; None where no clouds are wired.
+    """
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        database: Database,
+        keys: SiteKeys,
+        *,
+        factory: ProviderFactory | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        self.database = database
+        self.settings = settings
+        self.keys = keys
+        self.clock = clock
+        self.holder = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.shelf = Shelf(FolderStore(home.library))
+        self.library = SqlLibrary(database, clock=clock, new_id=lambda: new_id("ses"), pause=time.sleep)
+        self.http = HttpClient(
+            TlsTrust.hierarchy(keys.authority.pem()), settings.resolve, connections=4 * settings.threads
+        )
+        site = keys.site.code
+        self.tasks = TaskEngine(database, site=site, holder=self.holder, clock=clock)
+        self.clouds = CloudServices(
+            database, keys, self.tasks, factory=factory, logs=home.logs, holder=self.holder, clock=clock
+        )
+        self.holders = Holders(database, keys=keys, http=self.http, clock=clock)
+        self.holders.register_cloud(self.clouds.providers.holder)
+        sender = Sender(database, shelf=self.shelf, clock=clock, threads=settings.threads)
+        self.distribution = DistributionEngine(
+            database,
+            site=site,
+            holder=self.holder,
+            sender=sender,
+            holders=self.holders,
+            clock=clock,
+            draw=random.random,
+            transfers=settings.transfers,
+        )
+        self.controls = Controls(database, site=site, publisher=self.clouds.control, holders=self.holders)
+        self.locator = Locator(database, keys=keys, clock=clock)
+        self.enrolment = Enrolment(database, keys=keys, clock=clock, pushed=self._point_enrolled)
+        self.management_point = ManagementPoint(
+            database, keys=keys, locator=self.locator, enrolment=self.enrolment, clock=clock
+        )
+        self.contents = Contents(database, site=site, clock=clock, work=self._wake)
+        self.sessions = Sessions(database, clock=clock, hours=settings.session_hours)
+        self.upkeep = Upkeep(database, home=home, shelf=self.shelf, keys=keys, clock=clock, work=self.distribution.wake)
+        self.deltas = self._register_handlers(home)
+
+    def _register_handlers(self, home: Home) -> DeltaHandler:
+        common: dict[str, Any] = {
+            "shelf": self.shelf,
+            "library": self.library,
+            "keys": self.keys,
+            "clock": self.clock,
+        }
+        publish = PublishHandler(self.database, deltas_kept=self.settings.deltas_kept, published=self._wake, **common)
+        deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)
+        self.tasks.register(PUBLISH, publish)
+        self.tasks.register(DELTA, deltas, max_attempts=3)
+        self.tasks.register(DELETE, DeleteHandler(self.database), max_attempts=1000)
+        return deltas
+
+    def _wake(self) -> None:
+        self.tasks.wake()
+        self.distribution.wake()
+
+    def _point_enrolled(self) -> None:
+        self.controls.retry()
+        self.distribution.wake()
+
+    def app(self) -> App:
+        """The ASGI application: health, the management point, the admin API."""
+        database, clock = self.database, self.clock
+        api = build_app(
+            self.sessions,
+            open_routes=login_routes(self.sessions),
+            routes=[
+                *session_routes(self.sessions, database, self.keys),
+                *content_routes(self.contents, database),
+                *point_routes(database, self.enrolment),
+                *device_routes(database, self.enrolment, self.locator, clock),
+                *deployment_routes(database, clock),
+                *task_routes(database, self.tasks, clock),
+                cloud_router(self.clouds),
+            ],
+        )
+        return Health(_Doors(self.management_point, api), check=self._health)  # type: ignore[arg-type]  # Litestar's own ASGI types
+
+    async def _health(self) -> dict[str, Any]:
+        try:
+            await self.database.read(count, CHANGES)
+        except EntrepotError as error:
+            return {"status": "database", "detail": error.message, "site": self.keys.site.code}
+        return {"status": "ok", "site": self.keys.site.code}
+
+    async def work(self) -> None:
+        """All background work, until cancelled; what is interrupted goes on after the next start."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to wake
+                loop.call_soon_threadsafe(self.controls.wake)
+
+        self.database.on_change(wake)
+        await asyncio.to_thread(self.deltas.sweep)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.tasks.serve())
+                group.create_task(self.distribution.serve())
+                group.create_task(self.controls.serve())
+                group.create_task(self.upkeep.serve())
+                group.create_task(_every(FLUSH_SECONDS, self.management_point.flush))
+                group.create_task(CloudLoops(self.clouds).serve())
+        finally:
+            await self.distribution.stop()
+            await self.tasks.stop()
+            with contextlib.suppress(EntrepotError):
+                await self.management_point.flush()
+            await self.http.close()
+
+
+class _Doors:
+    """The management point for devices, the admin API for everyone else."""
+
+    def __init__(self, management_point: App, api: App) -> None:
+        self._management_point = management_point
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        inside = scope["type"] == "http" and scope["path"].startswith("/mp/")
+        await (self._management_point if inside else self._api)(scope, receive, send)
+
+
+async def _every(seconds: float, once: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await once()
+        except EntrepotError as error:
+            log.warning("background_work_failed", error=str(error), code=error.code)

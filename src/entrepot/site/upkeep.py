@@ -1,0 +1,91 @@
+"""Upkeep: what nobody waits for. Old rows go, superseded sets leave points, the library is swept, the site's own TLS
+certificate is renewed before it expires."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from cryptography import x509
+from sqlalchemy import Connection
+
+from entrepot.content.sweep import Swept, sweep
+from entrepot.core.errors import EntrepotError
+from entrepot.core.times import DAY, Clock
+from entrepot.database import devices, retention, tasks
+from entrepot.database.engine import Database
+from entrepot.database.librarysweep import SqlSweepLedger
+from entrepot.objects.shelf import Shelf
+from entrepot.site.distribution import trim
+from entrepot.site.keys import SiteKeys
+from entrepot.site.settings import Home
+from entrepot.site.setup import issue_tls
+from entrepot.trust.inspection import days_left
+
+EVERY_SECONDS: Final = 300.0
+KEEP_TASKS: Final = 30 * DAY
+KEEP_DOWNLOADS: Final = 90 * DAY
+RENEW_DAYS: Final = 30
+
+log = structlog.get_logger("site.upkeep")
+
+
+class Upkeep:
+    """Runs every five minutes.
+
+    Args:
+        work: called when the distribution engine has something to do now.
+    """
+
+    def __init__(
+        self, database: Database, *, home: Home, shelf: Shelf, keys: SiteKeys, clock: Clock, work: Callable[[], None]
+    ) -> None:
+        self._database = database
+        self._home = home
+        self._shelf = shelf
+        self._keys = keys
+        self._clock = clock
+        self._work = work
+
+    async def run_once(self) -> Swept:
+        """Do everything that is due.
+
+        Raises:
+            EntrepotError: by the database or the disk; the next run goes on.
+        """
+        now = self._clock()
+        await self._database.write(_forget, now)
+        if await trim(self._database, site=self._keys.site.code, now=now):
+            self._work()
+        if await asyncio.to_thread(renew_tls, self._home, self._keys, now) and sys.platform != "win32":
+            os.kill(os.getpid(), signal.SIGHUP)  # the server reads its certificate again
+        return await asyncio.to_thread(sweep, SqlSweepLedger(self._database), self._shelf, now=now)
+
+    async def serve(self) -> None:
+        """Do so until cancelled."""
+        while True:
+            await asyncio.sleep(EVERY_SECONDS)
+            with contextlib.suppress(EntrepotError):
+                swept = await self.run_once()
+                log.info("upkeep_done", deleted=swept.deleted, condemned=swept.condemned)
+
+
+def renew_tls(home: Home, keys: SiteKeys, now: float) -> bool:
+    """Renew the site's TLS certificate when it has less than 30 days left; whether it did."""
+    certificate = x509.load_pem_x509_certificate(home.tls_certificate.read_bytes())
+    if days_left(certificate, now) >= RENEW_DAYS:
+        return False
+    issue_tls(home, keys.site.url, keys.authority, now=now)
+    log.info("tls_certificate_renewed")
+    return True
+
+
+def _forget(connection: Connection, now: float) -> None:
+    tasks.prune(connection, finished_before=now - KEEP_TASKS)
+    devices.prune_downloads(connection, received_before=now - KEEP_DOWNLOADS)
+    retention.drop_old_deltas(connection)
+    retention.drop_unused_sets(connection)
