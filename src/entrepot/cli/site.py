@@ -40,7 +40,8 @@ def init(
     """Set up a hierarchy with its first primary site.
 
     Makes the hierarchy's root key (protected by a passphrase: move the file offline afterwards), the role keys, the
-    internal CA, the site's TLS certificate, the database and the first administrator.
+    internal CA, the site's TLS certificate, the database and the first administrator. Whoever loses the root key or its
+    passphrase can never again introduce new keys to the hierarchy.
 
     \b
     Example:
@@ -77,6 +78,24 @@ def init(
     )
     say(f"Next: move {made.root_key} to a safe place offline, then run: entrepot site serve --home {made.home}")
     say(f"Then: entrepot login {made.url} --fingerprint {made.fingerprint}")
+
+
+@app.command()
+def serve(home: Home = HOME) -> None:
+    """Run the site server in the foreground until SIGTERM. Logs are JSON lines on standard error.
+
+    \b
+    Example:
+      entrepot site serve --home /var/lib/entrepot/site
+    """
+    from entrepot.cli.wiring import cloud_providers
+    from entrepot.site.serve import serve_site
+    from entrepot.site.settings import Home as SiteHome
+    from entrepot.site.settings import load_settings
+    from entrepot.web.server import run_process
+
+    settings = load_settings(SiteHome(home))
+    run_process(serve_site(home, factory=cloud_providers(settings.proxy)))
 
 
 @app.command()
