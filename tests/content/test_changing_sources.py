@@ -1,0 +1,165 @@
+"""The source may change at any moment: it is refused by name, and nothing half-read is published."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrepot.content import chunking
+from entrepot.content.patterns import Excludes
+from entrepot.content.snapshot import FileItem, Item, Warnings, walk
+from entrepot.content.sources import open_source, read_source
+from entrepot.core.errors import CancelledError, RefusedError
+from entrepot.core.sizes import MIB
+
+SIZE = 3 * MIB
+
+
+def found(path: Path) -> FileItem:
+    (item,) = walk(path, Excludes(()), Warnings(for_windows=False))
+    assert isinstance(item, FileItem)
+    return item
+
+
+def grow(path: Path) -> None:
+    with path.open("ab") as file:
+        file.write(b"more")
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, 100)
+
+
+def rewrite(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other")
+    other.write_bytes(path.read_bytes())
+    other.replace(path)
+
+
+def remove(path: Path) -> None:
+    path.unlink()
+
+
+def become_a_link(path: Path) -> None:
+    path.rename(path.with_name("moved"))
+    path.symlink_to("moved")
+
+
+def become_a_fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+CHANGES = [grow, truncate, rewrite, replace, remove, become_a_link, become_a_fifo]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_a_change_after_it_was_found(tmp_path: Path, change: Callable[[Path], None], size: int) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(bytes(size))
+    os.utime(path, (1, 1))
+    item = found(path)
+    change(path)
+    with pytest.raises(RefusedError, match=r"'file\.bin' (changed|cannot be read)"):
+        if size == 10:
+            read_source(item)
+        else:
+            with open_source(item, lambda: False):
+                pass
+
+
+@pytest.mark.parametrize("change", [grow, truncate, rewrite])
+def test_a_change_while_it_is_read(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(bytes(SIZE))
+    os.utime(path, (1, 1))
+    buffer = bytearray(MIB)
+    with (
+        pytest.raises(RefusedError, match=r"'file\.bin' changed"),
+        open_source(found(path), lambda: False) as source,
+    ):
+        assert source.readinto(buffer) == MIB
+        change(path)
+        while source.readinto(buffer):
+            pass
+        source.finish()
+
+
+def test_a_failure_is_not_taken_for_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(bytes(SIZE))
+    stop: list[bool] = []
+    with open_source(found(path), lambda: bool(stop)) as source:
+        source.readinto(bytearray(10))
+        stop.append(True)
+        for use in (lambda: source.readinto(bytearray(10)), source.finish):
+            with pytest.raises(CancelledError):
+                use()
+
+
+def test_permission_denied_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(b"x")
+    item = found(path)
+
+    def denied(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", denied)
+        with pytest.raises(RefusedError, match=r"'file\.bin' cannot be read: Permission denied"):
+            read_source(item)
+
+
+def test_a_big_file_that_changes_during_a_publish(
+    library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "big").write_bytes(os.urandom(12 * MIB))
+    real = chunking.open_source
+
+    def change_then_open(item: FileItem, cancelled: Callable[[], bool]) -> Any:
+        (folder / "big").write_bytes(os.urandom(12 * MIB))
+        return real(item, cancelled)
+
+    monkeypatch.setattr(chunking, "open_source", change_then_open)
+    with pytest.raises(RefusedError, match="'big' changed"):
+        library.publish(folder)
+    assert library.ledgers.sets == {}
+
+
+def test_a_folder_whose_names_change_while_its_files_are_read(tmp_path: Path) -> None:
+    folder = tmp_path / "source" / "sub"
+    folder.mkdir(parents=True)
+    for name in "abc":
+        (folder / name).write_text(name)
+    os.utime(folder, (1, 1))
+
+    def items() -> Iterator[Item]:
+        for item in walk(tmp_path / "source", Excludes(()), Warnings(for_windows=False)):
+            yield item
+            if item.path == "sub/b":
+                (folder / "d").write_text("new")
+
+    with pytest.raises(RefusedError, match="folder 'sub/' changed"):
+        list(items())
+
+
+def test_a_file_that_disappears_before_it_is_reached(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    items = walk(tmp_path, Excludes(()), Warnings(for_windows=False))
+    assert next(items).path == "a"
+    (tmp_path / "b").unlink()
+    with pytest.raises(RefusedError, match="'b' disappeared"):
+        next(items)
