@@ -170,7 +170,7 @@ def blocked(connection: Connection) -> tuple[str, ...]:
 
 def _device(values: dict[str, object]) -> Device:
     values.pop("name_key")
-    return msgspec.convert(values, Device)
+    return msgspec.convert(values, Device, builtin_types=(bytes,))
 
 
 # ------------------------------------------------------------------------------------------------ enrolment codes
@@ -211,7 +211,7 @@ def remove_codes(connection: Connection, *, code_id: str = "", point: str = "") 
 
 def _code(values: dict[str, object]) -> Code:
     values.pop("created")
-    return msgspec.convert(values, Code)
+    return msgspec.convert(values, Code, builtin_types=(bytes,))
 
 
 def use_nonce(connection: Connection, nonce: bytes, *, now: float, expires: float) -> None:
