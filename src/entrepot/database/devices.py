@@ -168,9 +168,14 @@ def blocked(connection: Connection) -> tuple[str, ...]:
     return tuple(connection.scalars(query))
 
 
+def _plain(values: dict[str, object]) -> dict[str, object]:
+    """Column names as plain strings: SQLAlchemy's own kind is not one that msgspec takes as a key."""
+    return {str(name): value for name, value in values.items()}
+
+
 def _device(values: dict[str, object]) -> Device:
     values.pop("name_key")
-    return msgspec.convert(values, Device, builtin_types=(bytes,))
+    return msgspec.convert(_plain(values), Device, builtin_types=(bytes,))
 
 
 # ------------------------------------------------------------------------------------------------ enrolment codes
@@ -211,7 +216,7 @@ def remove_codes(connection: Connection, *, code_id: str = "", point: str = "") 
 
 def _code(values: dict[str, object]) -> Code:
     values.pop("created")
-    return msgspec.convert(values, Code, builtin_types=(bytes,))
+    return msgspec.convert(_plain(values), Code, builtin_types=(bytes,))
 
 
 def use_nonce(connection: Connection, nonce: bytes, *, now: float, expires: float) -> None:
