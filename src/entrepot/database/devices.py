@@ -5,7 +5,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, UnauthenticatedError
-from entrepot.database.engine import insert_into
+from entrepot.database.engine import insert_if_free, insert_into
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find, name_key
 from entrepot.database.tables.cloud import cloud_point
@@ -226,8 +226,7 @@ def use_nonce(connection: Connection, nonce: bytes, *, now: float, expires: floa
         UnauthenticatedError: it was used before.
     """
     connection.execute(delete(used_nonce).where(used_nonce.c.expires <= int(now)))
-    row = insert_into(connection, used_nonce).values(nonce=nonce, expires=int(expires)).on_conflict_do_nothing()
-    if connection.execute(row).rowcount != 1:
+    if not insert_if_free(connection, used_nonce, {"nonce": nonce, "expires": int(expires)}):
         raise UnauthenticatedError("This enrolment was sent before.", next_step="Ask for a new nonce.")
 
 
@@ -236,21 +235,12 @@ def use_nonce(connection: Connection, nonce: bytes, *, now: float, expires: floa
 
 def add_download(connection: Connection, device: str, report: DownloadReport, *, now: float) -> bool:
     """Keep a device's report; False when it was reported before."""
-    row = insert_into(connection, downloads).values(
-        device=device,
-        id=report.id,
-        content=report.content,
-        version=report.version,
-        network=report.network,
-        outcome=report.outcome,
-        error=report.error,
-        plain_size=report.plain_size,
-        started=report.started,
-        finished=report.finished,
-        sources=to_json(report.sources).decode(),
-        received=int(now),
-    )
-    return connection.execute(row.on_conflict_do_nothing()).rowcount == 1
+    values = msgspec.structs.asdict(report) | {
+        "device": device,
+        "sources": to_json(report.sources).decode(),
+        "received": int(now),
+    }
+    return insert_if_free(connection, downloads, values)
 
 
 def list_downloads(

@@ -146,6 +146,13 @@ def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgr
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
+def insert_if_free(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
+    """Insert a row unless a unique key of it is taken; whether it was inserted."""
+    statement = insert_into(connection, table).values(values).on_conflict_do_nothing()
+    # rows are counted by what comes back: PostgreSQL's driver does not report a count for INSERT
+    return connection.execute(statement.returning(*table.primary_key.columns)).first() is not None
+
+
 def open_database(url: str) -> Database:
     """Open ``sqlite:///absolute/path`` or ``postgresql://…``.
 

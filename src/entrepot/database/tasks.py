@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.ids import prefixed_id
-from entrepot.database.engine import insert_into
+from entrepot.database.engine import insert_if_free
 from entrepot.database.tables.tasks import task as table
 from entrepot.protocol.siteapi import TaskState
 
@@ -106,8 +106,7 @@ def create(
         "created": int(now),
         "cancel_requested": False,
     }
-    inserted = connection.execute(insert_into(connection, table).values(values).on_conflict_do_nothing())
-    if inserted.rowcount != 1:
+    if not insert_if_free(connection, table, values):
         raise ConflictError(f"{title} is already under way.", next_step="Wait for it, or cancel it first.")
     return get(connection, str(values["id"]))
 

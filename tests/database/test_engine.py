@@ -1,0 +1,97 @@
+"""The engine: transactions, errors, and what each kind of database promises."""
+
+import threading
+
+import pytest
+from sqlalchemy import insert, select, text
+
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
+from entrepot.database import hierarchy
+from entrepot.database.engine import Database, open_database
+from entrepot.database.tables.hierarchy import counter
+
+
+def test_a_transaction_that_raises_leaves_nothing(database: Database) -> None:
+    with pytest.raises(NotFoundError), database.transaction() as connection:
+        connection.execute(insert(counter).values(name="a", value=1))
+        raise NotFoundError("stop")
+    with database.reading() as connection:
+        assert connection.execute(select(counter)).first() is None
+
+
+def test_a_broken_constraint_is_a_conflict(database: Database) -> None:
+    with pytest.raises(ConflictError), database.transaction() as connection:
+        connection.execute(insert(counter).values(name="a", value=1))
+        connection.execute(insert(counter).values(name="a", value=2))
+
+
+def test_foreign_keys_are_enforced(database: Database) -> None:
+    with pytest.raises(ConflictError), database.transaction() as connection:
+        hierarchy.put_secret(connection, site="XXX", name="dedupe", sealed=b"", now=1)
+
+
+@pytest.mark.parametrize("value", [2**70, "x" * 3 + "\ud800"])
+def test_what_cannot_be_stored_is_the_callers_fault(database: Database, value: object) -> None:
+    row = {"name": "a", "value": value} if isinstance(value, int) else {"name": value, "value": 1}
+    with pytest.raises(BadInputError), database.transaction() as connection:
+        connection.execute(insert(counter).values(row))
+
+
+def test_a_read_sees_one_moment(database: Database) -> None:
+    with database.transaction() as connection:
+        hierarchy.next_count(connection, "a")
+    with database.reading() as reading:
+        before = hierarchy.count(reading, "a")
+        with database.transaction() as connection:
+            hierarchy.next_count(connection, "a")
+        assert hierarchy.count(reading, "a") == before
+    with database.reading() as reading:
+        assert hierarchy.count(reading, "a") == before + 1
+
+
+def test_counters_never_give_a_number_twice(database: Database) -> None:
+    given: list[int] = []
+
+    def count() -> None:
+        for _ in range(25):
+            with database.transaction() as connection:
+                given.append(hierarchy.next_count(connection, "serial"))
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(given) == list(range(1, 101))
+
+
+def test_listeners_hear_of_changes_once_they_are_committed(database: Database) -> None:
+    heard: list[int] = []
+
+    def listen() -> None:
+        with database.reading() as connection:
+            heard.append(hierarchy.count(connection, hierarchy.CHANGES))
+
+    database.on_change(listen)
+    with database.transaction() as connection:
+        hierarchy.note_change(connection)
+    with database.transaction() as connection:
+        hierarchy.next_count(connection, "other")
+    with pytest.raises(NotFoundError), database.transaction() as connection:
+        hierarchy.note_change(connection)
+        raise NotFoundError("stop")
+    assert heard == [1]
+
+
+def test_sqlite_commits_are_durable(sqlite_template: object) -> None:
+    opened = open_database(f"sqlite:///{sqlite_template}")
+    with opened.reading() as connection:
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+    opened.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/x", "not an address", "postgresql"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(BadInputError):
+        open_database(url)
