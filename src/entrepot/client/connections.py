@@ -94,7 +94,8 @@ class Connections:
             if trust == "hierarchy":
                 how = TlsTrust.hierarchy(self._ca)
             elif trust == "system":
-                how = TlsTrust.system(service_ca(self._settings))
+                # the hierarchy's own CA may have issued a service certificate: who is trusted for sites is for clouds
+                how = TlsTrust.system(service_ca(self._settings) + self._ca)
             else:
                 raise BadInputError(f"This version does not know the trust {trust!r} of a source.")
             client = self._open[trust] = open_client(how, self._settings)

@@ -41,7 +41,7 @@ class LocationRequest(msgspec.Struct, frozen=True, kw_only=True):
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """One distribution point to try. ``url`` without trailing slash; ``audience`` selects the token;
     ``trust`` says how its TLS certificate is verified: ``hierarchy`` (the trust document's CA) or ``system``
-    (the device's own trusted roots, plus what the agent's settings add)."""
+    (the device's own trusted roots, plus the hierarchy's CA and what the agent's settings add)."""
 
     point: str
     name: str
