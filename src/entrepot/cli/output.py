@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import PurePath
 
 import msgspec
 import typer
@@ -19,8 +20,15 @@ PIPE_WIDTH = 240
 
 def print_json(value: object) -> None:
     """Indented JSON, one document, on standard output."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    data = msgspec.json.encode(value, enc_hook=_path_text)
+    sys.stdout.write(msgspec.json.format(data, indent=2).decode() + "\n")
     sys.stdout.flush()
+
+
+def _path_text(value: object) -> str:
+    if isinstance(value, PurePath):
+        return str(value)
+    raise TypeError(f"no JSON for {type(value).__name__}")
 
 
 def stdout() -> Console:
