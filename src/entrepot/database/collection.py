@@ -91,8 +91,9 @@ def add_segment(connection: Connection, segment: SegmentRow, buckets: Sequence[B
         insert_into(connection, transaction_segment)
         .values(**msgspec.structs.asdict(segment), collected=now)
         .on_conflict_do_nothing()
+        .returning(transaction_segment.c.name)  # rowcount says nothing of an INSERT on PostgreSQL
     )
-    if inserted.rowcount == 0:
+    if inserted.first() is None:
         return False
     _extend_chain(connection, segment, now)
     if buckets:

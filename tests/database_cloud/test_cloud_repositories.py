@@ -1,0 +1,282 @@
+"""Cloud points, their figures and alerts, on SQLite and PostgreSQL."""
+
+import msgspec
+import pytest
+
+from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.times import HOUR
+from entrepot.database import alerts, cloud, collection, points, usage
+from entrepot.database.cloud import CloudPoint, ManagementCertificate
+from entrepot.database.collection import BucketRow, Gap, SegmentRow
+from entrepot.database.engine import Database
+from entrepot.database.hierarchy import CHANGES, count
+from entrepot.protocol.cloudhost import Instance
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.siteapi import CloudPointState, Thresholds
+from entrepot.rules.alerts import AlertState, Condition, Step, evaluate
+
+CERTIFICATE = ManagementCertificate(
+    id="cert-0000000000000001",
+    name="management",
+    subject="CN=management",
+    thumbprint="ab" * 32,
+    key_kind="ec",
+    not_before=0,
+    not_after=10,
+    imported=1,
+    certificate=b"der",
+    sealed_key=b"sealed",
+)
+POINT = CloudPoint(
+    point="pt-0000000000000001",
+    name="cloud1",
+    site="PS1",
+    service="cloud1",
+    description="",
+    provider="host",
+    host_url="https://host",
+    host_pin="cd" * 32,
+    subscription="sub",
+    management_certificate=CERTIFICATE.id,
+    region="",
+    fqdn="cloud1.contoso.com",
+    port=0,
+    address="",
+    state=CloudPointState.PROVISIONING,
+    wanted=ServiceState.RUNNING,
+    message="",
+    instances_wanted=2,
+    instances=(Instance(id="i0", state="running", started=1, heartbeat=2, restarts=0, control=3),),
+    certificate_subject="CN=x",
+    certificate_thumbprint="ef" * 32,
+    certificate_expires=99,
+    certificate="PEM",
+    sealed_key=b"sealed",
+    thresholds=Thresholds(storage_quota=2**40),
+    created=5,
+)
+
+
+@pytest.fixture
+def made(database: Database) -> Database:
+    with database.transaction() as connection:
+        cloud.add_certificate(connection, CERTIFICATE)
+        cloud.add_cloud_point(connection, POINT)
+    return database
+
+
+def _segment(sequence: int, previous: bytes = bytes(32), **changes: object) -> SegmentRow:
+    row = SegmentRow(
+        point="pt-1",
+        name=f"tx/1/gw/{sequence}",
+        instance="gw",
+        sequence=sequence,
+        digest=bytes([sequence]) * 32,
+        previous=bytes([sequence - 1]) * 32 if sequence else previous,
+        records=1,
+        bytes=10,
+    )
+    return msgspec.structs.replace(row, **changes)
+
+
+def _bucket(hour: int = 0, sent: int = 10, *, status: str = "2xx", device: str = "dev-1") -> BucketRow:
+    return BucketRow(hour=hour, device=device, content="pkg", status=status, requests=1, bytes=sent)
+
+
+def test_a_cloud_point_comes_back_as_it_was_kept(made) -> None:
+    with made.reading() as connection:
+        for name in ("cloud1", "CLOUD1", POINT.point):
+            assert cloud.get_cloud_point(connection, name) == POINT
+        assert cloud.cloud_points(connection, site="PS1") == [POINT]
+        assert cloud.cloud_points(connection, site="PS2") == []
+        assert cloud.certificates(connection) == [CERTIFICATE]
+        with pytest.raises(NotFoundError):
+            cloud.get_cloud_point(connection, "cloud2")
+
+
+def test_the_point_is_active_once_it_has_an_address_and_removed_while_it_is_deleted(made) -> None:
+    states = []
+    for values in ({"address": "host:444"}, {"state": CloudPointState.DELETING}):
+        with made.transaction() as connection:
+            changed = cloud.update_cloud_point(connection, POINT.point, **values)
+            states.append(points.get_point(connection, "cloud1").state)
+    assert states == ["active", "removed"]
+    assert changed.url == "https://cloud1.contoso.com:444"
+
+
+@pytest.mark.parametrize(
+    ("port", "address", "url"),
+    [
+        (0, "", ""),
+        (443, "", "https://cloud1.contoso.com"),
+        (0, "host:443", "https://cloud1.contoso.com"),
+        (8443, "host:443", "https://cloud1.contoso.com:8443"),
+    ],
+)
+def test_clients_reach_it_under_its_own_name(port, address, url) -> None:
+    assert msgspec.structs.replace(POINT, port=port, address=address).url == url
+
+
+def test_only_what_clients_may_notice_counts_as_a_change(made) -> None:
+    def changes() -> int:
+        with made.reading() as connection:
+            return count(connection, CHANGES)
+
+    before = changes()
+    with made.transaction() as connection:
+        cloud.update_cloud_point(connection, POINT.point, checked=77, message="well", description="d")
+    assert changes() == before
+    with made.transaction() as connection:
+        cloud.update_cloud_point(connection, POINT.point, wanted=ServiceState.STOPPED)
+    assert changes() == before + 1
+
+
+def test_nothing_of_a_deleted_point_is_left_and_its_certificate_is_free(made) -> None:
+    with made.transaction() as connection:
+        with pytest.raises(ConflictError, match="cloud1"):
+            cloud.delete_certificate(connection, CERTIFICATE.id)
+        cloud.next_control(connection, POINT.point, epoch=1, issued=1, digest=b"d")
+        cloud.delete_cloud_point(connection, POINT.point)
+        assert cloud.control(connection, POINT.point) == cloud.ControlRow()
+        cloud.delete_certificate(connection, CERTIFICATE.id)
+        assert cloud.certificates(connection) == []
+
+
+def test_control_counters_only_grow(made) -> None:
+    with made.transaction() as connection:
+        taken = [cloud.next_control(connection, POINT.point, epoch=2, issued=n, digest=b"d") for n in range(3)]
+        assert taken == [1, 2, 3]
+        cloud.note_push(connection, POINT.point, counter=3, now=9, trust_number=4)
+        cloud.note_push(connection, POINT.point, counter=2, now=10, trust_number=4)  # a slow one arrives late
+        cloud.next_control(connection, POINT.point, epoch=1, issued=8, digest=b"e")
+        row = cloud.control(connection, POINT.point)
+    assert (row.epoch, row.counter, row.pushed, row.pushed_at, row.trust_number) == (2, 4, 3, 9, 4)
+
+
+def test_a_segment_is_counted_once(database) -> None:
+    with database.transaction() as connection:
+        assert collection.add_segment(connection, _segment(0), [_bucket()], 1)
+        assert not collection.add_segment(connection, _segment(0), [_bucket()], 1)
+        assert not collection.add_segment(connection, _segment(0, name="tx/2/gw/0"), [_bucket()], 1)
+        assert collection.add_segment(connection, _segment(1), [_bucket(), _bucket(HOUR, 5, status="4xx")], 1)
+        assert usage.totals_since(connection, "pt-1", 0) == usage.HourRow(
+            hour=0, requests=3, failed=1, sent=25, uploaded=0
+        )
+        assert collection.known_segments(connection, "pt-1", ["tx/1/gw/0", "tx/1/gw/7"]) == {"tx/1/gw/0"}
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_chain_is_whole_in_whatever_order_it_arrives(database, order) -> None:
+    missing = []
+    with database.transaction() as connection:
+        for sequence in order:
+            collection.add_segment(connection, _segment(sequence), [], 1)
+            missing.append([gap.missing for gap in collection.gaps(connection, "pt-1")])
+        assert collection.gaps(connection, "pt-1") == []
+    assert missing[-1] == []
+
+
+def test_gaps_name_the_instance_and_can_be_accepted(database) -> None:
+    with database.transaction() as connection:
+        collection.add_segment(connection, _segment(0), [], 1)
+        collection.add_segment(connection, _segment(3), [], 1)
+        collection.add_segment(connection, _segment(4, previous=b"x", digest=b"?" * 32), [], 1)
+        collection.add_segment(connection, _segment(5, damaged=True), [], 1)
+        assert collection.gaps(connection, "pt-1") == [Gap(instance="gw", missing=2, broken=1)]
+        collection.accept_gaps(connection, "pt-1")
+        assert collection.gaps(connection, "pt-1") == []
+
+
+def test_the_log_owes_exactly_what_was_added_since(database) -> None:
+    def batch(connection, limit: int = 100) -> list[int]:
+        seen: list[int] = []
+
+        def write(rows) -> bytes:
+            seen.extend(row.bytes for row in rows)
+            return b"lines"
+
+        made = collection.next_log_batch(connection, "pt-1", file="a.log", start=0, limit=limit, write=write)
+        if made is not None:
+            collection.finish_log_batch(connection, made.id)
+        return seen
+
+    with database.transaction() as connection:
+        collection.add_segment(connection, _segment(0), [_bucket(sent=10), _bucket(sent=3, device="dev-2")], 1)
+        assert batch(connection, limit=1) == [10]
+        assert batch(connection) == [3]
+        assert batch(connection) == []
+        collection.add_segment(connection, _segment(1), [_bucket(sent=7)], 1)
+        assert batch(connection) == [7]
+
+
+def test_a_batch_is_kept_until_it_is_written(database) -> None:
+    with database.transaction() as connection:
+        collection.add_segment(connection, _segment(0), [_bucket()], 1)
+        made = collection.next_log_batch(
+            connection, "pt-1", file="a.log", start=42, limit=9, write=lambda rows: b"text" * len(rows)
+        )
+    with database.transaction() as connection:
+        assert collection.pending_log_batches(connection, "pt-1") == [made]
+        assert collection.pending_log_batches(connection, "pt-2") == []
+        collection.finish_log_batch(connection, made.id)
+        assert collection.pending_log_batches(connection, "pt-1") == []
+
+
+def test_measurements_and_uploads_are_kept_by_the_hour(database) -> None:
+    with database.transaction() as connection:
+        assert usage.stored_usage(connection, "pt-1") == usage.StoredUsage()
+        usage.set_stored(connection, "pt-1", stored=5, objects=2, now=HOUR + 3)
+        usage.add_to_hour(connection, "pt-1", HOUR, uploaded=2**40)
+        usage.set_listed(connection, "pt-1", listed=6, now=HOUR + 4)
+        usage.set_collect_error(connection, "pt-1", "down")
+        kept = usage.stored_usage(connection, "pt-1")
+        assert (kept.stored_bytes, kept.stored_objects, kept.listed_bytes, kept.error) == (5, 2, 6, "down")
+        usage.set_collected(connection, "pt-1", now=HOUR + 5)
+        assert usage.stored_usage(connection, "pt-1").error == ""
+        rows = usage.hours(connection, "pt-1", since=0, until=10 * HOUR, limit=10)
+        assert [(row.hour, row.uploaded, row.sent) for row in rows] == [(HOUR, 2**40, 0)]
+        usage.forget_usage(connection, "pt-1")
+        assert usage.stored_usage(connection, "pt-1") == usage.StoredUsage()
+        assert usage.hours(connection, "pt-1", since=0, until=10 * HOUR, limit=10) == rows
+
+
+def test_one_process_collects_at_a_time(database) -> None:
+    def claim(connection, holder: str, now: int) -> bool:
+        return usage.claim_collection(connection, "pt-1", holder=holder, now=now, until=now + 100)
+
+    with database.transaction() as connection:
+        assert claim(connection, "a", 0)
+        assert claim(connection, "a", 10)
+        assert not claim(connection, "b", 50)
+        assert claim(connection, "b", 200)  # a died
+        usage.release_collection(connection, "pt-1", holder="a")
+        assert not claim(connection, "a", 210)
+        usage.release_collection(connection, "pt-1", holder="b")
+        assert claim(connection, "a", 210)
+
+
+def test_alerts_keep_their_history_and_outlive_their_subject_only_if_they_opened(database) -> None:
+    def judged(condition: Condition, now: int):
+        return lambda alert: evaluate(alert, condition, message="m", now=now)
+
+    with database.transaction() as connection:
+        for kind in ("transfer_warning", "storage_warning"):
+            for _ in range(2):
+                alerts.ensure(connection, type_=kind, subject="pt-1", subject_name="cloud1", now=1)
+        kept = alerts.find(connection, type_="transfer_warning", subject="pt-1")
+        alerts.change(connection, kept.id, judged(Condition.BAD, 5))
+        alerts.change(connection, kept.id, judged(Condition.BAD, 6))
+        assert alerts.open_count(connection) == 1
+        assert [one.id for one in alerts.listed(connection, only_open=True)] == [kept.id]
+        assert len(alerts.listed(connection, subject="cloud1")) == 2
+        alerts.end_subject(connection, "pt-1", now=9)
+        left = alerts.listed(connection)
+        assert [(one.id, one.alert.state, one.alert.closed_by) for one in left] == [
+            (kept.id, AlertState.CANCELED, "SYSTEM")
+        ]
+        events = [(row.event.value, row.at) for row in alerts.history(connection, kept.id)]
+        assert events == [("opened", 5), ("closed", 9)]
+        with pytest.raises(NotFoundError):
+            alerts.find(connection, type_="storage_warning", subject="pt-1")
+        with pytest.raises(NotFoundError):
+            alerts.change(connection, "alert-none", lambda alert: Step(alert=alert))
