@@ -313,7 +313,7 @@ class World:
         asked = from_json(await request.read(), LocationRequest, "request")
         self.locations.append(asked)
         version = asked.version or self.current
-        if asked.content not in (CONTENT, NAME) or version not in self.library.roots:
+        if asked.content.strip().lower() not in (CONTENT, NAME.lower()) or version not in self.library.roots:
             raise NotFoundError("No such content.")
         reply = self.alter(self._reply(asked, device, version))
         return web.Response(text=self.hierarchy.sign(to_json(reply), SignedType.LOCATION, Role.POLICY))

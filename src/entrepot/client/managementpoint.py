@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 
 from entrepot.client.home import Home
 from entrepot.client.identity import Identity
+from entrepot.client.records import is_meant
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import TrustError, UnauthenticatedError
 from entrepot.core.sizes import MIB
@@ -102,7 +103,7 @@ class ManagementPoint:
         reply = from_json(payload, LocationReply, "location reply")
         if reply.nonce != nonce:
             raise TrustError("The location reply answers another request than this one.")
-        wrong_content = content not in (reply.content, reply.name)
+        wrong_content = not is_meant(content, reply.content, reply.name)
         if reply.site != self.site or wrong_content or (version and reply.version != version):
             raise TrustError("The location reply is about another site, content or version than was asked for.")
         self._check(reply.device, f"location:{reply.content}", reply.fresh)

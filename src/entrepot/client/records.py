@@ -6,6 +6,7 @@ against the root whenever it is read), ``index`` (``treeindex``) and, last of al
 """
 
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -33,6 +34,17 @@ class Described(msgspec.Struct, frozen=True, kw_only=True):
     files: int
     plain_size: int
     installed: int
+
+
+def is_meant(asked: str, content: str, name: str) -> bool:
+    """Whether somebody who asked for ``asked`` means this content: its id, or its name without regard to case, as the
+    site compares names.
+    """
+    return asked == content or _name_key(asked) == _name_key(name)
+
+
+def _name_key(name: str) -> str:
+    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 class Record:

@@ -15,7 +15,7 @@ import msgspec
 
 from entrepot.client.destination import bring_to_disk, check_room
 from entrepot.client.home import Home, native, tree_name
-from entrepot.client.records import Described, Record
+from entrepot.client.records import Described, Record, is_meant
 from entrepot.client.safetree import SafeTree
 from entrepot.client.staging import Staging, make_links
 from entrepot.client.trees import Installed, Trees
@@ -180,7 +180,7 @@ def target_trees(home: Home, folder: Path, content: str) -> list[Installed]:
     found = []
     for name in reversed(state.owned if state and _is_same(state, folder) else ()):
         described = Record(place / name).described()
-        if described is not None and content in (described.content, described.name):
+        if described is not None and is_meant(content, described.content, described.name):
             found.append(Installed(folder=folder, record=Record(place / name), described=described))
     return found
 

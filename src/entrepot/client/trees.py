@@ -15,7 +15,7 @@ from typing import Final, Self
 import msgspec
 
 from entrepot.client.home import Home, native, split_tree_name, tree_name
-from entrepot.client.records import Described, Record
+from entrepot.client.records import Described, Record, is_meant
 from entrepot.client.safetree import SafeTree
 from entrepot.client.treeindex import TreeIndex
 from entrepot.core.errors import FormatError, NotFoundError, StorageError
@@ -48,7 +48,7 @@ class Trees:
 
     def of(self, content: str) -> list[Installed]:
         """Installed versions of one content (its id or name), newest first."""
-        found = [tree for tree in self.all() if content in (tree.described.content, tree.described.name)]
+        found = [tree for tree in self.all() if is_meant(content, tree.described.content, tree.described.name)]
         return sorted(found, key=lambda tree: -tree.described.version)
 
     def find(self, content: str, version: int) -> Installed | None:
