@@ -4,8 +4,8 @@ A :class:`Keeper` takes plaintexts and gives their references back in the same o
 hash (pool) → ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Three
 batches are in memory at most: one that fills, one that is being sealed, one that is being stored.
 
-The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit), and only then
-are references given: a chunk that another session entered first is replaced by that one.
+The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit) while the next
+group fills, and only then are references given: a chunk that another session entered first is replaced by that one.
 """
 
 import hashlib
@@ -93,6 +93,8 @@ class Keeper(Generic[Note]):
         self._storing: list[tuple[Future[bool], int]] = []
         self._group: list[_Work[Note]] = []
         self._group_bytes = self._group_weight = 0
+        self._flushing: list[_Work[Note]] = []
+        self._flush: Future[None] | None = None
         self._fresh: dict[bytes, _Work[Note]] = {}
 
     def put(self, plain: bytes | None, note: Note, *, weight: int = 1) -> None:
@@ -118,6 +120,7 @@ class Keeper(Generic[Note]):
         self._turn()
         self._turn()
         self._commit()
+        self._deliver_flushed()
 
     def _turn(self) -> None:
         """Move every batch one step on."""
@@ -175,13 +178,21 @@ class Keeper(Generic[Note]):
         self._storing.clear()
 
     def _commit(self) -> None:
-        """Make the group durable, enter it into the index, deliver it. What is being sealed belongs to the next."""
+        """Begin to make the group durable, and end that for the group before. What is being sealed comes later."""
         self._await_storing()
-        group, self._group = self._group, []
+        self._deliver_flushed()
+        self._flushing, self._group = self._group, []
         self._group_bytes = self._group_weight = 0
+        if any(work.payload_hash for work in self._flushing):
+            self._flush = self._pool.submit(self._shelf.flush)
+
+    def _deliver_flushed(self) -> None:
+        """Wait until the flushing group is durable, enter it into the index, deliver it."""
+        group, self._flushing = self._flushing, []
+        if self._flush is not None:
+            self._flush.result()
+            self._flush = None
         fresh = [work for work in group if work.payload_hash]
-        if fresh:
-            self._shelf.flush()
         for at in range(0, len(fresh), MAX_BATCH):
             self._add(fresh[at : at + MAX_BATCH])
         for work in group:

@@ -1,0 +1,117 @@
+"""The formats are fixed: bytes that were written once are read for ever, and are written the same.
+
+``docs/formats/{sealed-object,manifest,object-set}.md`` explain the files in ``golden/``. Compressed payloads are only
+read: another zstd version may compress otherwise, and no reader may care.
+"""
+
+import hashlib
+import hmac
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from entrepot.content.chunking import domain_keys
+from entrepot.content.manifest import Entry, EntryKind, Extent, Part, Root, decode_part, decode_root, encode_part
+from entrepot.content.objectset import ObjectSet, encode_set
+from entrepot.content.sealing import Generation, Purpose, derive_key, open_sealed, seal
+from entrepot.core.encoding import pack
+from entrepot.core.secret import Secret
+from entrepot.protocol import SealedRef
+
+GOLDEN = Path(__file__).parent / "golden"
+VALUES: dict[str, Any] = json.loads((GOLDEN / "values.json").read_text())
+SEALED: dict[str, Any] = VALUES["sealed"]
+GENERATION = Generation(VALUES["generation"], Secret(bytes.fromhex(VALUES["content_secret"])))
+
+
+def reference(fields: dict[str, Any]) -> SealedRef:
+    return SealedRef(
+        object_id=bytes.fromhex(fields["object_id"]),
+        sealed_size=fields["sealed_size"],
+        plain_size=fields["plain_size"],
+        key=bytes.fromhex(fields["key"]),
+        sha256=bytes.fromhex(fields["sha256"]),
+    )
+
+
+@pytest.mark.parametrize("name", SEALED)
+def test_sealed_objects_open(name: str) -> None:
+    fields = SEALED[name]
+    data = (GOLDEN / f"{name}.sealed").read_bytes()
+    plain = open_sealed(data, reference(fields))
+    assert plain == bytes.fromhex(fields["plain"]) * fields["repeat"]
+    key = derive_key(GENERATION, Purpose[fields["purpose"]], bytes.fromhex(fields["payload_hash"]))
+    assert key.hex() == fields["key"]
+
+
+@pytest.mark.parametrize("name", [name for name in SEALED if SEALED[name]["codec"] == "RAW"])
+def test_raw_objects_are_sealed_the_same(name: str) -> None:
+    fields = SEALED[name]
+    sealed = seal(
+        bytes.fromhex(fields["plain"]) * fields["repeat"],
+        purpose=Purpose[fields["purpose"]],
+        generation=GENERATION,
+        level=0,
+    )
+    assert sealed.data == (GOLDEN / f"{name}.sealed").read_bytes()
+    assert sealed.ref == reference(fields)
+    assert sealed.payload_hash.hex() == fields["payload_hash"]
+
+
+def test_manifest_part() -> None:
+    chunk = reference(SEALED["chunk-raw"])
+    part = Part(
+        1,
+        (chunk,),
+        (
+            Entry(EntryKind.FILE, "bin/tool", 0o755, 13, bytes.fromhex(VALUES["tool_sha256"]), 0, (Extent(0, 0, 13),)),
+            Entry(EntryKind.FOLDER, "empty", 0o755),
+            Entry(EntryKind.LINK, "latest", target="bin/tool"),
+            Entry(EntryKind.FILE, "zero", 0o644, 0, bytes.fromhex(VALUES["empty_sha256"])),
+        ),
+    )
+    data = (GOLDEN / "part.msgpack").read_bytes()
+    assert encode_part(part) == data
+    assert decode_part(data) == part
+
+
+def test_manifest_root() -> None:
+    root = Root(1, "pkg-0011223344556677", 7, 2, 13, 1, 30, True, (reference(SEALED["part-raw"]),))
+    data = (GOLDEN / "root.msgpack").read_bytes()
+    assert pack(root) == data
+    assert decode_root(data) == root
+
+
+def test_object_set() -> None:
+    ids = sorted(bytes.fromhex(SEALED[name]["object_id"]) for name in SEALED)
+    data = (GOLDEN / "objects.set").read_bytes()
+    assert b"".join(encode_set(ids)) == data
+    assert list(ObjectSet(data)) == ids
+
+
+def test_domain_keys() -> None:
+    fields = VALUES["domain"]
+    keys = domain_keys(Secret(bytes.fromhex(fields["dedupe_secret"])), GENERATION)
+    assert keys.seed == fields["seed"]
+    assert keys.grouping_key.reveal().hex() == fields["grouping_key"]
+    assert keys.index_key.reveal().hex() == fields["index_key"]
+    digest = bytes.fromhex(SEALED["chunk-raw"]["sha256"])
+    assert keys.index_hash(Purpose.CHUNK, digest).hex() == fields["index_hash"]
+
+
+def test_by_hand_from_the_page() -> None:
+    """``docs/formats/sealed-object.md``, step by step, with nothing of ours."""
+    payload = b"\x00" + b"Hello, world!"
+    payload_hash = hashlib.sha256(payload).digest()
+    extracted = hmac.digest(bytes(32), bytes.fromhex(VALUES["content_secret"]), "sha256")
+    info = b"entrepot/seal/1" + b"\x01" + b"\x00\x00\x00\x01" + payload_hash
+    key = hmac.digest(extracted, info + b"\x01", "sha256")
+    sealed = AESGCM(key).encrypt(bytes(12), payload, None)
+    assert sealed == (GOLDEN / "chunk-raw.sealed").read_bytes()
+    assert hashlib.sha256(hashlib.sha256(sealed).digest()).hexdigest() == SEALED["chunk-raw"]["object_id"]
+    blocks = (GOLDEN / "chunk-blocks.sealed").read_bytes()
+    hashes = hashlib.sha256(blocks[:65536]).digest() + hashlib.sha256(blocks[65536:]).digest()
+    assert hashlib.sha256(hashes).hexdigest() == SEALED["chunk-blocks"]["object_id"]
