@@ -204,7 +204,8 @@ def _link(path: str, where: str, root: str) -> LinkItem:
     _encoded(f"{path} -> ", target)
     if not link_stays_inside(path, target) or os.path.commonpath([root, end]) != root:
         raise RefusedError(
-            f"The link {path!r} leads to {target!r}, out of the content.", next_step="Replace it, or exclude it."
+            f"The link {path!r} leads to {target!r}, out of the content (or may, by going up after a name).",
+            next_step="Replace it, or exclude it.",
         )
     return LinkItem(path, target)
 
