@@ -30,6 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         threads: objects in flight to one point.
         deltas_kept: for how many earlier versions a delta to the newest one is made.
         session_hours: how long an administrator's session lasts.
+        segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
+            cloud one small object.
         drain_seconds: how long running requests may go on when the server stops.
     """
 
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: int = 8
     deltas_kept: int = 3
     session_hours: int = 12
+    segment_seconds: float = 30.0
     drain_seconds: float = 5.0
 
 
@@ -102,6 +105,7 @@ def check_settings(settings: Settings) -> None:
         "threads": (1, 64),
         "deltas_kept": (0, 10),
         "session_hours": (1, 24 * 30),
+        "segment_seconds": (1, 600),
         "drain_seconds": (0, 600),
     }
     for name, (low, high) in bounds.items():

@@ -25,6 +25,7 @@ from entrepot.protocol.control import (
     CONTROL_LIFETIME,
     TRUST_KEY,
     ControlDocument,
+    GatewaySettings,
 )
 from entrepot.protocol.siteapi import DeviceState
 from entrepot.site.keys import SiteKeys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
 
 RESIGN_SECONDS: Final = HOUR
+DEFAULT_GATEWAYS: Final = GatewaySettings()
 
 
 class ControlPublisher:
@@ -41,10 +43,14 @@ class ControlPublisher:
 
     Args:
         keys: the control key signs; the trust document and the token keys come from here too.
+        gateways: what every gateway instance is set to.
     """
 
-    def __init__(self, database: Database, keys: SiteKeys, *, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, keys: SiteKeys, *, clock: Clock, gateways: GatewaySettings = DEFAULT_GATEWAYS
+    ) -> None:
         self._database = database
+        self._gateways = gateways
         self._keys = keys
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
@@ -99,6 +105,7 @@ class ControlPublisher:
             state=cloud.wanted_state(connection, point),
             token_kids=self._keys.token_kids(now),
             revoked_devices=_blocked(connection, site),
+            settings=self._gateways,
         )
 
     def _digest(self, wanted: ControlDocument) -> bytes:

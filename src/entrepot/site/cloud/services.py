@@ -15,7 +15,7 @@ from entrepot.database import cloud, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
-from entrepot.protocol.control import ServiceState
+from entrepot.protocol.control import GatewaySettings, ServiceState
 from entrepot.protocol.siteapi import (
     CloudPointPatch,
     CloudPointRequest,
@@ -27,7 +27,7 @@ from entrepot.rules.thresholds import check_limits
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.certificates import Certificates
 from entrepot.site.cloud.collection import Collector
-from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.control import DEFAULT_GATEWAYS, ControlPublisher
 from entrepot.site.cloud.dns import Resolver, system_resolver
 from entrepot.site.cloud.judging import create_alerts, limits_of
 from entrepot.site.cloud.lifecycle import LifeCycle
@@ -57,6 +57,7 @@ class CloudServices:
         logs: folder of ``CloudDP-<service>.log``.
         holder: names this process among those that share the database.
         resolver: how DNS records are checked.
+        gateways: what every gateway instance is set to.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class CloudServices:
         holder: str,
         clock: Clock,
         resolver: Resolver = system_resolver,
+        gateways: GatewaySettings = DEFAULT_GATEWAYS,
     ) -> None:
         self.database = database
         self.keys = keys
@@ -78,7 +80,7 @@ class CloudServices:
         self.certificates = Certificates(database, keys, clock=clock)
         self.meter = Meter(database, clock=clock)
         self.providers = Providers(database, keys.vault, factory, self.meter)
-        self.control = ControlPublisher(database, keys, clock=clock)
+        self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock)
         self.monitor = Monitor(
             database, providers=self.providers, collector=self.collector, meter=self.meter, clock=clock
