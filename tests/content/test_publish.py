@@ -13,11 +13,14 @@ from hypothesis import strategies as st
 from entrepot.content.manifest import EntryKind
 from entrepot.content.objectset import ObjectSet
 from entrepot.content.reading import parts
+from entrepot.content.sweep import sweep
 from entrepot.core.errors import CancelledError, FormatError, IntegrityError, NotFoundError, RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.core.paths import link_stays_inside
 from entrepot.core.sizes import KIB, MIB
-from entrepot.objects.shelf import key_of
+from entrepot.core.times import HOUR
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.shelf import Shelf, key_of
 
 TreeOf = Callable[[Path], dict[str, tuple[str, int, bytes]]]
 
@@ -271,6 +274,25 @@ class TestRefusals:
     def test_cancelling(self, library: Any, source: Path) -> None:
         with pytest.raises(CancelledError):
             library.publish(source, cancelled=lambda: True)
+
+    def test_a_refused_publish_leaves_nothing_that_a_sweep_cannot_delete(
+        self, make_library: Any, make_memory_ledgers: Any, source: Path, tmp_path: Path
+    ) -> None:
+        for number in range(40):
+            (source / f"file{number:02}").write_bytes(noise(number, MIB))
+        os.mkfifo(source / "zz-pipe")
+        ledgers = make_memory_ledgers()
+        library = make_library(Shelf(FolderStore(tmp_path / "store")))
+        library.ledgers = ledgers.library
+        with pytest.raises(RefusedError):
+            library.publish(source)
+        other = Shelf(FolderStore(tmp_path / "store"))  # as another process would see it
+        assert len(other.page()) > 10
+        for _ in range(2):
+            ledgers.now += 2 * HOUR
+            sweep(ledgers.sweeping, other, now=ledgers.now)
+        library.shelf.flush()
+        assert other.page() == []
 
 
 class TestWindows:

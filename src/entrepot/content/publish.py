@@ -7,6 +7,7 @@ Memory does not depend on the source: a few batches of chunks, one folder's name
 references of one file (about 300 bytes per MiB of it).
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ from entrepot.content.sealing import Purpose
 from entrepot.content.snapshot import Warnings, walk
 from entrepot.content.writing import Counts, ManifestWriter
 from entrepot.core.encoding import pack
-from entrepot.core.errors import CancelledError, RefusedError
+from entrepot.core.errors import CancelledError, EntrepotError, RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
@@ -112,6 +113,12 @@ def publish(
     try:
         run = _Run(shelf, ledger, keys, pool, progress, cancelled)
         return run.publish(source, content, number, sign, options)
+    except BaseException:
+        # What waits for a flush must not appear later, when the ledger may have forgotten it.
+        pool.shutdown(wait=True, cancel_futures=True)
+        with contextlib.suppress(EntrepotError):
+            shelf.flush()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
