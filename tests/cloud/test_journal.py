@@ -251,6 +251,28 @@ def test_the_recorder_commits_and_ships_everything_on_close(state: Path, make_re
     assert failed == []
 
 
+def test_a_young_segment_is_shipped_when_the_site_asks_for_it(state: Path, make_record: MakeRecord) -> None:
+    store, journal = MemoryStore(), open_journal(state)
+    recorder = TransactionRecorder(
+        journal,
+        state=state,
+        folder=state / "gw-1",
+        store=store,
+        clock=lambda: NOW / 1000,
+        limits=lambda: LIMITS,
+        on_failure=lambda: None,
+    )
+    recorder.record(make_record(1))
+    recorder.run_once()
+    assert journal.closed == 0  # its 30 seconds are not over
+    recorder.ship_soon()
+    recorder.run_once()
+    assert journal.closed == 1
+    recorder.run_once()
+    assert journal.closed == 1  # asked once, hurried once
+    recorder.close(ship_seconds=1)
+
+
 def test_a_recorder_whose_sync_fails_ends_the_process(
     state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -129,9 +129,11 @@ class Gateway:
         return {"status": status, "instance": self._config.instance, "control": self.watcher.counter}
 
     def _apply(self, settings: GatewaySettings) -> None:
+        """Obey a new control document. It also asks for the records: the site signs one when it wants to collect."""
         self._settings = settings
         self.plane.device_rate = settings.device_requests_per_second
         self.plane.downloads.minimum_rate = settings.minimum_rate
+        self.recorder.ship_soon()
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until told to end, then ship the journal."""

@@ -52,6 +52,7 @@ class TransactionRecorder:
         self._pending: deque[Record] = deque()
         self._changed = threading.Condition()
         self._ship = threading.Event()
+        self._hurried = threading.Event()
         self._stopping = threading.Event()
         self.healthy = True
         self._committer = threading.Thread(target=self._commit_loop, name="journal-commit", daemon=True)
@@ -69,6 +70,12 @@ class TransactionRecorder:
         if len(self._pending) == 1:
             with self._changed:
                 self._changed.notify()
+
+    def ship_soon(self) -> None:
+        """Hand over what is recorded by now, with the next commit, however young the segment is."""
+        self._hurried.set()
+        with self._changed:
+            self._changed.notify()
 
     def close(self, *, ship_seconds: float) -> None:
         """Commit everything, close the segment, ship it if the store answers in time; else it is adopted later.
@@ -105,7 +112,9 @@ class TransactionRecorder:
             wrote = True
         if wrote:
             self._sync()
-        if self._journal.due(now_ms=now_ms, limits=limits):
+        hurried = self._hurried.is_set()
+        self._hurried.clear()
+        if hurried or self._journal.due(now_ms=now_ms, limits=limits):
             self._journal.close_segment()
             self._ship.set()
 
@@ -118,10 +127,13 @@ class TransactionRecorder:
             self._on_failure()
             raise
 
+    def _wanted(self) -> bool:
+        return bool(self._pending) or self._hurried.is_set() or self._stopping.is_set()
+
     def _commit_loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._pending or self._stopping.is_set(), timeout=COMMIT_SECONDS * 4)
+                self._changed.wait_for(self._wanted, timeout=COMMIT_SECONDS * 4)
             if self._stopping.wait(COMMIT_SECONDS):
                 return  # close() commits the rest
             try:
