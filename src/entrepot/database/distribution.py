@@ -255,7 +255,7 @@ def claim(
 
 def _lock_point(connection: Connection, point: str, *, now: float) -> bool:
     """Whether nobody works on the point; its row stays locked until the transaction ends."""
-    free = select(points.c.id).where(points.c.id == point).with_for_update(skip_locked=True)
+    free = select(points.c.id).where(points.c.id == point).with_for_update(skip_locked=True, key_share=True)
     if connection.execute(free).first() is None:
         return False
     working = select(rows.c.content).where(rows.c.point == point, rows.c.lease_until >= int(now))

@@ -19,12 +19,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, StorageError, UnavailableError
+from entrepot.database.tables.hierarchy import counter
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 BUSY_SECONDS: Final = 30
 _UNSTORABLE: Final = "A number is too large, or a text has characters that cannot be stored."
+CHANGES: Final = "changes"
+"""The counter that grows with everything that may change an answer to a client."""
 _READ: Final = "entrepot_read"
 _CHANGED: Final = "entrepot_changed"
 
@@ -51,6 +54,8 @@ class Database:
             connection.info.pop(_CHANGED, None)
             yield connection
             changed = bool(connection.info.pop(_CHANGED, False))
+            if changed:
+                _count_change(connection)
         if changed:
             for listener in self._listeners:
                 listener()
@@ -137,8 +142,18 @@ def _translate(error: sqlalchemy.exc.DBAPIError) -> EntrepotError:
 
 
 def mark_changed(connection: Connection) -> None:
-    """Note that this transaction changed what listeners of :meth:`Database.on_change` follow."""
+    """Note that this transaction changes what listeners of :meth:`Database.on_change` follow.
+
+    The change counter is raised at the transaction's very end: its row is where all such writers queue, and whoever
+    waited there with further rows still to lock could block another for ever.
+    """
     connection.info[_CHANGED] = True
+
+
+def _count_change(connection: Connection) -> None:
+    statement = insert_into(connection, counter).values(name=CHANGES, value=1)
+    raised = {"value": counter.c.value + 1}
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_=raised))
 
 
 def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":

@@ -1,21 +1,18 @@
 """The hierarchy, its sites, their sealed keys and secrets, and the counters of signed documents."""
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, select
 
 from entrepot.core.errors import ConflictError, NotFoundError
-from entrepot.database.engine import insert_into, mark_changed
+from entrepot.database.engine import CHANGES, mark_changed
 from entrepot.database.tables.hierarchy import counter as counters
 from entrepot.database.tables.hierarchy import hierarchy as hierarchies
 from entrepot.database.tables.hierarchy import role_key as role_keys
 from entrepot.database.tables.hierarchy import site as sites
 from entrepot.database.tables.hierarchy import site_secret as secrets
 from entrepot.protocol.trust import Role
-
-CHANGES: Final = "changes"
-"""The counter that grows with everything that may change an answer to a client."""
 
 
 class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,26 +122,13 @@ def site_role_keys(connection: Connection, site: str) -> list[RoleKey]:
     return [RoleKey(**(_mapping(row) | {"role": Role(row.role)})) for row in connection.execute(query)]
 
 
-def next_count(connection: Connection, name: str) -> int:
-    """Raise a counter by one and return it; writers of one counter queue until the transaction ends."""
-    raised = connection.execute(
-        update(counters).where(counters.c.name == name).values(value=counters.c.value + 1).returning(counters.c.value)
-    ).scalar()
-    if raised is not None:
-        return int(raised)
-    fresh = insert_into(connection, counters).values(name=name, value=1)
-    again = fresh.on_conflict_do_update(index_elements=["name"], set_={"value": counters.c.value + 1})
-    return int(connection.execute(again.returning(counters.c.value)).scalar_one())
-
-
 def count(connection: Connection, name: str) -> int:
     """The present value of a counter; 0 when it was never raised."""
     return int(connection.execute(select(counters.c.value).where(counters.c.name == name)).scalar() or 0)
 
 
 def note_change(connection: Connection) -> None:
-    """Say that answers to clients may differ from now on. Call it last in a transaction: writers queue here."""
-    next_count(connection, CHANGES)
+    """Say that answers to clients may differ when this transaction is committed."""
     mark_changed(connection)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 from entrepot.database import client_settings, contents, deployments, devices, hierarchy, points, pointsets
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.devices import Device
+from entrepot.database.engine import CHANGES
 from entrepot.database.points import Point
 from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.points import boundary_group, boundary_point, boundary_range
@@ -61,7 +62,7 @@ class AskerRow(msgspec.Struct, frozen=True, kw_only=True):
 def asker(connection: Connection, device_id: str) -> AskerRow:
     """A device, its collections, and the change counter."""
     return AskerRow(
-        counter=hierarchy.count(connection, hierarchy.CHANGES),
+        counter=hierarchy.count(connection, CHANGES),
         device=devices.find_device(connection, device_id),
         collections=devices.collections_of(connection, device_id),
     )
@@ -70,7 +71,7 @@ def asker(connection: Connection, device_id: str) -> AskerRow:
 def facts(connection: Connection) -> Facts:
     """Read everything."""
     return Facts(
-        counter=hierarchy.count(connection, hierarchy.CHANGES),
+        counter=hierarchy.count(connection, CHANGES),
         epoch=hierarchy.get_hierarchy(connection).epoch,
         contents=tuple(contents.list_contents(connection)),
         versions=tuple(contents.list_versions(connection)),
@@ -94,16 +95,14 @@ def _clouds(connection: Connection) -> dict[str, CloudState]:
 
 def _holders(connection: Connection) -> dict[bytes, frozenset[str]]:
     found: dict[bytes, set[str]] = {}
-    for set_id, point in connection.execute(
-        select(sets.c.set_id, sets.c.point).where(sets.c.state == pointsets.HELD)
-    ).tuples():
+    for set_id, point in connection.execute(select(sets.c.set_id, sets.c.point).where(sets.c.state == pointsets.HELD)):
         found.setdefault(bytes(set_id), set()).add(point)
     return {set_id: frozenset(holding) for set_id, holding in found.items()}
 
 
 def _boundaries(connection: Connection) -> tuple[BoundaryRows, ...]:
     ranges: dict[str, list[str]] = {}
-    for group, text in connection.execute(select(boundary_range.c.group_id, boundary_range.c.range)).tuples():
+    for group, text in connection.execute(select(boundary_range.c.group_id, boundary_range.c.range)):
         ranges.setdefault(group, []).append(text)
     serving: dict[str, list[tuple[str, str]]] = {}
     for row in connection.execute(select(boundary_point)):

@@ -95,7 +95,7 @@ def due_for_removal(connection: Connection, *, site: str, retired_before: float,
         .distinct()
         .limit(limit)
     )
-    return [(content, point) for content, point in connection.execute(query).tuples()]
+    return [(content, point) for content, point in connection.execute(query)]
 
 
 def begin_removal(connection: Connection, point: str, set_id: bytes, *, now: float) -> None:
@@ -121,7 +121,7 @@ def objects_of(connection: Connection, set_id: bytes, *, after: bytes = b"", lim
         .order_by(objects.c.object_id)
         .limit(limit)
     )
-    return [StoredObject(ObjectId(object_id), size) for object_id, size in connection.execute(query).tuples()]
+    return [StoredObject(ObjectId(object_id), size) for object_id, size in connection.execute(query)]
 
 
 def only_in(
@@ -160,7 +160,7 @@ def set_totals(connection: Connection, set_id: bytes) -> tuple[int, int]:
         .join(set_object, set_object.c.object == objects.c.id)
         .where(set_object.c.object_set == _number_of(set_id), objects.c.object_id != set_id)
     )
-    number, size = connection.execute(query).tuples().one()
+    number, size = connection.execute(query).one()
     return int(number), int(size)
 
 

@@ -21,7 +21,7 @@ def drop_old_deltas(connection: Connection) -> int:
         .join(contents, contents.c.id == deltas.c.content)
         .where(deltas.c.to_version < contents.c.current - 1)
     )
-    found = connection.execute(old).tuples().all()
+    found = connection.execute(old).all()
     for content, from_version, to_version in found:
         connection.execute(
             deltas.delete().where(

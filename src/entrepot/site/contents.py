@@ -7,7 +7,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, UnavailableError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
 from entrepot.database import contents, deployments, distribution, points, tasks
@@ -40,11 +40,13 @@ class Contents:
 
     Args:
         site: site code.
+        home: the site server's own folder: it is never published.
         work: called after work was added: wakes the task engine and the distribution engine.
     """
 
-    def __init__(self, database: Database, *, site: str, clock: Clock, work: Callable[[], None]) -> None:
+    def __init__(self, database: Database, *, site: str, home: Path, clock: Clock, work: Callable[[], None]) -> None:
         self._database = database
+        self._home = home
         self._site = site
         self._clock = clock
         self._work = work
@@ -56,7 +58,7 @@ class Contents:
             ConflictError: the name is taken.
             BadInputError: no proper name or source.
         """
-        source = await asyncio.to_thread(_checked_source, request.source)
+        source = await asyncio.to_thread(_checked_source, request.source, self._home)
         task = await self._database.write(self._create, request, source)
         self._work()
         return task
@@ -89,7 +91,7 @@ class Contents:
             BadInputError: no proper source.
         """
         content = await self._database.read(contents.get_content, name_or_id)
-        source = await asyncio.to_thread(_checked_source, request.source or content.source)
+        source = await asyncio.to_thread(_checked_source, request.source or content.source, self._home)
         excludes = content.excludes if request.excludes is None else request.excludes
         task = await self._database.write(ask_to_publish, content, source=source, excludes=excludes, now=self._clock())
         self._work()
@@ -267,7 +269,7 @@ def _kept(connection: Connection, name_or_id: str) -> Content:
     return content
 
 
-def _checked_source(text: str) -> str:
+def _checked_source(text: str, home: Path) -> str:
     path = Path(text)
     if not path.is_absolute() or "\x00" in text or ".." in PurePosixPath(text).parts:
         raise BadInputError("The source is an absolute path on the site server.")
@@ -277,6 +279,9 @@ def _checked_source(text: str) -> str:
         raise BadInputError(
             f"The site server cannot read {text!r}.", next_step="Give a path on the site server."
         ) from None
+    real, own = path.resolve(), home.resolve()
+    if real.is_relative_to(own) or own.is_relative_to(real):
+        raise RefusedError("The site server's own folder, with its keys, cannot be published.")
     return text
 
 

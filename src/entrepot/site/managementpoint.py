@@ -40,7 +40,6 @@ T = TypeVar("T")
 
 MAX_BODY: Final = 256 * KIB
 MAX_REMEMBERED: Final = 200_000
-MAX_HELD: Final = 64
 MAX_TEXT: Final = 4096
 MAX_SOURCES: Final = 1000
 _JOSE: Final = b"application/jose"
@@ -133,7 +132,7 @@ class ManagementPoint:
         body = await read_body(scope, receive, MAX_BODY)
         row = await self._device(scope, body)
         request = _decoded(body, LocationRequest)
-        if len(request.held) > MAX_HELD or not 0 < len(request.nonce) <= 256 or len(request.content) > MAX_TEXT:
+        if not 0 < len(request.nonce) <= 256 or len(request.content) > MAX_TEXT:
             raise BadInputError("The location request is out of bounds.")
         if not 0 <= request.version < 2**31:
             raise BadInputError("The version is out of bounds.")

@@ -14,11 +14,12 @@ import structlog
 
 from entrepot.core.errors import EntrepotError
 from entrepot.core.times import Clock
-from entrepot.database.engine import Database
-from entrepot.database.hierarchy import CHANGES, count
+from entrepot.database.engine import CHANGES, Database
+from entrepot.database.hierarchy import count
 from entrepot.database.library import SqlLibrary
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
+from entrepot.protocol.control import GatewaySettings
 from entrepot.site.api.app import build_app
 from entrepot.site.api.contents import content_routes
 from entrepot.site.api.deployments import deployment_routes
@@ -85,7 +86,14 @@ class SiteServer:
         site = keys.site.code
         self.tasks = TaskEngine(database, site=site, holder=self.holder, clock=clock)
         self.clouds = CloudServices(
-            database, keys, self.tasks, factory=factory, logs=home.logs, holder=self.holder, clock=clock
+            database,
+            keys,
+            self.tasks,
+            factory=factory,
+            logs=home.logs,
+            holder=self.holder,
+            clock=clock,
+            gateways=GatewaySettings(segment_seconds=settings.segment_seconds),
         )
         self.holders = Holders(database, keys=keys, http=self.http, clock=clock)
         self.holders.register_cloud(self.clouds.providers.holder)
@@ -106,7 +114,7 @@ class SiteServer:
         self.management_point = ManagementPoint(
             database, keys=keys, locator=self.locator, enrolment=self.enrolment, clock=clock
         )
-        self.contents = Contents(database, site=site, clock=clock, work=self._wake)
+        self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.sessions = Sessions(database, clock=clock, hours=settings.session_hours)
         self.upkeep = Upkeep(database, home=home, shelf=self.shelf, keys=keys, clock=clock, work=self.distribution.wake)
         self.deltas = self._register_handlers(home)
