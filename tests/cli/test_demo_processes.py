@@ -23,7 +23,8 @@ from pathlib import Path
 from entrepot.cli.demo.processes import Servers
 folder = Path(sys.argv[1])
 with Servers(folder, dict(os.environ)) as servers:
-    server = servers.start("host", "host", "serve", "--home", str(folder / "home"))
+    server = servers.launch("host", "host", "serve", "--home", str(folder / "home"))
+    server.await_ready()
     print(server.pid, flush=True)
     time.sleep(600)
 """
@@ -52,7 +53,8 @@ def alive(pid: int) -> bool:
 
 def test_servers_start_and_end_together(host: Path, tmp_path: Path, environment: dict[str, str]) -> None:
     with Servers(tmp_path, environment) as servers:
-        server = servers.start("host", "host", "serve", "--home", str(host))
+        server = servers.launch("host", "host", "serve", "--home", str(host))
+        assert server.await_ready() == server.url
         pid = server.pid
         assert server.url.startswith("https://127.0.0.1:")
         assert alive(pid)
@@ -79,8 +81,9 @@ def test_servers_die_with_their_parent(host: Path, tmp_path: Path, environment, 
 
 def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, environment: dict[str, str]) -> None:
     server = Server("host", ["host", "serve", "--home", str(tmp_path)], log=tmp_path / "x.log", environment=environment)
+    server.launch()
     with pytest.raises(UnavailableError, match="not a cloud host's home") as failure:
-        server.start()
+        server.await_ready()
     server.end()
     assert str(tmp_path / "x.log") in failure.value.next_step
 

@@ -36,8 +36,7 @@ def stop_and_scale(world: World) -> None:
     with tell.step("Stop the service in the middle of a download, start it again, scale it"):
         address = urlsplit(world.cloud().url)
         port = address.port or 443
-        client = world.roles.enrol_client(SLOW_CLIENT, "203.0.113.8", service_address=SLOW_LOOPBACK)
-        world.clients[SLOW_CLIENT] = client
+        world.clients |= world.roles.enrol_clients({SLOW_CLIENT: "203.0.113.8"}, service_address=SLOW_LOOPBACK)
         with SlowLine(SLOW_LOOPBACK, port, to=(LOOPBACK, port), rate=SLOW_RATE) as line:
             _cut_off(world, line)
             stored = _transfer_while_stopped(world)

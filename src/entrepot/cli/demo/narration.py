@@ -23,10 +23,11 @@ Figure = int | float | str
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that was said and checked."""
+    """Something that was said and checked, ``at`` so many seconds after the step began."""
 
     text: str
     detail: str = ""
+    at: float = 0.0
 
 
 class Step(msgspec.Struct, kw_only=True):
@@ -63,7 +64,7 @@ class Narrator:
     def __init__(self, console: Console, *, steps: int, version: str) -> None:
         self.outcome = Outcome(version=version)
         self._console = console
-        self._begun = time.monotonic()
+        self._begun = self._step_begun = time.monotonic()
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("[bold]{task.description}"),
@@ -91,7 +92,7 @@ class Narrator:
         """Tell one step; its heading appears before, its time after."""
         step = Step(number=len(self.outcome.steps) + 1, title=title)
         self.outcome.steps.append(step)
-        begun = time.monotonic()
+        begun = self._step_begun = time.monotonic()
         self._bar.update(self._task, description=title)
         self._console.print(f"\n[bold cyan]{step.number}/{self._steps}  {escape(title)}[/]")
         yield step
@@ -123,7 +124,7 @@ class Narrator:
             raise StepFailedError(
                 f"Step {step.number} ({step.title}): it is not so that {text}.", next_step=detail or "Read the logs."
             )
-        step.claims.append(Claim(text=text, detail=detail))
+        step.claims.append(Claim(text=text, detail=detail, at=round(time.monotonic() - self._step_begun, 2)))
         tail = f" [dim]({escape(detail)})[/]" if detail else ""
         self._console.print(f"   [green]✓[/] {escape(text)}{tail}", soft_wrap=True)
 

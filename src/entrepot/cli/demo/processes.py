@@ -68,15 +68,8 @@ class Server:
         self._environment = dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> str:
-        """Start it and wait until it accepts connections.
-
-        Returns:
-            its URL.
-
-        Raises:
-            UnavailableError: it ended, or was not ready in time; names its log.
-        """
+    def launch(self) -> None:
+        """Start it, without waiting. From the main thread only."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own command line
                 entrepot(*self._arguments),
@@ -87,6 +80,14 @@ class Server:
                 start_new_session=True,
                 preexec_fn=_with_parent(),  # noqa: PLW1509 - one libc call; see the file header
             )
+
+    def await_ready(self) -> str:
+        """Wait until it accepts connections; gives its URL.
+
+        Raises:
+            UnavailableError: it ended, or was not ready in time; names its log.
+        """
+        assert self._process is not None
         assert self._process.stdout is not None
         line = _read_line(self._process.stdout, READY_SECONDS)
         try:
@@ -161,11 +162,11 @@ class Servers:
         self._environment = dict(environment)
         self._started: list[Server] = []
 
-    def start(self, name: str, *arguments: str) -> Server:
-        """Start ``entrepot ARGUMENTS`` and wait until it is ready."""
+    def launch(self, name: str, *arguments: str) -> Server:
+        """Start ``entrepot ARGUMENTS``, without waiting."""
         server = Server(name, arguments, log=self._logs / f"{name}.log", environment=self._environment)
         self._started.append(server)
-        server.start()
+        server.launch()
         return server
 
     def __enter__(self) -> Self:
@@ -191,6 +192,7 @@ def run_command(
     Raises:
         StepFailedError: it failed (unless ``check`` is false); with its own message.
     """
+    begun = time.monotonic()
     done = subprocess.run(  # noqa: S603 - our own command line
         entrepot(*arguments),
         input=stdin,
@@ -202,7 +204,8 @@ def run_command(
         preexec_fn=_with_parent(),
     )
     with log.open("a", encoding="utf-8") as file:
-        file.write(f"$ entrepot {' '.join(arguments)}\n{done.stderr}\n")
+        seconds = time.monotonic() - begun
+        file.write(f"$ entrepot {' '.join(arguments)}   # {seconds:.2f} s\n{done.stderr}\n")
     if check and done.returncode != 0:
         raise StepFailedError(
             f"`entrepot {' '.join(arguments)}` ended with {done.returncode}:\n{done.stderr.strip()}",

@@ -5,6 +5,7 @@ from pathlib import Path
 from entrepot.cli.demo.evidence import needles_of, search_store
 from entrepot.cli.demo.topology import CLOUD, decode
 from entrepot.cli.demo.world import Fetched, Located, World, offered, used
+from entrepot.cli.session import fingerprint_from
 from entrepot.client.home import Home
 from entrepot.client.trees import Trees
 from entrepot.core.sizes import format_size
@@ -20,6 +21,7 @@ from entrepot.protocol.siteapi import (
     DeploymentOptions,
     DeploymentRequest,
     SettingsValues,
+    SiteInfo,
     Thresholds,
 )
 
@@ -33,25 +35,29 @@ def start(world: World) -> None:
     """Step 1: every role as a process of its own."""
     roles, tell = world.roles, world.tell
     with tell.step("Start a cloud host, a primary site, two points, and create a cloud point"):
-        tell.command("entrepot host init … ; entrepot host serve")
-        tell.doing("cloud host")
-        world.host_url = roles.start_host()
-        roles.add_subscription()
+        tell.command("entrepot host init … ; entrepot host subscription add … ; entrepot host serve")
         tell.command("entrepot site init … ; entrepot site serve ; entrepot login …")
-        tell.doing("primary site")
-        site_url = roles.start_site()
-        tell.claim("the site serves its API over TLS that the pinned hierarchy root vouches for", True, site_url)
-        for name in (BERLIN, MUNICH):
-            tell.doing(name)
-            roles.start_point(name)
+        tell.doing("setting up cloud host and primary site")
+        roles.set_up()
+        tell.doing("starting cloud host and primary site")
+        roles.start_host_and_site()
+        site = roles.session.get("/site", SiteInfo)
+        tell.claim(
+            "the site answers over TLS that the pinned hierarchy root vouches for",
+            fingerprint_from(site.root_fingerprint) == fingerprint_from(roles.fingerprint),
+            site.url,
+        )
+        tell.command("entrepot point add … ; entrepot point init … ; entrepot point serve")
+        tell.doing("distribution points")
+        roles.start_points(BERLIN, MUNICH)
         for name, addresses, point in GROUPS:
             group = BoundaryGroupRequest(name=name, ranges=(addresses,), points=(BoundaryPoint(name=point),))
             roles.session.post("/boundary-groups", group, BoundaryGroupInfo)
         tell.claim("two distribution points enrolled and serve", len(roles.points) == 2, f"{BERLIN}, {MUNICH}")
         tell.command(f"entrepot certificate import … ; entrepot cloud create {CLOUD} --instances 2 …")
         tell.doing("cloud point")
-        roles.import_certificates()
-        roles.create_cloud_point(world.host_url, instances=2, thresholds=Thresholds())
+        roles.import_certificate()
+        roles.create_cloud_point(instances=2, thresholds=Thresholds())
         cloud = world.until("both instances run", lambda: _running(world, 2))
         tell.claim(
             "the cloud point was created through the cloud host's management API, with a management certificate",
@@ -99,9 +105,9 @@ def fetch(world: World) -> None:
     """Step 3: three clients, three ways."""
     roles, tell, name = world.roles, world.tell, world.software.name
     with tell.step("Three clients fetch it, each from where it should"):
-        for client, address in ADDRESSES.items():
-            tell.doing(f"enrolling {client}")
-            world.clients[client] = roles.enrol_client(client, address)
+        tell.command("entrepot device code ; entrepot client enrol …")
+        tell.doing("three devices enrol")
+        world.clients |= roles.enrol_clients(ADDRESSES)
         _cloud_is_off_by_default(world)
         tell.command("entrepot settings set default --allow-cloud")
         allowed = ClientSettingsRequest(name="default", settings=SettingsValues(allow_cloud=True))
@@ -109,7 +115,7 @@ def fetch(world: World) -> None:
         roles.stop_point(MUNICH)
         tell.note(f"{MUNICH} is switched off now, so that nothing on premises can serve {BRANCH}.")
         tell.command(f"entrepot client fetch {name}")
-        got = {client: world.fetch(client, name) for client in ADDRESSES}
+        got = world.fetch_together(name, *ADDRESSES)
         rows = [(client, found.network, offered(found), used(found)) for client, found in got.items()]
         tell.rows(("Client", "Network", "Was given", "Used"), rows)
         for client, found in got.items():

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,6 +39,7 @@ SLOW_LOOPBACK = "127.0.0.2"
 FQDN = "cloud-eu.contoso.example"
 CLOUD = "cloud-eu"
 CERTIFICATE = "contoso-cloud"
+SEGMENT_SECONDS = 2.0
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +76,7 @@ class Topology:
         self.password = Secret(secrets.token_urlsafe(12))
         self.fingerprint = ""
         self.site_url = ""
+        self.host_url = ""
         self.host_pin = ""
         self.subscription = ""
         self.points: dict[str, Server] = {}
@@ -122,51 +125,76 @@ class Topology:
 
     # ------------------------------------------------------------------------------------------------- servers
 
-    def start_host(self) -> str:
-        """Set the cloud host up and start it."""
-        home = str(self.home("cloud-host"))
-        listen = f"{LOOPBACK}:{free_port()}"
-        made = decode(self.command("host", "init", "--home", home, "--listen", listen, "--json"), HostMade)
-        self.host_pin = made.pin
-        return self._servers.start("cloud-host", "host", "serve", "--home", home).url
+    def set_up(self) -> None:
+        """Set the cloud host up with a subscription, and the primary site; as different people would, at one time."""
+        with ThreadPoolExecutor() as people:
+            tasks = [people.submit(self._set_up_host), people.submit(self._set_up_site)]
+            certificate = people.submit(self._make_certificate)
+            for task in tasks:
+                task.result()
+            certificate.result()
+        cer = str(self.folder / "certificates" / f"{CERTIFICATE}.cer")
+        words = ("host", "subscription", "add", "contoso", "--certificate", cer, "--home", str(self.home("cloud-host")))
+        self.subscription = decode(self.command(*words, "--json"), Subscription).id
 
-    def add_subscription(self) -> None:
-        """Make the management certificate, and give its public half to a new subscription."""
+    def _set_up_host(self) -> None:
+        listen = f"{LOOPBACK}:{free_port()}"
+        words = ("host", "init", "--home", str(self.home("cloud-host")), "--listen", listen, "--json")
+        self.host_pin = decode(self.command(*words), HostMade).pin
+
+    def _make_certificate(self) -> None:
+        """The management certificate: its public half goes to the subscription, its private half to the site."""
         folder, password = str(self.folder / "certificates"), str(self._passwords["pfx"])
         self.command("certificate", "new-management", CERTIFICATE, "--out", folder, "--password-file", password)
-        cer = str(self.folder / "certificates" / f"{CERTIFICATE}.cer")
-        home = str(self.home("cloud-host"))
-        arguments = ("host", "subscription", "add", "contoso", "--certificate", cer, "--home", home, "--json")
-        self.subscription = decode(self.command(*arguments), Subscription).id
 
-    def start_site(self) -> str:
-        """Set the primary site up, start it, and log in."""
-        home, url = str(self.home("site")), f"https://{LOOPBACK}:{free_port()}"
-        words = ["site", "init", "--home", home, "--site", "PS1", "--name", "Contoso", "--url", url, "--json"]
+    def _set_up_site(self) -> None:
+        home, url = self.home("site"), f"https://{LOOPBACK}:{free_port()}"
+        words = ["site", "init", "--home", str(home), "--site", "PS1", "--name", "Contoso", "--url", url, "--json"]
         words += ["--passphrase-file", str(self._passwords["root"])]
         words += ["--password-file", str(self._passwords["administrator"])]
         made = decode(self.command(*words), SiteMade)
         self.fingerprint, self.site_url = made.fingerprint, made.url
-        self._servers.start("site", "site", "serve", "--home", home)
-        password = str(self._passwords["administrator"])
-        self.command("login", url, "--fingerprint", self.fingerprint, "--password-file", password)
-        os.environ[CONFIG_VARIABLE] = self.environment[CONFIG_VARIABLE]
-        login = find_login(url, 0)
-        self._session = SiteSession(url, hierarchy_trust(login.fingerprint), login.token)
-        return url
+        with (home / "site.toml").open("a", encoding="utf-8") as settings:
+            settings.write(f"segment_seconds = {SEGMENT_SECONDS}\n")  # so that nobody has to wait for the half minute
 
-    def start_point(self, name: str) -> str:
-        """Announce a point, enrol it and start it."""
-        code = self.session.post("/points", PointRequest(name=name), PointCode).code
-        home = str(self.home(name))
+    def start_host_and_site(self) -> None:
+        """Start both, and log in to the site."""
+        host = self._servers.launch("cloud-host", "host", "serve", "--home", str(self.home("cloud-host")))
+        site = self._servers.launch("site", "site", "serve", "--home", str(self.home("site")))
+        self.host_url = host.await_ready()
+        site.await_ready()
+        password = str(self._passwords["administrator"])
+        self.command("login", self.site_url, "--fingerprint", self.fingerprint, "--password-file", password)
+        os.environ[CONFIG_VARIABLE] = self.environment[CONFIG_VARIABLE]
+        login = find_login(self.site_url, 0)
+        self._session = SiteSession(self.site_url, hierarchy_trust(login.fingerprint), login.token)
+
+    def start_points(self, *names: str) -> None:
+        """Announce points, enrol and start them; meanwhile the CA issues the service certificate."""
+        codes = {name: self.session.post("/points", PointRequest(name=name), PointCode).code for name in names}
+        with ThreadPoolExecutor() as people:
+            tasks = [people.submit(self._set_up_point, name, code) for name, code in codes.items()]
+            tasks.append(people.submit(self._issue_service_certificate))
+            for task in tasks:
+                task.result()
+        for name in names:
+            home = str(self.home(name))
+            self.points[name] = self._servers.launch(name, "point", "serve", "--home", home)
+        for name in names:
+            self.points[name].await_ready()
+
+    def _set_up_point(self, name: str, code: str) -> None:
         listen = f"{LOOPBACK}:{free_port()}"
-        self.command("point", "init", "--home", home, "--code-stdin", "--listen", listen, stdin=code)
-        self.points[name] = self._servers.start(name, "point", "serve", "--home", home)
-        return self.points[name].url
+        self.command("point", "init", "--home", str(self.home(name)), "--code-stdin", "--listen", listen, stdin=code)
+
+    def _issue_service_certificate(self) -> None:
+        words = ("certificate", "issue-service", FQDN, "--out", str(self.folder / "certificates"))
+        self.command(*words, "--password-file", str(self._passwords["pfx"]))
 
     def restart_point(self, name: str) -> None:
         """Start a point that was stopped."""
-        self.points[name].start()
+        self.points[name].launch()
+        self.points[name].await_ready()
 
     def stop_point(self, name: str) -> None:
         """Stop a point."""
@@ -175,20 +203,18 @@ class Topology:
 
     # ------------------------------------------------------------------------------------------------- cloud point
 
-    def import_certificates(self) -> None:
-        """Import the management certificate; let the hierarchy's CA issue the service certificate."""
+    def import_certificate(self) -> None:
+        """Import the management certificate into the site."""
         secret = self._passwords["pfx"].read_text(encoding="utf-8").strip()
         pfx = read_pfx(self.folder / "certificates" / f"{CERTIFICATE}.pfx")
         body = ManagementCertificateRequest(name=CERTIFICATE, pfx=pfx, password=secret)
         self.session.post("/management-certificates", body, CertificateInfo)
-        words = ["certificate", "issue-service", FQDN, "--out", str(self.folder / "certificates")]
-        self.command(*words, "--password-file", str(self._passwords["pfx"]))
 
-    def create_cloud_point(self, host_url: str, *, instances: int, thresholds: Thresholds) -> None:
+    def create_cloud_point(self, *, instances: int, thresholds: Thresholds) -> None:
         """Create the cloud point through the cloud host's management API."""
         body = CloudPointRequest(
             name=CLOUD,
-            host_url=host_url,
+            host_url=self.host_url,
             host_pin=self.host_pin,
             subscription=self.subscription,
             management_certificate=CERTIFICATE,
@@ -213,21 +239,27 @@ class Topology:
 
     # ------------------------------------------------------------------------------------------------- clients
 
-    def enrol_client(self, name: str, address: str, *, service_address: str = LOOPBACK) -> Path:
-        """A managed device of its own: settings, enrolment. Gives its home.
+    def enrol_clients(self, addresses: Mapping[str, str], *, service_address: str = LOOPBACK) -> dict[str, Path]:
+        """Managed devices, each with settings of its own; they enrol at the same time. Gives their homes.
 
         Args:
-            address: its address as the site shall see it.
-            service_address: what the cloud service's name resolves to, on this device.
+            addresses: name and address of each device, as the site shall see it.
+            service_address: what the cloud service's name resolves to, on these devices.
         """
-        home = self.home(name)
-        make_folder(home, mode=0o700)
-        settings = f'addresses = ["{address}"]\n\n[resolve]\n"{FQDN}" = "{service_address}"\n'
-        write_file(home / "client.toml", settings.encode())
-        request = EnrolmentCodeRequest(uses=1, name=name)
-        code = self.session.post("/enrolment-codes", request, EnrolmentCodeReply).code
-        self.command("client", "enrol", "--home", str(home), "--code-stdin", "--name", name, stdin=code)
-        return home
+        homes = {name: self.home(name) for name in addresses}
+        with ThreadPoolExecutor() as devices:
+            tasks = []
+            for name, home in homes.items():
+                make_folder(home, mode=0o700)
+                settings = f'addresses = ["{addresses[name]}"]\n\n[resolve]\n"{FQDN}" = "{service_address}"\n'
+                write_file(home / "client.toml", settings.encode())
+                request = EnrolmentCodeRequest(uses=1, name=name)
+                code = self.session.post("/enrolment-codes", request, EnrolmentCodeReply).code
+                words = ("client", "enrol", "--home", str(home), "--code-stdin", "--name", name)
+                tasks.append(devices.submit(self.command, *words, stdin=code))
+            for task in tasks:
+                task.result()
+        return homes
 
 
 def free_port() -> int:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
@@ -71,7 +72,6 @@ class World:
         self.roles = topology
         self.software = software
         self.tell = narrator
-        self.host_url = ""
         self.clients: dict[str, Path] = {}
         self.full_download = 0
         """What a client receives that has nothing yet, bytes."""
@@ -156,6 +156,12 @@ class World:
         home = self.clients[client]
         self.tell.doing(f"{client} fetches {content}")
         return decode(self.roles.command("client", "fetch", content, "--home", str(home), "--json"), Fetched)
+
+    def fetch_together(self, content: str, *clients: str) -> dict[str, Fetched]:
+        """Several clients fetch a content at the same time."""
+        with ThreadPoolExecutor() as devices:
+            tasks = {client: devices.submit(self.fetch, client, content) for client in clients}
+            return {client: task.result() for client, task in tasks.items()}
 
     def compare(self, source: Path, fetched: Fetched) -> Difference:
         """Compare what a client has with the source, byte by byte, and claim that they are equal."""
