@@ -6,7 +6,7 @@ fails, the chunk is fetched as a full object, so a delta can only save.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from entrepot.client.cache import Cache
@@ -25,6 +25,10 @@ MAX_FAILED: Final = 3
 """After so many packs that no source delivers, the rest of the version comes as full objects."""
 _PACKS: Final = 3
 """Opened packs kept, at most 8 MiB each; patches come in the order of packs."""
+
+
+Patches = Mapping[bytes, Patch]
+"""Patches of one manifest part, by the object id of the chunk that each makes."""
 
 
 class DeltaSource:
@@ -59,28 +63,27 @@ class DeltaSource:
         self._verify = verify
         self._root: DeltaRoot | None = None
         self._cursor: DeltaCursor | None = None
-        self._patches: dict[bytes, Patch] = {}
         self._packs: OrderedDict[int, asyncio.Future[bytes]] = OrderedDict()
         self._failed_packs = 0
 
-    async def enter(self, part: Part) -> None:
-        """Advance to a part of the manifest; parts come in order."""
-        self._patches = {}
-        if self.problem:
-            return
-        try:
-            await self._advance([ref.object_id for ref in part.chunks])
-        except EntrepotError as error:
-            self.problem = error.message
+    async def enter(self, part: Part) -> Patches:
+        """Advance to a part of the manifest and find its patches; parts come in order, each once."""
+        found: dict[bytes, Patch] = {}
+        if not self.problem:
+            try:
+                await self._advance([ref.object_id for ref in part.chunks], found)
+            except EntrepotError as error:
+                self.problem = error.message
+        return found
 
-    async def _advance(self, chunks: list[bytes]) -> None:
+    async def _advance(self, chunks: list[bytes], found: dict[bytes, Patch]) -> None:
         if self._cursor is None:
             self._root = await self._open_root()
             self._cursor = DeltaCursor(self._root)
         while True:
             while (wanted := self._cursor.wanted) is not None:
                 self._cursor.feed(await self._fetch(wanted, "delta part"))
-            self._patches |= self._cursor.take(chunks)
+            found |= self._cursor.take(chunks)
             if self._cursor.wanted is None:
                 return
 
@@ -108,9 +111,13 @@ class DeltaSource:
             plain = opened.plain
         return plain
 
-    async def rebuild(self, ref: SealedRef) -> bytes | None:
-        """The plain bytes of a chunk of the present part, verified; None when a full object is needed."""
-        patch = self._patches.get(ref.object_id)
+    async def rebuild(self, ref: SealedRef, patches: Patches) -> bytes | None:
+        """The plain bytes of a chunk, verified; None when a full object is needed.
+
+        Args:
+            patches: of the part that the chunk belongs to.
+        """
+        patch = patches.get(ref.object_id)
         if patch is None or self.problem:
             return None
         try:

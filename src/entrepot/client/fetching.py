@@ -1,20 +1,22 @@
 """The work of one fetch: part by part through the manifest, chunk by chunk to whoever has it cheapest.
 
 For each chunk in turn: the own cache, the tree of an earlier version, a delta against one, the full object. Memory is
-bounded by the number of parallel downloads: one manifest part, and per download one sealed object with its plain bytes.
+bounded by the number of parallel downloads: three manifest parts, and per download one sealed object with its plain
+bytes.
 """
 
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from entrepot.client.cache import Cache
-from entrepot.client.deltas import DeltaSource, read_cached
+from entrepot.client.deltas import DeltaSource, Patches, read_cached
 from entrepot.client.destination import SYNC_EACH, Destination
 from entrepot.client.downloader import Downloader
 from entrepot.client.records import Described
@@ -33,6 +35,9 @@ from entrepot.protocol.location import LocationReply
 MAX_EARLIER: Final = 4
 """Earlier trees that are asked for a chunk."""
 
+PARTS_AT_A_TIME: Final = 3
+"""Manifest parts whose chunks are fetched at the same time."""
+
 Verify = Callable[[bytes, SignedType], bytes]
 
 
@@ -45,6 +50,12 @@ class FetchProgress(msgspec.Struct, frozen=True, kw_only=True):
     done: int
     total: int
     source: str
+
+
+class _PartWork(msgspec.Struct, frozen=True):
+    part: Part
+    plan: PartPlan
+    jobs: asyncio.Task[None]
 
 
 class Fetching:
@@ -85,6 +96,8 @@ class Fetching:
         self._cache = cache
         self._verify = verify
         self._parallel = parallel
+        self._busy: dict[bytes, asyncio.Lock] = {}
+        self._slots = asyncio.Semaphore(parallel)
         self._clock = clock
         self._progress = progress
         self._for_windows = for_windows
@@ -184,15 +197,41 @@ class Fetching:
             )
 
     async def _all_parts(self, root: Root) -> None:
+        """Parts in order; the chunks of a few at a time, or a part of small files would keep one connection busy."""
         sequence = PartSequence(root, for_windows=self._for_windows)
+        under_way: deque[_PartWork] = deque()
         number = 0
-        while (ref := sequence.wanted) is not None:
-            sealed = await self._part_object(number, ref)
-            part = await asyncio.to_thread(sequence.take, sealed)
-            self._check(part, root)
-            await asyncio.to_thread(self._destination.record.keep_part, number, sealed)
-            await self._one_part(part)
-            number += 1
+        try:
+            while (ref := sequence.wanted) is not None:
+                sealed = await self._part_object(number, ref)
+                part = await asyncio.to_thread(sequence.take, sealed)
+                self._check(part, root)
+                await asyncio.to_thread(self._destination.record.keep_part, number, sealed)
+                under_way.append(await self._begin_part(part))
+                number += 1
+                if len(under_way) >= PARTS_AT_A_TIME:
+                    await self._complete_part(under_way.popleft())
+            while under_way:
+                await self._complete_part(under_way.popleft())
+        finally:
+            for work in under_way:
+                work.jobs.cancel()
+            await asyncio.gather(*(work.jobs for work in under_way), return_exceptions=True)
+
+    async def _begin_part(self, part: Part) -> _PartWork:
+        plan: PartPlan = await asyncio.to_thread(self._destination.staging.survey, part)
+        self.present += plan.present
+        self._done += plan.present
+        patches: Patches = {}
+        if self.delta:
+            async with self._slots:
+                patches = await self.delta.enter(part)
+        return _PartWork(part, plan, asyncio.create_task(self._all_jobs(plan.jobs, patches)))
+
+    async def _complete_part(self, work: _PartWork) -> None:
+        await work.jobs
+        staging = self._destination.staging
+        self.files += await asyncio.to_thread(staging.complete, work.part, work.plan, sync=SYNC_EACH)
 
     async def _part_object(self, number: int, ref: SealedRef) -> bytes:
         """A sealed part: from the record in the making, the cache or a source."""
@@ -202,7 +241,8 @@ class Fetching:
             if sealed is not None:
                 self._count(OWN_CACHE, "own cache", ref.sealed_size)
         if sealed is None:
-            sealed = (await self._downloader.get(ref, "manifest part")).sealed
+            async with self._slots:
+                sealed = (await self._downloader.get(ref, "manifest part")).sealed
             await asyncio.to_thread(self._cache.keep, ref.object_id, sealed)
         return sealed
 
@@ -218,23 +258,13 @@ class Fetching:
         if self._claimed[0] > root.files or self._claimed[1] > root.plain_size:
             raise FormatError("The manifest's parts hold more than its root promises.")
 
-    async def _one_part(self, part: Part) -> None:
-        staging = self._destination.staging
-        plan: PartPlan = await asyncio.to_thread(staging.survey, part)
-        self.present += plan.present
-        self._done += plan.present
-        if self.delta:
-            await self.delta.enter(part)
-        if plan.jobs:
-            await self._all_jobs(plan.jobs)
-        self.files += await asyncio.to_thread(staging.complete, part, plan, sync=SYNC_EACH)
-
-    async def _all_jobs(self, jobs: tuple[Job, ...]) -> None:
+    async def _all_jobs(self, jobs: tuple[Job, ...], patches: Patches) -> None:
         waiting = iter(jobs)
 
         async def worker() -> None:
             for job in waiting:  # all workers take from the same iterator
-                await self._one_job(job)
+                async with self._slots:
+                    await self._one_job(job, patches)
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -243,13 +273,23 @@ class Fetching:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
 
-    async def _one_job(self, job: Job) -> None:
-        plain, source = await self._obtain(job.ref)
+    async def _one_job(self, job: Job, patches: Patches) -> None:
+        async with self._alone(job.ref.object_id):
+            plain, source = await self._obtain(job.ref, patches)
         await asyncio.to_thread(self._destination.staging.write, job, plain)
         self._done += job.size
         self._tell("downloading", source)
 
-    async def _obtain(self, ref: SealedRef) -> tuple[bytes, str]:
+    @contextlib.asynccontextmanager
+    async def _alone(self, object_id: bytes) -> AsyncIterator[None]:
+        """One at a time for the same object: the second finds it in the cache."""
+        lock = self._busy.setdefault(object_id, asyncio.Lock())
+        async with lock:
+            yield
+        if not lock.locked():
+            self._busy.pop(object_id, None)
+
+    async def _obtain(self, ref: SealedRef, patches: Patches) -> tuple[bytes, str]:
         """The plain bytes of a chunk, verified, and who gave them."""
         found = await asyncio.to_thread(self._here, ref)
         if found is not None:
@@ -257,7 +297,7 @@ class Fetching:
             self._count(kind, name, size)
             return plain, name
         if self.delta:
-            rebuilt = await self.delta.rebuild(ref)
+            rebuilt = await self.delta.rebuild(ref, patches)
             if rebuilt is not None:
                 return rebuilt, f"delta from version {self.delta.from_version}"
         opened = await self._downloader.get(ref, "chunk")

@@ -1,0 +1,111 @@
+"""What a fetch may take: memory that does not grow with the content, and a disk that may be full."""
+
+import errno
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from entrepot.client.fetch import fetch
+from entrepot.content.manifest import Entry, EntryKind, Extent, Part
+from entrepot.content.sealing import Purpose
+from entrepot.core.errors import StorageError
+
+_PROGRAM = """
+import asyncio, resource, sys
+from pathlib import Path
+from entrepot.client.fetch import fetch
+result = asyncio.run(fetch(Path(sys.argv[1]), sys.argv[2]))
+print(result.plain_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
+    """A file of 1.2 GB in 72 manifest parts; its chunks compress well, so that the server has little to do."""
+    import asyncio
+
+    chunks = [bytes([number]) * (4 * 2**20) for number in range(4)]
+    refs = tuple(world.library.seal(chunk, Purpose.CHUNK) for chunk in chunks)
+    count, per_part = 288, 4
+    digest = hashlib.sha256()
+    for number in range(count):
+        digest.update(chunks[number % 4])
+    size = count * len(chunks[0])
+    parts = [
+        Part(
+            version=1,
+            chunks=refs,
+            entries=(
+                Entry(
+                    kind=EntryKind.FILE,
+                    path="large",
+                    mode=0o644,
+                    size=size,
+                    sha256=digest.digest(),
+                    offset=first * len(chunks[0]),
+                    extents=tuple(Extent((first + n) % 4, 0, len(chunks[0])) for n in range(per_part)),
+                ),
+            ),
+        )
+        for first in range(0, count, per_part)
+    ]
+    world.library.forge(parts)
+    world.point("near")
+    home = await world.client()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _PROGRAM, str(home), tools.content, stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    plain_size, peak = map(int, output.split())
+    assert plain_size == size > 1_200_000_000
+    assert peak < 300_000_000
+
+
+@pytest.mark.parametrize("to", [False, True])
+async def test_a_full_disk_is_named_and_what_was_written_counts_later(
+    world, source: Path, tools, tmp_path: Path, to: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.publish(source)
+    point = world.point("near")
+    home = await world.client(cache_size="0", parallel=1)
+    target = tmp_path / "target" if to else None
+    room = [2_000_000]
+    write = os.write
+
+    def full(descriptor: int, data: bytes) -> int:
+        if len(data) >= 5000:  # content, not the client's own small files
+            if room[0] < len(data):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            room[0] -= len(data)
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StorageError, match="No space is left"):
+        await fetch(home, tools.content, to=target)
+    assert not list((home / "content").iterdir())
+    assert world.reports[-1].outcome == "failed"
+    served = point.served
+
+    monkeypatch.undo()
+    result = await fetch(home, tools.content, to=target)
+
+    assert tools.listing(result.folder) == tools.listing(source)
+    assert result.present > 0
+    assert point.served - served < 2_000_000  # of 3.2 million
+
+
+async def test_equal_files_are_fetched_once(world, tmp_path: Path, tools) -> None:
+    source = tmp_path / "app"
+    source.mkdir()
+    data = os.urandom(600_000)
+    for number in range(8):
+        (source / f"copy-{number}").write_bytes(data)
+    world.publish(source)
+    point = world.point("near")
+    result = await fetch(await world.client(), tools.content)
+    assert tools.listing(result.folder) == tools.listing(source)
+    assert set(point.requests.values()) == {1}
