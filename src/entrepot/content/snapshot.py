@@ -202,12 +202,19 @@ def _link(path: str, where: str, root: str) -> LinkItem:
         raise _unreadable(path, error) from None
     target = target.replace(os.sep, "/")
     _encoded(f"{path} -> ", target)
-    if not link_stays_inside(path, target) or os.path.commonpath([root, end]) != root:
+    if not link_stays_inside(path, target) or not _is_within(root, end):
         raise RefusedError(
             f"The link {path!r} leads to {target!r}, out of the content (or may, by going up after a name).",
             next_step="Replace it, or exclude it.",
         )
     return LinkItem(path, target)
+
+
+def _is_within(root: str, end: str) -> bool:
+    try:
+        return os.path.commonpath([root, end]) == root
+    except ValueError:  # Windows: another drive
+        return False
 
 
 def _kind(mode: int) -> str:
