@@ -336,6 +336,7 @@ def _add_device(connection, name: str) -> None:
             name_key=name.casefold(),
             public_key=b"k" * 32,
             state="approved",
+            changed=0,
             site="PS1",
             enrolled=0,
             seen=0,

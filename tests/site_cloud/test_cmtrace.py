@@ -54,7 +54,8 @@ def test_ordinary_text_survives_unchanged(text: str) -> None:
     ],
 )
 def test_both_sign_conventions_of_the_bias_are_read(suffix: str, sign: BiasSign, utc_hour: int) -> None:
-    line = f'<![LOG[x]LOG]!><time="14:00:00.000{suffix}" date="03-23-2026" component="X" context="" type="2" thread="1" file="">'
+    time = f'time="14:00:00.000{suffix}" date="03-23-2026"'
+    line = f'<![LOG[x]LOG]!><{time} component="X" context="" type="2" thread="1" file="">'
     assert parse_line(line, sign=sign).time == NOON + (utc_hour - 12) * 3_600_000
 
 

@@ -22,6 +22,7 @@ SEGMENTS = 60
 
 _COLLECT = """
 import asyncio, sys
+from pathlib import Path
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import open_database, sqlite_url
 from entrepot.objects.folder import FolderStore
@@ -41,18 +42,18 @@ point = CloudPoint(
     thresholds=Thresholds(), created=0,
 )
 collector = collection.Collector(
-    open_database(sqlite_url(home / "site.db")), home / "logs", holder=sys.argv[2], clock=lambda: %d
+    open_database(sqlite_url(home / "site.db")), home / "logs", holder=sys.argv[2], clock=lambda: float(sys.argv[3])
 )
 print("go", flush=True)
 asyncio.run(collector.run_once(point, ShelfHolder(Shelf(FolderStore(home / "store")))))
 print("done", flush=True)
-""" % NOW
+"""
 
 
 def _run(home, life: int, seconds: float | None) -> bool:
     """Collect in a process of its own, killed after so long; whether it came to its end."""
     with subprocess.Popen(
-        [sys.executable, "-c", _COLLECT, str(home), f"life-{life}"], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", _COLLECT, str(home), f"life-{life}", str(NOW)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "go\n"

@@ -13,16 +13,17 @@ from entrepot.database.hierarchy import note_change
 from entrepot.database.tables.devices import device
 from entrepot.protocol.control import CONTROL_LIFETIME, ServiceState
 from entrepot.protocol.siteapi import CloudPointState
+from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.states import CloudAction
 from entrepot.trust.pins import FreshnessLog
 
-from .conftest import Gateway, SiteUnderTest, record
+from .conftest import NOW, Gateway, SiteUnderTest, record
 from .test_cloud_life_cycle import _add_device
 
 
-def _block(connection) -> None:
-    connection.execute(update(device).values(state="blocked"))
+def _block(connection, now: float = NOW) -> None:
+    connection.execute(update(device).values(state="blocked", changed=int(now)))
     note_change(connection)
 
 
@@ -60,6 +61,18 @@ async def test_a_blocked_device_is_revoked(site) -> None:
     await site.database.write(_block)
     await _publish(site)
     assert site.control_of().revoked_devices == ("dev-0123456789abcdef",)
+
+
+async def test_a_revocation_ends_when_the_devices_last_token_has(site) -> None:
+    await site.make_point()
+    await site.database.write(_add_device, "laptop-7")
+    await site.database.write(_block)
+    site.clock.now = NOW + MAX_TOKEN_LIFETIME
+    await _publish(site)
+    assert site.control_of().revoked_devices == ("dev-0123456789abcdef",)
+    site.clock.advance(2 * CLOCK_SKEW + 1)
+    await _publish(site)
+    assert site.control_of().revoked_devices == ()
 
 
 async def test_a_document_that_did_not_arrive_is_sent_again_with_a_higher_counter(site) -> None:
@@ -104,7 +117,7 @@ async def test_the_loops_publish_a_revocation_without_being_asked(site) -> None:
         await asyncio.sleep(0)
         await site.database.write(_block)
         async with asyncio.timeout(30):
-            while site.control_of().revoked_devices == ():
+            while site.control_of().revoked_devices == ():  # noqa: ASYNC110  # the store cannot tell when it is written
                 await asyncio.sleep(0.01)
     finally:
         running.cancel()

@@ -1,7 +1,7 @@
 """Cloud points, the certificates they use, and the control documents of distribution points.
 
-A cloud point is also a row of ``point`` (kind ``cloud``): what is true of every distribution point is kept there. Private
-keys are here only as sealed by the server's vault.
+A cloud point is also a row of ``point`` (kind ``cloud``): what is true of every distribution point is kept there.
+Private keys are here only as sealed by the server's vault.
 """
 
 from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text

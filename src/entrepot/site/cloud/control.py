@@ -28,6 +28,7 @@ from entrepot.protocol.control import (
     GatewaySettings,
 )
 from entrepot.protocol.siteapi import DeviceState
+from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.signing import sign
 
@@ -104,7 +105,7 @@ class ControlPublisher:
             fresh=Freshness(epoch=0, counter=0, issued=0, expires=0),
             state=cloud.wanted_state(connection, point),
             token_kids=self._keys.token_kids(now),
-            revoked_devices=_blocked(connection, site),
+            revoked_devices=_blocked(connection, site, now),
             settings=self._gateways,
         )
 
@@ -128,7 +129,10 @@ class ControlPublisher:
         )
 
 
-def _blocked(connection: Connection, site: str) -> tuple[str, ...]:
-    """The devices that must get nothing."""
-    blocked = select(device.c.id).where(device.c.state == DeviceState.BLOCKED.value, device.c.site == site)
+def _blocked(connection: Connection, site: str, now: int) -> tuple[str, ...]:
+    """The devices that must get nothing. Whose block is so old that all its tokens have ended need not be named."""
+    ended = now - MAX_TOKEN_LIFETIME - 2 * CLOCK_SKEW
+    blocked = select(device.c.id).where(
+        device.c.state == DeviceState.BLOCKED.value, device.c.site == site, device.c.changed >= ended
+    )
     return tuple(connection.scalars(blocked.order_by(device.c.id)))

@@ -54,7 +54,7 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         thresholds=point.thresholds,
         usage=_usage(connection, point.point, now),
         control_counter=control.counter,
-        control_pushed=control.pushed,
+        control_pushed=control.pushed_at,
         contents=points.held_contents(connection).get(point.point, 0),
         checked=point.checked,
         created=point.created,

@@ -48,6 +48,7 @@ def cloud_router(services: CloudServices) -> Router:
         *_figure_routes(services),
         *_action_routes(services),
         *_alert_routes(services),
+        *_alert_action_routes(services),
     ]
     return Router(path="/", route_handlers=handlers, tags=["Cloud"])
 
@@ -157,8 +158,6 @@ def _action_routes(services: CloudServices) -> Handlers:
 
 
 def _alert_routes(services: CloudServices) -> Handlers:
-    alerting = Alerting(services.database, clock=services.clock)
-
     @get("/alerts")
     async def list_alerts(open_only: FromQuery[bool] = False, subject: FromQuery[str] = "") -> list[AlertInfo]:
         return await services.database.read(alert_infos, only_open=open_only, subject=subject)
@@ -170,6 +169,12 @@ def _alert_routes(services: CloudServices) -> Handlers:
     @get("/alerts/{alert:str}/history")
     async def get_alert_history(alert: FromPath[str]) -> list[AlertEvent]:
         return await services.database.read(alert_events, alert)
+
+    return [list_alerts, get_alert, get_alert_history]
+
+
+def _alert_action_routes(services: CloudServices) -> Handlers:
+    alerting = Alerting(services.database, clock=services.clock)
 
     @post("/alerts/{alert:str}/postpone", status_code=200)
     async def postpone_alert(
@@ -201,16 +206,7 @@ def _alert_routes(services: CloudServices) -> Handlers:
     ) -> AlertInfo:
         return alert_info(await alerting.annotate(alert, by=_who(request), comment=data.comment))
 
-    return [
-        list_alerts,
-        get_alert,
-        get_alert_history,
-        postpone_alert,
-        cancel_alert,
-        disable_alert,
-        enable_alert,
-        comment_alert,
-    ]
+    return [postpone_alert, cancel_alert, disable_alert, enable_alert, comment_alert]
 
 
 def _who(request: Request[Any, Any, Any]) -> str:

@@ -125,10 +125,18 @@ class CloudServices:
         loaded: LoadedPfx,
         now: int,
     ) -> Task:
-        point_id = prefixed_id("pt", secrets.token_bytes(8))
         certificate = cloud.certificate(connection, request.management_certificate)
         self.providers.open_management_key(certificate)
-        point = CloudPoint(
+        point = self._new_point(request, service, fqdn, loaded, certificate.id, now)
+        cloud.add_cloud_point(connection, point)
+        create_alerts(connection, point, now)
+        return self._order(connection, CloudAction.CREATE, point)
+
+    def _new_point(
+        self, request: CloudPointRequest, service: str, fqdn: str, loaded: LoadedPfx, certificate: str, now: int
+    ) -> CloudPoint:
+        point_id = prefixed_id("pt", secrets.token_bytes(8))
+        return CloudPoint(
             point=point_id,
             name=request.name,
             site=self.keys.site.code,
@@ -138,7 +146,7 @@ class CloudServices:
             host_url=request.host_url.rstrip("/"),
             host_pin=request.host_pin.lower(),
             subscription=request.subscription,
-            management_certificate=certificate.id,
+            management_certificate=certificate,
             region=request.region,
             fqdn=fqdn,
             port=request.port,
@@ -156,9 +164,6 @@ class CloudServices:
             thresholds=request.thresholds,
             created=now,
         )
-        cloud.add_cloud_point(connection, point)
-        create_alerts(connection, point, now)
-        return self._order(connection, CloudAction.CREATE, point)
 
     async def act(self, action: CloudAction, name_or_id: str, *, instances: int = 0) -> Task:
         """Stop, start, scale or delete a cloud point. What was under way before gives way.
