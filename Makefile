@@ -21,7 +21,7 @@ help: ## show this list
 	@echo "  make demo KEEP=1 keeps everything running, and prints addresses and the password"
 
 demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
-	@$(BIN)/entrepot demo $(if $(KEEP),--keep)
+	@$(BIN)/entrepot demo --folder .demo $(if $(KEEP),--keep)
 
 test: $(VENV)/.dev postgresql ## everything: format, lint, types, imports, unit, process, database, end to end
 	@$(MAKE) lint

@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from entrepot.cli.demo.evidence import OBJECTS
 from entrepot.cli.demo.processes import command_in_background
 from entrepot.cli.demo.slowline import SlowLine
 from entrepot.cli.demo.steps import stores
@@ -59,7 +60,7 @@ def stop_and_scale(world: World) -> None:
 def _cut_off(world: World, line: SlowLine) -> None:
     tell, name = world.tell, world.software.name
     home = str(world.clients[SLOW_CLIENT])
-    before = world.cloud().usage.stored_bytes
+    before = objects_in(world)
     running = command_in_background(
         ("client", "fetch", name, "--home", home, "--json"), environment=world.roles.environment
     )
@@ -83,10 +84,16 @@ def _cut_off(world: World, line: SlowLine) -> None:
         f"last byte {seconds:.2f} s after the order, {format_size(got)} of {format_size(world.full_download)} through",
     )
     tell.claim("the client says what happened", running.returncode != 0, _first_line(messages))
-    after = _state(world, CloudPointState.STOPPED)
-    tell.claim("the content stays", after is not None and after.usage.stored_bytes >= before, format_size(before))
+    stopped = _state(world, CloudPointState.STOPPED) is not None
+    tell.claim("the content stays", stopped and objects_in(world) == before, f"{len(before)} objects")
     tell.figures(cut_off_seconds=round(seconds, 3), bytes_before_cut=got)
     world.summary["Stop"] = f"a running download was cut off after {seconds:.2f} s; content stayed"
+
+
+def objects_in(world: World) -> dict[str, int]:
+    """Name and size of every object in the cloud's stores."""
+    found = (path for store in stores(world) for path in (store / OBJECTS).rglob("*") if path.is_file())
+    return {path.name: path.stat().st_size for path in found}
 
 
 def _first_line(text: str) -> str:
