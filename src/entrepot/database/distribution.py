@@ -21,6 +21,7 @@ import msgspec
 from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from entrepot.core.errors import NotFoundError
+from entrepot.database import pointsets
 from entrepot.database.engine import insert_into
 from entrepot.database.hierarchy import note_change
 from entrepot.database.tables.content import content as contents
@@ -150,7 +151,7 @@ def unwant(connection: Connection, content: str, point: str, *, now: float) -> D
             changed=int(now),
         )
     )
-    note_change(connection)
+    pointsets.begin_removals(connection, point, content, now=now)
     return row
 
 

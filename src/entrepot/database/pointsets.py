@@ -106,6 +106,14 @@ def begin_removal(connection: Connection, point: str, set_id: bytes, *, now: flo
     note_change(connection)
 
 
+def begin_removals(connection: Connection, point: str, content: str, *, now: float) -> None:
+    """Note that all sets of a content are to go from a point: clients are not sent there for it any more."""
+    connection.execute(
+        update(sets).where(sets.c.point == point, sets.c.content == content).values(state=REMOVING, changed=int(now))
+    )
+    note_change(connection)
+
+
 def forget_set(connection: Connection, point: str, set_id: bytes) -> None:
     """The set has left the point."""
     connection.execute(delete(sets).where(sets.c.point == point, sets.c.set_id == set_id))

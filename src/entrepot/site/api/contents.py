@@ -2,6 +2,7 @@
 
 from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from entrepot.database import devices
 from entrepot.database.contents import get_content
@@ -31,17 +32,17 @@ def content_routes(contents: Contents, database: Database) -> Handlers:
 
 def _publishing(contents: Contents) -> Handlers:
     @post("/contents", status_code=202, tags=["Contents"])
-    async def create_content(data: ContentRequest) -> TaskInfo:
+    async def create_content(data: JSONBody[ContentRequest]) -> TaskInfo:
         """Create a content and publish its version 1."""
         return task_info(await contents.create(data))
 
     @post("/contents/{content:str}/versions", status_code=202, tags=["Contents"])
-    async def publish_version(content: str, data: VersionRequest) -> TaskInfo:
+    async def publish_version(content: FromPath[str], data: JSONBody[VersionRequest]) -> TaskInfo:
         """Publish the next version."""
         return task_info(await contents.publish_next(content, data))
 
     @post("/contents/{content:str}/current", status_code=200, tags=["Contents"])
-    async def set_current_version(content: str, data: CurrentRequest) -> ContentInfo:
+    async def set_current_version(content: FromPath[str], data: JSONBody[CurrentRequest]) -> ContentInfo:
         """Roll back, or forward, to an existing version."""
         return await contents.set_current(content, data)
 
@@ -51,12 +52,12 @@ def _publishing(contents: Contents) -> Handlers:
         return await contents.describe()
 
     @get("/contents/{content:str}", tags=["Contents"])
-    async def get_content_info(content: str) -> ContentInfo:
+    async def get_content_info(content: FromPath[str]) -> ContentInfo:
         """One content, with its versions and distribution."""
         return (await contents.describe(content))[0]
 
     @delete("/contents/{content:str}", status_code=202, tags=["Contents"])
-    async def delete_content(content: str) -> TaskInfo:
+    async def delete_content(content: FromPath[str]) -> TaskInfo:
         """Take a content away from every point, then forget it."""
         return task_info(await contents.delete(content))
 
@@ -65,27 +66,27 @@ def _publishing(contents: Contents) -> Handlers:
 
 def _distributing(contents: Contents) -> Handlers:
     @post("/contents/{content:str}/distribution", status_code=202, tags=["Distribution"])
-    async def distribute(content: str, data: DistributionRequest) -> list[DistributionInfo]:
+    async def distribute(content: FromPath[str], data: JSONBody[DistributionRequest]) -> list[DistributionInfo]:
         """Bring the current version to points, on premises and in the cloud alike."""
         return await contents.distribute(content, data)
 
     @post("/contents/{content:str}/redistribute", status_code=202, tags=["Distribution"])
-    async def redistribute(content: str, data: DistributionRequest) -> list[DistributionInfo]:
+    async def redistribute(content: FromPath[str], data: JSONBody[DistributionRequest]) -> list[DistributionInfo]:
         """Send everything again, even what the points say they have."""
         return await contents.distribute(content, data, full=True)
 
     @get("/contents/{content:str}/distribution", tags=["Distribution"])
-    async def get_distribution(content: str) -> list[DistributionInfo]:
+    async def get_distribution(content: FromPath[str]) -> list[DistributionInfo]:
         """How far the content is on each point."""
         return list((await contents.describe(content))[0].distribution)
 
     @delete("/contents/{content:str}/distribution/{point:str}", status_code=204, tags=["Distribution"])
-    async def withdraw(content: str, point: str) -> None:
+    async def withdraw(content: FromPath[str], point: FromPath[str]) -> None:
         """Take the content away from a point."""
         await contents.withdraw(content, point)
 
     @post("/contents/{content:str}/distribution/{point:str}/cancel", status_code=204, tags=["Distribution"])
-    async def cancel_distribution(content: str, point: str) -> None:
+    async def cancel_distribution(content: FromPath[str], point: FromPath[str]) -> None:
         """Stop a distribution that is not finished."""
         await contents.cancel(content, point)
 
@@ -94,7 +95,9 @@ def _distributing(contents: Contents) -> Handlers:
 
 def _reported(database: Database) -> Handlers:
     @get("/downloads", tags=["Devices"])
-    async def list_downloads(device: str = "", content: str = "", limit: Limit = 100) -> list[DownloadInfo]:
+    async def list_downloads(
+        device: FromQuery[str] = "", content: FromQuery[str] = "", limit: Limit = 100
+    ) -> list[DownloadInfo]:
         """Downloads that devices reported, the newest first."""
         device_id = (await database.read(get_device, device)).id if device else ""
         content_id = (await database.read(get_content, content)).id if content else ""

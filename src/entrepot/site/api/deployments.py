@@ -2,6 +2,7 @@
 
 from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
@@ -28,12 +29,12 @@ def deployment_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler
         return await database.read(deployments.listed)
 
     @post("/deployments", tags=["Deployments"])
-    async def add_deployment(data: DeploymentRequest) -> DeploymentInfo:
+    async def add_deployment(data: JSONBody[DeploymentRequest]) -> DeploymentInfo:
         """Deploy a content to a collection."""
         return await database.write(_deploy, data, clock())
 
     @delete("/deployments/{deployment:str}", status_code=204, tags=["Deployments"])
-    async def remove_deployment(deployment: str) -> None:
+    async def remove_deployment(deployment: FromPath[str]) -> None:
         """Withdraw a deployment."""
         await database.write(deployments.remove, deployment)
 
@@ -43,12 +44,12 @@ def deployment_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler
         return await database.read(client_settings.listed)
 
     @post("/client-settings", status_code=200, tags=["Client settings"])
-    async def put_client_settings(data: ClientSettingsRequest) -> ClientSettingsInfo:
+    async def put_client_settings(data: JSONBody[ClientSettingsRequest]) -> ClientSettingsInfo:
         """Add a set, replace the one of that name, or change values of the default set."""
         return await database.write(client_settings.put, new_id("set"), data)
 
     @delete("/client-settings/{name:str}", status_code=204, tags=["Client settings"])
-    async def remove_client_settings(name: str) -> None:
+    async def remove_client_settings(name: FromPath[str]) -> None:
         """Remove a custom set."""
         await database.write(client_settings.remove, name)
 

@@ -2,6 +2,7 @@
 
 from litestar import delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy import Connection
 
 from entrepot.core.errors import NotFoundError
@@ -36,32 +37,32 @@ def device_routes(database: Database, enrolment: Enrolment, locator: Locator, cl
 
 def _devices(database: Database, locator: Locator, clock: Clock) -> Handlers:
     @get("/devices", tags=["Devices"])
-    async def list_devices(device_state: DeviceState | None = None, limit: Limit = 1000) -> list[DeviceInfo]:
+    async def list_devices(device_state: FromQuery[DeviceState | None] = None, limit: Limit = 1000) -> list[DeviceInfo]:
         """Devices by name; ``device_state`` picks those that wait for approval, for example."""
         return await database.read(_listed, device_state, limit)
 
     @get("/devices/{device:str}", tags=["Devices"])
-    async def get_device(device: str) -> DeviceInfo:
+    async def get_device(device: FromPath[str]) -> DeviceInfo:
         """One device."""
         return await database.read(_one, device)
 
     @post("/devices/{device:str}/approve", status_code=200, tags=["Devices"])
-    async def approve_device(device: str) -> DeviceInfo:
+    async def approve_device(device: FromPath[str]) -> DeviceInfo:
         """Approve a device that waits (compare fingerprints first), or unblock one."""
         return await database.write(_set_state, device, DeviceState.APPROVED, clock())
 
     @post("/devices/{device:str}/block", status_code=200, tags=["Devices"])
-    async def block_device(device: str) -> DeviceInfo:
+    async def block_device(device: FromPath[str]) -> DeviceInfo:
         """Block a device: no answers any more, and its downloads are cut off wherever they run."""
         return await database.write(_set_state, device, DeviceState.BLOCKED, clock())
 
     @delete("/devices/{device:str}", status_code=204, tags=["Devices"])
-    async def remove_device(device: str) -> None:
+    async def remove_device(device: FromPath[str]) -> None:
         """Forget a device that waits, or that was blocked more than eight hours ago."""
         await database.write(_remove, device, clock())
 
     @get("/devices/{device:str}/settings", tags=["Devices"])
-    async def get_device_settings(device: str) -> EffectiveSettings:
+    async def get_device_settings(device: FromPath[str]) -> EffectiveSettings:
         """The device's effective client settings, and which set decided each."""
         known = await database.read(devices.get_device, device)
         row = await database.read(locations.asker, known.id)
@@ -74,7 +75,7 @@ def _devices(database: Database, locator: Locator, clock: Clock) -> Handlers:
 
 def _codes(database: Database, enrolment: Enrolment, clock: Clock) -> Handlers:
     @post("/enrolment-codes", tags=["Devices"])
-    async def add_enrolment_code(data: EnrolmentCodeRequest) -> EnrolmentCodeReply:
+    async def add_enrolment_code(data: JSONBody[EnrolmentCodeRequest]) -> EnrolmentCodeReply:
         """Make an enrolment code for devices; it is shown once."""
         return await enrolment.code_for_devices(data)
 
@@ -90,7 +91,7 @@ def _codes(database: Database, enrolment: Enrolment, clock: Clock) -> Handlers:
         ]
 
     @delete("/enrolment-codes/{code:str}", status_code=204, tags=["Devices"])
-    async def remove_enrolment_code(code: str) -> None:
+    async def remove_enrolment_code(code: FromPath[str]) -> None:
         """Withdraw a code."""
         if not await database.write(devices.remove_codes, code_id=code):
             raise NotFoundError(f"There is no enrolment code {code!r}.")
@@ -105,28 +106,28 @@ def _collections(database: Database) -> Handlers:
         return await database.read(device_collections.described)
 
     @post("/collections", tags=["Collections"])
-    async def add_collection(data: CollectionRequest) -> CollectionInfo:
+    async def add_collection(data: JSONBody[CollectionRequest]) -> CollectionInfo:
         """Add a collection."""
         made = await database.write(device_collections.add, new_id("col"), data.name)
         return (await database.read(device_collections.described, made.id))[0]
 
     @get("/collections/{collection:str}", tags=["Collections"])
-    async def get_collection(collection: str) -> CollectionInfo:
+    async def get_collection(collection: FromPath[str]) -> CollectionInfo:
         """One collection."""
         return (await database.read(device_collections.described, collection))[0]
 
     @delete("/collections/{collection:str}", status_code=204, tags=["Collections"])
-    async def remove_collection(collection: str) -> None:
+    async def remove_collection(collection: FromPath[str]) -> None:
         """Remove a collection that nothing uses."""
         await database.write(device_collections.remove, collection)
 
     @put("/collections/{collection:str}/members/{device:str}", status_code=204, tags=["Collections"])
-    async def add_member(collection: str, device: str) -> None:
+    async def add_member(collection: FromPath[str], device: FromPath[str]) -> None:
         """Make a device a member."""
         await database.write(device_collections.add_member, collection, device)
 
     @delete("/collections/{collection:str}/members/{device:str}", status_code=204, tags=["Collections"])
-    async def remove_member(collection: str, device: str) -> None:
+    async def remove_member(collection: FromPath[str], device: FromPath[str]) -> None:
         """Take a device out."""
         await database.write(device_collections.remove_member, collection, device)
 

@@ -2,6 +2,6 @@
 
 from typing import Annotated
 
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
-Limit = Annotated[int, Parameter(ge=1, le=10_000, description="At most so many.")]
+Limit = Annotated[int, QueryParameter(ge=1, le=10_000, description="At most so many.")]

@@ -3,6 +3,7 @@
 import msgspec
 from litestar import delete, get, patch, post, put
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
@@ -32,7 +33,7 @@ def point_routes(database: Database, enrolment: Enrolment) -> Handlers:
 
 def _adding(database: Database, enrolment: Enrolment) -> Handlers:
     @post("/points", tags=["Distribution points"])
-    async def add_point(data: PointRequest) -> PointCode:
+    async def add_point(data: JSONBody[PointRequest]) -> PointCode:
         """Announce a point on premises; its enrolment code is shown once."""
         point, code = await enrolment.add_point(data)
         return PointCode(point=await database.read(_described, point.id), code=code)
@@ -43,12 +44,12 @@ def _adding(database: Database, enrolment: Enrolment) -> Handlers:
         return await database.read(_all)
 
     @get("/points/{point:str}", tags=["Distribution points"])
-    async def get_point(point: str) -> PointInfo:
+    async def get_point(point: FromPath[str]) -> PointInfo:
         """One point."""
         return await database.read(_described, point)
 
     @post("/points/{point:str}/approve", status_code=200, tags=["Distribution points"])
-    async def approve_point(point: str) -> PointInfo:
+    async def approve_point(point: FromPath[str]) -> PointInfo:
         """Approve a point that enrolled without a code; compare fingerprints first."""
         return await database.read(_described, (await enrolment.approve_point(point)).id)
 
@@ -57,12 +58,12 @@ def _adding(database: Database, enrolment: Enrolment) -> Handlers:
 
 def _changing(database: Database) -> Handlers:
     @patch("/points/{point:str}", tags=["Distribution points"])
-    async def change_point(point: str, data: PointPatch) -> PointInfo:
+    async def change_point(point: FromPath[str], data: JSONBody[PointPatch]) -> PointInfo:
         """Change what is given; the rest stays."""
         return await database.write(_change, point, data)
 
     @delete("/points/{point:str}", status_code=204, tags=["Distribution points"])
-    async def remove_point(point: str) -> None:
+    async def remove_point(point: FromPath[str]) -> None:
         """Forget a point on premises. What it stores is removed with the point itself."""
         await database.write(points.remove_point, point)
 
@@ -76,24 +77,24 @@ def _boundaries(database: Database) -> Handlers:
         return await database.read(points.list_groups)
 
     @post("/boundary-groups", tags=["Boundary groups"])
-    async def add_boundary_group(data: BoundaryGroupRequest) -> BoundaryGroupInfo:
+    async def add_boundary_group(data: JSONBody[BoundaryGroupRequest]) -> BoundaryGroupInfo:
         """Say which points are near which addresses."""
         _check_ranges(data)
         return await database.write(points.put_group, new_id("bg"), data)
 
     @get("/boundary-groups/{group:str}", tags=["Boundary groups"])
-    async def get_boundary_group(group: str) -> BoundaryGroupInfo:
+    async def get_boundary_group(group: FromPath[str]) -> BoundaryGroupInfo:
         """One boundary group."""
         return await database.read(points.get_group, group)
 
     @put("/boundary-groups/{group:str}", tags=["Boundary groups"])
-    async def replace_boundary_group(group: str, data: BoundaryGroupRequest) -> BoundaryGroupInfo:
+    async def replace_boundary_group(group: FromPath[str], data: JSONBody[BoundaryGroupRequest]) -> BoundaryGroupInfo:
         """Replace a boundary group."""
         _check_ranges(data)
         return await database.write(points.put_group, "", data, replace=group)
 
     @delete("/boundary-groups/{group:str}", status_code=204, tags=["Boundary groups"])
-    async def remove_boundary_group(group: str) -> None:
+    async def remove_boundary_group(group: FromPath[str]) -> None:
         """Remove a boundary group."""
         await database.write(points.remove_group, group)
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import JSONBody
 from sqlalchemy import Connection, func, select
 
 from entrepot.core.secret import Secret
@@ -28,7 +29,7 @@ def login_routes(sessions: Sessions) -> list[HTTPRouteHandler]:
     """What is open to everyone."""
 
     @post("/login", status_code=200, tags=["Session"])
-    async def login(request: Request[Any, Any, Any], data: LoginRequest) -> Session:
+    async def login(request: Request[Any, Any, Any], data: JSONBody[LoginRequest]) -> Session:
         """Begin a session; its token is the bearer token of all other requests."""
         address = request.client.host if request.client else ""
         return await sessions.login(data.name, Secret(data.password), address=address)

@@ -2,6 +2,7 @@
 
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery
 
 from entrepot.core.times import Clock
 from entrepot.database import tasks
@@ -21,18 +22,20 @@ def task_routes(database: Database, engine: TaskEngine, clock: Clock) -> list[HT
     """Everything below ``/tasks``."""
 
     @get("/tasks", tags=["Tasks"])
-    async def list_tasks(active: bool = False, kind: str = "", subject: str = "", limit: Limit = 100) -> list[TaskInfo]:
+    async def list_tasks(
+        active: FromQuery[bool] = False, kind: FromQuery[str] = "", subject: FromQuery[str] = "", limit: Limit = 100
+    ) -> list[TaskInfo]:
         """Tasks, the newest first."""
         found = await database.read(tasks.listed, limit=limit, only_active=active, kind=kind, subject=subject)
         return [task_info(task) for task in found]
 
     @get("/tasks/{task:str}", tags=["Tasks"])
-    async def get_task(task: str) -> TaskInfo:
+    async def get_task(task: FromPath[str]) -> TaskInfo:
         """One task and its progress."""
         return task_info(await database.read(tasks.get, task))
 
     @post("/tasks/{task:str}/cancel", status_code=200, tags=["Tasks"])
-    async def cancel_task(task: str) -> TaskInfo:
+    async def cancel_task(task: FromPath[str]) -> TaskInfo:
         """Stop a task at its next step."""
         stopped = await database.write(tasks.request_cancel, task, now=clock())
         engine.cancel(task)

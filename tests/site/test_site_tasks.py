@@ -1,0 +1,250 @@
+"""The durable task engine: retries, cancellation, shutdown, and SIGKILL."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from entrepot.core.errors import ConflictError, RefusedError, UnavailableError
+from entrepot.database import tasks
+from entrepot.database.engine import Database, open_database, sqlite_url
+from entrepot.database.schema import create_tables
+from entrepot.database.tasks import Task
+from entrepot.protocol.siteapi import TaskState
+from entrepot.site.tasks import Reporter, TaskEngine
+
+NOW = 1_774_267_200.0
+Work = Callable[[Task, Reporter], Awaitable[None]]
+
+
+class Handler:
+    """A handler made of a function; counts its runs."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.runs = 0
+
+    async def run(self, task: Task, report: Reporter) -> None:
+        self.runs += 1
+        await self._work(task, report)
+
+
+class Bench:
+    """An engine with one kind of task."""
+
+    def __init__(self, database: Database, work: Work, *, max_attempts: int = 3) -> None:
+        self.database = database
+        self.now = NOW
+        self.handler = Handler(work)
+        self.engine = TaskEngine(database, site="PS1", holder="test", clock=lambda: self.now)
+        self.engine.register("job", self.handler, max_attempts=max_attempts)
+
+    async def add(self, subject: str = "x") -> Task:
+        return await self.database.write(
+            tasks.create, site="PS1", kind="job", subject=subject, title="A job", now=self.now
+        )
+
+    async def get(self, task: Task) -> Task:
+        return await self.database.read(tasks.get, task.id)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Database:
+    opened = open_database(sqlite_url(tmp_path / "tasks.db"))
+    create_tables(opened)
+    return opened
+
+
+async def test_a_task_runs_to_its_end_and_keeps_its_last_words(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        report.step("Counting", total=3, unit="things")
+        report.amount(3)
+        report.message("Three things were counted.")
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    assert await bench.engine.run_once() == 1
+    ended = await bench.get(task)
+    assert (ended.state, ended.done, ended.total) == (TaskState.COMPLETED, 3, 3)
+    assert (ended.message, ended.finished) == ("Three things were counted.", int(NOW))
+
+
+async def test_a_passing_failure_is_tried_again_later_and_later(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        raise UnavailableError("The cloud does not answer.")
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    await bench.engine.run_once()
+    assert await bench.engine.run_once() == 0
+    waiting = await bench.get(task)
+    assert (waiting.state, waiting.error_code) == (TaskState.CREATED, "unavailable")
+    assert waiting.run_after > NOW
+    bench.now = waiting.run_after
+    await bench.engine.run_once()
+    assert (await bench.get(task)).run_after - bench.now > waiting.run_after - NOW
+
+
+async def test_attempts_are_limited(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        raise UnavailableError("The cloud does not answer.")
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    for _ in range(10):
+        await bench.engine.run_once()
+        bench.now += 10_000
+    ended = await bench.get(task)
+    assert (ended.state, bench.handler.runs) == (TaskState.FAILED, 3)
+    assert "does not answer" in ended.error
+
+
+async def test_a_refusal_is_final_and_keeps_the_code(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        raise RefusedError("Not this.", next_step="Try that.")
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    await bench.engine.run_once()
+    ended = await bench.get(task)
+    assert (ended.state, ended.error, ended.error_code) == (TaskState.FAILED, "Not this. Try that.", "refused")
+
+
+async def test_a_defect_in_a_handler_fails_its_task_and_nothing_else(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        if task.subject == "bad":
+            raise ZeroDivisionError("secret detail")
+
+    bench = Bench(empty, work)
+    bad, good = await bench.add("bad"), await bench.add("good")
+    await bench.engine.run_once()
+    ended = await bench.get(bad)
+    assert ended.state is TaskState.FAILED
+    assert "secret detail" not in ended.error
+    assert (await bench.get(good)).state is TaskState.COMPLETED
+
+
+async def test_a_running_task_stops_at_its_next_step_when_it_is_cancelled(empty: Database) -> None:
+    started = asyncio.Event()
+
+    async def work(task: Task, report: Reporter) -> None:
+        started.set()
+        while True:
+            await asyncio.sleep(0.01)
+            report.check()
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    running = asyncio.create_task(bench.engine.run_once())
+    await started.wait()
+    await bench.database.write(tasks.request_cancel, task.id, now=NOW)
+    await running
+    assert (await bench.get(task)).state is TaskState.CANCELLED
+
+
+async def test_shutting_down_puts_running_tasks_back_without_counting_the_attempt(empty: Database) -> None:
+    started = asyncio.Event()
+
+    async def work(task: Task, report: Reporter) -> None:
+        started.set()
+        while True:
+            await asyncio.sleep(0.01)
+            report.check()
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    serving = asyncio.create_task(bench.engine.serve())
+    await started.wait()
+    await bench.engine.stop()
+    await serving
+    back = await bench.get(task)
+    assert (back.state, back.attempts, back.holder) == (TaskState.CREATED, 0, "")
+
+
+async def test_a_task_that_another_process_took_over_is_left_to_it(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        bench.now += 100
+        await bench.database.write(
+            tasks.claim, site="PS1", kinds=["job"], holder="other", now=bench.now, lease=60, limit=1
+        )
+        while True:
+            await asyncio.sleep(0.01)
+            report.check()
+
+    bench = Bench(empty, work)
+    task = await bench.add()
+    await bench.engine.run_once()
+    assert (await bench.get(task)).holder == "other"
+
+
+async def test_a_kind_has_one_handler(empty: Database) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        """Nothing to do."""
+
+    bench = Bench(empty, work)
+    with pytest.raises(ConflictError):
+        bench.engine.register("job", bench.handler)
+
+
+CHILD = """
+import asyncio, sys, time
+from pathlib import Path
+from entrepot.database.engine import open_database
+from entrepot.site.tasks import TaskEngine
+
+class Handler:
+    async def run(self, task, report):
+        done = Path(sys.argv[2])
+        for number in range(6):
+            step = done / str(number)
+            if step.exists():
+                continue
+            step.touch()
+            print(number, flush=True)
+            if number == int(sys.argv[3]):
+                time.sleep(600)
+            await asyncio.sleep(0)
+
+async def main():
+    engine = TaskEngine(open_database(sys.argv[1]), site="PS1", holder=f"child-{sys.argv[3]}", clock=time.time)
+    engine.register("job", Handler())
+    await engine.recover()
+    while await engine.run_once():
+        pass
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.process
+def test_a_task_is_finished_by_the_next_process_however_often_one_is_killed(empty: Database, tmp_path: Path) -> None:
+    done = tmp_path / "done"
+    done.mkdir()
+    with empty.transaction() as connection:
+        task = tasks.create(connection, site="PS1", kind="job", subject="x", title="A job", now=NOW)
+
+    def now() -> Task:
+        with empty.reading() as connection:
+            return tasks.get(connection, task.id)
+
+    for step in ("1", "3", "5"):
+        arguments = [sys.executable, "-c", CHILD, sqlite_url(tmp_path / "tasks.db"), str(done), step]
+        child = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+        assert child.stdout is not None
+        while child.stdout.readline().strip() != step:
+            assert child.poll() is None
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        assert now().state is TaskState.IN_PROGRESS
+    arguments = [sys.executable, "-c", CHILD, sqlite_url(tmp_path / "tasks.db"), str(done), "-1"]
+    subprocess.run(arguments, check=True, stdout=subprocess.DEVNULL)
+    ended = now()
+    assert (ended.state, ended.attempts) == (TaskState.COMPLETED, 4)
+    assert sorted(path.name for path in done.iterdir()) == list("012345")
+    empty.close()
