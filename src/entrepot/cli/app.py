@@ -1,10 +1,10 @@
 """The command tree."""
 
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
+from entrepot import __version__
 from entrepot.cli import (
     alert,
     boundary,
@@ -68,7 +68,7 @@ app.command(rich_help_panel=ROLES)(demo_command.demo)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"entrepot {version('entrepot')}")
+        typer.echo(f"entrepot {__version__}")
         raise typer.Exit
 
 
