@@ -84,6 +84,7 @@ def test_a_link_never_rises_above_the_root(steps: list[str], depth: int) -> None
     [
         "CON",
         "a/nul.txt",
+        "nul .txt",
         "com1",
         "LPT9.tar.gz",
         "com²",

@@ -37,12 +37,19 @@ class TestSizes:
 
     @pytest.mark.parametrize(
         ("text", "count"),
-        [("10 GB", 10 * GB), ("64KiB", 64 * KIB), ("1000", 1000), (" 1.5 mib ", 3 * MIB // 2), ("7b", 7)],
+        [
+            ("10 GB", 10 * GB),
+            ("64KiB", 64 * KIB),
+            ("1000", 1000),
+            (" 1.5 mib ", 3 * MIB // 2),
+            ("7b", 7),
+            ("9007199254740993", 2**53 + 1),
+        ],
     )
     def test_are_read(self, text: str, count: int) -> None:
         assert parse_size(text) == count
 
-    @pytest.mark.parametrize("text", ["", "GB", "-1", "1 XB", "1,5 GB", "1e9", "0x10", "1 G B"])
+    @pytest.mark.parametrize("text", ["", "GB", "-1", "1 XB", "1,5 GB", "1e9", "0x10", "1 G B", "9" * 400, "\u0661 GB"])
     def test_other_texts_are_refused(self, text: str) -> None:
         with pytest.raises(BadInputError, match="is not a size"):
             parse_size(text)
@@ -56,6 +63,9 @@ class TestTimes:
     def test_are_written_in_utc(self) -> None:
         assert iso(0) == "1970-01-01T00:00:00Z"
         assert iso(1_774_276_200.9) == "2026-03-23T14:30:00Z"
+
+    def test_beyond_all_years_are_written_too(self) -> None:
+        assert (iso(-(10**30)), iso(10**30)) == ("1970-01-01T00:00:00Z", "9999-12-31T23:59:59Z")
 
 
 class TestIds:

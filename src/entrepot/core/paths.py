@@ -14,7 +14,9 @@ MAX_PART_BYTES = 255
 WINDOWS_MAX_PATH = 32_000  # UTF-16 units with the \\?\ prefix, less room for the target folder
 
 _WINDOWS_FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]')
-_WINDOWS_RESERVED = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
+_WINDOWS_RESERVED = re.compile(
+    r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE
+)
 
 
 def path_key(path: str) -> tuple[bytes, ...]:

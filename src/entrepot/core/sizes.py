@@ -1,6 +1,7 @@
 """Sizes in bytes. GB is 10^9 bytes in prices and quotas (R21); KiB, MiB, GiB are powers of two."""
 
 import re
+from decimal import Decimal
 
 from entrepot.core.errors import BadInputError
 
@@ -24,7 +25,7 @@ _UNITS = {
     "GB": GB,
     "TB": TB,
 }
-_SIZE = re.compile(r"\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[A-Za-z]*)\s*")
+_SIZE = re.compile(r"\s*(?P<number>[0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(?P<unit>[A-Za-z]*)\s*")
 
 
 def format_size(count: int) -> str:
@@ -47,4 +48,4 @@ def parse_size(text: str) -> int:
     factor = _UNITS.get(match["unit"].upper()) if match else None
     if match is None or factor is None:
         raise BadInputError(f"{text!r} is not a size.", next_step="Write for example 500 MB, 2 GB or 64 KiB.")
-    return int(float(match["number"]) * factor)
+    return int(Decimal(match["number"]) * factor)

@@ -9,6 +9,7 @@ Clock = Callable[[], float]
 MINUTE = 60
 HOUR = 3600
 DAY = 24 * HOUR
+_LAST_SECOND = 253_402_300_799  # of the year 9999
 
 
 def hour_of(seconds: float) -> int:
@@ -17,5 +18,9 @@ def hour_of(seconds: float) -> int:
 
 
 def iso(seconds: float) -> str:
-    """RFC 3339 text in UTC, whole seconds: ``2026-03-23T14:30:00Z``."""
-    return datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """RFC 3339 text in UTC, whole seconds: ``2026-03-23T14:30:00Z``; the years 1970 to 9999, nothing beyond.
+
+    Times in documents from elsewhere may be anything: an error text about one must not fail in its turn.
+    """
+    bounded = min(max(seconds, 0), _LAST_SECOND)
+    return datetime.fromtimestamp(int(bounded), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
