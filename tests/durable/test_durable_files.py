@@ -79,6 +79,13 @@ def test_folders_are_made_with_their_parents(tmp_path: Path) -> None:
     sync_folder(tmp_path / "a")
 
 
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "file/below"):
+        with pytest.raises(StorageError, match="is a file"):
+            make_folder(tmp_path / name)
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EIO, errno.EDQUOT])
 def test_the_disks_refusals_are_storage_errors(code: int) -> None:
     with pytest.raises(StorageError, match="the file") as caught, storage_errors("the file"):

@@ -47,13 +47,21 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path, *, mode: int = 0o755) -> None:
-    """Create a folder and its missing parents, durably."""
+    """Create a folder and its missing parents, durably.
+
+    Raises:
+        StorageError: the disk refuses, or a file has the name.
+    """
     if folder.is_dir():
         return
     make_folder(folder.parent, mode=mode)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=mode)
-    sync_folder(folder.parent)
+    with storage_errors(str(folder)):
+        try:
+            folder.mkdir(mode=mode)
+        except FileExistsError:  # made meanwhile, or no folder at all
+            if folder.is_file():
+                raise StorageError(f"{folder} is a file.", next_step="Name a folder.") from None
+        sync_folder(folder.parent)
 
 
 @contextlib.contextmanager
