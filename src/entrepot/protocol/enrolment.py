@@ -57,10 +57,11 @@ def parse_enrolment_code(text: str) -> EnrolmentCode:
     problem = BadInputError(
         "This is not an enrolment code.", next_step="Copy the whole line that begins with entrepot1."
     )
-    if not text.startswith(_PREFIX):
+    line = text.strip()
+    if not line.startswith(_PREFIX):
         raise problem
     try:
-        code = unpack(unb64url(text[len(_PREFIX) :].strip()), EnrolmentCode, "enrolment code")
+        code = unpack(unb64url(line[len(_PREFIX) :]), EnrolmentCode, "enrolment code")
     except FormatError:
         raise problem from None
     if len(code.secret) != SECRET_BYTES or len(code.fingerprint) != 32 or not code.url.startswith("https://"):
