@@ -19,6 +19,7 @@ from entrepot.trust.authority import Authority, create_authority, make_csr, new_
 from entrepot.trust.certificates import check_service_certificate, expires, key_pem, load_pfx, to_pem
 
 DAY = 86_400
+P256, EC_KEY = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06072a8648ce3d0201")  # DER object identifiers
 
 
 @pytest.fixture(scope="module")
@@ -140,6 +141,13 @@ def test_a_damaged_request_is_refused():
     for junk in (bytes(csr), b"", b"junk", bytes(20_000)):
         with pytest.raises(BadInputError, match="certificate request"):
             public_key_of(junk)
+
+
+def test_a_request_for_a_key_of_an_unknown_kind_is_refused():
+    csr = make_csr(new_tls_key())
+    for known in (P256, EC_KEY):  # its last digit becomes one that nobody assigned
+        with pytest.raises(BadInputError, match="certificate request"):
+            public_key_of(csr.replace(known, known[:-1] + b"\x63"))
 
 
 @pytest.mark.parametrize("weak", [rsa.generate_private_key(65537, 1024), ec.generate_private_key(ec.SECP521R1())])

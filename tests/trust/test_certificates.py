@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, pkcs12
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -202,6 +202,26 @@ def test_a_cer_file_is_read_in_both_forms_and_nothing_else(ec_pair):
     for junk in (b"", b"junk", bytes(100_000), b"-----BEGIN CERTIFICATE-----\nx\n"):
         with pytest.raises(BadInputError, match=r"not an X\.509 certificate"):
             load_cer(junk)
+
+
+def with_unknown_name(key):
+    """A certificate with an alternative name that cannot be read: an X.400 address."""
+    plain = self_signed(key, names=()).certificate
+    builder = x509.CertificateBuilder(plain.issuer, plain.subject, plain.public_key(), plain.serial_number)
+    builder = builder.not_valid_before(plain.not_valid_before_utc).not_valid_after(plain.not_valid_after_utc)
+    name = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), bytes.fromhex("3004a3020500"))
+    return builder.add_extension(name, critical=False).sign(key, hashes.SHA256())
+
+
+def test_a_certificate_that_can_be_read_in_part_only_is_refused(ec_key):
+    curve = bytes.fromhex("06082a8648ce3d030107")
+    strange_curve = self_signed(ec_key).certificate.public_bytes(Encoding.DER).replace(curve, curve[:-1] + b"\x63")
+    strange_name = with_unknown_name(ec_key)
+    for data in (strange_curve, strange_name.public_bytes(Encoding.DER)):
+        with pytest.raises(BadInputError, match=r"not an X\.509 certificate"):
+            load_cer(data)
+    with pytest.raises(UnsuitableCertificateError, match="cannot be read"):
+        load_pfx(to_pfx("n", ec_key, strange_name, Secret("p")), Secret("p"), NOW)
 
 
 # --- service certificates (R4)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -199,7 +200,7 @@ def public_key_of(csr: bytes) -> PublicKey:
     try:
         request = x509.load_der_x509_csr(csr) if len(csr) <= MAX_CSR else None
         public = request.public_key() if request is not None and request.is_signature_valid else None
-    except ValueError:
+    except (ValueError, UnsupportedAlgorithm):
         public = None
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise BadInputError("This is not a valid certificate request.")

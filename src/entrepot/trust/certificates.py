@@ -34,6 +34,7 @@ from entrepot.trust.inspection import (
     dns_names,
     expires,
     is_p256,
+    is_readable,
     is_strong_rsa,
     key_pem,
     load_cer,
@@ -198,6 +199,11 @@ def load_pfx(data: bytes, password: Secret, now: float) -> LoadedPfx:
             "The .pfx file holds no private key.",
             next_step="Export the certificate again, with its private key (marked exportable) and a password.",
         )
+    if not is_readable(certificate):
+        raise UnsuitableCertificateError(
+            "The certificate in the .pfx file cannot be read: its key, a name or an extension is of an unknown kind.",
+            next_step="Request a plain server or client certificate with an RSA or P-256 key.",
+        )
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise UnsuitableCertificateError(
             f"The key of {describe(certificate)} is neither RSA nor elliptic-curve.",
@@ -237,8 +243,8 @@ def _check_shape(data: bytes) -> None:
     if data.lstrip().startswith(b"-----BEGIN"):
         raise NotPkcs12Error("This is a PEM text file, not a .pfx file.", next_step=advice)
     try:
-        certificate = x509.load_der_x509_certificate(data)
-    except ValueError:
+        certificate = load_cer(data)
+    except BadInputError:
         pass
     else:
         raise NotPkcs12Error(

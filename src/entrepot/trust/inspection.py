@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -112,17 +113,28 @@ def load_cer(data: bytes) -> x509.Certificate:
     """Read a ``.cer`` file, DER or PEM.
 
     Raises:
-        BadInputError: not a certificate.
+        BadInputError: not a certificate, or one that :func:`is_readable` refuses.
     """
     try:
         if len(data) <= MAX_CERTIFICATE:
             pem = data.lstrip().startswith(b"-----BEGIN CERTIFICATE")
-            return x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
-    except ValueError:
+            certificate = x509.load_pem_x509_certificate(data) if pem else x509.load_der_x509_certificate(data)
+            if is_readable(certificate):
+                return certificate
+    except (ValueError, x509.InvalidVersion):
         pass
     raise BadInputError(
         "This is not an X.509 certificate.", next_step="Give the .cer file, which holds the public certificate only."
     )
+
+
+def is_readable(certificate: x509.Certificate) -> bool:
+    """Tell whether all that this room asks of a certificate can be read: its parts are parsed only when asked for."""
+    try:
+        parts = (certificate.subject, certificate.extensions, certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return False
+    return all(part is not None for part in parts)
 
 
 def thumbprint(certificate: x509.Certificate) -> bytes:
@@ -142,7 +154,7 @@ def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
     """DNS names of the subject alternative name extension."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return ()
     return tuple(extension.value.get_values_for_type(x509.DNSName))
 
