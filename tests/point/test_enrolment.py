@@ -42,6 +42,18 @@ async def test_the_codes_secret_is_not_kept(site, settings, tmp_path):
     assert parse_enrolment_code(site.code()).secret not in kept
 
 
+async def test_any_name_that_people_can_read_is_kept(site, tmp_path):
+    settings = await init_point(tmp_path / "p", site.code(), "127.0.0.1:0", name='Berlin "Süd" 🏢 \\')
+    assert load_settings(home_of(tmp_path / "p")) == settings
+
+
+@pytest.mark.parametrize("name", ["a\x7f", "a\nb", "\udc80", "n" * 129])
+async def test_a_name_that_nobody_can_read_is_refused_before_the_code_is_used(site, tmp_path, name):
+    with pytest.raises(BadInputError, match="printable"):
+        await init_point(tmp_path / "p", site.code(), "127.0.0.1:0", name=name)
+    assert site.enrolled == []
+
+
 async def test_a_second_point_does_not_fit_into_one_folder(site, settings, tmp_path):
     with pytest.raises(ConflictError, match="already"):
         await init_point(tmp_path / "point", site.code(), "127.0.0.1:0")

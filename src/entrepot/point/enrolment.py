@@ -15,7 +15,7 @@ from entrepot.core.errors import BadInputError, ConflictError, FormatError, Trus
 from entrepot.core.secret import Secret
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.durable.locks import HomeLock
-from entrepot.point.home import PointHome, PointSettings, check_url, home_of, write_settings
+from entrepot.point.home import PointHome, PointSettings, check_name, check_url, home_of, write_settings
 from entrepot.protocol.enrolment import (
     EnrolmentCode,
     EnrolReply,
@@ -68,20 +68,21 @@ async def init_point(
     """
     invitation = parse_enrolment_code(code)
     listen, url = _addresses(listen, url)
+    name = check_name(name or socket.gethostname())
     folder = home_of(home)
     make_folder(folder.folder, mode=0o700)
     with HomeLock(folder.folder, "a point"):
         if folder.settings.exists():
             raise ConflictError(f"There is a point in {folder.folder} already.", next_step="Choose another --home.")
         identity = _identity(folder)
-        reply = await _enrol(folder, invitation, identity, url, name or socket.gethostname(), resolve, proxy)
+        reply = await _enrol(folder, invitation, identity, url, name, resolve, proxy)
         settings = PointSettings(
             site=reply.site,
             point=reply.id,
             root=invitation.fingerprint.hex(),
             listen=listen,
             url=url,
-            name=name or socket.gethostname(),
+            name=name,
         )
         write_settings(folder, settings)
     return settings

@@ -18,6 +18,7 @@ from entrepot.web.server import parse_listen
 
 FILE = "point.toml"
 MAX_SETTINGS_BYTES = 64 * KIB
+MAX_NAME = 128
 
 
 class PointSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -122,6 +123,7 @@ def check_settings(settings: PointSettings) -> None:
     site_code(settings.site)
     parse_listen(settings.listen)
     check_url(settings.url)
+    check_name(settings.name)
     if not is_prefixed_id(settings.point, "pt"):
         raise BadInputError(f"{settings.point!r} is not a point's id.")
     try:
@@ -132,6 +134,17 @@ def check_settings(settings: PointSettings) -> None:
         raise BadInputError("The root is the 64 hexadecimal digits of a fingerprint.")
     if not 0 <= settings.drain_seconds <= 3600 or not 1 <= settings.max_downloads <= 100_000:
         raise BadInputError("drain_seconds is 0 to 3600, max_downloads 1 to 100000.")
+
+
+def check_name(name: str) -> str:
+    """Check how people will call the point.
+
+    Raises:
+        BadInputError: empty, too long, or not printable.
+    """
+    if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
+        raise BadInputError(f"A point's name has 1 to {MAX_NAME} printable characters.", next_step="Give --name.")
+    return name
 
 
 def check_url(url: str) -> str:
@@ -160,5 +173,6 @@ def write_settings(home: PointHome, settings: PointSettings) -> None:
     check_settings(settings)
     lines = ["# A distribution point of Entrepôt. Unknown keys are refused.\n"]
     for name, value in msgspec.to_builtins(settings).items():
-        lines.append(f"{name} = {json.dumps(value)}\n")  # JSON scalars are TOML scalars
+        # JSON scalars are TOML scalars, but for characters written as two surrogates.
+        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}\n")
     write_file(home.settings, "".join(lines).encode())
