@@ -12,6 +12,7 @@ from entrepot.core.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from entrepot.web.asgi import query
 from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import Download
 from entrepot.web.problems import error_classes, error_from_problem, problem_of
@@ -145,7 +146,15 @@ def test_listening_addresses(text, parsed):
     assert parse_listen(text) == parsed
 
 
-@pytest.mark.parametrize("text", ["", "8443", ":8443", "host:", "host:x", "host:70000", "host:-1", "host:٣"])
+@pytest.mark.parametrize(
+    "text", ["", "8443", ":8443", "host:", "host:x", "host:70000", "host:-1", "host:٣", "host:" + "9" * 5000]
+)
 def test_what_is_no_listening_address(text):
     with pytest.raises(BadInputError):
         parse_listen(text)
+
+
+@pytest.mark.parametrize("raw", [b"a=1&a=2", b"b=1", b"a=1&" * 40, b"a=" + b"x" * 5000])
+def test_query_parameters_that_are_not_wanted_are_bad_input(raw):
+    with pytest.raises(BadInputError):
+        query({"query_string": raw}, "a")

@@ -17,8 +17,10 @@ from entrepot.core.errors import (
     TrustError,
     UnavailableError,
 )
+from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.trust.authority import create_authority
+from entrepot.web import asgi
 from entrepot.web.asgi import header, read_body, send_json, send_problem, send_response
 from entrepot.web.failures import NameResolutionError, NoRouteError, explain
 from entrepot.web.http import HttpClient, Timeouts
@@ -136,6 +138,8 @@ def test_a_trust_must_be_usable():
         TlsTrust.pinned(b"short")
     with pytest.raises(TrustError, match="cannot be read"):
         TlsTrust.hierarchy("-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n").verifier()
+    with pytest.raises(TrustError, match="cannot be read"):
+        TlsTrust.system("# für alle\n-----BEGIN CERTIFICATE-----\n").verifier()
 
 
 async def test_nobody_listening_is_unavailable_and_says_so(http):
@@ -190,9 +194,45 @@ async def test_the_proxy_setting_is_used_and_its_refusal_is_named(site):
 
 
 async def test_what_is_no_url_is_bad_input(http):
-    for url in ("", "nonsense", "ftp://h/", "https://h:99999/"):
+    for url in ("", "nonsense", "ftp://h/", "https://h:99999/", "https://"):
         with pytest.raises(BadInputError):
             await http.request("GET", url)
+
+
+async def test_nothing_is_sent_in_the_clear(http):
+    asked = asyncio.Queue()
+    server = await asyncio.start_server(lambda reader, _: asked.put(reader), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BadInputError, match="https"):
+            await http.request("GET", f"http://127.0.0.1:{port}/", bearer=Secret("tok"))
+    assert asked.empty()
+
+
+async def test_a_source_that_drips_is_given_up(served, http):
+    async def drip(_scope, _receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1000")]})
+        while True:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+            await asyncio.sleep(0.02)
+
+    async with served(drip) as url:
+        with pytest.raises(UnavailableError, match="too slowly"):
+            await http.read_object(url, ObjectId(bytes(32)), bearer=None, timeouts=Timeouts(stall=0.2, total=None))
+
+
+async def test_a_body_that_drips_is_given_up(served, http, monkeypatch):
+    monkeypatch.setattr(asgi, "BODY_SECONDS", 0.1)
+    monkeypatch.setattr(asgi, "BODY_RATE", 10**9)
+
+    async def drip():
+        while True:
+            yield b"x"
+            await asyncio.sleep(0.02)
+
+    async with served(echo) as url:
+        with pytest.raises(UnavailableError, match="did not arrive in time"):
+            await http.request("POST", f"{url}/", body=drip())
 
 
 async def test_tls_below_1_2_is_refused(served, site):

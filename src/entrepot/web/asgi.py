@@ -3,11 +3,13 @@
 Hot endpoints (objects, locations) are plain ASGI, without a framework per request; this is all they share.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
 
-from entrepot.core.errors import BadInputError, EntrepotError, LimitedError
+from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, UnavailableError
+from entrepot.core.sizes import KIB
 from entrepot.web.problems import PROBLEM_TYPE, problem_of
 
 Scope = MutableMapping[str, Any]
@@ -18,6 +20,11 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = Iterable[tuple[bytes, bytes]]
 
 MAX_QUERY_BYTES = 4096
+MAX_QUERY_FIELDS = 32
+BODY_SECONDS = 60.0
+BODY_RATE = 8 * KIB
+"""A body that is read whole has this many seconds, and more for what it may hold at this many bytes a second: nobody
+may keep a connection busy by sending it drop by drop."""
 
 
 class ResponseAbortedError(Exception):
@@ -49,7 +56,10 @@ def query(scope: Scope, *allowed: str) -> dict[str, str]:
     raw: bytes = scope.get("query_string", b"")
     if len(raw) > MAX_QUERY_BYTES:
         raise BadInputError("The query string is too long.")
-    pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=32)
+    try:
+        pairs = parse_qsl(raw.decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_QUERY_FIELDS)
+    except ValueError:
+        raise BadInputError("The query string has too many parameters.") from None
     found: dict[str, str] = {}
     for name, value in pairs:
         if name not in allowed or name in found:
@@ -99,11 +109,18 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 
     Raises:
         LimitedError: announced or received more than ``limit`` bytes.
+        UnavailableError: it did not arrive in time.
         DisconnectedError: the client left before the end.
     """
     if (content_length(scope) or 0) > limit:
         raise LimitedError(f"The request body is larger than {limit} bytes.")
-    return b"".join([piece async for piece in body_pieces(receive, limit)])
+    try:
+        async with asyncio.timeout(BODY_SECONDS + limit / BODY_RATE):
+            return b"".join([piece async for piece in body_pieces(receive, limit)])
+    except TimeoutError:
+        raise UnavailableError(
+            "The request did not arrive in time.", next_step="Check the network to the sender."
+        ) from None
 
 
 async def send_response(

@@ -5,6 +5,7 @@ certificates ``TrustError``, answers with problem details the errors that they d
 no role of ours sends one here. Nothing of a server is imported, so the agent can use it.
 """
 
+import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -15,7 +16,14 @@ import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import EntrepotError, FormatError, IntegrityError, LimitedError
+from entrepot.core.errors import (
+    BadInputError,
+    EntrepotError,
+    FormatError,
+    IntegrityError,
+    LimitedError,
+    UnavailableError,
+)
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
@@ -32,6 +40,8 @@ MAX_REPLY_BYTES = 16 * MIB
 PIECE = 256 * KIB
 CONNECT_SECONDS = 10.0
 STALL_SECONDS = 30.0
+MINIMUM_RATE = 4 * KIB
+"""Bytes a second at which an object must come, after the first ``stall`` seconds; the next source may be faster."""
 
 
 class Timeouts(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +148,8 @@ class HttpClient:
         sent = dict(headers or {})
         if bearer:
             sent["Authorization"] = f"Bearer {bearer.reveal_text() if isinstance(bearer, Secret) else bearer}"
+        if not url.lower().startswith("https://"):  # a token must not travel in the clear, whoever gave the address
+            raise BadInputError(f"{url[:200]!r} is no address that can be asked.", next_step="Write https://host:port.")
         with network_failures(url):
             async with self._open().request(
                 method,
@@ -228,7 +240,7 @@ class HttpClient:
             NotFoundError: this server does not have it, or the token does not cover it.
             LimitedError: larger than ``limit`` bytes in all.
             IntegrityError: the server answered with another range than asked.
-            UnavailableError: the transfer broke; what came so far is usable (resume).
+            UnavailableError: the transfer broke, or is slower than ``MINIMUM_RATE``; what came is usable (resume).
         """
         url = f"{base_url}/objects/{object_id.hex()}"
         headers = {"Range": f"bytes={start}-"} if start else {}
@@ -238,11 +250,21 @@ class HttpClient:
             if start + (response.content_length or 0) > limit:
                 raise LimitedError(f"The object at {host_of(url)} is larger than {limit} bytes.")
             got = start
+            loop = asyncio.get_running_loop()
+            allowed = timeouts.stall  # seconds that the network may take; what the reader takes does not count
+            waiting_since = loop.time()
             async for piece in response.content.iter_any():
+                allowed -= loop.time() - waiting_since
+                if allowed < 0:
+                    raise UnavailableError(
+                        f"{host_of(url)} sends too slowly.", next_step="Another source may be faster."
+                    )
                 got += len(piece)
                 if got > limit:
                     raise LimitedError(f"The object at {host_of(url)} is larger than {limit} bytes.")
                 yield piece
+                allowed += len(piece) / MINIMUM_RATE
+                waiting_since = loop.time()
 
     async def read_object(
         self,

@@ -76,8 +76,11 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
         if self.ca_pem:
             try:
                 context.load_verify_locations(cadata=self.ca_pem)
-            except ssl.SSLError as error:
-                raise TrustError(f"A CA certificate cannot be read: {error}.") from None
+            except (ssl.SSLError, TypeError) as error:  # TypeError: it has other characters than ASCII
+                raise TrustError(
+                    f"A CA certificate cannot be read: {error}.",
+                    next_step="Give certificates in PEM form, and nothing else.",
+                ) from None
         return context
 
 
