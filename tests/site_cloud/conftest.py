@@ -336,8 +336,8 @@ class SiteUnderTest:
             logs=self.folder / "logs",
             holder=f"life-{self._lives}",
             clock=self.clock,
+            sleep=self._sleep,
         )
-        self.services.cycle._sleep = self._sleep
 
     def _provider(self, connection: CloudConnection) -> FakeCloud:
         load_pem_private_key(connection.private_key.reveal(), None)

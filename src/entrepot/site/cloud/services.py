@@ -1,5 +1,7 @@
 """The use cases of cloud points: what the API, the console and the background loops call."""
 
+import asyncio
+import contextlib
 import secrets
 from pathlib import Path
 from typing import Final
@@ -15,6 +17,7 @@ from entrepot.database import cloud, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
+from entrepot.protocol.cloudhost import ServiceStatus
 from entrepot.protocol.control import GatewaySettings, ServiceState
 from entrepot.protocol.siteapi import (
     CloudPointPatch,
@@ -34,6 +37,7 @@ from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.monitor import Monitor
 from entrepot.site.cloud.providers import Meter, Providers, service_secret
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
+from entrepot.site.cloud.waiting import InstancesError, Sleep, until_running
 from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.keys import SiteKeys
 from entrepot.site.tasks import TaskEngine
@@ -46,6 +50,8 @@ from entrepot.trust.certificates import (
 )
 
 MAX_SERVICE_NAME: Final = 40
+SHIPPED_SECONDS: Final = 1.0
+"""After so many seconds of obeying a control document an instance has its records in the store."""
 
 
 class CloudServices:
@@ -72,6 +78,7 @@ class CloudServices:
         clock: Clock,
         resolver: Resolver = system_resolver,
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self.database = database
         self.keys = keys
@@ -92,8 +99,10 @@ class CloudServices:
             collector=self.collector,
             root=keys.hierarchy.root_public,
             clock=clock,
+            sleep=sleep,
         )
         self._engine = engine
+        self._sleep = sleep
         register_actions(engine, self.cycle, self.monitor.check)
 
     async def create(self, request: CloudPointRequest) -> Task:
@@ -227,9 +236,28 @@ class CloudServices:
         return point
 
     async def collect(self, name_or_id: str) -> CollectSummary:
-        """Collect now (R26)."""
+        """Collect now (R26): the instances are asked for what they have recorded, not only what they shipped.
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            EntrepotError: the cloud does not answer; what was collected stays.
+        """
         point = await self.get(name_or_id)
+        if point.state is CloudPointState.READY:
+            await self._ask_for_records(point)
         return await self.monitor.collect(point.point)
+
+    async def _ask_for_records(self, point: CloudPoint) -> None:
+        """Sign a new control document: with it, every instance ships its records at once."""
+        counter = await self.control.publish(point.point, await self.providers.store_of(point), always=True)
+
+        async def look(_: ServiceStatus) -> None:
+            return None
+
+        with contextlib.suppress(InstancesError):  # whoever is late is collected next time
+            provider = await self.providers.of(point)
+            await until_running(provider, point.service, control=counter, seen=look, sleep=self._sleep, seconds=6.0)
+        await self._sleep(SHIPPED_SECONDS)
 
     async def get(self, name_or_id: str) -> CloudPoint:
         """One cloud point.
