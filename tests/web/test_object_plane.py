@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 
 import aiohttp
 import pytest
@@ -41,6 +42,32 @@ async def test_a_client_reads_exactly_what_is_stored(plane, served, http, stock,
     [record] = records
     assert (record.device, record.status, record.sent, record.method) == ("dev-good", 200, len(data), "GET")
     assert (record.set_id, record.object_id, plane.sent) == (b"s" * 32, object_id, len(data))
+
+
+async def test_a_request_that_ends_before_its_answer_is_recorded_as_failed(plane, shelf, stock, records, monkeypatch):
+    """Status 0 would make the site refuse the segment with all its other records."""
+    object_id, _ = stock(100)
+    looking, going_on = asyncio.Event(), threading.Event()
+    loop, real_size = asyncio.get_running_loop(), shelf.size
+
+    def slow_size(wanted):
+        loop.call_soon_threadsafe(looking.set)
+        going_on.wait()
+        return real_size(wanted)
+
+    async def nothing(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(shelf, "size", slow_size)
+    headers = [(b"authorization", b"Bearer good")]
+    scope = {"type": "http", "method": "GET", "path": f"/objects/{object_id.hex()}", "headers": headers}
+    request = asyncio.create_task(plane(scope, nothing, nothing))
+    await looking.wait()
+    request.cancel()
+    going_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert [(record.status, record.sent) for record in records] == [(503, 0)]
 
 
 async def test_an_empty_object_is_served(plane, served, http, stock):

@@ -33,6 +33,8 @@ _OBJECTS: Final = "/objects"
 _DOCUMENTS: Final = "/documents"
 T = TypeVar("T")
 LEFT: Final = "client left"
+UNANSWERED: Final = 503
+"""Recorded as the status of a request that ended before it had one: the server was stopped, or failed."""
 _log = structlog.get_logger("entrepot.web")
 
 
@@ -267,7 +269,7 @@ class ObjectPlane:
             device=grant.device,
             set_id=grant.set_id,
             object_id=object_id,
-            status=status,
+            status=status or UNANSWERED,
             sent=sent,
             duration=duration,
             method=method,
