@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,8 @@ from entrepot.content.delta.format import (
     decode_delta_root,
 )
 from entrepot.content.delta.patching import apply_patch, check_header, looks_hopeless, make_patch
+from entrepot.content.delta.plaintext import OldPlaintext
+from entrepot.content.manifest import Part
 from entrepot.core.encoding import pack
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.protocol import SealedRef
@@ -60,6 +64,18 @@ def test_mutated_patches_give_named_errors_or_the_right_bytes(data: st.DataObjec
         mutated[at] = data.draw(st.integers(0, 255))
     with contextlib.suppress(FormatError, IntegrityError):
         assert apply_patch(OLD, bytes(mutated), size=len(NEW), sha256=SHA) == NEW
+
+
+def test_an_old_version_that_cannot_be_read_leaves_no_file_open(tmp_path: Path) -> None:
+    def parts() -> Iterator[Part]:
+        yield Part(version=1, chunks=(), entries=())
+        raise IntegrityError("damaged")
+
+    with pytest.raises(IntegrityError) as failed:  # kept: what it refers to must not hold the database open
+        OldPlaintext(parts(), lambda _: b"", tmp_path)
+    holders = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    assert failed.value.message == "damaged"
+    assert not [link for link in holders if link.exists() and link.readlink().is_relative_to(tmp_path)]
 
 
 @given(st.binary(max_size=200))

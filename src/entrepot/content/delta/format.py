@@ -18,7 +18,6 @@ MAX_PACK: Final = 8 * MIB
 """Plain bytes of a pack."""
 PART_TARGET: Final = 512 * KIB
 MAX_PART: Final = MIB
-MAX_ROOT: Final = 16 * MIB
 
 
 class PlainRange(msgspec.Struct, frozen=True, array_like=True):

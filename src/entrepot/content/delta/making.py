@@ -42,8 +42,9 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Made(msgspec.Struct, frozen=True):
-    """A finished delta. ``objects`` are all it consists of, ``size`` their sealed bytes; ``saved`` is what a client
-    need not fetch.
+    """A finished delta.
+
+    ``objects`` are all that it consists of, ``size`` their sealed bytes; ``saved`` is what a client need not fetch.
     """
 
     root: SealedRef

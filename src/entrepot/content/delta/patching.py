@@ -1,8 +1,7 @@
 """One binary patch: made and applied by HDiffPatch (``HDIFF13``, uncompressed: the pack compresses).
 
 The library's output size comes from the patch itself, so the header is read and bounded first; wrong output without
-an error is possible, so the
-SHA-256 of the result is the judge.
+an error is possible, so the SHA-256 of the result is the judge.
 """
 
 import hashlib
@@ -47,8 +46,7 @@ def check_header(patch: bytes, *, old_size: int, new_size: int) -> None:
     """Bound everything that the library would allocate.
 
     The header is: magic, then eleven variable-length integers: new size, old size, number of covers, and for each of
-    four
-    sections (covers, RLE control, RLE code, new data) its size and its compressed size, which is 0 here.
+    four sections (covers, RLE control, RLE code, new data) its size and its compressed size, which is 0 here.
 
     Raises:
         FormatError: anything unexpected.
@@ -81,9 +79,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def looks_hopeless(old: bytes, new: bytes) -> bool:
-    """Tell, from samples, whether ``new`` has next to nothing in common with ``old``: then a patch is not worth its
-    time.
-    """
+    """Tell, from samples, whether ``new`` has next to nothing in common with ``old``: a patch would waste time."""
     if len(new) < _SAMPLES * _SAMPLE_BYTES:
         return False
     stride = (len(new) - _SAMPLE_BYTES) // (_SAMPLES - 1)

@@ -22,12 +22,11 @@ from entrepot.protocol import SealedRef
 _CACHE_BYTES: Final = 48 * MIB
 _SCHEMA: Final = """
 CREATE TABLE chunk (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, ref BLOB NOT NULL);
-CREATE TABLE extent (position INTEGER PRIMARY KEY, length INTEGER NOT NULL, chunk INTEGER NOT NULL, skip INTEGER NOT
-NULL);
+CREATE TABLE extent (position INTEGER PRIMARY KEY, length INTEGER NOT NULL, chunk INTEGER NOT NULL,
+                     skip INTEGER NOT NULL);
 CREATE INDEX extent_chunk ON extent (chunk);
-CREATE TABLE file (path TEXT PRIMARY KEY, position INTEGER NOT NULL, size INTEGER NOT NULL, folded TEXT NOT NULL, name
-TEXT NOT NULL,
-                   folded_name TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE file (path TEXT PRIMARY KEY, position INTEGER NOT NULL, size INTEGER NOT NULL, folded TEXT NOT NULL,
+                   name TEXT NOT NULL, folded_name TEXT NOT NULL) WITHOUT ROWID;
 CREATE INDEX file_folded ON file (folded);
 CREATE INDEX file_name ON file (name);
 CREATE INDEX file_folded_name ON file (folded_name);
@@ -71,11 +70,15 @@ class OldPlaintext:
         self._opened: OrderedDict[bytes, bytes] = OrderedDict()
         self._db = sqlite3.connect(scratch / "plaintext.sqlite", check_same_thread=False, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;" + _SCHEMA)
-        self._db.execute("BEGIN")
-        position = 0
-        for part in parts:
-            position = self._load(part, position)
-        self._db.execute("COMMIT")
+        try:
+            self._db.execute("BEGIN")
+            position = 0
+            for part in parts:
+                position = self._load(part, position)
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.close()  # the caller removes the folder, and gets no object to close
+            raise
 
     def close(self) -> None:
         """Release the database; the caller removes the scratch folder."""
@@ -122,10 +125,10 @@ class OldPlaintext:
         return None if row is None else max(0, int(row[0]) - file.position)
 
     def find_file(self, path: str, size: int) -> OldFile | None:
-        """The old file that a new one most likely grew from: same path, same path but for numbers, moved, moved and
-        renumbered.
+        """The old file that a new one most likely grew from.
 
-        Among several the one of the nearest size.
+        Tried in this order: same path, same path but for numbers, moved, moved and renumbered; among several the one
+        of the nearest size.
         """
         name = path.rsplit("/", 1)[-1]
         tries = (("path", path), ("folded", fold(path)), ("name", name), ("folded_name", fold(name)))

@@ -45,8 +45,7 @@ class DeltaCursor:
         self._next_part += 1
 
     def take(self, chunks: Iterable[bytes]) -> dict[bytes, Patch]:
-        """Patches for chunks (object ids) of the next manifest part; call again after feeding while :attr:`wanted`
-        names a part.
+        """Patches for chunks of the next manifest part; call again after feeding while :attr:`wanted` names a part.
 
         Args:
             chunks: the object ids of the part's chunk table. The same part may be passed several times.

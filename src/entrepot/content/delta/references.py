@@ -1,10 +1,8 @@
 """Which plaintext of the old version a chunk should be patched against: decisions only.
 
 Small files that share a chunk: the files they grew from, neighbours merged into one range. A piece of a large file:
-the same region of the file it
-grew from, found by *anchors*: chunks of the new file that the old file holds too. Between two anchors the old and the
-new bytes
-correspond, so the window is their gap, moved by what the anchors moved.
+the same region of the file it grew from, found by *anchors*: chunks of the new file that the old file holds too.
+Between two anchors the old and the new bytes correspond, so the window is their gap, moved by what the anchors moved.
 """
 
 from collections.abc import Sequence
