@@ -2,7 +2,7 @@
 
 import pytest
 
-from entrepot.core.errors import ConflictError, RefusedError
+from entrepot.core.errors import RefusedError
 from entrepot.protocol.siteapi import ContentType
 from entrepot.protocol.siteapi import RunMode as WireRunMode
 from entrepot.rules.restrictions import (
@@ -13,7 +13,6 @@ from entrepot.rules.restrictions import (
     check_deployment,
     check_distribution,
     check_features,
-    check_service_name,
     cloud_problem,
 )
 
@@ -78,14 +77,6 @@ def test_downloading_first_is_fine_everywhere():
     assert check_deployment(RunMode.DOWNLOAD, [PointKind.CLOUD]) == ()
     assert cloud_problem(RunMode.DOWNLOAD) == ""
     assert all(cloud_problem(run) for run in USES)
-
-
-def test_r4_a_service_name_is_taken_by_another_service_or_a_device_whatever_the_case():
-    check_service_name("cloud1.contoso.com", services=["cloud2.contoso.com"], devices=["PC-1"])
-    with pytest.raises(ConflictError, match="Another cloud service"):
-        check_service_name("cloud1.contoso.com", services=["CLOUD1.contoso.com."], devices=[])
-    with pytest.raises(ConflictError, match="registered device"):
-        check_service_name("cloud1.contoso.com", services=[], devices=["Cloud1.Contoso.com"])
 
 
 def test_the_words_are_those_of_the_protocol():

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.core.errors import ConflictError, RefusedError
+from entrepot.core.errors import RefusedError
 
 
 class PointKind(StrEnum):
@@ -159,27 +159,3 @@ def check_deployment(run: RunMode, holders: Collection[PointKind]) -> tuple[str,
             next_step=f"{refusal.instead} Or distribute the content to a point on premises first.",
         )
     return (f"{refusal.reason} This deployment will use points on premises only.",)
-
-
-def check_service_name(fqdn: str, *, services: Collection[str], devices: Collection[str]) -> None:
-    """Check that a service certificate's name is free (R4): no other service, no registered device has it.
-
-    Args:
-        fqdn: the name.
-        services: FQDNs of the other services.
-        devices: names of the registered devices, short or fully qualified.
-
-    Raises:
-        ConflictError: it is taken.
-    """
-    wanted = fqdn.casefold().rstrip(".")
-    if any(wanted == name.casefold().rstrip(".") for name in services):
-        raise ConflictError(
-            f"Another cloud service already has the name {fqdn}.",
-            next_step="Use a service certificate with a name of its own.",
-        )
-    if any(wanted == name.casefold().rstrip(".") for name in devices):
-        raise ConflictError(
-            f"A registered device has the name {fqdn}.",
-            next_step="Use a service certificate whose name no device has.",
-        )

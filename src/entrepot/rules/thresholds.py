@@ -5,7 +5,6 @@ usage never gives a milder one, and nothing flaps but the usage itself. GB is 10
 is never reached. Nothing here stops a transfer (R23).
 """
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -72,7 +71,7 @@ def assess_storage(stored: int, limits: StorageLimits) -> Assessment:
 
 
 def assess_transfer(sent: int, limits: TransferLimits) -> Assessment:
-    """Assess bytes sent to clients in the last 30 days (R22); see :func:`rolling_sum`."""
+    """Assess bytes sent to clients in the last 30 days (R22); see :func:`rolling_start`."""
     if limits.quota <= 0:
         message = f"{format_size(sent)} sent to clients in {ROLLING_DAYS} days; no bound is set."
         return Assessment(warning=False, critical=False, message=message)
@@ -88,17 +87,11 @@ def assess_transfer(sent: int, limits: TransferLimits) -> Assessment:
 
 
 def rolling_start(now: float) -> int:
-    """First hour that counts: the last 30 days are the present hour and the 720 whole hours before it."""
-    return hour_of(now) - ROLLING_DAYS * 24 * HOUR
+    """First hour that counts: the last 30 days are the present hour and the 720 whole hours before it.
 
-
-def rolling_sum(buckets: Iterable[tuple[int, int]], now: float) -> int:
-    """Bytes of the last 30 days from hourly buckets (start of the hour in seconds since 1970, bytes).
-
-    Buckets of the future (a gateway's clock may be ahead) count: what was sent was sent.
+    Hours of the future (a gateway's clock may be ahead) count: what was sent was sent.
     """
-    start = rolling_start(now)
-    return sum(sent for hour, sent in buckets if hour >= start)
+    return hour_of(now) - ROLLING_DAYS * 24 * HOUR
 
 
 def _percent(part: int, whole: int) -> str:
