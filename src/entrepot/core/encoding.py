@@ -2,7 +2,7 @@
 
 Bulk formats (manifest, delta index, packs, transaction records) are MessagePack arrays of frozen structs in
 field order; documents that people debug (trust, control, policy, location) are JSON. Both encodings are
-deterministic, both decoders refuse unknown fields of the wrong type and name the format that failed.
+deterministic, both decoders refuse fields of the wrong type and name the format that failed.
 """
 
 import base64

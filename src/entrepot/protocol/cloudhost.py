@@ -1,10 +1,9 @@
 """The cloud host's management API: what a site's provider says to it (architecture 1, 3; R3, R7).
 
 ``POST /oauth2/token`` (RFC 6749 client credentials with an RFC 7523 client assertion signed by the management
-certificate: PS256 or ES256,
-``x5t#S256``, ``iss`` = ``sub`` = subscription id, ``aud`` = the token endpoint's URL, at most 5 minutes, ``jti`` used
-once) → :class:`AccessToken`;
-all else with that bearer token below ``/subscriptions/{id}``:
+certificate: PS256 or ES256, ``x5t#S256``, ``iss`` = ``sub`` = subscription id, ``aud`` = the token endpoint's URL, at
+most 5 minutes, ``jti`` used once) → :class:`AccessToken`; all else with that bearer token below
+``/subscriptions/{id}``:
 
 ====== =============================== =======================================================
 GET    ``/``                           :class:`Subscription`
@@ -14,8 +13,7 @@ GET    ``/services/{name}``            :class:`ServiceStatus`
 POST   ``/services/{name}/start``      :class:`ServiceStatus`
 POST   ``/services/{name}/stop``       :class:`ServiceStatus`; clients are cut off at once, the store endpoint stays
 POST   ``/services/{name}/scale``      :class:`Scale` → :class:`ServiceStatus`
-DELETE ``/services/{name}``            :class:`Remains`: what is left (nothing, when all went well); 404 when it is
-gone already
+DELETE ``/services/{name}``            :class:`Remains`: what is left (nothing, when all went well); 404: gone already
 any    ``/services/{name}/store/…``    the store endpoint: ``protocol.dataplane`` paths
 ====== =============================== =======================================================
 """
@@ -32,6 +30,9 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     expires_in: int
     token_type: str = "Bearer"
 
+    def __repr__(self) -> str:
+        return f"AccessToken(***, {self.expires_in} seconds)"
+
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """A tenant of the cloud host. ``storage_quota`` bytes and ``instance_quota`` bound it."""
@@ -46,10 +47,10 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the site wants. ``point`` is the audience of tokens; ``root`` the hierarchy root's raw public key that
-    gateways pin.
+    """What the site wants.
 
-    ``certificate`` PEM chain, ``private_key`` PEM PKCS#8: of the service certificate.
+    ``point`` is the audience of tokens; ``root`` the hierarchy root's raw public key that gateways pin;
+    ``certificate`` (PEM chain) and ``private_key`` (PEM, PKCS#8) are those of the service certificate.
     """
 
     point: str
@@ -74,8 +75,9 @@ class RunState(StrEnum):
 
 
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
-    """One gateway instance. ``heartbeat`` seconds since 1970; ``control`` is the counter of the control document it
-    obeys.
+    """One gateway instance.
+
+    ``heartbeat`` in seconds since 1970; ``control`` is the counter of the control document that it obeys.
     """
 
     id: str

@@ -14,7 +14,6 @@ from entrepot.protocol import Freshness
 CONTROL_KEY = "control"
 TRUST_KEY = "trust"
 CONTROL_LIFETIME = 8 * 3600
-CONTROL_POLL_SECONDS = 5.0
 
 
 class ServiceState(StrEnum):

@@ -1,12 +1,17 @@
 """The data plane between clients, sites and the holders of objects (architecture 5).
 
-For clients with a content token: ``GET|HEAD /objects/{id}`` (64 hexadecimal digits), single ranges, ETag ``"{id}"``.
-For the site with a site token: ``POST /objects/missing`` (body: at most 4,096 ids of 32 bytes, answer: a bitmap, bit
-``i & 7`` of byte
-``i >> 3`` set when object i is missing), ``PUT`` and ``DELETE /objects/{id}``, ``GET /objects?after={id}&limit={n}``
-→
-:class:`ObjectPage`; documents by key: ``GET|PUT|DELETE /documents/{key}``, ``GET /documents?prefix=&after=&limit=`` →
-:class:`DocumentPage`.
+For clients, with a content token:
+
+- ``GET|HEAD /objects/{id}`` (64 hexadecimal digits): single ranges, ETag ``"{id}"``.
+
+For the site, with a site token:
+
+- ``POST /objects/missing``, at most 4,096 ids of 32 bytes → a bitmap: bit ``i & 7`` of byte ``i >> 3`` is set when
+  object i is missing;
+- ``PUT`` and ``DELETE /objects/{id}``;
+- ``GET /objects?after={id}&limit={n}`` → :class:`ObjectPage`;
+- documents by key: ``GET|PUT|DELETE /documents/{key}``, and ``GET /documents?prefix=&after=&limit=`` →
+  :class:`DocumentPage`.
 """
 
 import msgspec

@@ -4,10 +4,8 @@
    site's TLS certificate must chain to. Only this first request may go without TLS verification.
 2. ``POST /mp/enrolment/nonce`` → :class:`NonceReply`.
 3. ``POST /mp/enrolment`` with :class:`EnrolRequest`: a MAC (HMAC-SHA256 under the code's secret, never the secret
-   itself) over
-   ``"entrepot/enrol/1" ‖ nonce ‖ kind ‖ name ‖ public key ‖ csr``, each with its length, or, without a code, no MAC:
-   then an
-   administrator approves after comparing fingerprints.
+   itself) over ``"entrepot/enrol/1" ‖ nonce ‖ kind ‖ name ‖ public key ‖ csr``, each with its length. Without a code
+   there is no MAC: then an administrator approves after comparing fingerprints.
 """
 
 from enum import StrEnum
@@ -98,8 +96,9 @@ class EnrolReply(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeviceClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's assertion for one request: ``sub`` device id, ``aud`` ``site:<code>``, ``bh`` base64url SHA-256 of
-    the body.
+    """A device's assertion for one request.
+
+    ``sub`` device id, ``aud`` ``site:<code>``, ``bh`` SHA-256 of the request's body in base64url.
     """
 
     sub: str

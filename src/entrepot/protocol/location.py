@@ -92,3 +92,6 @@ class LocationReply(msgspec.Struct, frozen=True, kw_only=True):
     withheld: tuple[Withheld, ...]
     tokens: dict[str, str]
     deltas: tuple[DeltaOffer, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"LocationReply({self.device}, {self.content}, version {self.version}, tokens=***)"

@@ -1,10 +1,9 @@
 """The admin API of a primary site, ``https://<site>/api/v1``: what the command line and the console say to it.
 
 ``POST /login`` gives a bearer token; everything else wants it. Times are whole seconds since 1970, sizes are bytes,
-object and set ids
-are 64 hexadecimal digits, ``bytes`` fields travel as base64. Wherever a path or a field names something that has an
-id (content, point, collection, device, cloud point …), its name does as well. Work that takes long answers
-with a :class:`TaskInfo`: ask ``GET /tasks/{id}`` for progress. Errors are RFC 9457 problem details.
+object and set ids are 64 hexadecimal digits, ``bytes`` fields travel as base64. Wherever a path or a field names
+something that has an id (content, point, collection, device, cloud point …), its name does as well. Work that takes
+long answers with a :class:`TaskInfo`: ask ``GET /tasks/{id}`` for progress. Errors are RFC 9457 problem details.
 """
 
 from enum import StrEnum

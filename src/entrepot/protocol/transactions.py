@@ -1,11 +1,9 @@
 """Transaction records and the segments that carry them (architecture 4.5).
 
 A segment is ``MAGIC``, then frames. A frame is ``u32 length ‖ u32 CRC-32 ‖ payload`` (big-endian), so that a torn
-tail is recognised. The first
-frame's payload is :class:`SegmentHeader`, each further one a MessagePack array of :class:`Record`. Segments of one
-instance are chained:
-each names SHA-256 of its whole predecessor. Their key in the store is ``tx/<hour>/<instance>/<seq>`` (see
-:func:`segment_key`).
+tail is recognised. The first frame's payload is :class:`SegmentHeader`, each further one a MessagePack array of
+:class:`Record`. Segments of one instance are chained: each names SHA-256 of its whole predecessor. Their key in the
+store is ``tx/<hour>/<instance>/<seq>`` (see :func:`segment_key`).
 """
 
 import struct
@@ -28,8 +26,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     """One request of a client.
 
     ``time`` and ``duration`` in milliseconds (time since 1970); ``sent`` is bytes handed to the transport, an upper
-    bound of what arrived;
-    ``set_id`` is the charged object set (empty when none was proven), ``status`` the HTTP status.
+    bound of what arrived; ``set_id`` is the charged object set (empty when none was proven), ``status`` the HTTP
+    status.
     """
 
     time: int
@@ -44,9 +42,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
-    """``sequence`` starts at 0 for each instance; ``previous`` is SHA-256 of the predecessor (32 zero bytes for the
-    first).
-    """
+    """``sequence`` starts at 0 for each instance; ``previous`` is SHA-256 of the predecessor, 32 zero bytes for the
+    first."""
 
     point: str
     instance: str
