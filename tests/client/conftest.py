@@ -19,7 +19,7 @@ from entrepot.client.enrol import Invitation, enrol, from_code
 from entrepot.client.settings import Settings
 from entrepot.content.chunking import domain_keys
 from entrepot.content.delta.making import Made, Version, make_delta
-from entrepot.content.manifest import EntryKind, Part, Root, encode_part
+from entrepot.content.manifest import EntryKind, Part, Root, decode_part, encode_part
 from entrepot.content.memory import MemoryLibrary
 from entrepot.content.publish import Published, publish
 from entrepot.content.reading import open_root
@@ -163,6 +163,11 @@ class Library:
             return take_apart(document, typ=SignedType.MANIFEST).payload
 
         return open_root(self.shelf.read_whole(ObjectId(ref.object_id)), ref, verify)
+
+    def a_chunk(self, number: int) -> ObjectId:
+        """Some chunk of a version."""
+        part = decode_part(self.read(self.root(number).parts[0]))
+        return ObjectId(part.chunks[-1].object_id)
 
     def delta(self, old: int, new: int, scratch: Path) -> Made:
         made = make_delta(

@@ -51,7 +51,7 @@ async def test_the_cloud_serves_when_no_point_does(world, content: Path, tools) 
 async def test_a_flipped_bit_is_named_and_the_next_source_asked(world, content: Path, tools) -> None:
     near = world.point("near")
     world.point("other", TierKind.REMOTE)
-    victim = sorted(world.library.shelf.page())[3][0]
+    victim = world.library.a_chunk(1)
 
     def flip(object_id: bytes, data: bytes) -> bytes:
         return bytes([data[0] ^ 1]) + data[1:] if object_id == victim else data
@@ -77,7 +77,7 @@ async def test_a_source_that_damages_everything_is_left_alone(world, content: Pa
 
 async def test_damage_everywhere_is_an_error_that_names_the_object(world, content: Path, tools) -> None:
     near = world.point("near")
-    victim = sorted(world.library.shelf.page())[3][0]
+    victim = world.library.a_chunk(1)
     near.damage = lambda object_id, data: bytes(len(data)) if object_id == victim else data
     home = await world.client()
     with pytest.raises(UnavailableError, match=f"{victim.hex()[:16]}.*damaged"):

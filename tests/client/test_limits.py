@@ -14,16 +14,17 @@ from entrepot.content.sealing import Purpose
 from entrepot.core.errors import StorageError
 
 _PROGRAM = """
-import asyncio, resource, sys
+import asyncio, re, sys
 from pathlib import Path
 from entrepot.client.fetch import fetch
 result = asyncio.run(fetch(Path(sys.argv[1]), sys.argv[2]))
-print(result.plain_size, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+peak = re.search(r"VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())
+print(result.plain_size, int(peak[1]) * 1024)
 """
 
 
 @pytest.mark.process
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
     """A file of 1.2 GB in 72 manifest parts; its chunks compress well, so that the server has little to do."""
     import asyncio
@@ -62,13 +63,17 @@ async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
     output, _ = await process.communicate()
     plain_size, peak = map(int, output.split())
     assert plain_size == size > 1_200_000_000
-    assert peak < 300_000_000
+    assert peak < 250_000_000
 
 
 @pytest.mark.parametrize("to", [False, True])
 async def test_a_full_disk_is_named_and_what_was_written_counts_later(
-    world, source: Path, tools, tmp_path: Path, to: bool, monkeypatch: pytest.MonkeyPatch
+    world, tools, tmp_path: Path, to: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    source = tmp_path / "app"
+    source.mkdir()
+    for number in range(12):
+        (source / f"file-{number:02d}").write_bytes(bytes([number]) + os.urandom(299_999))
     world.publish(source)
     point = world.point("near")
     home = await world.client(cache_size="0", parallel=1)
@@ -95,7 +100,7 @@ async def test_a_full_disk_is_named_and_what_was_written_counts_later(
 
     assert tools.listing(result.folder) == tools.listing(source)
     assert result.present > 0
-    assert point.served - served < 2_000_000  # of 3.2 million
+    assert point.served - served < 2_200_000  # of 3.6 million: six files were there
 
 
 async def test_equal_files_are_fetched_once(world, tmp_path: Path, tools) -> None:

@@ -22,6 +22,11 @@ FILE_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | 
 NONBLOCK: Final = getattr(os, "O_NONBLOCK", 0)  # a FIFO in the way must not hang us
 FOLDER_FLAGS: Final = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | FILE_FLAGS
 
+RACES: Final = 100
+"""How often something may be put in our way before we give up."""
+_REPLACED: Final = (errno.ELOOP, errno.EMLINK, errno.EISDIR, errno.ENXIO)
+"""What opening says when a link, a folder or a FIFO appeared just before."""
+
 
 class Found(msgspec.Struct, frozen=True):
     """What stands at a path, itself and not what it leads to. ``kind``: file, folder, link or other."""
@@ -122,24 +127,38 @@ if sys.platform == "win32":
 
 
 def open_to_write(level: Level, name: str) -> int:
-    """A plain file of one name, open for writing; anything else there is replaced."""
-    for _ in range(3):
-        found = find(level, name)
-        if found is not None and found.kind == "folder":
-            os.rmdir(level.at(name), dir_fd=level.descriptor)
-        elif found is not None and (found.kind != "file" or found.names != 1):
-            unlink(level, name)
+    """A plain file of one name, open for writing; anything else there is replaced, also what appears meanwhile.
+
+    Raises:
+        StorageError: somebody keeps putting something else there.
+    """
+    flags = os.O_RDWR | os.O_CREAT | FILE_FLAGS | NONBLOCK
+    for _ in range(RACES):
+        _clear(level, name)
         try:
-            flags = os.O_RDWR | os.O_CREAT | FILE_FLAGS | NONBLOCK
             descriptor = os.open(level.at(name), flags, 0o600, dir_fd=level.descriptor)
         except PermissionError:  # a read-only leftover of an earlier attempt
             unlink(level, name)
             continue
+        except OSError as error:
+            if error.errno in _REPLACED:
+                continue
+            raise
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
             return descriptor
         os.close(descriptor)
     raise StorageError(f"Something keeps replacing {name!r} while it is written.")
+
+
+def _clear(level: Level, name: str) -> None:
+    """Remove what is no plain file of one name."""
+    found = find(level, name)
+    with contextlib.suppress(FileNotFoundError):
+        if found is not None and found.kind == "folder":
+            os.rmdir(level.at(name), dir_fd=level.descriptor)
+        elif found is not None and (found.kind != "file" or found.names != 1):
+            unlink(level, name)
 
 
 def read_all(descriptor: int, length: int) -> bytes:

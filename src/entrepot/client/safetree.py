@@ -22,6 +22,7 @@ from entrepot.client.folders import (
     FILE_FLAGS,
     FOLDER_FLAGS,
     NONBLOCK,
+    RACES,
     Found,
     Level,
     NotRealError,
@@ -36,9 +37,6 @@ from entrepot.client.home import native
 from entrepot.core.errors import ConflictError, StorageError
 
 _READ: Final = 1024 * 1024
-
-RACES: Final = 100
-"""How often a folder may be taken away under our hands before we give up."""
 
 HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
@@ -194,6 +192,10 @@ class SafeTree:
             descriptor = os.open(level.at(name), os.O_RDONLY | FILE_FLAGS | NONBLOCK, dir_fd=level.descriptor)
         except (FileNotFoundError, PermissionError):
             return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:  # a link was put there just now
+                return None
+            raise
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             return None
