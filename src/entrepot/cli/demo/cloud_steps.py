@@ -10,7 +10,7 @@ from entrepot.cli.demo.slowline import SlowLine
 from entrepot.cli.demo.steps import stores
 from entrepot.cli.demo.topology import CLOUD, LOOPBACK, SLOW_LOOPBACK, decode
 from entrepot.cli.demo.world import Fetched, World
-from entrepot.core.sizes import MB, MIB, format_size
+from entrepot.core.sizes import MB, format_size
 from entrepot.protocol.siteapi import (
     AlertInfo,
     CloudPointInfo,
@@ -24,8 +24,8 @@ from entrepot.protocol.siteapi import (
 )
 
 SLOW_CLIENT = "laptop-slow"
-SLOW_RATE = 2 * MIB
-UNDER_WAY = 2 * MIB
+SLOW_RATE = 20_000_000 // 8
+"""Bytes a second of a 20 Mbit/s line; the stop comes after one second of it."""
 AT_ONCE = 1.0
 LOW_STORAGE = 10 * MB
 LOW_TRANSFER = 10 * MB
@@ -65,7 +65,8 @@ def _cut_off(world: World, line: SlowLine) -> None:
         ("client", "fetch", name, "--home", home, "--json"), environment=world.roles.environment
     )
     try:
-        world.until(f"{SLOW_CLIENT} is in the middle of a download", lambda: line.passed > UNDER_WAY or None)
+        world.until(f"{SLOW_CLIENT} is in the middle of a download", lambda: line.passed > SLOW_RATE or None)
+        tell.note(f"{SLOW_CLIENT} downloads over a 20 Mbit/s line; {format_size(line.passed)} have passed.")
         tell.command(f"entrepot cloud stop {CLOUD}")
         asked = time.monotonic()
         task = world.roles.session.post(f"/cloud-points/{CLOUD}/stop", None, TaskInfo)

@@ -17,9 +17,10 @@ import msgspec
 
 PACKAGE = "numpy"
 RELEASES = ("2.4.5", "2.4.6")
-INSTALLED = "sqlalchemy"
+INSTALLED = ("sqlalchemy", "cryptography", "psycopg-binary", "hdiffpatch")
+REBUILT = "toolkit"
 REGISTRY_SECONDS = 25
-SUITE = ("litestar", "rich", "typer", "aiohttp", "cryptography", "alembic", "granian")
+SUITE = ("litestar", "rich", "typer", "aiohttp", "alembic", "granian")
 REBUILT_EVERY = 12
 EXCLUDES = ("__pycache__",)
 
@@ -49,9 +50,11 @@ def find_software(folder: Path, cache: Path) -> Software:
         names = RELEASES
     else:
         releases, names = _rebuilt(folder), ("1", "2")
-        origin = f"the installed files of {INSTALLED}, and a rebuilt variant (no package registry could be reached)"
+        origin = (
+            f"the installed files of {', '.join(INSTALLED)}, and a rebuilt variant (no package registry was reached)"
+        )
     return Software(
-        name=PACKAGE if names == RELEASES else INSTALLED,
+        name=PACKAGE if names == RELEASES else REBUILT,
         first=releases[0],
         second=releases[1],
         first_release=names[0],
@@ -86,9 +89,10 @@ def _download(release: str, target: Path, cache: Path) -> bool:
 
 
 def _rebuilt(folder: Path) -> list[Path]:
-    """The installed package, and a variant in which every twelfth file was changed as a patch release would."""
+    """Installed packages, and a variant in which every twelfth file was changed as a patch release would."""
     first, second = folder / "release-1", folder / "release-2"
-    _copy_distribution(INSTALLED, first)
+    for package in INSTALLED:
+        _copy_distribution(package, first)
     shutil.copytree(first, second, symlinks=True)
     for number, path in enumerate(sorted(path for path in second.rglob("*") if path.is_file())):
         if number % REBUILT_EVERY == 0:

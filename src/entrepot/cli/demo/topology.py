@@ -211,7 +211,11 @@ class Topology:
         self.session.post("/management-certificates", body, CertificateInfo)
 
     def create_cloud_point(self, *, instances: int, thresholds: Thresholds) -> None:
-        """Create the cloud point through the cloud host's management API."""
+        """Create the cloud point through the cloud host's management API, and wait until it serves."""
+        self.finish(self.order_cloud_point(instances=instances, thresholds=thresholds))
+
+    def order_cloud_point(self, *, instances: int, thresholds: Thresholds) -> TaskInfo:
+        """Let the site begin to create the cloud point."""
         body = CloudPointRequest(
             name=CLOUD,
             host_url=self.host_url,
@@ -223,7 +227,7 @@ class Topology:
             instances=instances,
             thresholds=thresholds,
         )
-        self.finish(self.session.post("/cloud-points", body, TaskInfo))
+        return self.session.post("/cloud-points", body, TaskInfo)
 
     def finish(self, task: TaskInfo) -> TaskInfo:
         """Wait for a task of the site.
