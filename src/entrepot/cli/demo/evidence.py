@@ -12,6 +12,8 @@ from pathlib import Path
 import msgspec
 import zstandard
 
+from entrepot.core.encoding import b64url
+
 SAMPLE_BYTES = 48
 SAMPLES_PER_FILE = 4
 MOST_NEEDLES = 100
@@ -86,12 +88,17 @@ def needles_of(sources: Iterable[Path], keys: Iterable[bytes]) -> Needles:
             if len(path.name) >= LEAST_NAME:
                 names.add(path.name.encode("utf-8", "surrogateescape"))
             samples += _samples(path)
-    chosen = _spread(list(set(keys)), MOST_NEEDLES)
+    chosen = [form for key in _spread(list(set(keys)), MOST_NEEDLES) for form in _forms(key)]
     return Needles(
         samples=tuple(_spread(samples, MOST_NEEDLES)),
         names=tuple(_spread(sorted(names), MOST_NEEDLES)),
         keys=tuple(chosen),
     )
+
+
+def _forms(key: bytes) -> tuple[bytes, ...]:
+    """A key as it might be written down: raw, hexadecimal, base64url; texts as they are."""
+    return (key,) if key.isascii() else (key, key.hex().encode(), b64url(key).encode())
 
 
 def _spread(values: list[bytes], most: int) -> list[bytes]:

@@ -178,7 +178,7 @@ def look_inside(world: World) -> None:
             not problems,
             "; ".join(problems[:3])
             or f"searched all of it for {len(needles.samples)} samples of the source, {len(needles.names)} file names,"
-            f" {len(needles.keys)} keys",
+            f" {len(needles.keys)} forms of keys",
         )
         tell.figures(store_files=objects, store_bytes=size, found=len(problems))
         world.summary["The cloud can read"] = f"nothing: {format_size(size)} searched for samples, names and keys"
