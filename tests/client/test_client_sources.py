@@ -176,6 +176,25 @@ async def test_no_source_at_all_is_an_error_that_says_why(world, content: Path, 
         await fetch(await world.client(retries=0), tools.content)
 
 
+async def test_a_service_that_is_stopped_meanwhile_is_an_error_that_tells_both(world, content: Path, tools) -> None:
+    """R27: the connection ends, and the site, asked again, does not offer the service any more."""
+    from entrepot.protocol.location import Withheld
+
+    cloud = world.point("cloud", TierKind.CLOUD)
+
+    def stop(_: bytes, data: bytes) -> bytes:
+        if cloud.requests.total() == 4:
+            cloud.failing = UnavailableError("The service was stopped.")
+            world.tiers = []
+            world.withheld = (Withheld(name="cloud", reason="An administrator stopped it."),)
+        return data
+
+    cloud.damage = stop
+    with pytest.raises(UnavailableError, match=r"The service was stopped\. .*offers no source") as caught:
+        await fetch(await world.client(), tools.content)
+    assert "administrator stopped it" in caught.value.next_step
+
+
 async def test_sources_that_come_back_are_used_after_a_pause(world, content: Path, tools) -> None:
     near = world.point("near")
     near.failing = UnavailableError("Starting.")

@@ -153,13 +153,14 @@ class Downloader:
             return True
 
     def _exhausted(self, ref: SealedRef, what: str) -> EntrepotError:
-        reasons = [f"{failure.name} ({failure.tier}): {failure.reason}" for failure in self.sources.failures()]
-        steps = [failure.next_step for failure in self.sources.failures() if failure.next_step]
+        failures = self.sources.failures()
+        reasons = [f"{failure.name} ({failure.tier}): {failure.reason}" for failure in failures[:8]]
+        steps = [failure.next_step for failure in failures if failure.next_step]
         if not self.sources.given():
-            reasons = ["the site offers no source"]
-            steps = [withheld.reason for withheld in self.sources.reply.withheld]
+            reasons.append("The site offers no source now.")
+            steps = [f"Not offered: {one.name}: {one.reason}" for one in self.sources.reply.withheld]
         return UnavailableError(
-            f"No source delivers the {what} {ref.object_id.hex()[:16]}. " + " ".join(reasons[:8]),
+            f"No source delivers the {what} {ref.object_id.hex()[:16]}. " + " ".join(reasons),
             next_step=" ".join(dict.fromkeys(steps[:4])),
         )
 
