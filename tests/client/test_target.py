@@ -137,7 +137,7 @@ async def test_a_version_given_up_leaves_nothing_in_the_next(
     (source / "data" / "small-00").write_bytes(b"as in two")
     world.publish(source, 2)
     wanted = world.points["near"]
-    wanted.damage = lambda _, data: bytes(len(data)) if len(data) > 299_000 else data
+    wanted.damage = lambda _, data: bytes(len(data)) if len(data) > 250_000 else data
     with pytest.raises(EntrepotError):
         await fetch(home, tools.content, to=target)
     wanted.damage = lambda _, data: data
