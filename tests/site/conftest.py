@@ -1,5 +1,6 @@
 """A site in this process, reached as an ASGI application; points are shelves in memory."""
 
+import asyncio
 import json
 import secrets
 import shutil
@@ -104,7 +105,9 @@ async def ask(
     inbox = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        return inbox.pop() if inbox else {"type": "http.disconnect"}
+        if not inbox:
+            await asyncio.Event().wait()  # the client stays
+        return inbox.pop()
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
@@ -246,7 +249,7 @@ class SiteInProcess:
 
     async def run_tasks(self) -> None:
         """Run tasks until none is due."""
-        while await self.server.tasks.run_once():
+        while await self.server.tasks.run_once() + await self.server.publishing.run_once():
             pass
 
     async def distribute_due(self) -> None:

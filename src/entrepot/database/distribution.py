@@ -45,6 +45,7 @@ _REMOVALS: Final = (
     DistributionState.REMOVAL_RETRYING,
     DistributionState.REMOVAL_FAILED,
 )
+_UNWANTED: Final = (*_REMOVALS, DistributionState.CANCELLED)
 
 
 class Distribution(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,9 +115,12 @@ def want(
 
 
 def want_everywhere(connection: Connection, content: str, version: int, *, now: float) -> int:
-    """Want a version on every point that has, or should have, the content; how many these are."""
+    """Want a version on every point that has, or should have, the content; how many these are.
+
+    Not where an administrator cancelled the distribution: only a new order revives it.
+    """
     wanted = select(rows.c.point).where(
-        rows.c.content == content, rows.c.state.not_in([state.value for state in _REMOVALS])
+        rows.c.content == content, rows.c.state.not_in([state.value for state in _UNWANTED])
     )
     found = list(connection.scalars(wanted))
     for point in found:
@@ -206,7 +210,11 @@ def described(connection: Connection, *, content: str = "", point: str = "") -> 
 
 def point_kinds(connection: Connection, content: str) -> list[str]:
     """Kinds of the points to which a content is distributed."""
-    query = select(points.c.kind).join(rows, rows.c.point == points.c.id).where(rows.c.content == content)
+    query = (
+        select(points.c.kind)
+        .join(rows, rows.c.point == points.c.id)
+        .where(rows.c.content == content, rows.c.state.not_in([state.value for state in _REMOVALS]))
+    )
     return list(connection.scalars(query))
 
 

@@ -42,9 +42,6 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     certificate_expires: int = 0
     fallback: bool = False
     internet_facing: bool = False
-    pull: bool = False
-    pxe: bool = False
-    multicast: bool = False
     message: str = ""
     created: int = 0
 

@@ -286,9 +286,6 @@ class PointRequest(Model, frozen=True, kw_only=True):
     name: Name
     fallback: bool = False  # "allow fallback source location for content"
     internet_facing: bool = False
-    pull: bool = False
-    pxe: bool = False
-    multicast: bool = False
     hours: Annotated[int, Meta(ge=1, le=720)] = 24
 
 

@@ -110,9 +110,6 @@ class Enrolment:
             url="",
             fallback=request.fallback,
             internet_facing=request.internet_facing,
-            pull=request.pull,
-            pxe=request.pxe,
-            multicast=request.multicast,
             created=int(now),
         )
         point = points.add_point(connection, new)

@@ -48,10 +48,11 @@ POLICY_LIFETIME: Final = 8 * HOUR
 class Locator:
     """Answers devices. The snapshot is renewed within a request when the change counter has moved."""
 
-    def __init__(self, database: Database, *, keys: SiteKeys, clock: Clock) -> None:
+    def __init__(self, database: Database, *, keys: SiteKeys, clock: Clock, switches: location.Switches) -> None:
         self._database = database
         self._keys = keys
         self._clock = clock
+        self._switches = switches
         self._snapshot: Snapshot | None = None
         self._renewing = asyncio.Lock()
 
@@ -103,6 +104,7 @@ class Locator:
             asker,
             merged_use(uses),
             order=location.random_order(secrets.token_bytes(16)),
+            switches=self._switches,
         )
         offers = _useful_deltas(snapshot, content, version, request.held)
         reply = self._reply(snapshot, row.device, request, content, version, asker, decision, offers)

@@ -20,6 +20,7 @@ from entrepot.database.library import SqlLibrary
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.control import GatewaySettings
+from entrepot.rules.location import Switches
 from entrepot.site.api.app import build_app
 from entrepot.site.api.contents import content_routes
 from entrepot.site.api.deployments import deployment_routes
@@ -85,6 +86,10 @@ class SiteServer:
         )
         site = keys.site.code
         self.tasks = TaskEngine(database, site=site, holder=self.holder, clock=clock)
+        # Publishing takes all cores for long: with an engine of its own, stopping a service never waits for it.
+        self.publishing = TaskEngine(
+            database, site=site, holder=self.holder, clock=clock, concurrency=settings.publishing
+        )
         self.clouds = CloudServices(
             database,
             keys,
@@ -109,7 +114,12 @@ class SiteServer:
             transfers=settings.transfers,
         )
         self.controls = Controls(database, site=site, publisher=self.clouds.control, holders=self.holders)
-        self.locator = Locator(database, keys=keys, clock=clock)
+        self.locator = Locator(
+            database,
+            keys=keys,
+            clock=clock,
+            switches=Switches(cloud_after_internet_facing=settings.cloud_after_internet_facing),
+        )
         self.enrolment = Enrolment(database, keys=keys, clock=clock, pushed=self._point_enrolled)
         self.management_point = ManagementPoint(
             database, keys=keys, locator=self.locator, enrolment=self.enrolment, clock=clock
@@ -128,14 +138,19 @@ class SiteServer:
         }
         publish = PublishHandler(self.database, deltas_kept=self.settings.deltas_kept, published=self._wake, **common)
         deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)
-        self.tasks.register(PUBLISH, publish)
-        self.tasks.register(DELTA, deltas, max_attempts=3)
+        self.publishing.register(PUBLISH, publish)
+        self.publishing.register(DELTA, deltas, max_attempts=3)
         self.tasks.register(DELETE, DeleteHandler(self.database), max_attempts=1000)
         return deltas
 
     def _wake(self) -> None:
         self.tasks.wake()
+        self.publishing.wake()
         self.distribution.wake()
+
+    def _cancel(self, task_id: str) -> None:
+        self.tasks.cancel(task_id)
+        self.publishing.cancel(task_id)
 
     def _point_enrolled(self) -> None:
         self.controls.retry()
@@ -153,7 +168,7 @@ class SiteServer:
                 *point_routes(database, self.enrolment),
                 *device_routes(database, self.enrolment, self.locator, clock),
                 *deployment_routes(database, clock),
-                *task_routes(database, self.tasks, clock),
+                *task_routes(database, self._cancel, clock),
                 cloud_router(self.clouds),
             ],
         )
@@ -179,6 +194,7 @@ class SiteServer:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.tasks.serve())
+                group.create_task(self.publishing.serve())
                 group.create_task(self.distribution.serve())
                 group.create_task(self.controls.serve())
                 group.create_task(self.upkeep.serve())
@@ -186,7 +202,7 @@ class SiteServer:
                 group.create_task(CloudLoops(self.clouds).serve())
         finally:
             await self.distribution.stop()
-            await self.tasks.stop()
+            await asyncio.gather(self.tasks.stop(), self.publishing.stop())
             with contextlib.suppress(EntrepotError):
                 await self.management_point.flush()
             await self.http.close()

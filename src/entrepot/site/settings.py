@@ -25,10 +25,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             belongs into PostgreSQL's own password file.
         proxy: HTTP proxy for everything that the site sends to the cloud.
         resolve: fixed addresses for host names (``name = "address:port"``), as in a hosts file.
-        publishing: contents that are published at the same time.
+        publishing: versions and deltas that are made at the same time; each takes all cores.
         transfers: points to which content is sent at the same time.
         threads: objects in flight to one point.
         deltas_kept: for how many earlier versions a delta to the newest one is made.
+        cloud_after_internet_facing: offer internet clients the cloud after an internet-facing point, not only instead.
         session_hours: how long an administrator's session lasts.
         segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
             cloud one small object.
@@ -45,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     transfers: int = 3
     threads: int = 8
     deltas_kept: int = 3
+    cloud_after_internet_facing: bool = False
     session_hours: int = 12
     segment_seconds: float = 30.0
     drain_seconds: float = 5.0

@@ -20,9 +20,6 @@ point = Table(
     Column("certificate_expires", BigInteger, nullable=False),
     Column("fallback", Boolean, nullable=False),
     Column("internet_facing", Boolean, nullable=False),
-    Column("pull", Boolean, nullable=False),
-    Column("pxe", Boolean, nullable=False),
-    Column("multicast", Boolean, nullable=False),
     Column("message", Text, nullable=False),
     Column("created", BigInteger, nullable=False),
 )

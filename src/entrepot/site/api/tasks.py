@@ -1,5 +1,7 @@
 """Durable tasks."""
 
+from collections.abc import Callable
+
 from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery
@@ -10,7 +12,6 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
-from entrepot.site.tasks import TaskEngine
 
 
 def task_info(task: Task) -> TaskInfo:
@@ -18,8 +19,8 @@ def task_info(task: Task) -> TaskInfo:
     return TaskInfo(**{name: getattr(task, name) for name in TaskInfo.__struct_fields__})
 
 
-def task_routes(database: Database, engine: TaskEngine, clock: Clock) -> list[HTTPRouteHandler]:
-    """Everything below ``/tasks``."""
+def task_routes(database: Database, cancel: Callable[[str], None], clock: Clock) -> list[HTTPRouteHandler]:
+    """Everything below ``/tasks``. ``cancel``: passes a cancellation on to whoever runs the task here."""
 
     @get("/tasks", tags=["Tasks"])
     async def list_tasks(
@@ -38,7 +39,7 @@ def task_routes(database: Database, engine: TaskEngine, clock: Clock) -> list[HT
     async def cancel_task(task: FromPath[str]) -> TaskInfo:
         """Stop a task at its next step."""
         stopped = await database.write(tasks.request_cancel, task, now=clock())
-        engine.cancel(task)
+        cancel(task)
         return task_info(stopped)
 
     return [list_tasks, get_task, cancel_task]
