@@ -244,3 +244,13 @@ async def test_quotas_bind(
         await holder.put_document("control", b"still possible: a full subscription must be stopped, too")
         await holder.delete(next(iter(site.objects)))
         assert (await own.status("dp1")).stored_objects == 1
+
+
+async def test_refused_strangers_cannot_fill_the_audit_log(host: Any, door: Door) -> None:
+    stranger = new_management("stranger", 30, "ec", now=time.time())
+    for _ in range(40):
+        with pytest.raises(UnauthenticatedError):
+            await door.ask(door.assertion(pair=stranger))
+    lines = [line for line in (host.home / "audit.log").read_text().splitlines() if '"token.give"' in line]
+    refused = [line for line in lines if '"outcome":"unauthenticated"' in line]
+    assert 1 <= len(refused) < 40

@@ -102,15 +102,19 @@ async def ask(
         "state": {},
     }
     sent: list[dict[str, Any]] = []
+    answered = asyncio.Event()
     inbox = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> dict[str, Any]:
-        if not inbox:
-            await asyncio.Event().wait()  # the client stays
-        return inbox.pop()
+        if inbox:
+            return inbox.pop()
+        await answered.wait()  # the client stays until it has its answer
+        return {"type": "http.disconnect"}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body", False):
+            answered.set()
 
     try:
         await app(scope, receive, send)

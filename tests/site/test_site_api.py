@@ -1,5 +1,6 @@
 """The admin API over the real application: sessions, errors, documentation, and that bad input is never our failure."""
 
+import asyncio
 import json
 import re
 
@@ -77,6 +78,14 @@ async def test_guessing_is_slowed_for_the_guesser_only(site, clock) -> None:
     assert (await site.ask("POST", PREFIX + "/login", right, peer="10.0.0.1")).status == 200
     clock.advance(15 * 60 + 1)
     assert (await site.ask("POST", PREFIX + "/login", right, peer="10.0.0.66")).status == 200
+
+
+async def test_a_burst_of_guesses_is_no_way_round_the_limit(site) -> None:
+    guess = to_json(LoginRequest(name="admin", password="guess"))
+    answers = await asyncio.gather(*(site.ask("POST", PREFIX + "/login", guess, peer="10.0.0.66") for _ in range(20)))
+    tried = [answer.status for answer in answers].count(401)
+    assert tried <= 6  # two are verified at a time, so one may be under way when the limit is reached
+    assert [answer.status for answer in answers].count(429) == 20 - tried
 
 
 async def test_every_route_but_the_login_wants_a_session(site) -> None:

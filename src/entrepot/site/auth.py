@@ -51,13 +51,13 @@ class Sessions:
         """
         now = self._clock()
         keys = {f"{name_key(name)}@{address}": MAX_FAILURES, f"@{address}": MAX_FAILURES_OF_ADDRESS}
-        await self._database.read(_refuse_guessing, keys, now)
         administrator = await self._database.read(administrators.by_name, name)
-        async with self._verifying:
+        async with self._verifying:  # the limit is looked at in here, or a burst would pass it together
+            await self._database.read(_refuse_guessing, keys, now)
             matches = await asyncio.to_thread(self._matches, administrator, password)
-        if administrator is None or not matches:
-            await self._database.write(_count_failure, list(keys), now)
-            raise UnauthenticatedError("Name or password is wrong.")
+            if administrator is None or not matches:
+                await self._database.write(_count_failure, list(keys), now)
+                raise UnauthenticatedError("Name or password is wrong.")
         token = secrets.token_urlsafe(32)
         expires = now + self._lifetime
         await self._database.write(_open, administrator, _hash(token), now, expires, next(iter(keys)))

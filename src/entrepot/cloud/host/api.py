@@ -56,6 +56,7 @@ class ManagementApi:
         self._settings, self._subscriptions, self._services = settings, subscriptions, services
         self._tokens, self._stores, self._supervisor, self._audit = tokens, stores, supervisor, audit
         self._public_host, self._clock = public_host, clock
+        self._refusal_noted, self._refusals_unnoted = 0.0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -99,7 +100,7 @@ class ManagementApi:
         try:
             subscription, access = await asyncio.to_thread(self._tokens.give, form, now=self._clock())
         except EntrepotError as error:
-            await self._note("token.give", "unknown", "", outcome=error.code, problem=error.message)
+            await self._note_refusal(error)
             raise
         await self._note("token.give", subscription, subscription)
         await send_json(send, to_json(access), headers=_NO_STORE)
@@ -217,6 +218,16 @@ class ManagementApi:
             raise
         await self._note(action, actor, name)
         return result
+
+    async def _note_refusal(self, error: EntrepotError) -> None:
+        """Audit a refused token request. Anyone can make them, so one line a second must do: it counts the others."""
+        now = self._clock()
+        if 0 <= now - self._refusal_noted < 1.0:
+            self._refusals_unnoted += 1
+            return
+        unnoted, self._refusals_unnoted, self._refusal_noted = self._refusals_unnoted, 0, now
+        problem = f"{error.message} {unnoted} more before." if unnoted else error.message
+        await self._note("token.give", "unknown", "", outcome=error.code, problem=problem)
 
     async def _note(self, action: str, actor: str, subject: str, *, outcome: str = "done", **details: str) -> None:
         def note() -> None:
