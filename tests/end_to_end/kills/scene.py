@@ -293,22 +293,30 @@ class Running:
 
 
 class JournalWatch(threading.Thread):
-    """Keeps every gateway's journal by a second name, so that what was recorded is known whatever becomes of the first.
+    """Keeps journals and shipped segments of the gateways by a second name, whatever becomes of the first.
 
-    Journals live for seconds; this looks twenty times a second.
+    A journal may live for milliseconds only, when its segment is shipped at once; so both are looked for, often.
     """
 
     def __init__(self, services: Path, keep: Path) -> None:
         super().__init__(name="journal watch", daemon=True)
         self._services = services
         self._keep = keep
+        self._seen: set[str] = set()
         self._end = threading.Event()
 
     def run(self) -> None:
-        while not self._end.wait(0.05):
-            for path in self._services.glob("*/state/*/*.journal"):
-                with contextlib.suppress(FileNotFoundError, FileExistsError):
-                    os.link(path, self._keep / f"{path.parent.name}-{path.name}")
+        while not self._end.wait(0.005):
+            self._look("*/state/*/*.journal")
+            self._look("*/store/tx/*/*/*")
+
+    def _look(self, pattern: str) -> None:
+        for path in self._services.glob(pattern):
+            name = f"{path.parent.name}-{path.stem}"
+            if name not in self._seen:
+                with contextlib.suppress(FileNotFoundError):
+                    os.link(path, self._keep / name)
+                    self._seen.add(name)
 
     def end(self) -> None:
         """Look no more."""

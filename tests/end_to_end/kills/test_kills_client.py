@@ -3,10 +3,10 @@
 import os
 import signal
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
-from scene import CLOUD, LOOPBACK, POINT, Running, Scene, nobody_listens, until
-from urllib.parse import urlsplit
+from scene import LOOPBACK, POINT, Running, Scene, nobody_listens, until
 
 from entrepot.cli.demo.slowline import SlowLine
 from entrepot.core.sizes import MIB
@@ -63,12 +63,11 @@ def test_a_client_killed_while_it_shows_the_tree_has_it_afterwards(scene: Scene)
 
 def test_a_point_killed_in_a_download_costs_a_client_nothing(scene: Scene) -> None:
     home, size = scene.client("10.1.0.5"), stored_size(scene)
-    with scene.line(0):
-        with scene.fetching(home, "tools") as running:
-            until("the point delivers", lambda: running.ended or bytes_below(home) > size / 5)
-            scene.kill(POINT)
-            assert not running.ended
-            fetched = running.result()
+    with scene.line(0), scene.fetching(home, "tools") as running:
+        until("the point delivers", lambda: running.ended or bytes_below(home) > size / 5)
+        scene.kill(POINT)
+        assert not running.ended
+        fetched = running.result()
     assert fetched is not None, "the cloud has it, too"
     assert scene.differences(scene.sources / "tools", fetched) == ()
     assert fetched.received("cloud") > 0

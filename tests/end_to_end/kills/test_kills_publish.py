@@ -1,17 +1,30 @@
 """Kill the site while it publishes, distributes and makes deltas; kill those it sends to."""
 
 import shutil
+import time
+from pathlib import Path
 
 import pytest
-from scene import CLOUD, POINT, Scene, make_tree, until
+from scene import CLOUD, OBJECTS, POINT, Scene, make_tree, until
 
-from entrepot.protocol.siteapi import TaskInfo, VersionRequest
+from entrepot.protocol.siteapi import ContentInfo, DeploymentInfo, TaskInfo, VersionRequest
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 
+def objects_of(store: Path) -> set[str]:
+    """What a point holds."""
+    return {path.name for path in (store / OBJECTS).rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="module")
-def published(scene: Scene) -> Scene:
+def before(scene: Scene) -> dict[Path, set[str]]:
+    """What points hold before anything of ``suite`` comes."""
+    return {store: objects_of(store) for store in scene.stores()}
+
+
+@pytest.fixture(scope="module")
+def published(scene: Scene, before: dict[Path, set[str]]) -> Scene:
     """The content ``suite``, whose publishing was interrupted."""
     make_tree(scene.sources / "suite", 2, files=100, size=500_000)
     task = scene.publish("suite", scene.sources / "suite")
@@ -83,6 +96,24 @@ def test_a_site_killed_while_it_makes_a_delta_makes_it(published: Scene) -> None
     assert fetched.received() < scene.content("suite").versions[0].stored_size / 10
     assert scene.differences(second, fetched) == ()
     assert scene.damaged_objects() == []
+
+
+def test_a_site_killed_while_it_deletes_a_content_leaves_nothing_of_it(
+    published: Scene, before: dict[Path, set[str]]
+) -> None:
+    scene = published
+    assert all(objects_of(store) > objects for store, objects in before.items())
+    for deployment in scene.get("/deployments", list[DeploymentInfo]):
+        if deployment.content_name == "suite":
+            scene.delete(f"/deployments/{deployment.id}", type(None))
+    task = scene.delete("/contents/suite", TaskInfo)
+    for victim in scene.random.sample(("site", POINT, "cloud-host"), 3):
+        time.sleep(scene.random.uniform(0, 0.3))
+        scene.kill(victim)
+        scene.revive(victim)
+    scene.completed(task)
+    assert [content.name for content in scene.get("/contents", list[ContentInfo])] == ["tools"]
+    assert {store: objects_of(store) for store in before} == before
 
 
 def _offers_delta(scene: Scene, home: object) -> bool | None:
