@@ -86,6 +86,4 @@ def _service(point: CloudPoint, seen: Look) -> Finding:
         return Finding(type=kind, condition=Condition.GOOD)  # as an administrator wants it
     if seen.status is not None and running(seen.status, 0):
         return Finding(type=kind, condition=Condition.GOOD)
-    if seen.status is None and seen.status_error is not None and seen.status_error.retryable:
-        return Finding(type=kind, condition=Condition.UNKNOWN)  # no answer says nothing about the service
     return Finding(type=kind, condition=Condition.BAD, message=settled_state(point, seen)[1])
