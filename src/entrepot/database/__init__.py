@@ -1,10 +1,19 @@
-"""The site's database: tables, migrations, one repository for each feature.
+"""The database: everything that a site must not forget, on embedded SQLite or on PostgreSQL.
 
-Embedded (SQLite: one site process) or PostgreSQL (several processes, several sites of one hierarchy). There is no
-object-relational mapping: repositories are functions that take a connection, and give frozen values. Whoever calls
-decides what one transaction is (``engine.Database.write``, ``read``). SQL is synchronous and runs in worker threads.
+``engine`` opens it, ``schema`` migrates it, ``tables`` describe it, and each further module is the repository of one
+feature: functions that take a connection and frozen values and give frozen values back. So a use case composes as many
+of them as it needs in one transaction. There is no object-relational mapping.
 
-Work is claimed with ``SELECT … FOR UPDATE SKIP LOCKED`` where the database knows it; leases bring back what a killed
-process left. What belongs together is written together: a version with the object set that it needs, a transaction
-segment with the hourly figures that it adds to.
+Invariants:
+
+- All SQL runs in worker threads (``Database.read`` and ``write`` see to it), and no transaction is held across network
+  input or output.
+- A state machine's transition is one transaction. Work is claimed under a lease, by exactly one process; whoever lost
+  its lease finds its further writes without effect.
+- Whatever may change an answer to a client raises the change counter in the same transaction (``note_change``).
+- Private keys, secrets and the references that open content are here only as sealed to a server's vault: the database
+  alone, or a copy of it, opens nothing.
+
+What it is not: the place of decisions (``entrepot.rules``), and the place of objects (``entrepot.objects``): of those
+it has ids and sizes.
 """

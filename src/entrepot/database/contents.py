@@ -232,22 +232,6 @@ def list_deltas(connection: Connection, content: str = "", *, to_version: int = 
     return [Delta(**row) for row in connection.execute(query).mappings()]
 
 
-def version_of_set(connection: Connection, set_id: bytes) -> tuple[str, int, int]:
-    """Content, version, and from which version (0: it is the version's own set) an object set is for.
-
-    Raises:
-        NotFoundError: no version and no delta has it.
-    """
-    query = select(versions.c.content, versions.c.number).where(versions.c.set_id == set_id)
-    row = connection.execute(query.order_by(versions.c.number.desc()).limit(1)).first()
-    if row is not None:
-        return row.content, row.number, 0
-    second = connection.execute(select(deltas).where(deltas.c.set_id == set_id).limit(1)).first()
-    if second is None:
-        raise NotFoundError("No version of a content has this object set.")
-    return second.content, second.to_version, second.from_version
-
-
 def _content(row: Any) -> Content:
     values = dict(row)
     del values["name_key"]

@@ -162,12 +162,6 @@ def note_seen(connection: Connection, seen: dict[str, tuple[int, str]]) -> None:
         connection.execute(update(devices).where(devices.c.id == device).values(seen=when, address=address[:64]))
 
 
-def blocked(connection: Connection) -> tuple[str, ...]:
-    """Ids of all blocked devices: what control documents revoke."""
-    query = select(devices.c.id).where(devices.c.state == DeviceState.BLOCKED.value).order_by(devices.c.id)
-    return tuple(connection.scalars(query))
-
-
 def _plain(values: dict[str, object]) -> dict[str, object]:
     """Column names as plain strings: SQLAlchemy's own kind is not one that msgspec takes as a key."""
     return {str(name): value for name, value in values.items()}

@@ -289,17 +289,6 @@ def prune(connection: Connection, *, finished_before: float) -> int:
     return connection.execute(delete(table).where(ended)).rowcount
 
 
-def next_due(connection: Connection, *, site: str, kinds: Sequence[str]) -> int | None:
-    """When the next waiting task is due; None when none waits."""
-    query = (
-        select(table.c.run_after)
-        .where(table.c.state == TaskState.CREATED.value, table.c.site == site, table.c.kind.in_(kinds))
-        .order_by(table.c.run_after)
-        .limit(1)
-    )
-    return connection.execute(query).scalar()
-
-
 def _held(task_id: str, holder: str) -> Any:
     return and_(table.c.id == task_id, table.c.holder == holder, table.c.state == TaskState.IN_PROGRESS.value)
 

@@ -1,12 +1,21 @@
-"""The primary site server: what administrators and clients talk to, and the background work (architecture 1, 4).
+"""The primary site server: what administrators and devices ask, and the work that follows from it.
 
-``server`` wires one process. It has three faces: the admin API (``api``) for command line and console, the management
-point (``managementpoint``, ``locating``, ``enrolment``) for devices and points, and background loops: durable tasks
-(``tasks``: publishing, deltas, the life cycle of cloud points), the distribution engine (``distribution``, ``sending``:
-content on a point as a row with a state machine), control documents (``controls``), and what clouds need (``cloud``).
+One process, wired in ``server`` and run by ``serve``:
 
-The database is the only memory: every loop finds its work there, so any process can be killed at any moment, and on
-PostgreSQL several can share the work. No transaction is held while the network is waited for. Content keys leave this
-room only towards entitled devices, in signed location replies. The site knows clouds by a port (``cloudport``) and
-never imports them.
+- the admin API (``api``) over the use cases ``contents``, ``enrolment``, ``auth`` and the repositories;
+- the management point (``managementpoint``, ``locating``, ``snapshot``): trust document, enrolment, policy, locations;
+- durable tasks (``tasks``): publishing (``publishing``), deltas (``deltas``), deletions, and those of cloud points;
+- the distribution engine (``distribution``, ``sending``), which brings content to points on premises and in the cloud
+  alike, through ``holders``;
+- ``controls`` (control documents for points on premises), ``upkeep``, and everything in ``cloud``.
+
+Invariants:
+
+- Work that was accepted is done: it is a row before the answer is sent, and whatever is killed is taken up again.
+- The site opens every connection to points and clouds (R7).
+- An answer that opens a content goes to entitled devices only, and tokens name only what the answer is about.
+- The hierarchy root is never opened here, except at set-up (``setup``).
+
+What it is not: a holder of objects for clients. Its library (``content``, ``objects``) is the source that points are
+filled from.
 """

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
-import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import (
@@ -351,15 +350,3 @@ def checked_url(text: str) -> str:
     if not valid or len(url) > 512:
         raise BadInputError("A point's url has the form https://host:port.")
     return url
-
-
-class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
-    """A device or a point that a request claims to come from."""
-
-    device: Device | None = None
-    point: Point | None = None
-
-    @property
-    def public_key(self) -> bytes:
-        """Its raw public key."""
-        return self.device.public_key if self.device is not None else self.point.public_key if self.point else b""

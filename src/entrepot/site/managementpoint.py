@@ -15,6 +15,7 @@ import asyncio
 from collections import OrderedDict
 from typing import Final, TypeVar
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.encoding import from_json, to_json
@@ -22,14 +23,16 @@ from entrepot.core.errors import BadInputError, ForbiddenError, IntegrityError, 
 from entrepot.core.sizes import KIB
 from entrepot.core.times import Clock
 from entrepot.database import devices, points
+from entrepot.database.devices import Device
 from entrepot.database.engine import Database
 from entrepot.database.locations import AskerRow
+from entrepot.database.points import Point
 from entrepot.protocol.enrolment import EnrolRequest, NonceReply
 from entrepot.protocol.location import LocationRequest
 from entrepot.protocol.policy import DownloadReport
 from entrepot.protocol.siteapi import DeviceState
 from entrepot.protocol.tokens import site_audience
-from entrepot.site.enrolment import Enrolment, Newcomer
+from entrepot.site.enrolment import Enrolment
 from entrepot.site.keys import SiteKeys
 from entrepot.site.locating import Locator
 from entrepot.trust.assertions import claimed_device, verify_device
@@ -63,6 +66,18 @@ class Seen:
         if (device, jti) in self._until:
             raise UnauthenticatedError("This assertion was used before.")
         self._until[device, jti] = expires
+
+
+class Newcomer(msgspec.Struct, frozen=True, kw_only=True):
+    """A device or a point that a request claims to come from."""
+
+    device: Device | None = None
+    point: Point | None = None
+
+    @property
+    def public_key(self) -> bytes:
+        """Its raw public key."""
+        return self.device.public_key if self.device is not None else self.point.public_key if self.point else b""
 
 
 class ManagementPoint:
