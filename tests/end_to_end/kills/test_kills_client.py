@@ -64,7 +64,7 @@ def test_a_client_killed_while_it_shows_the_tree_has_it_afterwards(scene: Scene)
 def test_a_point_killed_in_a_download_costs_a_client_nothing(scene: Scene) -> None:
     home, size = scene.client("10.1.0.5"), stored_size(scene)
     with scene.line(0), scene.fetching(home, "tools") as running:
-        until("the point delivers", lambda: running.ended or bytes_below(home) > size / 5)
+        until("the point delivers", lambda: running.ended or bytes_below(home) > size / 50, pause=0.001)
         scene.kill(POINT)
         assert not running.ended
         fetched = running.result()

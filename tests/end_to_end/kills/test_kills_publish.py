@@ -26,12 +26,12 @@ def before(scene: Scene) -> dict[Path, set[str]]:
 @pytest.fixture(scope="module")
 def published(scene: Scene, before: dict[Path, set[str]]) -> Scene:
     """The content ``suite``, whose publishing was interrupted."""
-    make_tree(scene.sources / "suite", 2, files=100, size=500_000)
+    make_tree(scene.sources / "suite", 2, files=80, size=500_000)
     task = scene.publish("suite", scene.sources / "suite")
     until("something was published", lambda: scene.task(task).done > 0 or None)
     scene.kill("site")
     scene.revive("site")
-    scene.harass("site", times=2, longest=0.8)
+    scene.harass("site", times=1, longest=0.8)
     scene.completed(task)
     return scene
 
@@ -52,7 +52,7 @@ def test_site_point_and_host_killed_while_distributing_bring_it_there(published:
     scene.distribute("suite", POINT, CLOUD)
     scene.harass("site", times=1, longest=0.5)
     for name in (POINT, "cloud-host"):
-        scene.random.random()
+        time.sleep(scene.random.uniform(0, 0.3))
         scene.kill(name)
         scene.revive(name)
     scene.harass("site", times=1, longest=0.5)
