@@ -84,6 +84,6 @@ COMPILE = $(BIN)/python -m piptools compile --quiet --generate-hashes --strip-ex
 lock: $(VENV)/.dev
 	@$(PIP) install --quiet pip-tools
 	$(COMPILE) --extra server -o requirements.lock pyproject.toml
-	$(COMPILE) --extra server --extra test -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) --extra server --extra azure --extra test -c requirements.lock -o requirements-dev.lock pyproject.toml
 	$(COMPILE) --build-deps-for editable --only-build-deps -c requirements-dev.lock -o requirements-build.lock pyproject.toml
 	@sed -i '1i # Locked with hashes by `make lock`; edit pyproject.toml instead.' requirements*.lock
