@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from entrepot.content import chunking
+from entrepot.content import sources
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, Item, Warnings, walk
-from entrepot.content.sources import open_source, read_source
+from entrepot.content.sources import SourceFile, read_source
 from entrepot.core.errors import CancelledError, RefusedError
 from entrepot.core.sizes import MIB
 
@@ -73,8 +73,7 @@ def test_a_change_after_it_was_found(tmp_path: Path, change: Callable[[Path], No
         if size == 10:
             read_source(item)
         else:
-            with open_source(item, lambda: False):
-                pass
+            SourceFile(item).read(MIB)
 
 
 @pytest.mark.parametrize("change", [grow, truncate, rewrite])
@@ -82,28 +81,11 @@ def test_a_change_while_it_is_read(tmp_path: Path, change: Callable[[Path], None
     path = tmp_path / "file.bin"
     path.write_bytes(bytes(SIZE))
     os.utime(path, (1, 1))
-    buffer = bytearray(MIB)
-    with (
-        pytest.raises(RefusedError, match=r"'file\.bin' changed"),
-        open_source(found(path), lambda: False) as source,
-    ):
-        assert source.readinto(buffer) == MIB
-        change(path)
-        while source.readinto(buffer):
-            pass
-        source.finish()
-
-
-def test_a_failure_is_not_taken_for_the_end(tmp_path: Path) -> None:
-    path = tmp_path / "file.bin"
-    path.write_bytes(bytes(SIZE))
-    stop: list[bool] = []
-    with open_source(found(path), lambda: bool(stop)) as source:
-        source.readinto(bytearray(10))
-        stop.append(True)
-        for use in (lambda: source.readinto(bytearray(10)), source.finish):
-            with pytest.raises(CancelledError):
-                use()
+    source = SourceFile(found(path))
+    assert len(source.read(MIB)) == MIB
+    change(path)
+    with pytest.raises(RefusedError, match=r"'file\.bin' changed"):
+        source.read(SIZE)
 
 
 def test_permission_denied_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,15 +108,33 @@ def test_a_big_file_that_changes_during_a_publish(
     folder = tmp_path / "source"
     folder.mkdir()
     (folder / "big").write_bytes(os.urandom(12 * MIB))
-    real = chunking.open_source
+    opened: list[str] = []
+    real = sources._open
 
-    def change_then_open(item: FileItem, cancelled: Callable[[], bool]) -> Any:
-        (folder / "big").write_bytes(os.urandom(12 * MIB))
-        return real(item, cancelled)
+    def change_then_open(item: FileItem) -> int:
+        opened.append(item.path)
+        if len(opened) == 2:  # its second window
+            (folder / "big").write_bytes(os.urandom(12 * MIB))
+        return real(item)
 
-    monkeypatch.setattr(chunking, "open_source", change_then_open)
+    monkeypatch.setattr(sources, "_open", change_then_open)
     with pytest.raises(RefusedError, match="'big' changed"):
         library.publish(folder)
+    assert library.ledgers.sets == {}
+
+
+def test_cancelling_in_the_middle_of_a_big_file(library: Any, tmp_path: Path) -> None:
+    source = tmp_path / "big"
+    source.write_bytes(os.urandom(64 * MIB))
+    asked: list[None] = []
+
+    def cancelled() -> bool:
+        asked.append(None)
+        return len(asked) == 5  # a file of 64 MiB has more chunks than that
+
+    with pytest.raises(CancelledError):
+        library.publish(source, cancelled=cancelled)
+    assert len(asked) == 5
     assert library.ledgers.sets == {}
 
 

@@ -278,8 +278,8 @@ class TestRefusals:
     def test_a_refused_publish_leaves_nothing_that_a_sweep_cannot_delete(
         self, make_library: Any, make_memory_ledgers: Any, source: Path, tmp_path: Path
     ) -> None:
-        for number in range(40):
-            (source / f"file{number:02}").write_bytes(noise(number, MIB))
+        for number in range(100):
+            (source / f"file{number:03}").write_bytes(noise(number, MIB))
         os.mkfifo(source / "zz-pipe")
         ledgers = make_memory_ledgers()
         library = make_library(Shelf(FolderStore(tmp_path / "store")))

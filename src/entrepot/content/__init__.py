@@ -1,6 +1,6 @@
 """Content: from a folder of software to sealed objects and back, and the library that keeps them.
 
-The way in (``publish``): ``snapshot`` walks the source in path order, ``sources`` reads it and notices change,
+The way in (``publish``): ``snapshot`` walks the source in path order, ``ahead`` and ``sources`` read it and notice change,
 ``chunking`` cuts it, ``keeping`` seals each chunk once (``sealing``) and puts it on a shelf, ``writing`` lists the
 files in manifest parts, ``collecting`` ends with the object set (``objectset``). The way out (``reading``): the signed
 root, then parts in order, each checked before it is believed. ``delta`` leads from one version to another.

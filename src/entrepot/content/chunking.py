@@ -8,24 +8,21 @@ not depend on where cuts fall, only dedupe does.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pyfastcdc import FastCDC
 
+from entrepot.content.ahead import Chunks, Small, read_ahead
 from entrepot.content.manifest import Entry, EntryKind, Extent
 from entrepot.content.sealing import Generation, Purpose
 from entrepot.content.snapshot import FileItem, FolderItem, Item, LinkItem
-from entrepot.content.sources import open_source, read_source
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 
-MIN_CHUNK: Final = 256 * KIB
-AVERAGE_CHUNK: Final = MIB
-MAX_CHUNK: Final = 4 * MIB
 GROUP_MIN: Final = 256 * KIB
 GROUP_MAX: Final = MIB
 GROUP_MIN_ENTRY_BYTES: Final = 32 * KIB
@@ -95,9 +92,10 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class BigChunk(msgspec.Struct, frozen=True):
-    """The next chunk of the big file that is being read."""
+    """The next chunk of the big file that is being read; its SHA-256 where that is known already, else empty."""
 
-    plain: bytes
+    plain: memoryview
+    sha256: bytes
 
 
 class BigEnd(msgspec.Struct, frozen=True):
@@ -109,29 +107,24 @@ class BigEnd(msgspec.Struct, frozen=True):
 Cut = Group | BigChunk | BigEnd
 
 
-def cut(items: Iterable[Item], keys: DomainKeys, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Cut]:
-    """Read a snapshot's items in order and cut them. Memory: a few chunks.
+def cut(items: Iterable[Item], keys: DomainKeys, pool: Executor) -> Iterator[Cut]:
+    """Read a snapshot's items in order and cut them. Memory: what is read ahead (``content/ahead.py``), one group.
 
     Raises:
         RefusedError: a file changed while it was read, or cannot be read.
-        CancelledError: ``cancelled`` said so.
     """
-    chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=keys.seed)
     group = _Grouping(keys)
-    for item in items:
-        if isinstance(item, FileItem) and item.size >= MIN_CHUNK:
+    for read in read_ahead(items, pool, keys.seed):
+        if isinstance(read, Chunks):
             yield from group.close()
-            yield from _cut_big(item, chunker, cancelled)
+            for plain in read.plain:
+                yield BigChunk(plain, read.sha256 if read.only else b"")
+            if read.sha256:
+                yield BigEnd(_entry(read.item, read.sha256))
         else:
-            yield from group.take(item)
+            for small in read:
+                yield from group.take(small)
     yield from group.close()
-
-
-def _cut_big(item: FileItem, chunker: FastCDC, cancelled: Callable[[], bool]) -> Iterator[Cut]:
-    with open_source(item, cancelled) as source:
-        for chunk in chunker.cut_stream(source):
-            yield BigChunk(bytes(chunk.data))  # a copy: the chunker reuses its buffer for the next
-        yield BigEnd(_entry(item, source.finish()))
 
 
 def _entry(item: FileItem, sha256: bytes, extents: tuple[Extent, ...] = ()) -> Entry:
@@ -143,36 +136,35 @@ class _Grouping:
 
     def __init__(self, keys: DomainKeys) -> None:
         self._keys = keys
-        self._plain = bytearray()
+        self._plain: list[bytes] = []
+        self._size = 0
         self._entries: list[Entry] = []
         self._entry_bytes = 0
 
-    def take(self, item: Item) -> Iterator[Group]:
+    def take(self, small: Small) -> Iterator[Group]:
         """Add an item; give the group when it ends with it."""
-        at = len(self._plain)
         ends = False
-        match item:
-            case FileItem():
-                data = read_source(item)
-                sha256 = hashlib.sha256(data).digest()
-                self._plain += data
-                self._entries.append(_entry(item, sha256, (Extent(0, at, len(data)),) if data else ()))
-                ends = self._keys.ends(sha256, _LOW_BITS)
+        match small.item:
+            case FileItem(size=size) as item:
+                extents = (Extent(0, self._size, size),) if size else ()
+                self._plain.append(small.data)
+                self._size += size
+                self._entries.append(_entry(item, small.sha256, extents))
+                ends = self._keys.ends(small.sha256, _LOW_BITS)
             case FolderItem(path, mode):
                 self._entries.append(Entry(EntryKind.FOLDER, path, mode))
             case LinkItem(path, target):
                 self._entries.append(Entry(EntryKind.LINK, path, target=target))
         last = self._entries[-1]
         self._entry_bytes += _ENTRY_BYTES + len(last.path.encode()) + len(last.target.encode())
-        large = len(self._plain) >= GROUP_MIN or self._entry_bytes >= GROUP_MIN_ENTRY_BYTES
-        too_large = len(self._plain) >= GROUP_MAX or self._entry_bytes >= GROUP_MAX_ENTRY_BYTES
+        large = self._size >= GROUP_MIN or self._entry_bytes >= GROUP_MIN_ENTRY_BYTES
+        too_large = self._size >= GROUP_MAX or self._entry_bytes >= GROUP_MAX_ENTRY_BYTES
         if too_large or (large and ends):
             yield from self.close()
 
     def close(self) -> Iterator[Group]:
         """Give what was collected, if anything."""
         if self._entries:
-            yield Group(bytes(self._plain), tuple(self._entries))
-            self._plain = bytearray()
-            self._entries = []
-            self._entry_bytes = 0
+            yield Group(b"".join(self._plain), tuple(self._entries))
+            self._plain, self._entries = [], []
+            self._size = self._entry_bytes = 0

@@ -1,8 +1,8 @@
 """Seals plaintexts and keeps them on the shelf, in order, with all cores, each only once.
 
 A :class:`Keeper` takes plaintexts and gives their references back in the same order. In between it works in batches:
-hash (pool) → ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Three
-batches are in memory at most: one that fills, one that is being sealed, one that is being stored.
+hash (pool) → ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Four
+batches are in memory at most: one that fills, two that are being sealed, one (sealed) that is being stored.
 
 The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit) while the next
 group fills, and only then are references given: a chunk that another session entered first is replaced by that one.
@@ -14,11 +14,10 @@ from concurrent.futures import Executor, Future
 from typing import Final, Generic, TypeVar
 
 import msgspec
-import zstandard
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.ledger import MAX_BATCH, Announcement, KnownChunk, Ledger, NewChunk
-from entrepot.content.sealing import Purpose, Sealed, derive_key, seal
+from entrepot.content.sealing import Purpose, Sealed, compress, derive_key, seal
 from entrepot.core.errors import RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB, MIB
@@ -47,11 +46,12 @@ class Kept(msgspec.Struct):
 class _Work(Generic[Note]):
     """One plaintext on its way; or a note alone, which only keeps its place in the order."""
 
-    __slots__ = ("digest", "index_hash", "note", "payload_hash", "plain", "ref", "sealing", "twin")
+    __slots__ = ("digest", "index_hash", "note", "payload_hash", "plain", "ref", "sealing", "sha256", "twin")
 
-    def __init__(self, plain: bytes | None, note: Note) -> None:
+    def __init__(self, plain: bytes | memoryview | None, note: Note, sha256: bytes) -> None:
         self.plain = plain
         self.note = note
+        self.sha256 = sha256
         self.digest: Future[bytes] | None = None
         self.sealing: Future[Sealed] | None = None
         self.index_hash = b""
@@ -97,18 +97,20 @@ class Keeper(Generic[Note]):
         self._flush: Future[None] | None = None
         self._fresh: dict[bytes, _Work[Note]] = {}
 
-    def put(self, plain: bytes | None, note: Note, *, weight: int = 1) -> None:
+    def put(self, plain: bytes | memoryview | None, note: Note, *, sha256: bytes = b"", weight: int = 1) -> None:
         """Take the next plaintext, or a note alone.
 
         Args:
+            sha256: of the plaintext, where it is known already.
             weight: roughly how many things the note holds in memory.
 
         Raises:
             EntrepotError: by the ledger or the shelf, for this or an earlier plaintext.
         """
-        work = _Work(plain, note)
+        work = _Work(plain, note, sha256)
         if plain is not None:
-            work.digest = self._pool.submit(_digest, plain)
+            if not sha256:
+                work.digest = self._pool.submit(_digest, plain)
             self._filling_bytes += len(plain)
         self._filling.append(work)
         self._filling_weight += weight
@@ -123,39 +125,40 @@ class Keeper(Generic[Note]):
         self._deliver_flushed()
 
     def _turn(self) -> None:
-        """Move every batch one step on."""
-        self._store()
-        self._seal()
+        """Move every batch one step on. The next is given to the pool before the one before is waited for."""
+        before, self._sealing = self._sealing, self._seal()
+        self._store(before)
         if self._group_bytes >= GROUP_BYTES or self._group_weight >= GROUP_WEIGHT:
             self._commit()
 
-    def _seal(self) -> None:
+    def _seal(self) -> list[_Work[Note]]:
         """Ask which of the filling batch are known, and begin to seal the others."""
         batch, self._filling = self._filling, []
         for work in batch:
             if work.digest is not None:
-                work.index_hash = self._keys.index_hash(self._purpose, work.digest.result())
-        asked = {work.index_hash for work in batch if work.digest and work.index_hash not in self._fresh}
+                work.sha256, work.digest = work.digest.result(), None
+            if work.plain is not None:
+                work.index_hash = self._keys.index_hash(self._purpose, work.sha256)
+        asked = {work.index_hash for work in batch if work.index_hash and work.index_hash not in self._fresh}
         known = self._known(sorted(asked))
         for work in batch:
-            if work.digest is None or work.plain is None:
+            if work.plain is None:
                 continue
             found = known.get(work.index_hash)
             work.twin = self._fresh.get(work.index_hash)
             if found is not None:
-                work.ref = self._reference(found, len(work.plain), work.digest.result())
+                work.ref = self._reference(found, len(work.plain), work.sha256)
             elif work.twin is None:
                 self._fresh[work.index_hash] = work
-                work.sealing = self._pool.submit(_seal, work.plain, work.digest.result(), self._purpose, self._keys)
+                work.sealing = self._pool.submit(_seal, work.plain, work.sha256, self._purpose, self._keys)
             work.plain = None  # the pool holds what it still needs
-        self._sealing = batch
         self._group_bytes += self._filling_bytes
         self._group_weight += self._filling_weight
         self._filling_bytes = self._filling_weight = 0
+        return batch
 
-    def _store(self) -> None:
-        """Wait until the sealing batch is sealed, announce it, and begin to store it."""
-        batch, self._sealing = self._sealing, []
+    def _store(self, batch: list[_Work[Note]]) -> None:
+        """Wait until a batch is sealed, announce it, and begin to store it."""
         fresh = [(work, work.sealing.result()) for work in batch if work.sealing is not None]
         for work, sealed in fresh:
             work.ref, work.payload_hash, work.sealing = sealed.ref, sealed.payload_hash, None
@@ -234,10 +237,12 @@ class Keeper(Generic[Note]):
 
 def announcement(ref: SealedRef, purpose: Purpose) -> Announcement:
     """What the ledger is told before an object is stored."""
-    return Announcement(object_id=ObjectId(ref.object_id), sealed_size=ref.sealed_size, purpose=purpose)
+    return Announcement(
+        object_id=ObjectId(ref.object_id), sealed_size=ref.sealed_size, purpose=purpose, plain_size=ref.plain_size
+    )
 
 
-def level_for(plain: bytes) -> int:
+def level_for(plain: bytes | memoryview) -> int:
     """The zstd level worth trying: none where samples of a large plaintext do not shrink (videos, archives).
 
     Always the same for the same bytes, so that equal chunks give equal objects.
@@ -247,10 +252,10 @@ def level_for(plain: bytes) -> int:
     step = (len(plain) - _SAMPLE) // (_SAMPLES - 1)
     view = memoryview(plain)
     sample = b"".join(view[at * step : at * step + _SAMPLE] for at in range(_SAMPLES))
-    return LEVEL if len(zstandard.ZstdCompressor(level=1).compress(sample)) < _WORTH * len(sample) else 0
+    return LEVEL if len(compress(sample, 1)) < _WORTH * len(sample) else 0
 
 
-def _seal(plain: bytes, sha256: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
+def _seal(plain: bytes | memoryview, sha256: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
     return seal(plain, purpose=purpose, generation=keys.generation, level=level_for(plain), sha256=sha256)
 
 
@@ -265,5 +270,5 @@ def _entered(work: _Work[Note], generation: int) -> NewChunk:
     )
 
 
-def _digest(plain: bytes) -> bytes:
+def _digest(plain: bytes | memoryview) -> bytes:
     return hashlib.sha256(plain).digest()

@@ -151,7 +151,7 @@ class _Run:
     ) -> Published:
         """Do it."""
         warnings = Warnings(for_windows=options.for_windows)
-        self._keep_chunks(cut(walk(source, Excludes(options.excludes), warnings), self._keys, self._cancelled))
+        self._keep_chunks(cut(walk(source, Excludes(options.excludes), warnings), self._keys, self._pool))
         self._writer.finish()
         self._part_keeper.finish()
         counts = self._writer.counts
@@ -180,8 +180,8 @@ class _Run:
             match piece:
                 case Group(plain, entries):
                     keeper.put(plain or None, entries, weight=1 + len(entries))
-                case BigChunk(plain):
-                    keeper.put(plain, None)
+                case BigChunk(plain, sha256):
+                    keeper.put(plain, None, sha256=sha256)
                 case BigEnd(entry):
                     keeper.put(None, entry)
         keeper.finish()

@@ -9,6 +9,7 @@ and equal chunks of any two packages give one object.
 
 import hashlib
 import struct
+import threading
 from enum import IntEnum
 from typing import Final
 
@@ -85,7 +86,7 @@ def seal(
     """
     payload = b""
     if level:
-        squeezed = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False).compress(plain)
+        squeezed = compress(plain, level)
         if len(squeezed) < len(plain):
             payload = bytes([Codec.ZSTD]) + squeezed
     if not payload:
@@ -101,6 +102,25 @@ def seal(
         sha256=sha256 or hashlib.sha256(plain).digest(),
     )
     return Sealed(data=data, ref=ref, payload_hash=payload_hash)
+
+
+class _Compressors(threading.local):
+    """One compressor per thread and level: its tables take longer to make than a small chunk to compress."""
+
+    def __init__(self) -> None:
+        self.made: dict[int, zstandard.ZstdCompressor] = {}
+
+
+_compressors: Final = _Compressors()
+
+
+def compress(plain: bytes | memoryview, level: int) -> bytes:
+    """A zstd frame with its content size, without checksum. The same thread reuses its compressor."""
+    made = _compressors.made.get(level)
+    if made is None:
+        made = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
+        _compressors.made[level] = made
+    return made.compress(plain)
 
 
 def check_ref(ref: SealedRef, what: str) -> SealedRef:

@@ -1,99 +1,68 @@
-"""Reads one source file, and notices when it changes meanwhile. Sources are never mapped."""
+"""Reads source files, and notices when one changes meanwhile. Sources are never mapped."""
 
-import contextlib
 import hashlib
-import io
 import os
-from collections.abc import Callable, Iterator
 from typing import Final
 
 from entrepot.content.snapshot import FileItem, identity
-from entrepot.core.errors import CancelledError, RefusedError
+from entrepot.core.errors import RefusedError
 
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class SourceFile:
-    """An open big file that hashes what is read. ``readinto`` is what pyfastcdc asks for."""
+    """Reads a file from its beginning to its end, in pieces, and hashes it. It is open only while a piece is read.
 
-    def __init__(self, item: FileItem, descriptor: int, cancelled: Callable[[], bool]) -> None:
-        self._item = item
-        self._file = io.FileIO(descriptor, closefd=False)
-        self._cancelled = cancelled
+    Attributes:
+        item: what is read.
+        left: bytes that are still to come.
+    """
+
+    def __init__(self, item: FileItem) -> None:
+        self.item = item
+        self.left = item.size
         self._hasher = hashlib.sha256()
-        self._size = 0
-        self._failure: Exception | None = None
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
-        """Fill a part of ``buffer``; 0 at the end. It never gives more than the file had when it was found.
+    def read(self, size: int) -> bytes:
+        """The next ``size`` bytes, or all that are left. Both before and after the file is as it was found.
 
         Raises:
-            RefusedError: it changed, or cannot be read.
-            CancelledError: the caller wants to stop.
+            RefusedError: it is gone, cannot be read, or changed.
         """
-        try:
-            return self._readinto(memoryview(buffer))
-        except Exception as error:
-            self._failure = error  # whatever reads through us must not take it for the end
-            raise
+        data = _read(self.item, self.item.size - self.left, min(size, self.left))
+        self._hasher.update(data)
+        self.left -= len(data)
+        return data
 
-    def _readinto(self, view: memoryview) -> int:
-        if self._cancelled():
-            raise CancelledError("Publishing was cancelled.")
-        try:
-            taken = self._file.readinto(view[: self._item.size - self._size]) or 0
-        except OSError as error:
-            raise unreadable(self._item.path, error) from error
-        self._hasher.update(view[:taken])
-        self._size += taken
-        return taken
-
-    def finish(self) -> bytes:
-        """SHA-256 of the whole file.
-
-        Raises:
-            RefusedError: it changed since it was found.
-        """
-        if self._failure is not None:
-            raise self._failure
-        if self._size != self._item.size or identity(os.fstat(self._file.fileno())) != self._item.identity:
-            raise changed(self._item.path)
+    def sha256(self) -> bytes:
+        """SHA-256 of what was read so far."""
         return self._hasher.digest()
 
 
-@contextlib.contextmanager
-def open_source(item: FileItem, cancelled: Callable[[], bool]) -> Iterator[SourceFile]:
-    """Open a big file as it was found.
-
-    Raises:
-        RefusedError: it is gone, cannot be read, or is another file now.
-    """
-    descriptor = _open(item)
-    try:
-        if identity(os.fstat(descriptor)) != item.identity:
-            raise changed(item.path)
-        yield SourceFile(item, descriptor, cancelled)
-    finally:
-        os.close(descriptor)
-
-
 def read_source(item: FileItem) -> bytes:
-    """All bytes of a small file as it was found. Few calls, as there may be a million of them.
+    """All bytes of a small file as it was found.
 
     Raises:
         RefusedError: it is gone, cannot be read, or changed.
     """
+    return _read(item, 0, item.size)
+
+
+def _read(item: FileItem, at: int, size: int) -> bytes:
+    """Few calls, as there may be a million files: a change before is seen after reading, too."""
     descriptor = _open(item)
     try:
-        data = os.read(descriptor, item.size)
-        while 0 < len(data) < item.size and (more := os.read(descriptor, item.size - len(data))):
+        if at:
+            os.lseek(descriptor, at, os.SEEK_SET)
+        data = os.read(descriptor, size)
+        while 0 < len(data) < size and (more := os.read(descriptor, size - len(data))):
             data += more
         found = os.fstat(descriptor)
     except OSError as error:
         raise unreadable(item.path, error) from error
     finally:
         os.close(descriptor)
-    if len(data) != item.size or identity(found) != item.identity:
+    if len(data) != size or identity(found) != item.identity:
         raise changed(item.path)
     return data
 

@@ -1,0 +1,148 @@
+"""Reads a source ahead of whoever cuts it: in the pool, several files at a time, given back in their order.
+
+The unit is a *read*: a run of small files with whatever lies between them, or the next window of a big file, which is
+cut into its chunks right there. Memory: :data:`AHEAD`, and one window.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import Final
+
+import msgspec
+from pyfastcdc import FastCDC
+
+from entrepot.content.snapshot import FileItem, Item
+from entrepot.content.sources import SourceFile, read_source
+from entrepot.core.sizes import KIB, MIB
+
+MIN_CHUNK: Final = 256 * KIB
+AVERAGE_CHUNK: Final = MIB
+MAX_CHUNK: Final = 4 * MIB
+WINDOW: Final = 8 * MIB
+AHEAD: Final = 16 * MIB
+RUN_BYTES: Final = MIB
+RUN_ITEMS: Final = 64
+
+
+class Small(msgspec.Struct, frozen=True, gc=False):
+    """A small file with its bytes and their SHA-256; or another item, without."""
+
+    item: Item
+    data: bytes = b""
+    sha256: bytes = b""
+
+
+class Chunks(msgspec.Struct, frozen=True, gc=False):
+    """The next chunks of a big file.
+
+    Attributes:
+        plain: of each chunk.
+        sha256: of the whole file, at its end; before that empty.
+        only: whether there is one chunk, which is the whole file.
+    """
+
+    item: FileItem
+    plain: tuple[memoryview, ...]
+    sha256: bytes
+    only: bool
+
+
+Read = tuple[Small, ...] | Chunks
+
+
+def read_ahead(items: Iterable[Item], pool: Executor, seed: int) -> Iterator[Read]:
+    """All items in order.
+
+    Args:
+        seed: FastCDC's gear seed.
+
+    Raises:
+        RefusedError: a file changed while it was read, or cannot be read.
+    """
+    chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
+    waiting: deque[tuple[_Run | _Big, Future[Read]]] = deque()
+    ahead = 0
+    for work in _works(items, chunker):
+        waiting.append((work, pool.submit(work.read)))
+        ahead += work.size
+        while ahead > AHEAD:
+            ahead -= waiting[0][0].size
+            yield from _reads(*waiting.popleft(), pool)
+    for work, future in waiting:
+        yield from _reads(work, future, pool)
+
+
+def _reads(work: "_Run | _Big", future: "Future[Read]", pool: Executor) -> Iterator[Read]:
+    read = future.result()
+    while isinstance(read, Chunks) and not read.sha256:
+        future = pool.submit(work.read)  # the next window, while this one is being worked on
+        yield read
+        read = future.result()
+    yield read
+
+
+def _works(items: Iterable[Item], chunker: FastCDC) -> Iterator["_Run | _Big"]:
+    run = _Run()
+    for item in items:
+        size = item.size if isinstance(item, FileItem) else 0
+        if size >= MIN_CHUNK:
+            if run.items:
+                yield run
+                run = _Run()
+            assert isinstance(item, FileItem)
+            yield _Big(item, chunker)
+        else:
+            run.items.append(item)
+            run.size += size
+            if run.size >= RUN_BYTES or len(run.items) >= RUN_ITEMS:
+                yield run
+                run = _Run()
+    if run.items:
+        yield run
+
+
+class _Run:
+    """Small files, read and hashed one after the other."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.size = 0
+
+    def read(self) -> Read:
+        return tuple(_read_small(item) for item in self.items)
+
+
+def _read_small(item: Item) -> Small:
+    if not isinstance(item, FileItem):
+        return Small(item)
+    data = read_source(item)
+    return Small(item, data, hashlib.sha256(data).digest())
+
+
+class _Big:
+    """A big file. Used by one thread at a time."""
+
+    def __init__(self, item: FileItem, chunker: FastCDC) -> None:
+        self._source = SourceFile(item)
+        self._chunker = chunker
+        self._rest: memoryview | bytes = b""  # too short to tell where its next chunk ends
+        self._begun = False
+        self.size = min(item.size, WINDOW)
+
+    def read(self) -> Read:
+        """Cut the next window: the rest of the one before, and new bytes. Chunks are views of it."""
+        data = self._source.read(WINDOW - len(self._rest))
+        window = memoryview(b"".join((self._rest, data)) if self._rest else data)
+        ended = not self._source.left
+        self._rest = b""
+        plain = []
+        for chunk in self._chunker.cut_buf(window):
+            if not ended and len(window) - chunk.offset < MAX_CHUNK:
+                self._rest = window[chunk.offset :]
+                break
+            plain.append(chunk.data)
+        only = ended and not self._begun and len(plain) == 1
+        self._begun = True
+        return Chunks(self._source.item, tuple(plain), self._source.sha256() if ended else b"", only)
