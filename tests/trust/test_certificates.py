@@ -23,6 +23,7 @@ from entrepot.trust.certificates import (
     WrongPasswordError,
     certificate_name,
     check_management_certificate,
+    check_same_name,
     check_service_certificate,
     covers,
     days_left,
@@ -175,11 +176,11 @@ def test_a_key_that_tls_and_jose_do_not_want_is_refused():
         load_pfx(data, Secret("p"), NOW)
 
 
-def test_the_chain_comes_along_in_order(ec_pair, rsa_pair, ec_key):
+def test_further_certificates_come_along_but_strangers_are_not_sent(ec_pair, rsa_pair, ec_key):
     leaf = self_signed(ec_key)
     chain = (ec_pair.certificate, rsa_pair.certificate)
     loaded = load_pfx(to_pfx("x", ec_key, leaf.certificate, Secret("p"), chain), Secret("p"), NOW)
-    assert loaded.chain_pem() == to_pem(leaf.certificate, *loaded.chain)
+    assert loaded.chain_pem() == to_pem(leaf.certificate)
     assert set(loaded.chain) == set(chain)
     assert b"PRIVATE KEY" in loaded.key_pem().reveal()
     assert "***" in repr(loaded)
@@ -303,3 +304,71 @@ def test_a_certificate_without_common_name_is_prefilled_from_its_dns_names(ec_ke
 )
 def test_a_wildcard_covers_one_whole_label(name, host, expected):
     assert covers(name, host) is expected
+
+
+# --- chains and renewals
+
+
+def issued(key, issuer_key, issuer_name, *, cn="cloud1.contoso.com", ca=False, days=30):
+    """A certificate by an issuer of that name and key."""
+    begin = datetime.datetime.fromtimestamp(NOW - 2 * DAY, datetime.UTC)
+    builder = (
+        x509.CertificateBuilder(
+            subject_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, cn)]),
+            issuer_name=x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer_name)]),
+            public_key=key.public_key(),
+        )
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + datetime.timedelta(days=days))
+        .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+    )
+    if not ca:
+        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(cn)]), False)
+        builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+    return builder.sign(issuer_key, hashes.SHA256())
+
+
+@pytest.fixture(scope="module")
+def keys():
+    return {name: ec.generate_private_key(ec.SECP256R1()) for name in ("root", "middle", "leaf", "other")}
+
+
+def chain_of(keys, **middle):
+    root = issued(keys["root"], keys["root"], "Root", cn="Root", ca=True)
+    between = issued(keys["middle"], keys["root"], "Root", cn="Middle", **({"ca": True} | middle))
+    leaf = issued(keys["leaf"], keys["middle"], "Middle")
+    return leaf, between, root
+
+
+def test_a_chain_is_put_into_order_and_strangers_are_left_out(keys):
+    leaf, middle, root = chain_of(keys)
+    stranger = issued(keys["other"], keys["other"], "Other", cn="Other", ca=True)
+    loaded = LoadedPfx(keys["leaf"], leaf, (root, stranger, middle))
+    assert check_service_certificate(loaded, "", NOW) == "cloud1.contoso.com"
+    assert loaded.chain_pem() == to_pem(leaf, middle, root)
+
+
+def test_a_chain_of_another_issuer_is_refused(keys):
+    leaf, _, root = chain_of(keys)
+    same_name = issued(keys["other"], keys["root"], "Root", cn="Middle", ca=True)
+    with pytest.raises(UnsuitableCertificateError, match="not issued by any") as caught:
+        check_service_certificate(LoadedPfx(keys["leaf"], leaf, (same_name, root)), "", NOW)
+    assert "chain" in caught.value.next_step
+
+
+def test_an_issuer_that_expired_or_is_none_is_refused_and_named(keys):
+    leaf, middle, root = chain_of(keys, days=1)
+    with pytest.raises(CertificateExpiredError, match="Middle"):
+        check_service_certificate(LoadedPfx(keys["leaf"], leaf, (middle, root)), "", NOW)
+    leaf, middle, root = chain_of(keys, ca=False)
+    with pytest.raises(UnsuitableCertificateError, match="Middle"):
+        check_service_certificate(LoadedPfx(keys["leaf"], leaf, (middle, root)), "", NOW)
+
+
+def test_a_renewal_keeps_the_name_whatever_its_case(ec_key):
+    renewed = self_signed(ec_key, cn="CLOUD1.Contoso.com").certificate
+    check_same_name("service", "cloud1.contoso.com", renewed)
+    with pytest.raises(UnsuitableCertificateError, match="keeps the name") as caught:
+        check_same_name("service", "cloud2.contoso.com", renewed)
+    assert "cloud2.contoso.com" in caught.value.next_step

@@ -17,6 +17,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from entrepot.core.errors import BadInputError
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import MIB
+from entrepot.trust.certificaterules import check_same_name, check_service_certificate, ordered_chain
 from entrepot.trust.inspection import (
     CertificateExpiredError,
     NoPrivateKeyError,
@@ -25,7 +26,6 @@ from entrepot.trust.inspection import (
     UnsuitableCertificateError,
     WrongPasswordError,
     certificate_name,
-    check_fqdn,
     check_validity,
     common_name,
     covers,
@@ -55,6 +55,7 @@ __all__ = [
     "assertion_algorithm",
     "certificate_name",
     "check_management_certificate",
+    "check_same_name",
     "check_service_certificate",
     "check_validity",
     "covers",
@@ -66,6 +67,7 @@ __all__ = [
     "load_cer",
     "load_pfx",
     "new_management",
+    "ordered_chain",
     "thumbprint",
     "to_pem",
     "to_pfx",
@@ -84,8 +86,8 @@ class LoadedPfx(msgspec.Struct, frozen=True):
     chain: tuple[x509.Certificate, ...] = ()
 
     def chain_pem(self) -> str:
-        """PEM of the certificate and what follows it, as a TLS server wants it."""
-        return to_pem(self.certificate, *self.chain)
+        """PEM of the certificate and its issuers, in the order in which a TLS server sends them."""
+        return to_pem(self.certificate, *ordered_chain(self))
 
     def key_pem(self) -> Secret:
         """PEM (PKCS#8, not encrypted) of the private key."""
@@ -280,96 +282,3 @@ def assertion_algorithm(certificate: x509.Certificate) -> str:
         f"The management certificate {describe(certificate)} has a key of an unsuitable kind.",
         next_step="Use RSA with 2048 bits or more, or P-256.",
     )
-
-
-def check_service_certificate(loaded: LoadedPfx, fqdn: str, now: float) -> str:
-    """Check that a certificate can serve clients as a cloud point (R4; domain page, "Service certificate").
-
-    Args:
-        loaded: the opened ``.pfx``.
-        fqdn: the service's name; empty takes the certificate's own.
-        now: seconds since 1970.
-
-    Returns:
-        the service FQDN in lower case.
-
-    Raises:
-        UnsuitableCertificateError: what is wrong with it, and what to request instead.
-        CertificateExpiredError: expired or not yet valid.
-    """
-    certificate = loaded.certificate
-    check_validity(certificate, now)
-    _check_key(certificate)
-    _check_usage(certificate)
-    _check_characters(certificate)
-    return _check_name(certificate, fqdn or certificate_name(certificate))
-
-
-def _unsuitable(certificate: x509.Certificate, problem: str, next_step: str) -> UnsuitableCertificateError:
-    return UnsuitableCertificateError(
-        f"The service certificate {describe(certificate)} {problem}.", next_step=next_step
-    )
-
-
-def _check_key(certificate: x509.Certificate) -> None:
-    if not (is_strong_rsa(certificate.public_key()) or is_p256(certificate.public_key())):
-        raise _unsuitable(
-            certificate,
-            "has a key that is too weak or of another kind",
-            "Request RSA with 2048 bits or more, or P-256.",
-        )
-    if isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
-        raise _unsuitable(certificate, "is signed with an outdated hash", "Request one signed with SHA-2.")
-
-
-def _check_usage(certificate: x509.Certificate) -> None:
-    try:
-        purposes = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        purposes = x509.ExtendedKeyUsage([])
-    if ExtendedKeyUsageOID.SERVER_AUTH not in purposes:
-        raise _unsuitable(
-            certificate,
-            "is not meant for server authentication",
-            "Request one with the extended key usage Server Authentication (1.3.6.1.5.5.7.3.1).",
-        )
-    try:
-        authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        authority = False
-    if authority:
-        raise _unsuitable(certificate, "is an issuer's own certificate", "Request one for the service itself.")
-
-
-def _check_characters(certificate: x509.Certificate) -> None:
-    texts = [str(attribute.value) for attribute in certificate.subject] + list(dns_names(certificate))
-    if any(ord(character) > 0xFF for text in texts for character in text):
-        raise _unsuitable(
-            certificate,
-            "has double-byte characters in its subject or names",
-            "Request one with single-byte characters only.",
-        )
-
-
-def _check_name(certificate: x509.Certificate, fqdn: str) -> str:
-    if fqdn.startswith("*."):
-        raise _unsuitable(
-            certificate,
-            f"is for the wildcard {fqdn}, which is no service name",
-            f"Name a host instead of the asterisk, such as cloud{fqdn[1:]}.",
-        )
-    wanted = check_fqdn(fqdn)
-    names = dns_names(certificate)
-    if not names:
-        raise _unsuitable(
-            certificate,
-            "has no subject alternative name, which TLS clients require",
-            f"Request one with the DNS name {wanted}.",
-        )
-    if not any(covers(name, wanted) for name in names):
-        raise _unsuitable(
-            certificate,
-            f"is not for {wanted} but for {', '.join(names[:4])}",
-            "Give a service name that the certificate has, or request a certificate for this name.",
-        )
-    return wanted
