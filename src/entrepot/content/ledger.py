@@ -61,11 +61,13 @@ class NewChunk(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Announcement(msgspec.Struct, frozen=True, kw_only=True):
-    """An object about to be stored. ``purpose``: a :class:`Purpose`, or :data:`SET`."""
+    """An object about to be stored. ``purpose``: a :class:`Purpose`, or :data:`SET`; ``plain_size``: what it opens to,
+    for statistics (0: not known)."""
 
     object_id: ObjectId
     sealed_size: int
     purpose: int
+    plain_size: int = 0
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
