@@ -9,17 +9,23 @@ import msgspec
 import pytest
 
 from entrepot.cli.waiting import amount, error_of
-from entrepot.core.errors import LimitedError
+from entrepot.core.errors import ConflictError, LimitedError
 from entrepot.protocol.siteapi import (
+    AlertEvent,
     AlertInfo,
     AlertState,
     BoundaryGroupInfo,
     BoundaryPoint,
     CertificateInfo,
+    CollectionInfo,
     ContentInfo,
     ContentType,
+    DeviceInfo,
+    DeviceState,
     DistributionInfo,
     DistributionState,
+    DnsCheck,
+    DnsRecord,
     EnrolmentCodeReply,
     PointCode,
     PointInfo,
@@ -136,7 +142,7 @@ def test_distributing_waits_for_every_point_and_reports_failures(logged_in, entr
         ["content", "delete", "7-Zip"], ["content", "remove", "7-Zip", "--from", "dp"], ["cloud", "stop", "c"],
         ["cloud", "delete", "c"], ["point", "remove", "dp"], ["boundary", "remove", "b"], ["collection", "remove", "c"],
         ["deploy", "remove", "d"], ["settings", "remove", "s"], ["device", "block", "d"], ["task", "cancel", "t"],
-        ["certificate", "remove", "c"],
+        ["certificate", "remove", "c"], ["device", "remove", "d"], ["device", "withdraw", "code-1"],
     ],
 )  # fmt: skip
 def test_what_destroys_asks_nobody_and_does_nothing_without_yes(logged_in, entrepot, arguments: list[str]) -> None:
@@ -238,3 +244,74 @@ def test_amounts_are_readable() -> None:
 def test_json_is_one_document_of_the_protocols_model(logged_in, entrepot) -> None:
     logged_in.replies["GET /api/v1/tasks"] = [task()]
     assert msgspec.convert(json.loads(entrepot("task", "list", "--json").out), list[TaskInfo]) == [task()]
+
+
+def test_a_device_is_forgotten_and_a_code_withdrawn(logged_in, entrepot) -> None:
+    logged_in.replies |= {"DELETE /api/v1/devices/pc%201": None, "DELETE /api/v1/enrolment-codes/code-1": None}
+    assert entrepot("device", "remove", "pc 1", "--yes").code == 0
+    assert entrepot("device", "withdraw", "code-1", "--yes").code == 0
+    assert [asked for asked, _, _ in logged_in.asked] == [
+        "DELETE /api/v1/devices/pc%201", "DELETE /api/v1/enrolment-codes/code-1",
+    ]  # fmt: skip
+    logged_in.replies["DELETE /api/v1/devices/pc-2"] = ConflictError("It is approved.", next_step="Block it first.")
+    refused = entrepot("device", "remove", "pc-2", "--yes")
+    assert (refused.code, "Block it first." in refused.err) == (4, True)
+
+
+def test_devices_are_shown_by_state_and_one_by_one(logged_in, entrepot) -> None:
+    device = DeviceInfo(
+        id="dev-1", name="pc-1", state=DeviceState.PENDING, fingerprint="AA-BB", enrolled=1, seen=0, address="",
+        collections=("Laptops",),
+    )  # fmt: skip
+    logged_in.replies |= {
+        "GET /api/v1/devices?device_state=pending": [device],
+        "GET /api/v1/devices?device_state=blocked": [],
+        "GET /api/v1/devices/pc-1": device,
+    }
+    assert [one["name"] for one in entrepot("device", "list", "--state", "pending", "--json").value] == ["pc-1"]
+    assert "No device is blocked." in entrepot("device", "list", "--state", "blocked").out
+    assert "AA-BB" in entrepot("device", "show", "pc-1").out
+    assert entrepot("device", "list", "--state", "asleep").code == 2
+
+
+def test_the_members_of_a_collection_are_shown(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/collections/Laptops"] = CollectionInfo(
+        id="col-1", name="Laptops", built_in=False, members=("dev-1", "dev-2")
+    )
+    assert entrepot("collection", "show", "Laptops", "--json").value["members"] == ["dev-1", "dev-2"]
+    assert "dev-2" in entrepot("collection", "show", "Laptops").out
+
+
+@pytest.mark.parametrize(
+    ("problem", "code", "told"),
+    [("", 0, "good: clients get"), ("c.example cannot be resolved: create …", 10, "create")],
+)
+def test_the_dns_check_tells_what_to_create_and_fails_when_clients_would(
+    logged_in, entrepot, problem: str, code: int, told: str
+) -> None:
+    record = DnsRecord(name="c.example", type="CNAME", value="vm1.example")
+    logged_in.replies["GET /api/v1/cloud-points/c/dns"] = DnsCheck(record=record, good=not problem, problem=problem)
+    ran = entrepot("cloud", "dns", "c")
+    assert (ran.code, told in ran.out, "vm1.example" in ran.out) == (code, True, True)
+    as_json = entrepot("cloud", "dns", "c", "--json")
+    assert (as_json.code, as_json.value["good"]) == (code, not problem)
+
+
+def test_the_description_of_a_cloud_point_is_changed_and_nothing_else(logged_in, entrepot) -> None:
+    entrepot("cloud", "set", "cloud-eu", "--description", "")
+    (sent,) = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
+    assert {name: value for name, value in sent.items() if value is not None} == {"description": ""}
+    nothing = entrepot("cloud", "set", "cloud-eu")
+    assert (nothing.code, "--description" in nothing.err) == (2, True)
+
+
+def test_an_alert_is_commented_and_tells_its_history(logged_in, entrepot) -> None:
+    event = AlertEvent(at=1, event="opened", state=AlertState.ACTIVE, by="", message="90 % used")
+    logged_in.replies |= {
+        "GET /api/v1/alerts/alert-1/history": [event],
+        "POST /api/v1/alerts/alert-1/comment": alert(AlertState.ACTIVE),
+    }
+    assert "90 % used" in entrepot("alert", "history", "alert-1").out
+    assert entrepot("alert", "history", "alert-1", "--json").value[0]["event"] == "opened"
+    assert entrepot("alert", "comment", "alert-1", "quota asked for").code == 0
+    assert logged_in.bodies("POST /api/v1/alerts/alert-1/comment") == [{"comment": "quota asked for"}]

@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import print_facts, print_json, print_rows, when
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.siteapi import AlertCommentRequest, AlertInfo, AlertPostponeRequest, AlertState
+from entrepot.protocol.siteapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
 
 app = typer.Typer(no_args_is_help=True, help="Alerts: thresholds reached, services down, certificates expiring.")
 
@@ -59,7 +59,7 @@ def show(ctx: typer.Context, alert: Id, as_json: AsJson = False) -> None:
 
     \b
     Example:
-      entrepot alert show alr-0123456789abcdef
+      entrepot alert show alert-0123456789abcdef
     """
     with site_session(ctx) as session:
         info = session.get(f"/alerts/{seg(alert)}", AlertInfo)
@@ -89,6 +89,42 @@ def _show(info: AlertInfo, as_json: bool) -> None:
 
 
 @app.command()
+def history(ctx: typer.Context, alert: Id, as_json: AsJson = False) -> None:
+    """Show what happened to an alert, oldest first: when it opened and closed, and who did what about it.
+
+    \b
+    Example:
+      entrepot alert history alert-0123456789abcdef
+    """
+    with site_session(ctx) as session:
+        events = session.get(f"/alerts/{seg(alert)}/history", list[AlertEvent])
+    if as_json:
+        print_json(events)
+        return
+    print_rows(
+        ("At", "Event", "State after it", "By", "Message"),
+        [(when(e.at), e.event.replace("_", " "), e.state.value.replace("_", " "), e.by, e.message) for e in events],
+        empty="Nothing happened to it yet.",
+    )
+
+
+@app.command()
+def comment(
+    ctx: typer.Context,
+    alert: Id,
+    text: Annotated[str, typer.Argument(help="What to note; it replaces the comment before.")],
+    as_json: AsJson = False,
+) -> None:
+    """Note something on an alert; its state stays as it is.
+
+    \b
+    Example:
+      entrepot alert comment alert-0123456789abcdef 'asked finance for a larger quota'
+    """
+    _act(ctx, alert, "comment", text, as_json)
+
+
+@app.command()
 def postpone(
     ctx: typer.Context,
     alert: Id,
@@ -100,7 +136,7 @@ def postpone(
 
     \b
     Example:
-      entrepot alert postpone alr-0123456789abcdef --hours 72 --comment 'quota is being raised'
+      entrepot alert postpone alert-0123456789abcdef --hours 72 --comment 'quota is being raised'
     """
     body = AlertPostponeRequest(hours=hours, comment=comment)
     with site_session(ctx) as session:
@@ -113,7 +149,7 @@ def cancel(ctx: typer.Context, alert: Id, comment: Comment = "", as_json: AsJson
 
     \b
     Example:
-      entrepot alert cancel alr-0123456789abcdef
+      entrepot alert cancel alert-0123456789abcdef
     """
     _act(ctx, alert, "cancel", comment, as_json)
 
@@ -124,7 +160,7 @@ def disable(ctx: typer.Context, alert: Id, comment: Comment = "", as_json: AsJso
 
     \b
     Example:
-      entrepot alert disable alr-0123456789abcdef
+      entrepot alert disable alert-0123456789abcdef
     """
     _act(ctx, alert, "disable", comment, as_json)
 
@@ -135,7 +171,7 @@ def enable(ctx: typer.Context, alert: Id, comment: Comment = "", as_json: AsJson
 
     \b
     Example:
-      entrepot alert enable alr-0123456789abcdef
+      entrepot alert enable alert-0123456789abcdef
     """
     _act(ctx, alert, "enable", comment, as_json)
 

@@ -6,18 +6,20 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_usage
+from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_usage
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_json, say, size
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
+from entrepot.core.errors import BadInputError, UnavailableError
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.siteapi import (
     CloudPointInfo,
     CloudPointPatch,
     CloudPointRequest,
     CollectSummary,
+    DnsCheck,
     ScaleRequest,
     TaskInfo,
     Thresholds,
@@ -125,6 +127,51 @@ def show(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
         print_json(info)
     else:
         print_cloud_point(info)
+
+
+@app.command("set")
+def set_point(
+    ctx: typer.Context,
+    name: Name,
+    description: Annotated[str | None, typer.Option(help="A note for yourself; '' removes it.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change what may be changed after installation; what is left out stays. Thresholds have a command of their own.
+
+    \b
+    Examples:
+      entrepot cloud set cloud-eu --description 'home offices in Europe'
+      entrepot cloud thresholds cloud-eu --transfer-quota 4TB
+    """
+    if description is None:
+        raise BadInputError("Nothing was given to change.", next_step="Give --description.")
+    with site_session(ctx) as session:
+        body = CloudPointPatch(description=description)
+        info = session.call("PATCH", f"/cloud-points/{seg(name)}", body, CloudPointInfo)
+    if as_json:
+        print_json(info)
+    else:
+        print_cloud_point(info)
+
+
+@app.command()
+def dns(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Check, from the site, whether clients that ask for the service's name get to the cloud point (R6).
+
+    Exit code 0: they do. Exit code 10: they do not; what to create or correct is said.
+
+    \b
+    Example:
+      entrepot cloud dns cloud-eu
+    """
+    with site_session(ctx) as session:
+        check = session.get(f"/cloud-points/{seg(name)}/dns", DnsCheck)
+    if as_json:
+        print_json(check)
+    else:
+        print_dns(name, check)
+    if not check.good:
+        raise typer.Exit(UnavailableError.family.exit_code)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """How cloud points and their usage are shown to people."""
 
 from entrepot.cli.output import age, day, print_facts, print_rows, size, when
-from entrepot.protocol.siteapi import CloudPointInfo, UsageBucket
+from entrepot.protocol.siteapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket
 
 
 def print_cloud_points(points: list[CloudPointInfo]) -> None:
@@ -28,7 +28,6 @@ def print_cloud_points(points: list[CloudPointInfo]) -> None:
 def print_cloud_point(info: CloudPointInfo) -> None:
     """All properties (R38)."""
     limits, used = info.thresholds, info.usage
-    dns = f"{info.dns.name}  {info.dns.type}  {info.dns.value}" if info.dns else ""
     print_facts(
         info.name,
         (
@@ -37,7 +36,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("state", info.state.value),
             ("message", info.message),
             ("address for clients", info.url),
-            ("DNS record to create", dns),
+            ("DNS record to create", _record(info.dns)),
             ("instances", _instances(info)),
             ("cloud host", info.host_url),
             ("subscription", info.subscription),
@@ -63,6 +62,16 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("last checked", when(info.checked)),
         ),
     )
+
+
+def print_dns(name: str, check: DnsCheck) -> None:
+    """The record, and what is wrong with it, if anything is."""
+    verdict = "good: clients get to the service by its name" if check.good else check.problem
+    print_facts(name, (("DNS record to create", _record(check.record)), ("check", verdict)))
+
+
+def _record(record: DnsRecord | None) -> str:
+    return f"{record.name}  {record.type}  {record.value}" if record else ""
 
 
 def _instances(info: CloudPointInfo) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_json, print_rows, say, yes_no
+from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, yes_no
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.siteapi import CollectionInfo, CollectionRequest
 
@@ -33,6 +33,22 @@ def list_collections(ctx: typer.Context, as_json: AsJson = False) -> None:
         [(c.name, str(len(c.members)), yes_no(c.built_in), c.id) for c in collections],
         empty="No collection.",
     )
+
+
+@app.command()
+def show(ctx: typer.Context, collection: Collection, as_json: AsJson = False) -> None:
+    """Show a collection and its members.
+
+    \b
+    Example:
+      entrepot collection show Laptops
+    """
+    with site_session(ctx) as session:
+        info = session.get(f"/collections/{seg(collection)}", CollectionInfo)
+    if as_json:
+        print_json(info)
+        return
+    print_facts(info.name, (("id", info.id), ("built in", yes_no(info.built_in)), ("devices", "\n".join(info.members))))
 
 
 @app.command()

@@ -93,7 +93,7 @@ def remove(
 
     \b
     Example:
-      entrepot deploy remove dpl-0123456789abcdef --yes
+      entrepot deploy remove dep-0123456789abcdef --yes
     """
     confirm(f"Remove the deployment {deployment}?", yes=yes)
     with site_session(ctx) as session:

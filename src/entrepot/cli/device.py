@@ -9,34 +9,67 @@ from entrepot.cli.output import confirm, print_facts, print_json, print_rows, sa
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.siteapi import (
     DeviceInfo,
+    DeviceState,
     EffectiveSettings,
     EnrolmentCodeInfo,
     EnrolmentCodeReply,
     EnrolmentCodeRequest,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Devices: enrolment codes, approval, blocking, effective settings.")
+app = typer.Typer(no_args_is_help=True, help="Devices: enrolment codes, approval, blocking, removal, settings.")
 
 Device = Annotated[str, typer.Argument(help="Name or id of the device.")]
 
 
 @app.command("list")
-def list_devices(ctx: typer.Context, as_json: AsJson = False) -> None:
+def list_devices(
+    ctx: typer.Context,
+    state: Annotated[DeviceState | None, typer.Option(help="Only devices in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the devices.
 
     \b
-    Example:
+    Examples:
       entrepot device list
+      entrepot device list --state pending             (those that wait for approval)
     """
     with site_session(ctx) as session:
-        devices = session.get("/devices", list[DeviceInfo])
+        devices = session.get("/devices", list[DeviceInfo], device_state=None if state is None else state.value)
     if as_json:
         print_json(devices)
         return
     print_rows(
         ("Name", "State", "Address", "Last seen", "Collections", "Id"),
         [(d.name, d.state.value, d.address, when(d.seen), ", ".join(d.collections), d.id) for d in devices],
-        empty="No device yet. Next: entrepot device code",
+        empty="No device yet. Next: entrepot device code" if state is None else f"No device is {state.value}.",
+    )
+
+
+@app.command()
+def show(ctx: typer.Context, device: Device, as_json: AsJson = False) -> None:
+    """Show one device.
+
+    \b
+    Example:
+      entrepot device show PC-0815
+    """
+    with site_session(ctx) as session:
+        info = session.get(f"/devices/{seg(device)}", DeviceInfo)
+    if as_json:
+        print_json(info)
+        return
+    print_facts(
+        info.name,
+        (
+            ("id", info.id),
+            ("state", info.state.value),
+            ("key fingerprint", info.fingerprint),
+            ("enrolled", when(info.enrolled)),
+            ("last seen", when(info.seen)),
+            ("address", info.address),
+            ("collections", ", ".join(info.collections)),
+        ),
     )
 
 
@@ -87,6 +120,24 @@ def codes(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def withdraw(
+    ctx: typer.Context,
+    code: Annotated[str, typer.Argument(help="Id of the enrolment code, as `entrepot device codes` lists it.")],
+    yes: Yes = False,
+) -> None:
+    """Withdraw an enrolment code: nobody enrols with it any more. Devices that did stay enrolled.
+
+    \b
+    Example:
+      entrepot device withdraw code-0123456789abcdef --yes
+    """
+    confirm(f"Withdraw the enrolment code {code}?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/enrolment-codes/{seg(code)}", None, type(None))
+    say(f"The enrolment code {code} is withdrawn.")
+
+
+@app.command()
 def approve(ctx: typer.Context, device: Device, as_json: AsJson = False) -> None:
     """Approve a device that enrolled without a code. Compare its fingerprint first (`entrepot client status`).
 
@@ -117,6 +168,21 @@ def block(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson 
         print_json(info)
     else:
         say(f"{info.name} is blocked.")
+
+
+@app.command()
+def remove(ctx: typer.Context, device: Device, yes: Yes = False) -> None:
+    """Forget a device that waits for approval, or that was blocked so long ago that all its tokens have ended (8 h).
+
+    \b
+    Example:
+      entrepot device block PC-0815 --yes
+      entrepot device remove PC-0815 --yes             (eight hours later)
+    """
+    confirm(f"Forget the device {device}?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/devices/{seg(device)}", None, type(None))
+    say(f"{device} is forgotten.")
 
 
 @app.command()

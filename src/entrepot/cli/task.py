@@ -41,7 +41,7 @@ def show(ctx: typer.Context, task: Id, wait: Wait = False, as_json: AsJson = Fal
 
     \b
     Example:
-      entrepot task show tsk-0123456789abcdef --wait
+      entrepot task show task-0123456789abcdef --wait
     """
     with site_session(ctx) as session:
         info = session.get(f"/tasks/{seg(task)}", TaskInfo)
@@ -78,7 +78,7 @@ def cancel(ctx: typer.Context, task: Id, yes: Yes = False, as_json: AsJson = Fal
 
     \b
     Example:
-      entrepot task cancel tsk-0123456789abcdef --yes
+      entrepot task cancel task-0123456789abcdef --yes
     """
     confirm(f"Cancel the task {task}?", yes=yes)
     with site_session(ctx) as session:
