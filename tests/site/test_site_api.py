@@ -3,6 +3,8 @@
 import asyncio
 import json
 import re
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -105,6 +107,36 @@ async def test_the_documentation_page_loads_nothing_from_elsewhere(site) -> None
         answer = await site.ask("GET", asset)
         assert answer.status == 200, asset
         assert answer.body
+
+
+async def test_the_documentation_page_is_in_the_dialect_that_its_viewer_reads(site) -> None:
+    page = (await site.ask("GET", "/api/docs")).body.decode()
+    shown, _ = json.JSONDecoder().raw_decode(page[page.index("spec: ") + len("spec: ") :])
+    assert shown["openapi"].startswith("3.0.")
+    kinds = [entry.get("type") for entry in _objects(shown)]
+    assert "string" in kinds
+    assert all(
+        kind is None or (isinstance(kind, str) and kind != "null") for kind in kinds if not isinstance(kind, dict)
+    )
+    patched = shown["components"]["schemas"]["CloudPointPatch"]["properties"]["description"]
+    assert patched["nullable"] is True
+
+
+def _objects(node: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a document."""
+    if isinstance(node, dict):
+        yield node
+    for each in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _objects(each)
+
+
+async def test_the_documentation_says_how_every_route_refuses(site) -> None:
+    schema = json.loads((await site.ask("GET", "/api/docs/openapi.json")).body)
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            for status in ("400", "401", "404", "409", "422"):
+                (kind,) = operation["responses"][status]["content"]
+                assert kind == "application/problem+json", (method, path, status)
 
 
 async def test_the_documentation_describes_the_models(site) -> None:

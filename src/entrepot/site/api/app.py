@@ -1,32 +1,24 @@
 """The Litestar application: authentication, errors, documentation."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Final, cast
 
 import structlog
-import swagger_ui_bundle
 from litestar import Litestar, Request, Response, Router
 from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
-from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import SwaggerRenderPlugin
-from litestar.openapi.spec import Components, SecurityScheme
-from litestar.static_files import create_static_files_router
 
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.siteapi import PREFIX
+from entrepot.site.api.documentation import assets, describe_refusals, documentation
 from entrepot.site.auth import Sessions
 from entrepot.web.asgi import Scope
 from entrepot.web.bearer import bearer_token
 from entrepot.web.problems import PROBLEM_TYPE, problem_of
 
 MAX_BODY: Final = MIB
-DOCS: Final = "/api/docs"
-_ASSETS: Final = "/api/assets"
 
 AnyRequest = Request[Any, Any, Any]
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
@@ -47,39 +39,16 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
     async def require_session(connection: AnyConnection, _: BaseRouteHandler) -> None:
         connection.scope["user"] = await sessions.check(bearer_token(cast("Scope", connection.scope)))
 
+    describe_refusals((*open_routes, *routes))
     guarded = Router(path="/", route_handlers=list(routes), guards=[require_session], security=[{"session": []}])
     api = Router(path=PREFIX, route_handlers=[*open_routes, guarded])
-    assets = create_static_files_router(
-        path=_ASSETS, directories=[Path(swagger_ui_bundle.swagger_ui_path)], include_in_schema=False
-    )
     return Litestar(
-        route_handlers=[api, assets],
+        route_handlers=[api, assets()],
         exception_handlers={EntrepotError: _on_error, HTTPException: _on_http, Exception: _on_defect},
-        openapi_config=_documentation(),
+        openapi_config=documentation(),
         request_max_body_size=MAX_BODY,
         logging_config=None,
         debug=False,
-    )
-
-
-def _documentation() -> OpenAPIConfig:
-    page = SwaggerRenderPlugin(
-        version="5",
-        js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-        css_url=f"{_ASSETS}/swagger-ui.css",
-        standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
-        path="/",
-        favicon=f'<link rel="icon" type="image/png" href="{_ASSETS}/favicon-32x32.png" sizes="32x32" />',
-    )
-    bearer = SecurityScheme(type="http", scheme="bearer", description=f"The token that POST {PREFIX}/login gives.")
-    return OpenAPIConfig(
-        title="Entrepôt site API",
-        version=version("entrepot"),
-        description="Administers a primary site: contents, distribution points, devices, deployments, the cloud.",
-        path=DOCS,
-        render_plugins=[page],
-        components=Components(security_schemes={"session": bearer}),
-        use_handler_docstrings=True,
     )
 
 
