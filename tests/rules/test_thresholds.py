@@ -8,6 +8,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR
 from entrepot.protocol.siteapi import Thresholds
+from entrepot.rules.alerts import Alert, Condition, evaluate, settled
 from entrepot.rules.thresholds import (
     StorageLimits,
     TransferLimits,
@@ -117,3 +118,27 @@ def test_the_window_is_thirty_days_and_rolls_by_the_hour():
     assert start % HOUR == 0
     assert start <= NOW - 30 * DAY < start + HOUR
     assert rolling_start(NOW + HOUR) == start + HOUR
+
+
+@given(
+    st.integers(10**5, 10**15),
+    percents,
+    st.lists(st.integers(-2, 2), min_size=1, max_size=60),
+)
+def test_usage_that_swings_around_a_threshold_opens_its_alert_once(quota, percent, swings):
+    limits = TransferLimits(quota=quota, warning_percent=percent, critical_percent=percent)
+    level = -(-quota * percent // 100)
+    alert = Alert(type="transfer_critical", subject="pt-1")
+    for number, swing in enumerate(swings):
+        found = assess_transfer(level + swing * (level // 200), limits)
+        condition = settled(alert.condition, reached=found.critical, near=found.critical_near)
+        alert = evaluate(alert, condition, message="", now=number).alert
+    assert alert.occurrences == (1 if any(swing >= 0 for swing in swings) else 0)
+
+
+@given(st.integers(1000, 10**15), percents)
+def test_an_alert_closes_when_usage_is_clearly_below_again(quota, percent):
+    limits = TransferLimits(quota=quota, warning_percent=percent, critical_percent=percent)
+    level = -(-quota * percent // 100)
+    found = assess_transfer(level - level // 50 - 1, limits)
+    assert settled(Condition.BAD, reached=found.critical, near=found.critical_near) is Condition.GOOD

@@ -3,10 +3,12 @@
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, case, delete, func, select, update
+from sqlalchemy import Connection, case, delete, func, or_, select, update
 
 from entrepot.core.times import hour_of
 from entrepot.database.engine import insert_into
+from entrepot.database.tables.library import object_, object_set, set_object
+from entrepot.database.tables.points import point_set
 from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
 
 _FIGURES = ("requests", "failed", "sent", "uploaded")
@@ -15,7 +17,8 @@ _FIGURES = ("requests", "failed", "sent", "uploaded")
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Last measurement and last collection of a cloud point; times are 0 when there was none.
 
-    ``stored_…`` is what the provider says, ``listed_bytes`` the sum of the last full listing.
+    ``stored_…`` is what the provider says, ``counted_bytes`` what the site's books say, ``listed_bytes`` the sum of the
+    last full listing.
     """
 
     stored_bytes: int = 0
@@ -23,6 +26,8 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     stored_at: int = 0
     listed_bytes: int = 0
     listed_at: int = 0
+    counted_bytes: int = 0
+    counted_at: int = 0
     collected: int = 0
     error: str = ""
 
@@ -47,10 +52,13 @@ def add_to_hour(
     failed: int = 0,
     sent: int = 0,
     uploaded: int = 0,
+    site_writes: int = 0,
+    site_reads: int = 0,
 ) -> None:
-    """Add to an hour's figures. ``uploaded`` are bytes that the site sent (R25)."""
+    """Add to an hour's figures. ``uploaded`` are bytes that the site sent (R25), ``site_…`` its requests."""
     table = usage_hour
     figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded}
+    figures |= {"site_writes": site_writes, "site_reads": site_reads}
     statement = insert_into(connection, table).values(point=point, hour=hour, stored=-1, **figures)
     connection.execute(
         statement.on_conflict_do_update(
@@ -74,13 +82,32 @@ def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[cloud_usage.c.point], set_=values))
 
 
-def set_stored(connection: Connection, point: str, *, stored: int, objects: int, now: int) -> None:
-    """Note what the cloud point holds, as measured now."""
+def set_stored(connection: Connection, point: str, *, stored: int, objects: int, now: int, instances: int = 0) -> None:
+    """Note what the cloud point holds, as measured now, and how many instances run."""
     _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=now)
     add_to_hour(connection, point, hour_of(now))
+    table = usage_hour
+    most = case((table.c.instances < instances, instances), else_=table.c.instances)
     connection.execute(
-        update(usage_hour).where(usage_hour.c.point == point, usage_hour.c.hour == hour_of(now)).values(stored=stored)
+        update(table).where(table.c.point == point, table.c.hour == hour_of(now)).values(stored=stored, instances=most)
     )
+
+
+def count_stored(connection: Connection, point: str, *, now: int) -> int:
+    """Add up what the site's books say the point holds: the distinct objects of the sets that it has or is sent."""
+    books = (
+        select(object_.c.id, object_set.c.id.label("numbered"))
+        .join(point_set, point_set.c.set_id == object_.c.object_id)
+        .join(object_set, object_set.c.object == object_.c.id)
+        .where(point_set.c.point == point)
+        .subquery()
+    )
+    named = select(set_object.c.object).where(set_object.c.object_set.in_(select(books.c.numbered)))
+    there = or_(object_.c.id.in_(named), object_.c.id.in_(select(books.c.id)))
+    total = select(func.coalesce(func.sum(object_.c.size), 0)).where(there)
+    counted = int(connection.execute(total).scalar_one())
+    _set_usage(connection, point, counted_bytes=counted, counted_at=now)
+    return counted
 
 
 def set_listed(connection: Connection, point: str, *, listed: int, now: int) -> None:
@@ -143,6 +170,15 @@ def hours(connection: Connection, point: str, *, since: int, until: int, limit: 
         .limit(limit)
     )
     return [HourRow(**row) for row in rows.mappings()]
+
+
+def stored_by_hour(connection: Connection, point: str, *, since: int) -> dict[int, int]:
+    """Stored bytes at the last measurement of each hour from ``since`` on that had one."""
+    table = usage_hour
+    query = select(table.c.hour, table.c.stored).where(
+        table.c.point == point, table.c.hour >= since, table.c.stored >= 0
+    )
+    return {row.hour: int(row.stored) for row in connection.execute(query)}
 
 
 def hours_by(

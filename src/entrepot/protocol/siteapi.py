@@ -591,7 +591,8 @@ class ServiceCertificate(Model, frozen=True, kw_only=True):
 
 
 class Thresholds(Model, frozen=True, kw_only=True):
-    """Storage and transfer alert thresholds of a cloud point (R21, R22, R24). Quotas in bytes (GB is 10^9)."""
+    """Storage and transfer alert thresholds of a cloud point (R21, R22, R24). Quotas in bytes (GB is 10^9).
+    ``upload_quota`` bounds what the site sends in 30 days (R25); its levels are the transfer percentages."""
 
     storage_quota: Bytes = 2_000 * GB
     storage_warning_free_percent: Percent = 10
@@ -606,6 +607,7 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
 
     ``host_pin`` is SHA-256 (hexadecimal) of the cloud host's TLS certificate in DER form; ``fqdn`` defaults to the
     service certificate's name; ``port`` is where clients reach the service, 0: the port that the cloud assigns.
+    upload_quota: Bytes = 10_000 * GB
     """
 
     name: Name
@@ -645,6 +647,7 @@ class ScaleRequest(Model, frozen=True, kw_only=True):
 
 
 class CloudPointState(StrEnum):
+    upload_quota: Bytes | None = None
     """State of a cloud point as the site knows it."""
 
     PROVISIONING = "provisioning"
@@ -676,7 +679,9 @@ class DnsCheck(Model, frozen=True, kw_only=True):
 
 class CloudUsage(Model, frozen=True, kw_only=True):
     """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling.
-    ``collected`` 0: never."""
+    ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``), what the site's books
+    say that it placed there (``counted_bytes``), and the last full listing (``listed_bytes``); their differences are
+    control documents, transaction records on their way, and what should not be there."""
 
     stored_bytes: int
     stored_objects: int
@@ -696,6 +701,12 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     provider: str
     host_url: str
     subscription: str
+    counted_bytes: int = 0
+    counted_at: int = 0
+    listed_bytes: int = 0
+    listed_at: int = 0
+    difference: int = 0  # listed - counted, once both are known
+    error: str = ""  # of the last collection
     management_certificate: str
     region: str
     fqdn: str

@@ -9,6 +9,9 @@ one per type and subject. It opens when its condition turns bad and closes, by `
   good closes it.
 - A disabled alert only keeps note of its condition; once enabled, a bad condition opens it.
 - A condition that could not be evaluated changes nothing.
+- In a maintenance window nothing opens; what is still bad afterwards opens then.
+- A figure just below its threshold keeps the condition that it had (:func:`settled`): one that swings around the
+  threshold opens its alert once and not again and again.
 """
 
 from enum import StrEnum
@@ -18,6 +21,9 @@ import msgspec
 
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.core.times import iso
+from entrepot.rules.alerttypes import ALERT_TYPES as ALERT_TYPES
+from entrepot.rules.alerttypes import AlertType as AlertType
+from entrepot.rules.alerttypes import Severity as Severity
 
 SYSTEM: Final = "SYSTEM"
 MAX_COMMENT: Final = 1024
@@ -41,14 +47,6 @@ class Condition(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Severity(StrEnum):
-    """How urgent an alert is."""
-
-    CRITICAL = "critical"
-    WARNING = "warning"
-    INFORMATIONAL = "informational"
-
-
 class Event(StrEnum):
     """What happened to an alert; the history keeps these."""
 
@@ -60,15 +58,6 @@ class Event(StrEnum):
     DISABLED = "disabled"
     ENABLED = "enabled"
     COMMENTED = "commented"
-
-
-class AlertType(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of alert. ``remedies``: what an administrator can do (R25), the mildest first."""
-
-    key: str
-    severity: Severity
-    title: str
-    remedies: tuple[str, ...]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,79 +83,20 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     event: Event | None = None
 
 
-_TRIM: Final = "Remove content that clients of this cloud point no longer need, or distribute it elsewhere."
-_USERS: Final = "Change who may use it: the client setting 'Allow access to cloud distribution point', or deployments."
-_STOP: Final = "Stop the service: clients are cut off at once, content stays, and transfers cost nothing meanwhile."
-_RAISE: Final = "Raise the threshold, if the cost is intended."
-_PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
+def settled(before: Condition, *, reached: bool, near: bool) -> Condition:
+    """The condition of a figure against its threshold.
 
-_TYPES: Final = (
-    AlertType(
-        key="storage_warning",
-        severity=Severity.WARNING,
-        title="Stored content is close to its bound",
-        remedies=(_TRIM, _RAISE),
-    ),
-    AlertType(
-        key="storage_critical",
-        severity=Severity.CRITICAL,
-        title="Stored content has reached its bound",
-        remedies=(_TRIM, _RAISE, "Delete the cloud point, if it is no longer needed: stopping it frees no storage."),
-    ),
-    AlertType(
-        key="transfer_warning",
-        severity=Severity.WARNING,
-        title="Transfers to clients have reached the warning level",
-        remedies=(_PEERS, _TRIM, _USERS, _STOP, _RAISE),
-    ),
-    AlertType(
-        key="transfer_critical",
-        severity=Severity.CRITICAL,
-        title="Transfers to clients have reached the critical level",
-        remedies=(_STOP, _USERS, _TRIM, _PEERS, _RAISE),
-    ),
-    AlertType(
-        key="service_not_active",
-        severity=Severity.CRITICAL,
-        title="The cloud service is not active",
-        remedies=(
-            "Look at the state of its instances; start the service again if it was stopped at the cloud.",
-            "Until it is active, distribute urgent content to other points.",
-        ),
-    ),
-    AlertType(
-        key="subscription_problem",
-        severity=Severity.CRITICAL,
-        title="The cloud subscription has a problem",
-        remedies=(
-            "Check the subscription at the cloud: that it is active, within its quotas, and still has the management "
-            "certificate's .cer file.",
-        ),
-    ),
-    AlertType(
-        key="certificate_problem",
-        severity=Severity.WARNING,
-        title="A certificate of the cloud point has expired or expires soon",
-        remedies=(
-            "Renew the service certificate under the same name and import its .pfx file.",
-            "For a management certificate: upload the new .cer to the subscription first, then import the .pfx file.",
-        ),
-    ),
-    AlertType(
-        key="accounting_gap",
-        severity=Severity.WARNING,
-        title="Transaction records are missing",
-        remedies=(
-            "Compare the transfer figures with the cloud's own metrics: the true transfers may be higher.",
-            "Look whether somebody removed segments from the store, or an instance lost its disk.",
-        ),
-    ),
-)
-
-ALERT_TYPES: Final[dict[str, AlertType]] = {one.key: one for one in _TYPES}
+    Args:
+        before: what it was at the last evaluation.
+        reached: the threshold is reached or exceeded.
+        near: it is not, but by so little that an open alert stays open.
+    """
+    if reached or (near and before is Condition.BAD):
+        return Condition.BAD
+    return Condition.GOOD
 
 
-def evaluate(alert: Alert, condition: Condition, *, message: str, now: float) -> Step:
+def evaluate(alert: Alert, condition: Condition, *, message: str, now: float, quiet: bool = False) -> Step:
     """Take in the outcome of a rule.
 
     Args:
@@ -174,8 +104,11 @@ def evaluate(alert: Alert, condition: Condition, *, message: str, now: float) ->
         condition: what the rule says now.
         message: the figures, in words; kept while the condition is bad.
         now: seconds since 1970.
+        quiet: a maintenance window covers this alert now: it may close, but not open.
     """
-    if condition is Condition.UNKNOWN:
+    if condition is Condition.UNKNOWN or (
+        quiet and condition is Condition.BAD and alert.state is not AlertState.ACTIVE
+    ):
         return Step(alert=alert)
     turned = alert.condition is not condition
     noted = msgspec.structs.replace(alert, condition=condition, message=message)

@@ -1,8 +1,9 @@
 """Storage and transfer thresholds of a cloud point (R21 to R24): "reaches or exceeds".
 
-Assessments are pure functions of usage and limits, in whole numbers: the same usage always gives the same answer, more
-usage never gives a milder one, and nothing flaps but the usage itself. GB is 10^9 bytes. A quota of 0 sets no bound and
-is never reached. Nothing here stops a transfer (R23).
+Assessments are pure functions of usage and limits, in whole numbers: the same usage always gives the same answer, and
+more usage never gives a milder one. A level that is not reached may still be *near* (within two percent of itself): an
+open alert then stays open, so that usage that swings around a threshold does not flap (``rules.alerts.settled``). GB is
+10^9 bytes. A quota of 0 sets no bound and is never reached. Nothing here stops a transfer (R23).
 """
 
 from typing import Final
@@ -14,6 +15,8 @@ from entrepot.core.sizes import GB, format_size
 from entrepot.core.times import HOUR, hour_of
 
 ROLLING_DAYS: Final = 30
+NEAR_PERCENT: Final = 2
+"""An alert closes when usage is below its level by more than so many percent of the level."""
 
 
 class StorageLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +27,8 @@ class StorageLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """``quota`` bytes to clients in 30 rolling days, and the shares of it at which alerts open."""
+    """``quota`` bytes in 30 rolling days, and the shares of it at which alerts open; to clients (R22), or from the site
+    (R25)."""
 
     quota: int = 10_000 * GB
     warning_percent: int = 50
@@ -32,11 +36,13 @@ class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Assessment(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether usage has reached the warning and the critical level, and the figures in words."""
+    """Whether usage has reached the warning and the critical level, or is near them, and the figures in words."""
 
     warning: bool
     critical: bool
     message: str
+    warning_near: bool = False
+    critical_near: bool = False
 
 
 def check_limits(storage: StorageLimits, transfer: TransferLimits) -> None:
@@ -60,9 +66,12 @@ def assess_storage(stored: int, limits: StorageLimits) -> Assessment:
     if limits.quota <= 0:
         return Assessment(warning=False, critical=False, message=f"{format_size(stored)} stored; no bound is set.")
     free = max(0, limits.quota - stored)
+    warning_level, critical_level = storage_levels(limits)
     return Assessment(
-        warning=free * 100 <= limits.quota * limits.warning_free_percent,
-        critical=stored >= limits.quota,
+        warning=stored >= warning_level,
+        critical=stored >= critical_level,
+        warning_near=_near(stored, warning_level),
+        critical_near=_near(stored, critical_level),
         message=(
             f"{format_size(stored)} of {format_size(limits.quota)} stored; {_percent(free, limits.quota)} free, "
             f"the warning level is {limits.warning_free_percent} % free."
@@ -70,20 +79,42 @@ def assess_storage(stored: int, limits: StorageLimits) -> Assessment:
     )
 
 
-def assess_transfer(sent: int, limits: TransferLimits) -> Assessment:
-    """Assess bytes sent to clients in the last 30 days (R22); see :func:`rolling_start`."""
+def assess_transfer(sent: int, limits: TransferLimits, *, what: str = "sent to clients") -> Assessment:
+    """Assess bytes transferred in the last 30 days (R22, R25); see :func:`rolling_start`."""
     if limits.quota <= 0:
-        message = f"{format_size(sent)} sent to clients in {ROLLING_DAYS} days; no bound is set."
+        message = f"{format_size(sent)} {what} in {ROLLING_DAYS} days; no bound is set."
         return Assessment(warning=False, critical=False, message=message)
+    warning_level, critical_level = transfer_levels(limits)
     return Assessment(
-        warning=sent * 100 >= limits.quota * limits.warning_percent,
-        critical=sent * 100 >= limits.quota * limits.critical_percent,
+        warning=sent >= warning_level,
+        critical=sent >= critical_level,
+        warning_near=_near(sent, warning_level),
+        critical_near=_near(sent, critical_level),
         message=(
-            f"{format_size(sent)} of {format_size(limits.quota)} sent to clients in {ROLLING_DAYS} days: "
+            f"{format_size(sent)} of {format_size(limits.quota)} {what} in {ROLLING_DAYS} days: "
             f"{_percent(sent, limits.quota)}; warning at {limits.warning_percent} %, "
             f"critical at {limits.critical_percent} %."
         ),
     )
+
+
+def storage_levels(limits: StorageLimits) -> tuple[int, int]:
+    """The least stored bytes that are at the warning, and at the critical level; the quota is not 0."""
+    return _share(limits.quota, 100 - limits.warning_free_percent), limits.quota
+
+
+def transfer_levels(limits: TransferLimits) -> tuple[int, int]:
+    """The least transferred bytes that are at the warning, and at the critical level; the quota is not 0."""
+    return _share(limits.quota, limits.warning_percent), _share(limits.quota, limits.critical_percent)
+
+
+def _share(quota: int, percent: int) -> int:
+    """The least whole number of bytes that is so many percent of the quota, or more."""
+    return -(-quota * percent // 100)
+
+
+def _near(usage: int, level: int) -> bool:
+    return level * (100 - NEAR_PERCENT) <= usage * 100 < level * 100
 
 
 def rolling_start(now: float) -> int:

@@ -54,6 +54,7 @@ cloud_point = Table(
     Column("transfer_quota", BigInteger, nullable=False),
     Column("transfer_warning_percent", Integer, nullable=False),
     Column("transfer_critical_percent", Integer, nullable=False),
+    Column("upload_quota", BigInteger, nullable=False, server_default="10000000000000"),  # from the site (R25)
     Column("task", String(40), nullable=False),  # the task in charge: the last one that was asked for
     Column("created", BigInteger, nullable=False),
     Column("begun", Boolean, nullable=False),  # from before the first call that creates something in the cloud

@@ -62,6 +62,9 @@ usage_hour = Table(
     Column("sent", BigInteger, nullable=False),
     Column("uploaded", BigInteger, nullable=False),  # by the site (R25)
     Column("stored", BigInteger, nullable=False),  # bytes, at the last measurement of the hour; -1: none
+    Column("site_writes", BigInteger, nullable=False, server_default="0"),  # requests of the site
+    Column("site_reads", BigInteger, nullable=False, server_default="0"),
+    Column("instances", Integer, nullable=False, server_default="0"),  # running, the most that were seen
 )
 
 cloud_usage = Table(
@@ -73,6 +76,8 @@ cloud_usage = Table(
     Column("stored_at", BigInteger, nullable=False),
     Column("listed_bytes", BigInteger, nullable=False),  # by the last full listing
     Column("listed_at", BigInteger, nullable=False),
+    Column("counted_bytes", BigInteger, nullable=False, server_default="0"),  # what the site's books say is there
+    Column("counted_at", BigInteger, nullable=False, server_default="0"),
     Column("collected", BigInteger, nullable=False),  # last complete collection; 0: never
     Column("error", Text, nullable=False),
     Column("holder", String(64), nullable=False),  # process that collects now
@@ -85,6 +90,6 @@ log_batch = Table(
     Column("id", Integer, primary_key=True, autoincrement=True),
     Column("point", String(40), nullable=False, index=True),
     Column("file", Text, nullable=False),  # name inside the log folder
-    Column("start", BigInteger, nullable=False),  # length of the file before the batch
+    Column("start", BigInteger, nullable=False),  # length of the file before the batch; -1: not placed yet
     Column("lines", LargeBinary, nullable=False),  # UTF-8, zlib
 )

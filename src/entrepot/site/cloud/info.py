@@ -73,6 +73,12 @@ def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
         uploaded_30_days=totals.uploaded,
         collected=kept.collected,
         age_seconds=max(0, int(now) - oldest) if oldest else 0,
+        counted_bytes=kept.counted_bytes,
+        counted_at=kept.counted_at,
+        listed_bytes=kept.listed_bytes,
+        listed_at=kept.listed_at,
+        difference=kept.listed_bytes - kept.counted_bytes if kept.listed_at and kept.counted_at else 0,
+        error=kept.error,
     )
 
 

@@ -6,11 +6,12 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.times import DAY, iso
-from entrepot.database import alerts, cloud, collection, usage
+from entrepot.core.times import DAY, HOUR, iso
+from entrepot.database import alerts, cloud, collection, maintenance, usage
 from entrepot.database.cloud import CloudPoint
+from entrepot.database.usage import StoredUsage
 from entrepot.protocol.siteapi import Thresholds
-from entrepot.rules.alerts import ALERT_TYPES, Alert, Condition, Step, evaluate
+from entrepot.rules.alerts import ALERT_TYPES, Alert, Condition, Step, evaluate, settled
 from entrepot.rules.thresholds import (
     Assessment,
     StorageLimits,
@@ -19,16 +20,28 @@ from entrepot.rules.thresholds import (
     assess_transfer,
     rolling_start,
 )
+from entrepot.site.cost.forecasting import expected, forecasts
 
 EXPIRY_WARNING_DAYS: Final = 30
+STALE_SECONDS: Final = 3 * HOUR
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rule says about one type of alert."""
+    """What a rule says about one type of alert. ``near``: a good condition that leaves an open alert open."""
 
     type: str
     condition: Condition
     message: str = ""
+    near: bool = False
+
+
+def upload_limits(thresholds: Thresholds) -> TransferLimits:
+    """What the site may send before it alerts (R25): a quota of its own, the shares of the transfers to clients."""
+    return TransferLimits(
+        quota=thresholds.upload_quota,
+        warning_percent=thresholds.transfer_warning_percent,
+        critical_percent=thresholds.transfer_critical_percent,
+    )
 
 
 def limits_of(thresholds: Thresholds) -> tuple[StorageLimits, TransferLimits]:
@@ -50,19 +63,30 @@ def create_alerts(connection: Connection, point: CloudPoint, now: int) -> None:
 
 
 def judge(connection: Connection, point: CloudPoint, findings: list[Finding], now: float) -> None:
-    """Let each finding open, close or keep its alert."""
+    """Let each finding open, close or keep its alert; in a maintenance window none opens."""
+    windows = maintenance.windows_of(connection, point.point)
     for finding in findings:
         alerts.ensure(connection, type_=finding.type, subject=point.point, subject_name=point.name, now=int(now))
         kept = alerts.find(connection, type_=finding.type, subject=point.point)
-        alerts.change(connection, kept.id, _deciding(finding, now))
+        quiet = any(window.covers(finding.type, now) for window in windows)
+        alerts.change(connection, kept.id, _deciding(finding, now, quiet))
 
 
-def _deciding(finding: Finding, now: float) -> Callable[[Alert], Step]:
-    return lambda alert: evaluate(alert, finding.condition, message=finding.message, now=now)
+def _deciding(finding: Finding, now: float, quiet: bool) -> Callable[[Alert], Step]:
+    def decide(alert: Alert) -> Step:
+        condition = finding.condition
+        if condition is Condition.GOOD:
+            condition = settled(alert.condition, reached=False, near=finding.near)
+        return evaluate(alert, condition, message=finding.message, now=now, quiet=quiet)
+
+    return decide
 
 
-def judge_usage(connection: Connection, point_id: str, now: float) -> None:
-    """Evaluate storage, transfers and the wholeness of the records, at this moment.
+def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bool = False) -> None:
+    """Evaluate storage, transfers, their trend, and the wholeness and age of the records, at this moment.
+
+    Args:
+        strict: the thresholds were changed just now: nothing stays open because it is near.
 
     Raises:
         NotFoundError: the cloud point is gone.
@@ -70,26 +94,63 @@ def judge_usage(connection: Connection, point_id: str, now: float) -> None:
     point = cloud.get_cloud_point(connection, point_id)
     storage_limits, transfer_limits = limits_of(point.thresholds)
     kept = usage.stored_usage(connection, point_id)
-    sent = usage.totals_since(connection, point_id, rolling_start(now)).sent
+    totals = usage.totals_since(connection, point_id, rolling_start(now))
     storage = assess_storage(kept.stored_bytes, storage_limits)
-    transfer = assess_transfer(sent, transfer_limits)
+    transfer = assess_transfer(totals.sent, transfer_limits)
+    uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), what="sent by the site")
+    collected = kept.collected > 0
     findings = [
-        *_two_levels("storage", storage, known=kept.stored_at > 0),
-        *_two_levels("transfer", transfer, known=kept.collected > 0),
+        *_two_levels("storage", storage, known=kept.stored_at > 0, strict=strict),
+        *_two_levels("transfer", transfer, known=collected, strict=strict),
+        *_two_levels("upload", uploads, known=True, strict=strict),
+        *_forecasts(connection, point, now),
         _records(connection, point_id),
+        _age(point, kept, now),
     ]
     judge(connection, point, findings, now)
 
 
-def _two_levels(what: str, assessment: Assessment, *, known: bool) -> list[Finding]:
+def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool) -> list[Finding]:
+    levels = (
+        ("warning", assessment.warning, assessment.warning_near),
+        ("critical", assessment.critical, assessment.critical_near),
+    )
     return [
         Finding(
             type=f"{what}_{level}",
             condition=_condition(reached) if known else Condition.UNKNOWN,
             message=assessment.message,
+            near=near and not strict,
         )
-        for level, reached in (("warning", assessment.warning), ("critical", assessment.critical))
+        for level, reached, near in levels
     ]
+
+
+def _forecasts(connection: Connection, point: CloudPoint, now: float) -> list[Finding]:
+    """Whether a critical level is expected within a week; what is reached already has an alert of its own."""
+    findings = []
+    for what, forecast in zip(("storage", "transfer"), forecasts(connection, point, now), strict=True):
+        soon, near, message = expected(forecast, now)
+        findings.append(
+            Finding(type=f"{what}_forecast", condition=_condition(soon), message=message, near=near)
+            if forecast.days
+            else Finding(type=f"{what}_forecast", condition=Condition.UNKNOWN)
+        )
+    return findings
+
+
+def _age(point: CloudPoint, kept: StoredUsage, now: float) -> Finding:
+    """No figures for three hours, since the last collection or, before the first, since the point was ready."""
+    since = kept.collected or point.ready
+    stale = since > 0 and now - since >= STALE_SECONDS
+    message = f"No figures for {int(now - since) // HOUR} h: the last collection was {_moment(kept.collected)}."
+    return Finding(
+        type="figures_stale", condition=_condition(stale), message=f"{message} {kept.error}".strip() if stale else ""
+    )
+
+
+def _moment(seconds: int) -> str:
+    return f"at {iso(seconds)}" if seconds else "never"
 
 
 def _condition(bad: bool) -> Condition:

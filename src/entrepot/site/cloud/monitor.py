@@ -19,7 +19,8 @@ from entrepot.protocol.siteapi import CloudPointState, CollectSummary
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
 from entrepot.site.cloud.judging import Finding, certificate_finding, judge, judge_usage
-from entrepot.site.cloud.providers import Meter, Providers
+from entrepot.site.cloud.metering import Meter
+from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 
 if TYPE_CHECKING:
@@ -77,13 +78,14 @@ class Monitor:
         point = await self._database.read(cloud.get_cloud_point, point_id)
         summary = await self._collector.run_once(point, await self._providers.store_of(point))
         await asyncio.to_thread(self._meter.flush)
+        await self._database.write(usage.count_stored, point_id, now=int(self._clock()))
         await self.check(point_id)
         await self.evaluate(point_id)
         return summary
 
-    async def evaluate(self, point_id: str) -> None:
-        """Compare usage with the thresholds as they are now."""
-        await self._database.write(judge_usage, point_id, self._clock())
+    async def evaluate(self, point_id: str, *, strict: bool = False) -> None:
+        """Compare usage with the thresholds as they are now; ``strict`` when they were changed just now."""
+        await self._database.write(judge_usage, point_id, self._clock(), strict=strict)
 
     async def collect_if_due(self, point_id: str) -> bool:
         """Collect when the last collection is an hour old; else only evaluate (the 30 days roll on)."""
@@ -100,10 +102,16 @@ class Monitor:
             return False
         point = await self._database.read(cloud.get_cloud_point, point_id)
         listed = await _listed_bytes(await self._providers.store_of(point))
-        await self._database.write(usage.set_listed, point_id, listed=listed, now=int(self._clock()))
-        if listed != kept.stored_bytes:
-            log.info("storage_differs", point=point_id, measured=kept.stored_bytes, listed=listed)
+        counted = await self._database.write(_reconciled, point_id, listed, int(self._clock()))
+        if listed not in (counted, kept.stored_bytes):
+            log.info("storage_differs", point=point_id, measured=kept.stored_bytes, listed=listed, counted=counted)
         return True
+
+
+def _reconciled(connection: Connection, point: str, listed: int, now: int) -> int:
+    """Keep a listing's sum, and count the site's books at the same moment, so that the two can be compared."""
+    usage.set_listed(connection, point, listed=listed, now=now)
+    return usage.count_stored(connection, point, now=now)
 
 
 async def _listed_bytes(store: "Holder") -> int:
@@ -142,6 +150,7 @@ def _note(connection: Connection, before: CloudPoint, seen: Look, now: float) ->
             stored=seen.status.stored_bytes,
             objects=seen.status.stored_objects,
             now=int(now),
+            instances=sum(1 for instance in seen.status.instances if instance.state == "running"),
         )
     if not _busy(connection, point):
         state, message = settled_state(point, seen)

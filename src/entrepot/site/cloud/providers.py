@@ -1,26 +1,24 @@
-"""From a cloud point to its provider and its store, and what the site sends there, metered (R25)."""
+"""From a cloud point to its provider and its store."""
 
-import threading
 from typing import TYPE_CHECKING
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import IntegrityError, TrustError, UnavailableError
-from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
-from entrepot.core.times import Clock, hour_of
-from entrepot.database import cloud, usage
+from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
-from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, PAGE, DocumentPage, ObjectPage
+from entrepot.protocol.cloudapi import CloudAccount
+from entrepot.site.cloud.metering import Meter, MeteredHolder
 from entrepot.site.cloud.states import TRANSFERS
-from entrepot.site.cloudport import CloudConnection, CloudProvider, ProviderFactory
+from entrepot.site.cloud.uploading import PacedHolder, Pacer
+from entrepot.site.cloudport import Cloud, CloudConnection, ProviderFactory
 from entrepot.trust.vault import ServerVault
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from entrepot.web.dataplane import Count, Holder, Pieces
+    from entrepot.web.dataplane import Holder
 
 
 def management_secret(certificate_id: str) -> str:
@@ -28,94 +26,14 @@ def management_secret(certificate_id: str) -> str:
     return f"management-certificate/{certificate_id}"
 
 
+def registry_secret(point: str) -> str:
+    """The name under which the password of an image registry is sealed."""
+    return f"registry-password/{point}"
+
+
 def service_secret(point: str) -> str:
     """The name under which a service certificate's key is sealed."""
     return f"service-certificate/{point}"
-
-
-class Meter:
-    """Counts bytes that the site sends to cloud points; :meth:`flush` writes them down hour by hour.
-
-    Counting happens in memory, so a SIGKILL loses what was counted since the last flush (a second's worth).
-    """
-
-    def __init__(self, database: Database, *, clock: Clock) -> None:
-        self._database = database
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._counted: dict[tuple[str, int], int] = {}
-
-    def add(self, point: str, count: int) -> None:
-        """Count bytes; from any thread."""
-        key = (point, hour_of(self._clock()))
-        with self._lock:
-            self._counted[key] = self._counted.get(key, 0) + count
-
-    def flush(self) -> None:
-        """Write down what was counted. What cannot be written stays counted."""
-        with self._lock:
-            counted, self._counted = self._counted, {}
-        if not counted:
-            return
-        try:
-            with self._database.transaction() as connection:
-                for (point, hour), count in sorted(counted.items()):
-                    usage.add_to_hour(connection, point, hour, uploaded=count)
-        except BaseException:
-            with self._lock:
-                for key, count in counted.items():
-                    self._counted[key] = self._counted.get(key, 0) + count
-            raise
-
-
-class MeteredHolder:
-    """A holder whose uploads are counted."""
-
-    def __init__(self, inner: "Holder", point: str, meter: Meter) -> None:
-        self._inner = inner
-        self._point = point
-        self._meter = meter
-
-    def _counting(self, also: "Count | None") -> "Count":
-        def count(amount: int) -> None:
-            self._meter.add(self._point, amount)
-            if also is not None:
-                also(amount)
-
-        return count
-
-    async def missing(self, ids: "Sequence[ObjectId]") -> list[ObjectId]:
-        """See :class:`entrepot.web.dataplane.Holder`; what is asked travels too."""
-        self._meter.add(self._point, sum(len(object_id) for object_id in ids))
-        return await self._inner.missing(ids)
-
-    async def put(self, object_id: ObjectId, size: int, pieces: "Pieces", *, count: "Count | None" = None) -> None:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        await self._inner.put(object_id, size, pieces, count=self._counting(count))
-
-    async def delete(self, object_id: ObjectId) -> None:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        await self._inner.delete(object_id)
-
-    async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        return await self._inner.page(after, limit)
-
-    async def put_document(self, key: str, data: bytes, *, count: "Count | None" = None) -> None:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        await self._inner.put_document(key, data, count=self._counting(count))
-
-    async def get_document(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        return await self._inner.get_document(key, limit)
-
-    async def delete_document(self, key: str) -> None:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        await self._inner.delete_document(key)
-
-    async def list_documents(self, prefix: str = "", after: str = "", limit: int = PAGE) -> DocumentPage:
-        """See :class:`entrepot.web.dataplane.Holder`."""
-        return await self._inner.list_documents(prefix, after, limit)
 
 
 class Providers:
@@ -123,16 +41,21 @@ class Providers:
 
     Args:
         factory: wired by the command line; None where this process was given no clouds.
+        mark: the hierarchy root's public key, which marks the hierarchy's services.
     """
 
-    def __init__(self, database: Database, vault: ServerVault, factory: ProviderFactory | None, meter: Meter) -> None:
+    def __init__(
+        self, database: Database, vault: ServerVault, factory: ProviderFactory | None, meter: Meter, *, mark: bytes = b""
+    ) -> None:
         self._database = database
         self._vault = vault
         self._factory = factory
         self._meter = meter
-        self._made: dict[tuple[str, str, str, str, str], CloudProvider] = {}
+        self._mark = mark
+        self._made: dict[tuple[object, ...], Cloud] = {}
+        self._pacers: dict[str, Pacer] = {}
 
-    async def of(self, point: CloudPoint) -> CloudProvider:
+    async def of(self, point: CloudPoint) -> Cloud:
         """The provider of a cloud point.
 
         Raises:
@@ -141,29 +64,75 @@ class Providers:
             BadInputError: a provider that is not known.
         """
         certificate = await self._database.read(cloud.certificate, point.management_certificate)
-        key = (point.provider, point.host_url, point.host_pin, point.subscription, certificate.thumbprint)
+        account = await self.account_of(point)
+        return self._kept(account, certificate)
+
+    async def account_of(self, point: CloudPoint) -> CloudAccount:
+        """The subscription of a cloud point, with everything that opens it but the management certificate's key.
+
+        Raises:
+            TrustError: the registry's password was sealed to another server.
+        """
+        kept = await self._database.read(clouddetails.detail, point.point)
+        azure = kept.azure
+        if azure is not None and kept.sealed_secret:
+            password = self._open(registry_secret(point.point), kept.sealed_secret, "password of the image registry")
+            azure = msgspec.structs.replace(azure, registry_password=password.reveal_text())
+        return CloudAccount(
+            subscription=point.subscription,
+            management_certificate=point.management_certificate,
+            provider=point.provider,
+            host_url=point.host_url,
+            host_pin=point.host_pin,
+            region=point.region,
+            azure=azure,
+        )
+
+    async def of_account(self, account: CloudAccount) -> Cloud:
+        """The provider of a subscription, whether a cloud point uses it or not.
+
+        Raises:
+            NotFoundError: no such management certificate.
+            EntrepotError: as :meth:`of`.
+        """
+        certificate = await self._database.read(cloud.certificate, account.management_certificate)
+        return self._kept(account, certificate)
+
+    def _kept(self, account: CloudAccount, certificate: ManagementCertificate) -> Cloud:
+        where = (account.provider, account.host_url.rstrip("/"), account.host_pin.lower(), account.subscription)
+        key = (*where, certificate.thumbprint, account.region, account.azure)
         if key not in self._made:
-            if self._factory is None:
-                raise UnavailableError("This server was started without cloud providers.")
-            self._made[key] = self._factory(
-                CloudConnection(
-                    provider=point.provider,
-                    url=point.host_url,
-                    pin=bytes.fromhex(point.host_pin),
-                    subscription=point.subscription,
-                    certificate=certificate.certificate,
-                    private_key=self.open_management_key(certificate),
-                )
-            )
+            self._made[key] = self.connect(account, certificate.certificate, self.open_management_key(certificate))
         return self._made[key]
+
+    def connect(self, account: CloudAccount, certificate: bytes, private_key: Secret) -> Cloud:
+        """A provider of its own, which the caller closes: to try a certificate before it is kept.
+
+        Raises:
+            UnavailableError: no clouds are wired.
+            BadInputError: a provider that is not known, or that cannot be reached so.
+        """
+        if self._factory is None:
+            raise UnavailableError("This server was started without cloud providers.")
+        return self._factory(
+            CloudConnection(
+                provider=account.provider,
+                url=account.host_url.rstrip("/"),
+                pin=bytes.fromhex(account.host_pin),
+                subscription=account.subscription,
+                certificate=certificate,
+                private_key=private_key,
+                region=account.region,
+                azure=account.azure,
+                mark=self._mark,
+            )
+        )
 
     async def close(self) -> None:
         """Give the connections of the providers back, where they have any."""
         made, self._made = self._made, {}
         for provider in made.values():
-            close = getattr(provider, "close", None)  # not in the port: only some adapters hold connections
-            if close is not None:
-                await close()
+            await close_provider(provider)
 
     def open_management_key(self, certificate: ManagementCertificate) -> Secret:
         """The private key of a management certificate.
@@ -171,13 +140,8 @@ class Providers:
         Raises:
             TrustError: it was sealed to another server.
         """
-        try:
-            return self._vault.open(management_secret(certificate.id), certificate.sealed_key)
-        except IntegrityError:
-            raise TrustError(
-                f"The key of the management certificate {certificate.name} does not open on this server.",
-                next_step="After a restore onto another computer, import its .pfx file again.",
-            ) from None
+        what = f"key of the management certificate {certificate.name}"
+        return self._open(management_secret(certificate.id), certificate.sealed_key, what)
 
     def open_service_key(self, point: CloudPoint) -> Secret:
         """The private key of a cloud point's service certificate.
@@ -185,12 +149,15 @@ class Providers:
         Raises:
             TrustError: it was sealed to another server.
         """
+        return self._open(service_secret(point.point), point.sealed_key, f"key of the service certificate of {point.name}")
+
+    def _open(self, name: str, sealed: bytes, what: str) -> Secret:
         try:
-            return self._vault.open(service_secret(point.point), point.sealed_key)
+            return self._vault.open(name, sealed)
         except IntegrityError:
             raise TrustError(
-                f"The key of the service certificate of {point.name} does not open on this server.",
-                next_step="After a restore onto another computer, import its .pfx file again.",
+                f"The {what} does not open on this server.",
+                next_step="After a restore onto another computer, import certificates and passwords again.",
             ) from None
 
     async def store_of(self, point: CloudPoint) -> "Holder":
@@ -208,7 +175,17 @@ class Providers:
         point = await self._database.read(_by_id, point_id)
         if point.state not in TRANSFERS or not point.address:
             raise UnavailableError(f"The cloud point {point.name} takes no content: it is {point.state.value}.")
-        return await self.store_of(point)
+        kept = await self._database.read(clouddetails.detail, point_id)
+        pacer = self._pacers.setdefault(point_id, Pacer(kept.upload))
+        pacer.schedule = kept.upload
+        return PacedHolder(await self.store_of(point), point.name, pacer)
+
+
+async def close_provider(provider: Cloud) -> None:
+    """Give its connections back, if it has any."""
+    close = getattr(provider, "close", None)  # not in the port: only some adapters hold connections
+    if close is not None:
+        await close()
 
 
 def _by_id(connection: Connection, point_id: str) -> CloudPoint:

@@ -26,16 +26,17 @@ from entrepot.protocol.siteapi import (
     CollectSummary,
     Thresholds,
 )
-from entrepot.rules.thresholds import check_limits
+from entrepot.rules.thresholds import StorageLimits, check_limits
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.certificates import Certificates
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import DEFAULT_GATEWAYS, ControlPublisher
 from entrepot.site.cloud.dns import Resolver, system_resolver
-from entrepot.site.cloud.judging import create_alerts, limits_of
+from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.lifecycle import LifeCycle
+from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.monitor import Monitor
-from entrepot.site.cloud.providers import Meter, Providers, service_secret
+from entrepot.site.cloud.providers import Providers, service_secret
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
 from entrepot.site.cloud.waiting import InstancesError, Sleep, until_running
 from entrepot.site.cloudport import ProviderFactory
@@ -116,6 +117,7 @@ class CloudServices:
         now = int(self.clock())
         service = _checked_service(request.name)
         check_limits(*limits_of(request.thresholds))
+        check_limits(StorageLimits(), upload_limits(request.thresholds))
         if not request.host_url.startswith("https://"):
             raise BadInputError("The cloud's address begins with https://.")
         password = Secret(request.service_password)
@@ -232,7 +234,7 @@ class CloudServices:
             BadInputError: thresholds that contradict each other.
         """
         point = await self.database.write(_patch, name_or_id, patch)
-        await self.monitor.evaluate(point.point)
+        await self.monitor.evaluate(point.point, strict=True)
         return point
 
     async def collect(self, name_or_id: str) -> CollectSummary:
@@ -300,4 +302,5 @@ def _patch(connection: Connection, name_or_id: str, patch: CloudPointPatch) -> C
     description = given.pop("description", point.description)
     thresholds: Thresholds = msgspec.structs.replace(point.thresholds, **given)
     check_limits(*limits_of(thresholds))
+    check_limits(StorageLimits(), upload_limits(thresholds))
     return cloud.update_cloud_point(connection, point.point, thresholds=thresholds, description=description)

@@ -1,0 +1,129 @@
+"""The kinds of alerts: severity, title, and what an administrator can do (R25; domain page, section 5)."""
+
+from enum import StrEnum
+from typing import Final
+
+import msgspec
+
+
+class Severity(StrEnum):
+    """How urgent an alert is."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFORMATIONAL = "informational"
+
+
+class AlertType(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of alert. ``remedies``: what an administrator can do (R25), the mildest first."""
+
+    key: str
+    severity: Severity
+    title: str
+    remedies: tuple[str, ...]
+
+
+_TRIM: Final = "Remove content that clients of this cloud point no longer need, or distribute it elsewhere."
+_USERS: Final = "Change who may use it: the client setting 'Allow access to cloud distribution point', or deployments."
+_STOP: Final = "Stop the service: clients are cut off at once, content stays, and transfers cost nothing meanwhile."
+_RAISE: Final = "Raise the threshold, if the cost is intended."
+_SCHEDULE: Final = "Distribute less often, or fewer versions: what the site sends is sent once for each version."
+_PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
+
+_TYPES: Final = (
+    AlertType(
+        key="storage_warning",
+        severity=Severity.WARNING,
+        title="Stored content is close to its bound",
+        remedies=(_TRIM, _RAISE),
+    ),
+    AlertType(
+        key="storage_critical",
+        severity=Severity.CRITICAL,
+        title="Stored content has reached its bound",
+        remedies=(_TRIM, _RAISE, "Delete the cloud point, if it is no longer needed: stopping it frees no storage."),
+    ),
+    AlertType(
+        key="transfer_warning",
+        severity=Severity.WARNING,
+        title="Transfers to clients have reached the warning level",
+        remedies=(_PEERS, _TRIM, _USERS, _STOP, _RAISE),
+    ),
+    AlertType(
+        key="transfer_critical",
+        severity=Severity.CRITICAL,
+        title="Transfers to clients have reached the critical level",
+        remedies=(_STOP, _USERS, _TRIM, _PEERS, _RAISE),
+    ),
+    AlertType(
+        key="upload_warning",
+        severity=Severity.WARNING,
+        title="Transfers from the site have reached the warning level",
+        remedies=(_SCHEDULE, _TRIM, _RAISE),
+    ),
+    AlertType(
+        key="upload_critical",
+        severity=Severity.CRITICAL,
+        title="Transfers from the site have reached the critical level",
+        remedies=(_SCHEDULE, _TRIM, _RAISE),
+    ),
+    AlertType(
+        key="storage_forecast",
+        severity=Severity.WARNING,
+        title="Stored content will reach its bound soon",
+        remedies=(_TRIM, _RAISE),
+    ),
+    AlertType(
+        key="transfer_forecast",
+        severity=Severity.WARNING,
+        title="Transfers to clients will reach the critical level soon",
+        remedies=(_PEERS, _TRIM, _USERS, _RAISE),
+    ),
+    AlertType(
+        key="figures_stale",
+        severity=Severity.WARNING,
+        title="No figures have come from the cloud point for hours",
+        remedies=(
+            "Look at the last error of the collection, and run: entrepot cloud collect NAME",
+            "Until figures come, compare with the cloud's own metrics: transfers may have passed a threshold unseen.",
+        ),
+    ),
+    AlertType(
+        key="service_not_active",
+        severity=Severity.CRITICAL,
+        title="The cloud service is not active",
+        remedies=(
+            "Look at the state of its instances; start the service again if it was stopped at the cloud.",
+            "Until it is active, distribute urgent content to other points.",
+        ),
+    ),
+    AlertType(
+        key="subscription_problem",
+        severity=Severity.CRITICAL,
+        title="The cloud subscription has a problem",
+        remedies=(
+            "Check the subscription at the cloud: that it is active, within its quotas, and still has the management "
+            "certificate's .cer file.",
+        ),
+    ),
+    AlertType(
+        key="certificate_problem",
+        severity=Severity.WARNING,
+        title="A certificate of the cloud point has expired or expires soon",
+        remedies=(
+            "Renew the service certificate under the same name and import its .pfx file.",
+            "For a management certificate: upload the new .cer to the subscription first, then import the .pfx file.",
+        ),
+    ),
+    AlertType(
+        key="accounting_gap",
+        severity=Severity.WARNING,
+        title="Transaction records are missing",
+        remedies=(
+            "Compare the transfer figures with the cloud's own metrics: the true transfers may be higher.",
+            "Look whether somebody removed segments from the store, or an instance lost its disk.",
+        ),
+    ),
+)
+
+ALERT_TYPES: Final[dict[str, AlertType]] = {one.key: one for one in _TYPES}

@@ -1,0 +1,108 @@
+"""What the site sends to cloud points, and how often it asks them, metered (R25)."""
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import Clock, hour_of
+from entrepot.database import usage
+from entrepot.database.engine import Database
+from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, PAGE, DocumentPage, ObjectPage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from entrepot.web.dataplane import Count, Holder, Pieces
+
+
+class Meter:
+    """Counts bytes and requests of the site to cloud points; :meth:`flush` writes them down hour by hour.
+
+    Counting happens in memory, so a SIGKILL loses what was counted since the last flush (a second's worth).
+    """
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counted: dict[tuple[str, int], Counter[str]] = {}
+
+    def add(self, point: str, count: int = 0, *, writes: int = 0, reads: int = 0) -> None:
+        """Count bytes and requests; from any thread."""
+        key = (point, hour_of(self._clock()))
+        with self._lock:
+            self._counted.setdefault(key, Counter()).update(uploaded=count, site_writes=writes, site_reads=reads)
+
+    def flush(self) -> None:
+        """Write down what was counted. What cannot be written stays counted."""
+        with self._lock:
+            counted, self._counted = self._counted, {}
+        if not counted:
+            return
+        try:
+            with self._database.transaction() as connection:
+                for (point, hour), figures in sorted(counted.items()):
+                    usage.add_to_hour(connection, point, hour, **figures)
+        except BaseException:
+            with self._lock:
+                for key, figures in counted.items():
+                    self._counted.setdefault(key, Counter()).update(figures)
+            raise
+
+
+class MeteredHolder:
+    """A holder whose uploads and requests are counted: writes are what stores charge as such (puts and listings)."""
+
+    def __init__(self, inner: "Holder", point: str, meter: Meter) -> None:
+        self._inner = inner
+        self._point = point
+        self._meter = meter
+
+    def _counting(self, also: "Count | None") -> "Count":
+        def count(amount: int) -> None:
+            self._meter.add(self._point, amount)
+            if also is not None:
+                also(amount)
+
+        return count
+
+    async def missing(self, ids: "Sequence[ObjectId]") -> list[ObjectId]:
+        """See :class:`entrepot.web.dataplane.Holder`; what is asked travels too."""
+        self._meter.add(self._point, sum(len(object_id) for object_id in ids), reads=1)
+        return await self._inner.missing(ids)
+
+    async def put(self, object_id: ObjectId, size: int, pieces: "Pieces", *, count: "Count | None" = None) -> None:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, writes=1)
+        await self._inner.put(object_id, size, pieces, count=self._counting(count))
+
+    async def delete(self, object_id: ObjectId) -> None:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, reads=1)
+        await self._inner.delete(object_id)
+
+    async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, writes=1)
+        return await self._inner.page(after, limit)
+
+    async def put_document(self, key: str, data: bytes, *, count: "Count | None" = None) -> None:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, writes=1)
+        await self._inner.put_document(key, data, count=self._counting(count))
+
+    async def get_document(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, reads=1)
+        return await self._inner.get_document(key, limit)
+
+    async def delete_document(self, key: str) -> None:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, reads=1)
+        await self._inner.delete_document(key)
+
+    async def list_documents(self, prefix: str = "", after: str = "", limit: int = PAGE) -> DocumentPage:
+        """See :class:`entrepot.web.dataplane.Holder`."""
+        self._meter.add(self._point, writes=1)
+        return await self._inner.list_documents(prefix, after, limit)

@@ -1,0 +1,86 @@
+"""Forecasts of a cloud point's storage and transfers, and the alerts that follow: "critical in 6 days"."""
+
+from typing import Final
+
+from sqlalchemy import Connection
+
+from entrepot.core.times import DAY, hour_of, iso
+from entrepot.database import usage
+from entrepot.database.cloud import CloudPoint
+from entrepot.rules.forecast import (
+    MOST_DAYS,
+    NOTHING_PLANNED,
+    Crossing,
+    Forecast,
+    Planned,
+    forecast_storage,
+    forecast_transfer,
+)
+from entrepot.rules.thresholds import StorageLimits, TransferLimits, storage_levels, transfer_levels
+
+WARNING: Final = "warning"
+CRITICAL: Final = "critical"
+SOON_DAYS: Final = 7
+CALM_DAYS: Final = 10
+"""An open forecast alert closes when the critical level is further away than this."""
+LOOKED_AT_DAYS: Final = MOST_DAYS + 2
+_HOURS: Final = LOOKED_AT_DAYS * 24 + 48
+
+
+def forecasts(
+    connection: Connection, point: CloudPoint, now: float, planned: Planned = NOTHING_PLANNED
+) -> tuple[Forecast, Forecast]:
+    """Storage and transfers of a cloud point, against its thresholds."""
+    thresholds = point.thresholds
+    storage = StorageLimits(
+        quota=thresholds.storage_quota, warning_free_percent=thresholds.storage_warning_free_percent
+    )
+    transfer = TransferLimits(
+        quota=thresholds.transfer_quota,
+        warning_percent=thresholds.transfer_warning_percent,
+        critical_percent=thresholds.transfer_critical_percent,
+    )
+    since = hour_of(now) - LOOKED_AT_DAYS * DAY
+    rows = usage.hours(connection, point.point, since=since, until=int(now) + DAY, limit=_HOURS)
+    kept = usage.stored_usage(connection, point.point)
+    measured = usage.stored_by_hour(connection, point.point, since=since)
+    return (
+        forecast_storage(
+            measured,
+            _named(storage_levels(storage) if storage.quota else ()),
+            present=kept.stored_bytes,
+            now=now,
+            planned=planned,
+        ),
+        forecast_transfer(
+            {row.hour: row.sent for row in rows},
+            _named(transfer_levels(transfer) if transfer.quota else ()),
+            now=now,
+            planned=planned,
+        ),
+    )
+
+
+def _named(levels: tuple[int, ...]) -> dict[str, int]:
+    return dict(zip((WARNING, CRITICAL), levels, strict=False))
+
+
+def expected(forecast: Forecast, now: float) -> tuple[bool, bool, str]:
+    """Whether the critical level is expected soon, whether so late that only an open alert stays open, and the words.
+
+    A level that is reached already is not expected any more: its own alert says so.
+    """
+    found = next((one for one in forecast.crossings if one.name == CRITICAL), None)
+    if found is None or not found.at or found.at <= now:
+        return False, False, ""
+    days = (found.at - now) / DAY
+    return days <= SOON_DAYS, SOON_DAYS < days <= CALM_DAYS, _words(found, now)
+
+
+def _words(crossing: Crossing, now: float) -> str:
+    days = max(1, round((crossing.at - now) / DAY))
+    earliest, latest = iso(crossing.earliest)[:10], iso(crossing.latest)[:10] if crossing.latest else "not foreseeable"
+    return (
+        f"Critical in {days} {'day' if days == 1 else 'days'} at the present trend, on {iso(crossing.at)[:10]} "
+        f"(earliest {earliest}, latest {latest})."
+    )
