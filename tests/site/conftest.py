@@ -34,7 +34,8 @@ from entrepot.protocol.siteapi import (
     TaskState,
 )
 from entrepot.site.distribution import DistributionEngine
-from entrepot.site.keys import SiteKeys, load_keys
+from entrepot.site.keyloading import load_keys
+from entrepot.site.keys import SiteKeys
 from entrepot.site.sending import Sender
 from entrepot.site.server import SiteServer
 from entrepot.site.settings import Home, load_settings
@@ -334,7 +335,7 @@ def database(home: Home) -> Iterator[Database]:
 @pytest.fixture
 async def site(home: Home, database: Database, clock: Ticking) -> AsyncIterator[SiteInProcess]:
     vault = ServerVault.load(home.vault_key)
-    keys = await database.read(load_keys, site="PS1", vault=vault, now=clock())
+    keys = await database.read(load_keys, site="PS1", vault=vault, now=clock(), clock=clock)
     made = SiteInProcess(home, database, keys, clock)
     made.server.deltas.sweep()
     yield made

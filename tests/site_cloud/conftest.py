@@ -22,7 +22,7 @@ from entrepot.core.times import DAY, hour_of
 from entrepot.database import hierarchy, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database, open_database, sqlite_url
-from entrepot.database.hierarchy import Hierarchy, Site
+from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
 from entrepot.database.schema import create_tables
 from entrepot.database.tasks import Task
 from entrepot.objects.memory import MemoryStore
@@ -35,7 +35,7 @@ from entrepot.protocol.transactions import Record, SegmentHeader, encode_header,
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import CloudConnection
-from entrepot.site.keys import SIGNING_ROLES, SiteKeys
+from entrepot.site.keys import SIGNING_ROLES, KeySet, Signer, SiteKeys
 from entrepot.site.tasks import TaskEngine
 from entrepot.trust.authority import create_authority
 from entrepot.trust.certificates import new_management
@@ -273,22 +273,39 @@ def make_keys(database: Database, folder: Path) -> SiteKeys:
     with database.transaction() as connection:
         hierarchy.create_hierarchy(connection, record, now=NOW)
         hierarchy.add_site(connection, site)
-    return SiteKeys(
+    signers = {
+        entry.role: (
+            Signer(
+                RoleKey(
+                    kid=entry.kid,
+                    role=entry.role,
+                    site=SITE,
+                    public=entry.public,
+                    sealed=b"",
+                    not_before=entry.not_before,
+                    not_after=entry.not_after,
+                ),
+                keys[entry.role],
+            ),
+        )
+        for entry in entries
+    }
+    current = KeySet(
         site=site,
         hierarchy=record,
         vault=vault,
         ring=Ring(document),
         trust_document=record.trust_document,
-        manifest=keys[Role.MANIFEST],
-        token=keys[Role.TOKEN],
-        policy=keys[Role.POLICY],
-        control=keys[Role.CONTROL],
+        signers=signers,
         authority=authority,
         generation=1,
         content_secret=Secret(secrets.token_bytes(32)),
         dedupe_secret=Secret(secrets.token_bytes(32)),
         nonce_secret=Secret(secrets.token_bytes(32)),
+        wrapping=1,
+        change=0,
     )
+    return SiteKeys(current, {}, clock=lambda: NOW)
 
 
 @functools.cache

@@ -107,6 +107,8 @@ class ManagementPoint:
         if reply.site != self.site or wrong_content or (version and reply.version != version):
             raise TrustError("The location reply is about another site, content or version than was asked for.")
         self._check(reply.device, f"location:{reply.content}", reply.fresh)
+        if reply.trust_number > self._trust.document.number:  # the content may be signed with a key that is new in it
+            await self.refresh_trust()
         return reply
 
     async def policy(self) -> Policy:

@@ -336,6 +336,15 @@ def note_push(connection: Connection, point_id: str, *, counter: int, now: int, 
     )
 
 
+def note_trust(connection: Connection, point_id: str, trust_number: int) -> None:
+    """The holder took this trust document; noted before anything is sent that only the new one allows."""
+    statement = insert_into(connection, control_document).values(
+        point=point_id, **(msgspec.structs.asdict(ControlRow()) | {"trust_number": trust_number})
+    )
+    again = {"trust_number": trust_number}
+    connection.execute(statement.on_conflict_do_update(index_elements=[control_document.c.point], set_=again))
+
+
 def note_push_error(connection: Connection, point_id: str, error: str) -> None:
     """The holder did not take it; it will be tried again."""
     connection.execute(update(control_document).where(control_document.c.point == point_id).values(error=error))

@@ -3,10 +3,11 @@
 Which version is current is a pointer with a counter: rolling back is a higher counter that names an older version.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, case, delete, func, insert, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
@@ -37,7 +38,12 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A published version. ``root`` is the reference that opens it, sealed by the vault; ``objects`` counts all of the
-    set's objects, the set object itself left out."""
+    set's objects, the set object itself left out.
+
+    ``generation`` is that of the content secret, ``sealing`` grows with each time the version is sealed anew, and
+    ``signed_by`` is the manifest key's id. ``former_set_id`` and ``former_root`` are what it was before the last
+    sealing, for as long as a point may have nothing else.
+    """
 
     content: str
     number: int
@@ -55,6 +61,11 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     objects: int
     warnings: tuple[str, ...]
     created: int
+    generation: int = 1
+    sealing: int = 1
+    signed_by: str = ""
+    former_set_id: bytes | None = None
+    former_root: bytes | None = None
 
     def __repr__(self) -> str:
         return f"Version({self.content}, {self.number})"
@@ -199,6 +210,44 @@ def list_versions(connection: Connection, content: str = "") -> list[Version]:
     if content:
         query = query.where(versions.c.content == content)
     return [_version(row) for row in connection.execute(query).mappings()]
+
+
+def outdated(connection: Connection, generation: int, *, site: str, signed_by: Sequence[str] = ()) -> list[Version]:
+    """Versions of a site that are sealed under an older generation of the content secret, or signed by one of these
+    keys; what clients get now comes first."""
+    old = or_(versions.c.generation < generation, versions.c.signed_by.in_(list(signed_by)))
+    query = (
+        select(versions)
+        .join(contents, contents.c.id == versions.c.content)
+        .where(old, contents.c.site == site, contents.c.deleting.is_(False))
+        .order_by(case((contents.c.current == versions.c.number, 0), else_=1), versions.c.content, versions.c.number)
+    )
+    return [_version(row) for row in connection.execute(query).mappings()]
+
+
+def count_versions(connection: Connection) -> tuple[dict[int, int], dict[str, int]]:
+    """How many versions are sealed under each generation, and how many each manifest key has signed."""
+    number = func.count()
+    sealed = connection.execute(select(versions.c.generation, number).group_by(versions.c.generation))
+    signed = connection.execute(select(versions.c.signed_by, number).group_by(versions.c.signed_by))
+    return {row[0]: row[1] for row in sealed}, {row[0]: row[1] for row in signed}
+
+
+def replace_sealing(connection: Connection, before: Version, **values: object) -> bool:
+    """Put a version's new sealing in place of the one that ``before`` says; False when that is no longer so.
+
+    What it was stays known as the former sealing, and its deltas are forgotten: they lead between manifests that are
+    no longer given out.
+    """
+    mine = (versions.c.content == before.content) & (versions.c.number == before.number)
+    changed = update(versions).where(mine, versions.c.sealing == before.sealing)
+    values |= {"sealing": before.sealing + 1, "former_set_id": before.set_id, "former_root": before.root}
+    if connection.execute(changed.values(values)).rowcount != 1:
+        return False
+    touching = or_(deltas.c.from_version == before.number, deltas.c.to_version == before.number)
+    connection.execute(delete(deltas).where(deltas.c.content == before.content, touching))
+    note_change(connection)
+    return True
 
 
 def add_delta(connection: Connection, delta: Delta) -> None:

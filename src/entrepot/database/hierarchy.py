@@ -3,16 +3,21 @@
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from entrepot.core.errors import ConflictError, NotFoundError
-from entrepot.database.engine import CHANGES, mark_changed
+from entrepot.database.engine import CHANGES, insert_into, mark_changed
+from entrepot.database.tables.cloud import control_document as control_documents
 from entrepot.database.tables.hierarchy import counter as counters
 from entrepot.database.tables.hierarchy import hierarchy as hierarchies
 from entrepot.database.tables.hierarchy import role_key as role_keys
 from entrepot.database.tables.hierarchy import site as sites
 from entrepot.database.tables.hierarchy import site_secret as secrets
+from entrepot.database.tables.points import point as points
 from entrepot.protocol.trust import Role
+
+KEYS = "keys"
+"""The counter that grows with every change of keys, so that other processes of the site notice."""
 
 
 class Hierarchy(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,7 +41,11 @@ class Site(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RoleKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key of a site, its private half sealed to the site's server."""
+    """A key of a site, its private half sealed to the site's server.
+
+    ``listed_in`` is the number of the first trust document that lists it (0: none does yet), ``dropped_in`` of the
+    first that does so no more (0: none), ``listed_at`` when it was first listed.
+    """
 
     kid: str
     role: Role
@@ -45,6 +54,9 @@ class RoleKey(msgspec.Struct, frozen=True, kw_only=True):
     sealed: bytes
     not_before: int
     not_after: int
+    listed_in: int = 1
+    dropped_in: int = 0
+    listed_at: int = 0
 
 
 def create_hierarchy(connection: Connection, hierarchy: Hierarchy, *, now: float) -> None:
@@ -100,9 +112,52 @@ def get_site(connection: Connection, code: str) -> Site:
     return Site(**_mapping(row))
 
 
+def list_sites(connection: Connection) -> list[Site]:
+    """All sites, by code."""
+    return [Site(**_mapping(row)) for row in connection.execute(select(sites).order_by(sites.c.code))]
+
+
+def set_vault(connection: Connection, site: str, public: bytes) -> None:
+    """Remember the server's new vault key (after its secrets were brought to another computer)."""
+    connection.execute(update(sites).where(sites.c.code == site).values(vault_public=public))
+
+
 def put_secret(connection: Connection, *, site: str, name: str, sealed: bytes, now: float) -> None:
     """Keep a sealed secret; a name is given once."""
     connection.execute(insert(secrets).values(site=site, name=name, sealed=sealed, created=int(now)))
+
+
+def replace_secret(connection: Connection, *, site: str, name: str, sealed: bytes, now: float) -> None:
+    """Keep a sealed secret, in place of what the name had before."""
+    values = {"site": site, "name": name, "sealed": sealed, "created": int(now)}
+    statement = insert_into(connection, secrets).values(values)
+    again = {"sealed": sealed}  # when the secret was made stays as it is: only its wrapping is new
+    connection.execute(statement.on_conflict_do_update(index_elements=["site", "name"], set_=again))
+
+
+def forget_secret(connection: Connection, *, site: str, name: str) -> None:
+    """Forget a secret for good."""
+    connection.execute(delete(secrets).where(secrets.c.site == site, secrets.c.name == name))
+
+
+def secret_dates(connection: Connection, site: str) -> dict[str, int]:
+    """When each secret of a site was made, by name."""
+    rows = connection.execute(select(secrets.c.name, secrets.c.created).where(secrets.c.site == site))
+    return {row.name: row.created for row in rows}
+
+
+def newest_generation(connection: Connection, site: str) -> int:
+    """The number of the newest content secret of a site; 0 when it has none."""
+    names = connection.scalars(select(secrets.c.name).where(secrets.c.site == site, secrets.c.name.like("content/%")))
+    return max((int(name.removeprefix("content/")) for name in names), default=0)
+
+
+def lock_keys(connection: Connection) -> int:
+    """Let nobody else change keys until this transaction ends; gives the number of this change (``keys`` counter)."""
+    statement = insert_into(connection, counters).values(name=KEYS, value=1)
+    raised = {"value": counters.c.value + 1}
+    changed = statement.on_conflict_do_update(index_elements=["name"], set_=raised).returning(counters.c.value)
+    return int(connection.execute(changed).scalar_one())
 
 
 def sealed_secrets(connection: Connection, site: str) -> dict[str, bytes]:
@@ -120,6 +175,34 @@ def site_role_keys(connection: Connection, site: str) -> list[RoleKey]:
     """All role keys of a site, newest first."""
     query = select(role_keys).where(role_keys.c.site == site).order_by(role_keys.c.not_before.desc(), role_keys.c.kid)
     return [RoleKey(**(_mapping(row) | {"role": Role(row.role)})) for row in connection.execute(query)]
+
+
+def change_role_key(connection: Connection, kid: str, **values: int | bytes) -> None:
+    """Change what is known of a role key."""
+    connection.execute(update(role_keys).where(role_keys.c.kid == kid).values(values))
+
+
+def replace_role_key(connection: Connection, key: RoleKey) -> None:
+    """Keep a role key, in place of what was kept under its id."""
+    connection.execute(delete(role_keys).where(role_keys.c.kid == key.kid))
+    add_role_key(connection, key)
+
+
+def store_trust(connection: Connection, *, number: int, epoch: int, document: str) -> bool:
+    """Keep a newer trust document; False when the one that is kept is not older."""
+    changed = update(hierarchies).where(hierarchies.c.trust_number < number, hierarchies.c.epoch <= epoch)
+    values = {"trust_number": number, "epoch": epoch, "trust_document": document}
+    return connection.execute(changed.values(values)).rowcount == 1
+
+
+def confirmed_trust(connection: Connection, site: str) -> dict[str, int]:
+    """Which trust document each active point of a site has confirmed; 0: none yet."""
+    number = func.coalesce(control_documents.c.trust_number, 0)
+    query = select(points.c.id, number.label("number")).outerjoin(
+        control_documents, control_documents.c.point == points.c.id
+    )
+    rows = connection.execute(query.where(points.c.site == site, points.c.state == "active"))
+    return {row.id: int(row.number) for row in rows}
 
 
 def count(connection: Connection, name: str) -> int:

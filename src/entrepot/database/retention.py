@@ -1,6 +1,6 @@
 """What nobody needs any more, among rows that are only bookkeeping."""
 
-from sqlalchemy import Connection, and_, exists, select
+from sqlalchemy import Connection, and_, exists, select, update
 
 from entrepot.core.ids import ObjectId
 from entrepot.database.hierarchy import note_change
@@ -35,6 +35,16 @@ def drop_old_deltas(connection: Connection) -> int:
     if found:
         note_change(connection)
     return len(found)
+
+
+def forget_former_sealings(connection: Connection) -> int:
+    """Forget what versions were before they were sealed anew, where no point has that any more; how many."""
+    held = exists().where(point_set.c.set_id == versions.c.former_set_id)
+    gone = update(versions).where(versions.c.former_set_id.is_not(None), ~held)
+    forgotten = connection.execute(gone.values(former_set_id=None, former_root=None)).rowcount
+    if forgotten:
+        note_change(connection)
+    return forgotten
 
 
 def drop_unused_sets(connection: Connection, *, limit: int = 100) -> int:

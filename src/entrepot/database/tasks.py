@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, delete, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
@@ -154,6 +154,12 @@ def listed(
     if subject:
         query = query.where(table.c.subject == subject)
     return [_task(row) for row in connection.execute(query)]
+
+
+def count(connection: Connection, kind: str, states: Sequence[TaskState]) -> int:
+    """How many tasks of a kind are in one of these states."""
+    wanted = table.c.kind == kind, table.c.state.in_([state.value for state in states])
+    return int(connection.execute(select(func.count()).select_from(table).where(*wanted)).scalar_one())
 
 
 def claim(

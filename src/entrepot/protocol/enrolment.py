@@ -95,6 +95,19 @@ class EnrolReply(msgspec.Struct, frozen=True, kw_only=True):
     certificates: str = ""
 
 
+class RenewalRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """``POST /mp/certificate``, with an assertion by the point's identity key: a point asks for its next TLS
+    certificate. ``csr``: DER PKCS#10; the name stays the host of the point's url, whatever the request says."""
+
+    csr: bytes
+
+
+class RenewalReply(msgspec.Struct, frozen=True, kw_only=True):
+    """PEM chain for the CSR."""
+
+    certificates: str
+
+
 class DeviceClaims(msgspec.Struct, frozen=True, kw_only=True):
     """A device's assertion for one request.
 

@@ -76,7 +76,8 @@ class DeltaOffer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LocationReply(msgspec.Struct, frozen=True, kw_only=True):
-    """``tokens`` maps a source's audience to its content access token."""
+    """``tokens`` maps a source's audience to its content access token. ``trust_number`` is of the site's present trust
+    document: a client that has an older one fetches it before it judges the content."""
 
     nonce: str
     fresh: Freshness
@@ -92,6 +93,7 @@ class LocationReply(msgspec.Struct, frozen=True, kw_only=True):
     withheld: tuple[Withheld, ...]
     tokens: dict[str, str]
     deltas: tuple[DeltaOffer, ...] = ()
+    trust_number: int = 0
 
     def __repr__(self) -> str:
         return f"LocationReply({self.device}, {self.content}, version {self.version}, tokens=***)"

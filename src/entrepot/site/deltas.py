@@ -17,6 +17,7 @@ from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Ledger, Library
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
+from entrepot.core.errors import UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
 from entrepot.database import contents, distribution
@@ -25,8 +26,7 @@ from entrepot.database.engine import Database
 from entrepot.database.library import adopt_set
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
-from entrepot.protocol import SealedRef, SignedType
-from entrepot.protocol.trust import Role
+from entrepot.protocol import SealedRef
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.publishing import DeltaJob
 from entrepot.site.tasks import Reporter
@@ -98,6 +98,8 @@ class DeltaHandler:
                 return
             kept = keeper.finish()
             with self._database.transaction() as connection:
+                if (old.sealing, new.sealing) != _sealings(connection, job):
+                    raise UnavailableError("A version was sealed anew while its delta was made.")
                 self._add(connection, job, made, kept, ledger)
             report.message(f"The delta has {made.size} bytes and saves {made.saved}.")
         except BaseException:
@@ -112,11 +114,7 @@ class DeltaHandler:
         def read(wanted: SealedRef) -> bytes:
             return open_sealed(self._shelf.read_whole(ObjectId(wanted.object_id)), wanted)
 
-        def verify(document: bytes) -> bytes:
-            now = self._clock()
-            return self._keys.ring.verify(document, typ=SignedType.MANIFEST, role=Role.MANIFEST, now=now).payload
-
-        root = open_root(self._shelf.read_whole(ObjectId(ref.object_id)), ref, verify)
+        root = open_root(self._shelf.read_whole(ObjectId(ref.object_id)), ref, self._keys.verify_manifest)
         return Side(root, ref, read)
 
     def _add(self, connection: Connection, job: DeltaJob, made: Made, kept: KeptSet, ledger: Ledger) -> None:
@@ -130,7 +128,13 @@ class DeltaHandler:
             root=self._keys.seal_ref(root_name(job.content, job.to_version, job.from_version), made.root),
             size=made.size,
             created=int(now),
+            saved=made.saved,
         )
         contents.add_delta(connection, delta)
         if contents.get_content(connection, job.content).current == job.to_version:
             distribution.want_everywhere(connection, job.content, job.to_version, now=now)
+
+
+def _sealings(connection: Connection, job: DeltaJob) -> tuple[int, int]:
+    old = contents.get_version(connection, job.content, job.from_version)
+    return old.sealing, contents.get_version(connection, job.content, job.to_version).sealing

@@ -7,7 +7,6 @@ administrator who compares fingerprints. Enrolling again with the same key (the 
 
 import hashlib
 import hmac
-import ipaddress
 import secrets
 import struct
 from collections.abc import Callable
@@ -37,9 +36,9 @@ from entrepot.protocol.enrolment import (
 )
 from entrepot.protocol.siteapi import DeviceState, EnrolmentCodeReply, EnrolmentCodeRequest, PointRequest
 from entrepot.site.keys import SiteKeys, new_id
-from entrepot.trust.authority import MAX_CSR, SERVER_DAYS
+from entrepot.site.renewal import issue_point_certificate
+from entrepot.trust.authority import MAX_CSR
 from entrepot.trust.enrolment import check_mac
-from entrepot.trust.inspection import expires, to_pem
 
 NONCE_SECONDS: Final = 300
 MAX_PENDING: Final = 1000
@@ -294,14 +293,7 @@ class Enrolment:
         return self._activate(connection, point, point.public_key, point.csr, point.url)
 
     def _activate(self, connection: Connection, point: Point, public_key: bytes, csr: bytes, url: str) -> Point:
-        """Issue the certificate for the host that the point's url names; names in the request do not count."""
-        host = urlsplit(url).hostname or ""
-        try:
-            names, ips = [], [str(ipaddress.ip_address(host))]
-        except ValueError:
-            names, ips = [host], []
-        authority = self._keys.authority
-        issued = authority.issue_server(csr, names=names, ips=ips, days=SERVER_DAYS, now=self._clock())
+        certificates, ends = issue_point_certificate(self._keys, url, csr, now=self._clock())
         return points.change_point(
             connection,
             point.id,
@@ -309,8 +301,8 @@ class Enrolment:
             public_key=public_key,
             url=url,
             csr=csr,
-            certificates=to_pem(issued) + authority.pem(),
-            certificate_expires=expires(issued),
+            certificates=certificates,
+            certificate_expires=ends,
             message="",
         )
 

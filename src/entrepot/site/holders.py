@@ -62,7 +62,7 @@ class Holders:
 
         def token() -> str:
             return mint_site_token(
-                self._keys.token,
+                self._keys.token_for(point.id),
                 site=self._keys.site.code,
                 audience=point.id,
                 now=self._clock(),

@@ -1,16 +1,17 @@
 """The keys and secrets that a site server holds in memory while it serves.
 
-At rest they are sealed to the server's vault key, which is a file beside the server and never in a backup. The
-hierarchy root is not among them: it is used at set-up and to change the trust document, and lies offline otherwise.
+At rest secrets are wrapped by a wrapping key; it and the signing keys are sealed to the server's vault key, which is a
+file beside the server and never in a backup. The hierarchy root is not among them: it is used at set-up and to change
+the trust document, and lies offline otherwise.
 """
 
 import secrets
+import time
 from typing import Final
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from sqlalchemy import Connection
 
 from entrepot.content.chunking import DomainKeys, domain_keys
 from entrepot.content.sealing import Generation
@@ -18,13 +19,14 @@ from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import TrustError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.secret import Secret
-from entrepot.database import hierarchy
+from entrepot.core.times import Clock
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
 from entrepot.protocol import SealedRef, SignedType
+from entrepot.protocol.control import CONTROL_LIFETIME
 from entrepot.protocol.trust import KeyEntry, Role
 from entrepot.trust.authority import Authority
-from entrepot.trust.root import fingerprint, verify_trust
-from entrepot.trust.signing import Ring, SigningKey, sign
+from entrepot.trust.root import fingerprint
+from entrepot.trust.signing import Ring, SigningKey, check_signature, sign, take_apart
 from entrepot.trust.vault import ServerVault
 
 SIGNING_ROLES: Final = (Role.MANIFEST, Role.TOKEN, Role.POLICY, Role.CONTROL)
@@ -32,13 +34,24 @@ CONTENT_SECRET: Final = "content/{}"
 """Name of a generation of the content secret."""
 DEDUPE_SECRET: Final = "dedupe"
 NONCE_SECRET: Final = "nonce"
+WRAPPING_PREFIX: Final = "wrapping/"
 SECRET_BYTES: Final = 32
 
 
-class SiteKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that a site signs, seals, issues and verifies with.
+class Signer(msgspec.Struct, frozen=True):
+    """A signing key of the site, and what the database says of it."""
 
-    ``generation`` is the number of the newest content secret. ``trust_document`` is the signed form that everyone gets.
+    row: RoleKey
+    key: SigningKey
+
+
+class KeySet(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a site signs, seals, issues and verifies with, at one moment.
+
+    ``generation`` is the number of the newest content secret; what is published is sealed under it and shares objects
+    with nothing older. ``trust_document`` is the signed form that everyone gets. ``signers`` are the keys of each role
+    that the site holds, the newest first, dropped ones included. ``change`` counts changes of keys. ``wrapping`` is the
+    wrapping key's number.
     """
 
     site: Site
@@ -46,15 +59,130 @@ class SiteKeys(msgspec.Struct, frozen=True, kw_only=True):
     vault: ServerVault
     ring: Ring
     trust_document: str
-    manifest: SigningKey
-    token: SigningKey
-    policy: SigningKey
-    control: SigningKey
+    signers: dict[Role, tuple[Signer, ...]]
     authority: Authority
     generation: int
     content_secret: Secret
     dedupe_secret: Secret
     nonce_secret: Secret
+    wrapping: int
+    change: int
+
+    def usable(self, role: Role, now: float) -> tuple[Signer, ...]:
+        """The keys of a role that the present trust document lists and that are valid now, the newest first."""
+        return tuple(
+            each
+            for each in self.signers[role]
+            if each.row.listed_in and not each.row.dropped_in and each.row.not_before <= now < each.row.not_after
+        )
+
+
+class SiteKeys:
+    """The keys that count now: one object that all parts of a server share, renewed when keys change.
+
+    Whoever needs several keys that fit together takes :attr:`now` once.
+
+    Args:
+        current: as loaded.
+        confirmed: the number of the trust document that each active point has confirmed.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, current: KeySet, confirmed: dict[str, int], *, clock: Clock = time.time) -> None:
+        self._current = current
+        self._confirmed = confirmed
+        self._clock = clock
+
+    def renew(self, current: KeySet, confirmed: dict[str, int]) -> None:
+        """From now on these count."""
+        self._current, self._confirmed = current, confirmed
+
+    def confirm(self, point: str, number: int) -> None:
+        """A point has confirmed this trust document."""
+        self._confirmed = self._confirmed | {point: number}
+
+    def confirmed(self, point: str) -> int:
+        """The trust document that a point has confirmed; 0 when none is known."""
+        return self._confirmed.get(point, 0)
+
+    @property
+    def now(self) -> KeySet:
+        """All that counts now, of one moment."""
+        return self._current
+
+    @property
+    def site(self) -> Site:
+        """The site."""
+        return self._current.site
+
+    @property
+    def hierarchy(self) -> Hierarchy:
+        """The hierarchy, with the present trust document."""
+        return self._current.hierarchy
+
+    @property
+    def vault(self) -> ServerVault:
+        """What secrets at rest are sealed to."""
+        return self._current.vault
+
+    @property
+    def ring(self) -> Ring:
+        """The keys that everyone believes."""
+        return self._current.ring
+
+    @property
+    def trust_document(self) -> str:
+        """The present trust document, signed."""
+        return self._current.trust_document
+
+    @property
+    def authority(self) -> Authority:
+        """Issues TLS certificates."""
+        return self._current.authority
+
+    @property
+    def nonce_secret(self) -> Secret:
+        """Makes enrolment nonces."""
+        return self._current.nonce_secret
+
+    @property
+    def generation(self) -> int:
+        """Number of the newest content secret."""
+        return self._current.generation
+
+    @property
+    def policy(self) -> SigningKey:
+        """Signs policy and location replies: clients that do not know it yet fetch the trust document."""
+        return self._newest(Role.POLICY)
+
+    @property
+    def token(self) -> SigningKey:
+        """Signs content tokens: the newest key that every active point knows.
+
+        A point that has not confirmed the trust document for eight hours serves nobody any more, and is not waited for.
+        """
+        now = self._clock()
+        usable = self._usable(Role.TOKEN)
+        for each in usable:
+            known = all(number >= each.row.listed_in for number in self._confirmed.values())
+            if known or now >= each.row.listed_at + CONTROL_LIFETIME:
+                return each.key
+        return usable[-1].key
+
+    def token_for(self, point: str) -> SigningKey:
+        """Signs what the site sends to this point: a key of the trust document that the point has confirmed, although
+        the present one may list it no more, or the point could never learn of its successor."""
+        return self._known_to(point, self._current.signers[Role.TOKEN]) or self._newest(Role.TOKEN)
+
+    def control_for(self, point: str) -> SigningKey:
+        """Signs this point's control document: the newest key that the point knows, else the newest."""
+        return self._known_to(point, self._usable(Role.CONTROL)) or self._newest(Role.CONTROL)
+
+    def knows(self, point: str, kid: str) -> bool:
+        """Whether the trust document that a point has confirmed lists this key of ours."""
+        number = self.confirmed(point)
+        rows = [each.row for signers in self._current.signers.values() for each in signers if each.row.kid == kid]
+        return any(_listed(row, number) for row in rows)
 
     @property
     def root_fingerprint(self) -> bytes:
@@ -66,19 +194,50 @@ class SiteKeys(msgspec.Struct, frozen=True, kw_only=True):
         return self.ring.kids(Role.TOKEN, site=self.site.code, now=now)
 
     def domain(self, content: str, *, isolated: bool) -> DomainKeys:
-        """The dedupe domain of a content: the hierarchy's, or one of its own (secrets derived by HKDF-SHA256)."""
-        generation, dedupe = self.content_secret, self.dedupe_secret
+        """The dedupe domain of a content: the hierarchy's, or one of its own (secrets derived by HKDF-SHA256).
+
+        Each generation of the content secret has an index of its own: after a compromise nothing older is found, hence
+        nothing older is reused, and cuts stay where they were.
+        """
+        current = self._current
+        generation, dedupe = current.content_secret, current.dedupe_secret
         if isolated:
             generation, dedupe = _derive(generation, content), _derive(dedupe, content)
-        return domain_keys(dedupe, Generation(self.generation, generation))
+        keys = domain_keys(dedupe, Generation(current.generation, generation))
+        if current.generation == 1:
+            return keys
+        info = b"entrepot/index/1/generation/%d" % current.generation
+        index_key = HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(keys.index_key.reveal())
+        return msgspec.structs.replace(keys, index_key=Secret(index_key))
 
-    def sign_manifest(self, payload: bytes) -> str:
-        """Sign a manifest root."""
-        return sign(payload, typ=SignedType.MANIFEST, key=self.manifest)
+    @property
+    def manifest(self) -> SigningKey:
+        """Signs manifests and deltas."""
+        return self._newest(Role.MANIFEST)
 
     def sign_delta(self, payload: bytes) -> str:
         """Sign a delta root."""
         return sign(payload, typ=SignedType.DELTA, key=self.manifest)
+
+    def verify_manifest(self, document: bytes) -> bytes:
+        """Payload of a manifest root that this site signed, with a key that may be withdrawn by now, or another site.
+
+        What the site reads back is named by references that it sealed itself; clients judge by the trust document.
+
+        Raises:
+            TrustError, FormatError: it is not to be believed.
+        """
+        envelope = take_apart(document, typ=SignedType.MANIFEST)
+        for each in self._current.signers[Role.MANIFEST]:
+            if each.row.kid == envelope.header.kid:
+                check_signature(envelope, each.row.public)
+                return envelope.payload
+        ring = self.ring
+        return ring.verify(document, typ=SignedType.MANIFEST, role=Role.MANIFEST, now=self._clock()).payload
+
+    def withdrawn(self, role: Role) -> tuple[str, ...]:
+        """Key ids of this role that the present trust document lists no more."""
+        return tuple(each.row.kid for each in self._current.signers[role] if each.row.dropped_in)
 
     def seal_ref(self, name: str, ref: SealedRef) -> bytes:
         """Seal the reference that opens a content, for the database."""
@@ -91,6 +250,24 @@ class SiteKeys(msgspec.Struct, frozen=True, kw_only=True):
             IntegrityError: sealed to another server, or under another name.
         """
         return unpack(self.vault.open(name, sealed).reveal(), SealedRef, "root reference")
+
+    def _usable(self, role: Role) -> tuple[Signer, ...]:
+        found = self._current.usable(role, self._clock())
+        if not found:
+            raise no_key(role)
+        return found
+
+    def _newest(self, role: Role) -> SigningKey:
+        return self._usable(role)[0].key
+
+    def _known_to(self, point: str, signers: tuple[Signer, ...]) -> SigningKey | None:
+        number, now = self.confirmed(point), self._clock()
+        known = (each for each in signers if _listed(each.row, number))
+        return next((each.key for each in known if each.row.not_before <= now < each.row.not_after), None)
+
+
+def _listed(row: RoleKey, number: int) -> bool:
+    return 0 < row.listed_in <= number and (not row.dropped_in or number < row.dropped_in)
 
 
 def _derive(secret: Secret, content: str) -> Secret:
@@ -135,59 +312,12 @@ def _role_key(entry: KeyEntry, sealed: bytes) -> RoleKey:
     )
 
 
-def load_keys(connection: Connection, *, site: str, vault: ServerVault, now: float) -> SiteKeys:
-    """Open everything that the server needs.
-
-    Raises:
-        TrustError: a key is missing or has expired.
-        IntegrityError: sealed to another server's vault.
-        NotFoundError: no such site in this database.
-    """
-    record = hierarchy.get_hierarchy(connection)
-    trust = verify_trust(record.trust_document, record.root_public)
-    sealed = hierarchy.sealed_secrets(connection, site)
-    generations = [int(name.removeprefix("content/")) for name in sealed if name.startswith("content/")]
-    if not generations:
-        raise TrustError("The site has no content secret.", next_step="Restore the site from its backup.")
-    newest = max(generations)
-    opened = {
-        name: vault.open(secret_name(name), sealed[name])
-        for name in (CONTENT_SECRET.format(newest), DEDUPE_SECRET, NONCE_SECRET)
-    }
-    listed = {entry.kid for entry in trust.keys}
-    stored = [key for key in hierarchy.site_role_keys(connection, site) if key.kid in listed]
-    ca = _valid(stored, Role.CA, now)
-    signing = {role: _signing_key(_valid(stored, role, now), vault) for role in SIGNING_ROLES}
-    return SiteKeys(
-        site=hierarchy.get_site(connection, site),
-        hierarchy=record,
-        vault=vault,
-        ring=Ring(trust),
-        trust_document=record.trust_document,
-        manifest=signing[Role.MANIFEST],
-        token=signing[Role.TOKEN],
-        policy=signing[Role.POLICY],
-        control=signing[Role.CONTROL],
-        authority=Authority.load(ca.public, vault.open(role_name(ca.role, ca.kid), ca.sealed)),
-        generation=newest,
-        content_secret=opened[CONTENT_SECRET.format(newest)],
-        dedupe_secret=opened[DEDUPE_SECRET],
-        nonce_secret=opened[NONCE_SECRET],
-    )
-
-
-def _valid(keys: list[RoleKey], role: Role, now: float) -> RoleKey:
-    for key in keys:  # newest first
-        if key.role is role and key.not_before <= now < key.not_after:
-            return key
-    raise TrustError(
+def no_key(role: Role) -> TrustError:
+    """The site cannot sign in this role."""
+    return TrustError(
         f"The site has no valid key for {role.value}.",
-        next_step="Check the clock; if it is right, sign a new trust document with the root key.",
+        next_step="Check the clock; if it is right, sign a new trust document: entrepot key roll",
     )
-
-
-def _signing_key(key: RoleKey, vault: ServerVault) -> SigningKey:
-    return SigningKey.from_private(vault.open(role_name(key.role, key.kid), key.sealed))
 
 
 def new_id(prefix: str) -> str:

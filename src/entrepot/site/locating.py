@@ -11,6 +11,8 @@ import secrets
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import NotFoundError
 from entrepot.core.times import HOUR, Clock
@@ -99,16 +101,33 @@ class Locator:
             allow_cloud=bool(snapshot.effective(row.collections).values["allow_cloud"]),
             reach=reach(addresses, snapshot.groups),
         )
-        decision = location.locate(
-            snapshot.holders(version.set_id),
-            asker,
-            merged_use(uses),
-            order=location.random_order(secrets.token_bytes(16)),
-            switches=self._switches,
-        )
+        version, decision = self._decide(snapshot, version, asker, merged_use(uses))
         offers = _useful_deltas(snapshot, content, version, request.held)
         reply = self._reply(snapshot, row.device, request, content, version, asker, decision, offers)
         return sign(to_json(reply), typ=SignedType.LOCATION, key=self._keys.policy)
+
+    def _decide(
+        self, snapshot: Snapshot, version: Version, asker: location.Asker, use: location.Use
+    ) -> tuple[Version, Decision]:
+        """Where the version is. While no point that is offered has its new sealing yet, its former one is given."""
+        candidates = [version]
+        if version.former_set_id is not None and version.former_root is not None:
+            former = msgspec.structs.replace(version, set_id=version.former_set_id, root=version.former_root)
+            candidates.append(former)
+        decisions = [
+            location.locate(
+                snapshot.holders(each.set_id),
+                asker,
+                use,
+                order=location.random_order(secrets.token_bytes(16)),
+                switches=self._switches,
+            )
+            for each in candidates
+        ]
+        for each, decision in zip(candidates, decisions, strict=True):
+            if any(tier.offers for tier in decision.tiers):
+                return each, decision
+        return version, decisions[0]
 
     def _reply(
         self,
@@ -146,6 +165,7 @@ class Locator:
             withheld=tuple(Withheld(name=each.name, reason=each.reason) for each in decision.withheld),
             tokens={audience: self._token(device, audience, version, named) for audience in audiences},
             deltas=tuple(self._delta_offer(delta) for delta in named),
+            trust_number=self._keys.hierarchy.trust_number,
         )
 
     def _source(self, snapshot: Snapshot, offer: location.Offer, deltas: list[Delta]) -> Source:

@@ -7,6 +7,7 @@ POST      ``/mp/enrolment``          :class:`~entrepot.protocol.enrolment.EnrolR
 GET       ``/mp/enrolment/{id}``     ``EnrolReply``; with the newcomer's assertion
 POST      ``/mp/locations``          ``LocationRequest`` → signed ``LocationReply``; with the device's assertion
 GET       ``/mp/policy``             signed ``Policy``; with the device's assertion
+POST      ``/mp/certificate``        ``RenewalRequest`` → ``RenewalReply``; with the point's assertion
 POST      ``/mp/reports``            ``DownloadReport`` → 204; with the device's assertion
 ========= ========================== ==========================================================================
 """
@@ -27,7 +28,7 @@ from entrepot.database.devices import Device
 from entrepot.database.engine import Database
 from entrepot.database.locations import AskerRow
 from entrepot.database.points import Point
-from entrepot.protocol.enrolment import EnrolRequest, NonceReply
+from entrepot.protocol.enrolment import EnrolRequest, NonceReply, RenewalRequest
 from entrepot.protocol.location import LocationRequest
 from entrepot.protocol.policy import DownloadReport
 from entrepot.protocol.siteapi import DeviceState
@@ -35,6 +36,7 @@ from entrepot.protocol.tokens import site_audience
 from entrepot.site.enrolment import Enrolment
 from entrepot.site.keys import SiteKeys
 from entrepot.site.locating import Locator
+from entrepot.site.renewal import Renewal
 from entrepot.trust.assertions import claimed_device, verify_device
 from entrepot.web.asgi import Receive, Scope, Send, read_body, send_json, send_response
 from entrepot.web.bearer import bearer_token
@@ -84,12 +86,20 @@ class ManagementPoint:
     """Answers devices and newcomers."""
 
     def __init__(
-        self, database: Database, *, keys: SiteKeys, locator: Locator, enrolment: Enrolment, clock: Clock
+        self,
+        database: Database,
+        *,
+        keys: SiteKeys,
+        locator: Locator,
+        enrolment: Enrolment,
+        renewal: Renewal,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._keys = keys
         self._locator = locator
         self._enrolment = enrolment
+        self._renewal = renewal
         self._clock = clock
         self._seen = Seen()
         self._heard: dict[str, tuple[int, str]] = {}
@@ -115,6 +125,8 @@ class ManagementPoint:
                 await send_response(send, 200, (await self._locator.policy(row)).encode(), media_type=_JOSE)
             case ("POST", "/reports"):
                 await self._report(scope, receive, send)
+            case ("POST", "/certificate"):
+                await self._renew(scope, receive, send)
             case ("GET", _) if path.startswith("/enrolment/"):
                 await self._enrolment_state(scope, receive, send, path.removeprefix("/enrolment/"))
             case _:
@@ -141,6 +153,18 @@ class ManagementPoint:
             raise NotFoundError("This newcomer is not known.", next_step="Enrol again.")
         verify_device(token, known.public_key, site_audience(self._keys.site.code), body, self._clock())
         reply = await self._enrolment.state_of(newcomer, known.device, known.point)
+        await send_json(send, to_json(reply), headers=[(b"cache-control", b"no-store")])
+
+    async def _renew(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await read_body(scope, receive, MAX_BODY)
+        token, now = bearer_token(scope), self._clock()
+        known = await self._database.read(points.find_point, claimed_device(token))
+        if known is None or not known.public_key:
+            raise UnauthenticatedError("This point is not known here.", next_step="Enrol it.")
+        audience = site_audience(self._keys.site.code)
+        claims = await asyncio.to_thread(verify_device, token, known.public_key, audience, body, now)
+        self._seen.use(claims.sub, claims.jti, expires=claims.exp, now=now)
+        reply = await self._renewal.renew(known.id, _decoded(body, RenewalRequest))
         await send_json(send, to_json(reply), headers=[(b"cache-control", b"no-store")])
 
     async def _locate(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -17,17 +17,20 @@ from entrepot.content.ledger import Library
 from entrepot.content.publish import Progress, Published, PublishOptions, publish
 from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
 from entrepot.core.times import Clock
-from entrepot.database import contents, distribution, tasks
+from entrepot.database import contents, distribution, hierarchy, tasks
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
 from entrepot.database.library import adopt_set
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
+from entrepot.protocol import SignedType
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.tasks import Reporter
+from entrepot.trust.signing import sign
 
 PUBLISH: Final = "publish"
 DELTA: Final = "delta"
+RESEAL: Final = "reseal"
 
 
 class PublishJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,6 +48,13 @@ class DeltaJob(msgspec.Struct, frozen=True, kw_only=True):
     content: str
     from_version: int
     to_version: int
+
+
+class ResealJob(msgspec.Struct, frozen=True, kw_only=True):
+    """Payload of a reseal task."""
+
+    content: str
+    number: int
 
 
 def ask_to_publish(
@@ -113,6 +123,8 @@ class PublishHandler:
         self._published()
 
     def _publish(self, job: PublishJob, content: Content, report: Reporter) -> None:
+        keys = self._keys.domain(content.id, isolated=content.isolated)
+        signer = self._keys.manifest
         ledger = self._library.open_session(f"{content.name}, version {job.number}")
 
         def note(progress: Progress) -> None:
@@ -126,15 +138,16 @@ class PublishHandler:
                 number=job.number,
                 shelf=self._shelf,
                 ledger=ledger,
-                keys=self._keys.domain(content.id, isolated=content.isolated),
-                sign=self._keys.sign_manifest,
+                keys=keys,
+                sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
                 options=PublishOptions(excludes=job.excludes, for_windows=content.for_windows),
                 progress=note,
                 cancelled=lambda: report.cancelled,
             )
             report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")
             with self._database.transaction() as connection:
-                self._add(connection, job, content, published, ledger.session)
+                version = self._version(job, published, keys.generation.number, signer.kid)
+                self._add(connection, job, content, published, version, ledger.session)
         except BaseException:
             self._library.close_session(ledger.session)
             raise
@@ -143,7 +156,13 @@ class PublishHandler:
         )
 
     def _add(
-        self, connection: Connection, job: PublishJob, content: Content, published: Published, session: str
+        self,
+        connection: Connection,
+        job: PublishJob,
+        content: Content,
+        published: Published,
+        version: Version,
+        session: str,
     ) -> None:
         now = self._clock()
         if contents.get_content(connection, content.id).deleting:
@@ -151,12 +170,14 @@ class PublishHandler:
         adopt_set(connection, session, published.set_id, now)
         earlier = [version.number for version in contents.list_versions(connection, content.id)]
         contents.change_source(connection, content.id, source=job.source, excludes=job.excludes)
-        contents.add_version(connection, self._version(job, published, now))
+        contents.add_version(connection, version)
+        if version.generation < hierarchy.newest_generation(connection, content.site):
+            ask_to_reseal(connection, content, version, now=now)  # the secret was compromised meanwhile
         distribution.want_everywhere(connection, content.id, job.number, now=now)
         for number in earlier[-self._deltas_kept :] if self._deltas_kept else []:
             ask_for_delta(connection, content, from_version=number, to_version=job.number, now=now)
 
-    def _version(self, job: PublishJob, published: Published, now: float) -> Version:
+    def _version(self, job: PublishJob, published: Published, generation: int, signed_by: str) -> Version:
         return Version(
             content=job.content,
             number=job.number,
@@ -173,8 +194,27 @@ class PublishHandler:
             new_bytes=published.new_bytes,
             objects=published.objects,
             warnings=published.warnings,
-            created=int(now),
+            created=int(self._clock()),
+            generation=generation,
+            signed_by=signed_by,
         )
+
+
+def ask_to_reseal(connection: Connection, content: Content, version: Version, *, now: float) -> bool:
+    """Add the task that seals a version anew, unless it is there already; whether it was added."""
+    subject = f"{content.id}/{version.number}"
+    if tasks.active(connection, RESEAL, subject) is not None:
+        return False
+    tasks.create(
+        connection,
+        site=content.site,
+        kind=RESEAL,
+        subject=subject,
+        title=f"Seal {content.name}, version {version.number}, anew",
+        now=now,
+        payload=ResealJob(content=content.id, number=version.number),
+    )
+    return True
 
 
 def ask_for_delta(connection: Connection, content: Content, *, from_version: int, to_version: int, now: float) -> None:

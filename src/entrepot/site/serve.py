@@ -15,7 +15,8 @@ from entrepot.database.schema import upgrade
 from entrepot.durable.files import make_folder
 from entrepot.durable.locks import HomeLock
 from entrepot.site.cloudport import ProviderFactory
-from entrepot.site.keys import SiteKeys, load_keys
+from entrepot.site.keyloading import load_keys
+from entrepot.site.keys import SiteKeys
 from entrepot.site.server import SiteServer
 from entrepot.site.settings import Home, load_settings
 from entrepot.site.upkeep import renew_tls
@@ -52,7 +53,7 @@ async def serve_site(
     ):
         await asyncio.to_thread(upgrade, database)
         vault = await asyncio.to_thread(ServerVault.load, home.vault_key)
-        keys: SiteKeys = await database.read(load_keys, site=settings.site, vault=vault, now=clock())
+        keys: SiteKeys = await database.read(load_keys, site=settings.site, vault=vault, now=clock(), clock=clock)
         for needed in (home.library, home.logs):
             await asyncio.to_thread(make_folder, needed, mode=0o700)
         await asyncio.to_thread(renew_tls, home, keys, clock())
@@ -68,6 +69,7 @@ async def serve_site(
                 ready=lambda: announce_ready("site", settings.url),
                 drain_seconds=settings.drain_seconds,
                 stop=stop,
+                renew=server.renew,
             )
         finally:
             work.cancel()

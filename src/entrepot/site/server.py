@@ -20,11 +20,13 @@ from entrepot.database.library import SqlLibrary
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.control import GatewaySettings
+from entrepot.protocol.keysapi import KeysInfo
 from entrepot.rules.location import Switches
 from entrepot.site.api.app import build_app
 from entrepot.site.api.contents import content_routes
 from entrepot.site.api.deployments import deployment_routes
 from entrepot.site.api.devices import device_routes
+from entrepot.site.api.keys import key_routes
 from entrepot.site.api.points import point_routes
 from entrepot.site.api.sessions import login_routes, session_routes
 from entrepot.site.api.tasks import task_routes
@@ -39,20 +41,28 @@ from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
 from entrepot.site.enrolment import Enrolment
 from entrepot.site.holders import Holders
+from entrepot.site.keyloading import refresh
 from entrepot.site.keys import SiteKeys, new_id
+from entrepot.site.keysinfo import keys_info
 from entrepot.site.locating import Locator
 from entrepot.site.managementpoint import ManagementPoint
-from entrepot.site.publishing import DELTA, PUBLISH, PublishHandler
+from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
+from entrepot.site.renewal import Renewal
+from entrepot.site.resealing import ResealHandler
+from entrepot.site.rotation import Rotation
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings
+from entrepot.site.signers import Signers
 from entrepot.site.tasks import TaskEngine
-from entrepot.site.upkeep import Upkeep
+from entrepot.site.upkeep import Upkeep, load_tls_certificate
+from entrepot.trust.inspection import expires
 from entrepot.web.asgi import App, Receive, Scope, Send
 from entrepot.web.health import Health
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
 
 FLUSH_SECONDS: Final = 15.0
+KEYS_SECONDS: Final = 5.0
 
 log = structlog.get_logger("site.server")
 
@@ -122,11 +132,28 @@ class SiteServer:
         )
         self.enrolment = Enrolment(database, keys=keys, clock=clock, pushed=self._point_enrolled)
         self.management_point = ManagementPoint(
-            database, keys=keys, locator=self.locator, enrolment=self.enrolment, clock=clock
+            database,
+            keys=keys,
+            locator=self.locator,
+            enrolment=self.enrolment,
+            renewal=Renewal(database, keys=keys, clock=clock),
+            clock=clock,
         )
+        self.rotation = Rotation(database, keys=keys, clock=clock, work=self._wake)
+        self.signers = Signers(database, keys=keys, clock=clock, changed=self._trust_changed)
+        self.renew = asyncio.Event()
+        self._home = home
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.sessions = Sessions(database, clock=clock, hours=settings.session_hours)
-        self.upkeep = Upkeep(database, home=home, shelf=self.shelf, keys=keys, clock=clock, work=self.distribution.wake)
+        self.upkeep = Upkeep(
+            database,
+            home=home,
+            shelf=self.shelf,
+            keys=keys,
+            clock=clock,
+            work=self.distribution.wake,
+            renewed=self.renew.set,
+        )
         self.deltas = self._register_handlers(home)
 
     def _register_handlers(self, home: Home) -> DeltaHandler:
@@ -137,8 +164,10 @@ class SiteServer:
             "clock": self.clock,
         }
         publish = PublishHandler(self.database, deltas_kept=self.settings.deltas_kept, published=self._wake, **common)
+        reseal = ResealHandler(self.database, deltas_kept=self.settings.deltas_kept, resealed=self._wake, **common)
         deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)
         self.publishing.register(PUBLISH, publish)
+        self.publishing.register(RESEAL, reseal)
         self.publishing.register(DELTA, deltas, max_attempts=3)
         self.tasks.register(DELETE, DeleteHandler(self.database), max_attempts=1000)
         return deltas
@@ -151,6 +180,18 @@ class SiteServer:
     def _cancel(self, task_id: str) -> None:
         self.tasks.cancel(task_id)
         self.publishing.cancel(task_id)
+
+    def _trust_changed(self) -> None:
+        self.controls.retry()
+
+    async def _follow_keys(self) -> None:
+        """See what other processes of the site changed, and which points have confirmed the trust document."""
+        if await self.database.read(refresh, self.keys, now=self.clock()):
+            log.info("keys_changed", generation=self.keys.generation, trust=self.keys.hierarchy.trust_number)
+
+    async def _keys_info(self) -> KeysInfo:
+        certificate = await asyncio.to_thread(load_tls_certificate, self._home)
+        return await self.database.read(keys_info, self.keys, certificate, now=self.clock())
 
     def _point_enrolled(self) -> None:
         self.controls.retry()
@@ -169,6 +210,7 @@ class SiteServer:
                 *device_routes(database, self.enrolment, self.locator, clock),
                 *deployment_routes(database, clock),
                 *task_routes(database, self._cancel, clock),
+                *key_routes(self.rotation, self.signers, self._keys_info),
                 cloud_router(self.clouds),
             ],
         )
@@ -179,7 +221,8 @@ class SiteServer:
             await self.database.read(count, CHANGES)
         except EntrepotError as error:
             return {"status": "database", "detail": error.message, "site": self.keys.site.code}
-        return {"status": "ok", "site": self.keys.site.code}
+        certificate = await asyncio.to_thread(load_tls_certificate, self._home)
+        return {"status": "ok", "site": self.keys.site.code, "certificate_expires": expires(certificate)}
 
     async def work(self) -> None:
         """All background work, until cancelled; what is interrupted goes on after the next start."""
@@ -199,6 +242,7 @@ class SiteServer:
                 group.create_task(self.controls.serve())
                 group.create_task(self.upkeep.serve())
                 group.create_task(_every(FLUSH_SECONDS, self.management_point.flush))
+                group.create_task(_every(KEYS_SECONDS, self._follow_keys))
                 group.create_task(CloudLoops(self.clouds).serve())
         finally:
             await self.distribution.stop()

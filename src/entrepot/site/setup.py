@@ -31,6 +31,7 @@ from entrepot.site.keys import (
     NONCE_SECRET,
     SECRET_BYTES,
     SIGNING_ROLES,
+    WRAPPING_PREFIX,
     new_id,
     sealed_authority,
     sealed_signing_key,
@@ -42,6 +43,7 @@ from entrepot.trust.inspection import key_pem, to_pem
 from entrepot.trust.root import RootKey, fingerprint, readable
 from entrepot.trust.signing import SigningKey
 from entrepot.trust.vault import ServerVault
+from entrepot.trust.wrapping import WrappingKey
 
 ROLE_KEY_DAYS: Final = 3650
 MIN_PASSWORD: Final = 10
@@ -243,9 +245,13 @@ def _fill(
         for role, key in keys.items():
             hierarchy.add_role_key(connection, sealed_signing_key(key, entries[role], vault))
         hierarchy.add_role_key(connection, sealed_authority(authority, ca_entry, vault))
+        wrapping = WrappingKey.generate(1)
+        name = f"{WRAPPING_PREFIX}1"
+        sealed = vault.seal(secret_name(name), wrapping.secret)
+        hierarchy.put_secret(connection, site=settings.site, name=name, sealed=sealed, now=now)
         for name in (CONTENT_SECRET.format(1), DEDUPE_SECRET, NONCE_SECRET):
-            sealed = vault.seal(secret_name(name), Secret(secrets.token_bytes(SECRET_BYTES)))
-            hierarchy.put_secret(connection, site=settings.site, name=name, sealed=sealed, now=now)
+            wrapped = wrapping.wrap(secret_name(name), Secret(secrets.token_bytes(SECRET_BYTES)))
+            hierarchy.put_secret(connection, site=settings.site, name=name, sealed=wrapped, now=now)
         administrators.add(
             connection,
             Administrator(id=new_id("adm"), name=new.administrator, password_hash=password_hash),

@@ -3,9 +3,6 @@ certificate is renewed before it expires."""
 
 import asyncio
 import contextlib
-import os
-import signal
-import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -24,12 +21,12 @@ from entrepot.site.distribution import trim
 from entrepot.site.keys import SiteKeys
 from entrepot.site.settings import Home
 from entrepot.site.setup import issue_tls
-from entrepot.trust.inspection import days_left
+from entrepot.trust.authority import RENEW_DAYS
+from entrepot.trust.inspection import days_left, fits
 
 EVERY_SECONDS: Final = 300.0
 KEEP_TASKS: Final = 30 * DAY
 KEEP_DOWNLOADS: Final = 90 * DAY
-RENEW_DAYS: Final = 30
 
 log = structlog.get_logger("site.upkeep")
 
@@ -39,10 +36,19 @@ class Upkeep:
 
     Args:
         work: called when the distribution engine has something to do now.
+        renewed: called when the site's TLS certificate was renewed: the server is to read it again.
     """
 
     def __init__(
-        self, database: Database, *, home: Home, shelf: Shelf, keys: SiteKeys, clock: Clock, work: Callable[[], None]
+        self,
+        database: Database,
+        *,
+        home: Home,
+        shelf: Shelf,
+        keys: SiteKeys,
+        clock: Clock,
+        work: Callable[[], None],
+        renewed: Callable[[], None],
     ) -> None:
         self._database = database
         self._home = home
@@ -50,6 +56,7 @@ class Upkeep:
         self._keys = keys
         self._clock = clock
         self._work = work
+        self._renewed = renewed
 
     async def run_once(self) -> Swept:
         """Do everything that is due.
@@ -61,8 +68,8 @@ class Upkeep:
         await self._database.write(_forget, now)
         if await trim(self._database, site=self._keys.site.code, now=now):
             self._work()
-        if await asyncio.to_thread(renew_tls, self._home, self._keys, now) and sys.platform != "win32":
-            os.kill(os.getpid(), signal.SIGHUP)  # the server reads its certificate again
+        if await asyncio.to_thread(renew_tls, self._home, self._keys, now):
+            self._renewed()
         return await asyncio.to_thread(sweep, SqlSweepLedger(self._database), self._shelf, now=now)
 
     async def serve(self) -> None:
@@ -74,10 +81,16 @@ class Upkeep:
                 log.info("upkeep_done", deleted=swept.deleted, condemned=swept.condemned)
 
 
+def load_tls_certificate(home: Home) -> x509.Certificate:
+    """The site's TLS certificate."""
+    return x509.load_pem_x509_certificate(home.tls_certificate.read_bytes())
+
+
 def renew_tls(home: Home, keys: SiteKeys, now: float) -> bool:
-    """Renew the site's TLS certificate when it has less than 30 days left; whether it did."""
-    certificate = x509.load_pem_x509_certificate(home.tls_certificate.read_bytes())
-    if days_left(certificate, now) >= RENEW_DAYS:
+    """Renew the site's TLS certificate when it has less than 60 days left, or is not of the key beside it (a renewal
+    was interrupted); whether it did."""
+    certificate = load_tls_certificate(home)
+    if days_left(certificate, now) >= RENEW_DAYS and fits(certificate, home.tls_key.read_bytes()):
         return False
     issue_tls(home, keys.site.url, keys.authority, now=now)
     log.info("tls_certificate_renewed")
@@ -88,4 +101,5 @@ def _forget(connection: Connection, now: float) -> None:
     tasks.prune(connection, finished_before=now - KEEP_TASKS)
     devices.prune_downloads(connection, received_before=now - KEEP_DOWNLOADS)
     retention.drop_old_deltas(connection)
+    retention.forget_former_sealings(connection)
     retention.drop_unused_sets(connection)

@@ -37,6 +37,8 @@ from entrepot.trust.signing import kid_of
 
 AUTHORITY_DAYS: Final = 3650
 SERVER_DAYS: Final = 398
+RENEW_DAYS: Final = 60
+"""Server certificates are renewed when they have fewer days left than this."""
 MAX_CSR: Final = 16 * 1024
 MAX_NAMES: Final = 100
 MAX_COMMON_NAME: Final = 64

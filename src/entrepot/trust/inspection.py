@@ -8,7 +8,12 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509.oid import NameOID
 
 from entrepot.core.errors import BadInputError
@@ -173,6 +178,15 @@ def to_pem(*certificates: x509.Certificate) -> str:
 def key_pem(key: PrivateKey) -> Secret:
     """PEM (PKCS#8, not encrypted) of a private key; keep it in the vault or in a 0600 file."""
     return Secret(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+
+def fits(certificate: x509.Certificate, key: bytes) -> bool:
+    """Whether a PEM private key, unencrypted, is the certificate's."""
+    try:
+        private = load_pem_private_key(key, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    return private.public_key() == certificate.public_key()
 
 
 def is_strong_rsa(key: object) -> bool:

@@ -103,6 +103,7 @@ async def serve(
     ready: Callable[[], None] = lambda: None,
     drain_seconds: float = 5.0,
     stop: asyncio.Event | None = None,
+    renew: asyncio.Event | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT (or until ``stop`` is set), then drain and return; the listener is closed.
 
@@ -112,6 +113,7 @@ async def serve(
     Args:
         ready: called once when connections are accepted.
         stop: given by tests and by callers that handle signals themselves; then no handlers are installed.
+        renew: set it, and the certificate files are read again, as on SIGHUP.
 
     Raises:
         BadInputError: the certificate and key cannot be used together, or the key file is readable by others.
@@ -121,14 +123,14 @@ async def serve(
     raise_descriptor_limit()
     requests = _Requests(app)
     stopping = stop or asyncio.Event()
-    renew = asyncio.Event()
+    renewal = renew or asyncio.Event()
     async with lifespan(app):
-        with _signals(stopping, renew) if stop is None else contextlib.nullcontext():
+        with _signals(stopping, renewal) if stop is None else contextlib.nullcontext():
             workers = Workers(requests, listener, tls)
             try:
                 workers.start()
                 ready()
-                await _until(stopping, renew, workers)
+                await _until(stopping, renewal, workers)
             finally:
                 listener.close()
                 await workers.drain(drain_seconds)

@@ -44,6 +44,12 @@ content_version = Table(
     Column("objects", BigInteger, nullable=False),
     Column("warnings", Text, nullable=False),  # JSON list
     Column("created", BigInteger, nullable=False),
+    Column("generation", Integer, nullable=False, server_default="1"),  # of the content secret it is sealed under
+    Column("sealing", Integer, nullable=False, server_default="1"),  # grows with each time it is sealed anew
+    Column("signed_by", String(64), nullable=False, server_default=""),  # key id of the manifest root's signature
+    # what it was before it was sealed anew, for as long as points have only that
+    Column("former_set_id", LargeBinary, nullable=True, index=True),
+    Column("former_root", LargeBinary, nullable=True),
 )
 
 content_delta = Table(

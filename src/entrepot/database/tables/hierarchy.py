@@ -34,8 +34,8 @@ site_secret = Table(
     "site_secret",
     metadata,
     Column("site", String(3), ForeignKey("site.code"), primary_key=True),
-    Column("name", String(64), primary_key=True),  # content/1, dedupe, nonce
-    Column("sealed", LargeBinary, nullable=False),
+    Column("name", String(64), primary_key=True),  # wrapping/1, content/1, dedupe, nonce
+    Column("sealed", LargeBinary, nullable=False),  # wrapping keys to the vault, the others by the wrapping key
     Column("created", BigInteger, nullable=False),
 )
 
@@ -49,6 +49,10 @@ role_key = Table(
     Column("sealed", LargeBinary, nullable=False),
     Column("not_before", BigInteger, nullable=False),
     Column("not_after", BigInteger, nullable=False),
+    # numbers of trust documents: the first that lists the key (0: none yet), the first that does so no more (0: none)
+    Column("listed_in", BigInteger, nullable=False, server_default="1"),
+    Column("dropped_in", BigInteger, nullable=False, server_default="0"),
+    Column("listed_at", BigInteger, nullable=False, server_default="0"),
     Index("ix_role_key_site_role", "site", "role"),
 )
 

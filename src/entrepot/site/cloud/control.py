@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, select
 
 from entrepot.core.encoding import pack, to_json
-from entrepot.core.errors import EntrepotError
+from entrepot.core.errors import EntrepotError, UnauthenticatedError
 from entrepot.core.times import HOUR, Clock
 from entrepot.database import cloud
 from entrepot.database.cloud import ControlRow
@@ -91,7 +91,7 @@ class ControlPublisher:
     def _next(self, connection: Connection, point: str, now: int) -> ControlDocument:
         """The next document, its counter taken."""
         wanted = self._wanted(connection, point, now)
-        epoch = self._keys.hierarchy.epoch
+        epoch = self._keys.now.hierarchy.epoch
         counter = cloud.next_control(connection, point, epoch=epoch, issued=now, digest=self._digest(wanted))
         fresh = Freshness(epoch=epoch, counter=counter, issued=now, expires=now + CONTROL_LIFETIME)
         return msgspec.structs.replace(wanted, fresh=fresh)
@@ -113,20 +113,53 @@ class ControlPublisher:
         return hashlib.sha256(pack((wanted, self._keys.hierarchy.trust_number))).digest()
 
     async def _push(self, document: ControlDocument, holder: "Holder") -> None:
-        signed = sign(to_json(document), typ=SignedType.CONTROL, key=self._keys.control)
+        """Bring both documents, in the order in which the holder believes them.
+
+        A holder that knows the control key already gets the control document first, so that a trust document that
+        raises the epoch never leaves it without a control document that counts.
+        """
+        point = document.point
+        key = self._keys.control_for(point)
+        signed = sign(to_json(document), typ=SignedType.CONTROL, key=key).encode()
         try:
-            await holder.put_document(TRUST_KEY, self._keys.trust_document.encode())
-            await holder.put_document(CONTROL_KEY, signed.encode())
+            if self._keys.knows(point, key.kid):
+                await self._put(holder, point, CONTROL_KEY, signed)
+                await self._put_trust(holder, point)
+            else:
+                await self._put_trust(holder, point)
+                await self._put(holder, point, CONTROL_KEY, signed)
         except EntrepotError as error:
-            await self._database.write(cloud.note_push_error, document.point, str(error))
+            await self._database.write(cloud.note_push_error, point, str(error))
             raise
         await self._database.write(
             cloud.note_push,
-            document.point,
+            point,
             counter=document.fresh.counter,
             now=int(self._clock()),
-            trust_number=self._keys.hierarchy.trust_number,
+            trust_number=self._keys.confirmed(point),
         )
+
+    async def _put_trust(self, holder: "Holder", point: str) -> None:
+        """Bring the trust document; from then on the holder may believe other keys than before."""
+        hierarchy = self._keys.hierarchy
+        await self._put(holder, point, TRUST_KEY, self._keys.trust_document.encode())
+        if self._keys.confirmed(point) != hierarchy.trust_number:
+            self._keys.confirm(point, hierarchy.trust_number)
+            await self._database.write(cloud.note_trust, point, hierarchy.trust_number)
+
+    async def _put(self, holder: "Holder", point: str, key: str, data: bytes) -> None:
+        """Bring a document. A holder that does not believe the site's token may have a newer trust document than is
+        noted here (it fetches that by itself, too): then the newest key counts."""
+        try:
+            await holder.put_document(key, data)
+        except UnauthenticatedError:
+            before = self._keys.confirmed(point)
+            self._keys.confirm(point, 0)
+            try:
+                await holder.put_document(key, data)
+            except EntrepotError:
+                self._keys.confirm(point, before)
+                raise
 
 
 def _blocked(connection: Connection, site: str, now: int) -> tuple[str, ...]:
