@@ -343,6 +343,9 @@ class SlowDownload:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
 
+    def close(self) -> None:
+        self._writer.transport.abort()
+
     async def rest(self, *, pause: float = 0.0) -> bytes:
         """Everything until the end, however it ends; ``pause`` seconds between two reads."""
         gathered = bytearray()

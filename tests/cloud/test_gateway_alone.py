@@ -137,6 +137,32 @@ async def test_the_next_instance_ships_what_a_killed_one_left(
     assert list(await collect(alone.holder)) == [left.name]
 
 
+async def test_what_a_killed_gateway_was_sending_is_counted(
+    alone: Alone, site: Any, client_of: Maker, collect: Maker, until: Maker
+) -> None:
+    await site.fill(alone.holder)
+    download = await client_of(alone.start()).begin(site.big, site.token())
+    [folder] = alone.state.iterdir()
+
+    async def noted() -> bool:
+        return (folder / "running").exists()
+
+    await until(noted)
+    alone.send(signal.SIGKILL)
+    alone.wait()
+    download.close()
+    await asyncio.sleep(0)
+    alone.start()
+
+    async def shipped() -> bool:
+        return [len(records) for records in (await collect(alone.holder)).values()] == [1]
+
+    await until(shipped)
+    [[record]] = (await collect(alone.holder)).values()
+    assert (record.status, record.object_id) == (200, site.big)
+    assert 0 < record.sent <= len(site.objects[site.big])
+
+
 async def test_health_says_whether_clients_are_served(alone: Alone, site: Any, client_of: Maker, until: Maker) -> None:
     client = client_of(alone.start())
     answer = await client.http.request("GET", f"{client.base}/healthz", accept=(503,))

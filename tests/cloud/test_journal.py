@@ -235,6 +235,7 @@ def make_recorder(
         store=store,
         clock=clock,
         limits=lambda: LIMITS,
+        running=list,
         on_failure=lambda: failed.append("failed"),
     )
 
@@ -260,6 +261,7 @@ def test_a_young_segment_is_shipped_when_the_site_asks_for_it(state: Path, make_
         store=store,
         clock=lambda: NOW / 1000,
         limits=lambda: LIMITS,
+        running=list,
         on_failure=lambda: None,
     )
     recorder.record(make_record(1))

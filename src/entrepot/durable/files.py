@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from entrepot.core.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
 @contextlib.contextmanager
@@ -95,6 +97,21 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     """
     with replacing(path, mode=mode) as file:
         file.write(data)
+
+
+def sweep_temporary(folder: Path) -> int:
+    """Remove what :func:`replacing` left in a folder when its process was killed; returns how many files.
+
+    Nobody else may be writing there: call it under the folder's lock, before the first file is written.
+    """
+    removed = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in list(folder.iterdir()):
+            if _TEMPORARY.fullmatch(path.name):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    removed += 1
+    return removed
 
 
 def write_private(path: Path, data: bytes) -> None:

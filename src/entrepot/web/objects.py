@@ -50,6 +50,32 @@ class _Opened:
         self.pieces = pieces
 
 
+class _Request:
+    """What a record says of one request, but for the bytes."""
+
+    __slots__ = ("begun", "grant", "method", "object_id", "status", "time")
+
+    def __init__(self, now: float, begun: float) -> None:
+        self.time = round(now * 1000)
+        self.begun = begun
+        self.status = 0
+        self.grant: Grant
+        self.object_id: ObjectId
+        self.method: str
+
+    def record(self, sent: int) -> Record:
+        return Record(
+            time=self.time,
+            device=self.grant.device,
+            set_id=self.grant.set_id,
+            object_id=self.object_id,
+            status=self.status or UNANSWERED,
+            sent=sent,
+            duration=round((time.monotonic() - self.begun) * 1000),
+            method=self.method,
+        )
+
+
 class ObjectPlane:
     """An ASGI application that serves ``protocol.dataplane`` paths from one shelf.
 
@@ -83,6 +109,7 @@ class ObjectPlane:
         self._clock = clock
         self._site = SiteStore(shelf, guard, held)
         self._throttle = Throttle()
+        self._requests: dict[Download, _Request] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self.downloads = downloads or Downloads()
         self.device_rate = 0.0
@@ -93,6 +120,13 @@ class ObjectPlane:
     def received(self) -> int:
         """Bytes of objects taken in since the start."""
         return self._site.received
+
+    def running(self) -> list[Record]:
+        """What would be recorded of the running downloads that have sent something, if they ended now.
+
+        May be called from any thread. A download leaves this list before it is recorded.
+        """
+        return [request.record(download.sent) for download, request in list(self._requests.items()) if download.sent]
 
     def cut_all(self, reason: str = "stopped") -> int:
         """Break off every running download; returns how many. Call it in the event loop's thread, as all cuts."""
@@ -150,16 +184,16 @@ class ObjectPlane:
         raise NotFoundError(f"There is nothing at {method} {path[:100]!r}.")
 
     async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
-        begun = time.monotonic()
+        request = _Request(self._clock(), time.monotonic())
         grant = await self._grant(bearer_token(scope), object_id)
-        self._throttle.take(grant.device, rate=self.device_rate, now=begun)
+        self._throttle.take(grant.device, rate=self.device_rate, now=request.begun)
         download = self.downloads.begin(grant.device, grant.jti)
-        status = 0
+        request.grant, request.object_id, request.method = grant, object_id, scope["method"]
+        self._requests[download] = request
 
         async def noting(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
+                request.status = message["status"]
             await send(message)
 
         try:
@@ -168,11 +202,12 @@ class ObjectPlane:
             if not download.reason:
                 raise
             asyncio.current_task().uncancel()  # type: ignore[union-attr]  # a coroutine always runs in a task
-            await self._broken_off(download, bool(status), noting)
+            await self._broken_off(download, bool(request.status), noting)
         finally:
             self.downloads.finish(download)
+            del self._requests[download]  # before it is recorded: see running()
             self.sent += download.sent
-            self._record(begun, grant, object_id, status, download.sent, scope["method"])
+            self._recorder(request.record(download.sent))
 
     async def _grant(self, token: str, object_id: ObjectId) -> Grant:
         """Authorise; again when something was cut meanwhile, since the answer may be older than the cut."""
@@ -261,20 +296,6 @@ class ObjectPlane:
         if started or download.reason == LEFT:
             raise ResponseAbortedError(download.reason)
         await send_problem(send, UnavailableError("The download was broken off.", next_step="Ask again."))
-
-    def _record(self, begun: float, grant: Grant, object_id: ObjectId, status: int, sent: int, method: str) -> None:
-        duration = round((time.monotonic() - begun) * 1000)
-        record = Record(
-            time=round(self._clock() * 1000) - duration,
-            device=grant.device,
-            set_id=grant.set_id,
-            object_id=object_id,
-            status=status or UNANSWERED,
-            sent=sent,
-            duration=duration,
-            method=method,
-        )
-        self._recorder(record)
 
 
 async def _watch(receive: Receive, download: Download) -> None:

@@ -29,6 +29,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.control import GatewaySettings
+from entrepot.protocol.transactions import Record
 from entrepot.trust.root import fingerprint
 from entrepot.web.authorise import TokenAuthoriser
 from entrepot.web.control import serving
@@ -103,6 +104,7 @@ class Gateway:
             store=store,
             clock=time.time,
             limits=lambda: Limits(size=self._settings.segment_bytes, seconds=self._settings.segment_seconds),
+            running=self._running,
             on_failure=lambda: os._exit(1),
         )
         self.watcher = ControlWatcher(
@@ -127,6 +129,9 @@ class Gateway:
         if not self.recorder.healthy:
             status = "records cannot be kept"
         return {"status": status, "instance": self._config.instance, "control": self.watcher.counter}
+
+    def _running(self) -> list[Record]:
+        return self.plane.running()
 
     def _apply(self, settings: GatewaySettings) -> None:
         """Obey a new control document. It also asks for the records: the site signs one when it wants to collect."""

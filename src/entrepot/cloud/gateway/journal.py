@@ -95,12 +95,11 @@ class Journal:
         """
         assert len(records) <= BATCH
         with storage_errors("the transaction journal"):
-            data = b"".join(_encode(records))
+            data = b"".join(encode_frames(records))
             if self._open and self._open.size + len(data) > min(limits.size, LARGEST_SEGMENT):
                 self.close_segment()
             if self._open is None:
-                header = SegmentHeader(self._point, self._instance, self._sequence, self._previous, now_ms)
-                self._open = _Growing(journal_path(self._folder, self._sequence), header)
+                self._open = _Growing(journal_path(self._folder, self._sequence), self.next_header(now_ms))
             self._open.write(data)
 
     def sync(self) -> None:
@@ -131,6 +130,10 @@ class Journal:
                 self._previous = self._open.close()
             self._open = None
             self._sequence += 1
+
+    def next_header(self, now_ms: int) -> SegmentHeader:
+        """The header of the segment that the next record goes into, or would."""
+        return SegmentHeader(self._point, self._instance, self._sequence, self._previous, now_ms)
 
     def release(self) -> None:
         """Give the folder up, and remove it when everything is shipped: what is left may be adopted."""
@@ -177,7 +180,7 @@ class _Growing:
         return self._digest.digest()
 
 
-def _encode(records: list[Record]) -> list[bytes]:
+def encode_frames(records: list[Record]) -> list[bytes]:
     """Frames of at most 1 MiB."""
     if not records:
         return []
@@ -185,7 +188,7 @@ def _encode(records: list[Record]) -> list[bytes]:
     if len(frame) <= transactions.MAX_FRAME_BYTES or len(records) == 1:
         return [frame]
     middle = len(records) // 2
-    return _encode(records[:middle]) + _encode(records[middle:])
+    return encode_frames(records[:middle]) + encode_frames(records[middle:])
 
 
 def recover(path: Path) -> tuple[SegmentHeader, bytes] | None:

@@ -1,9 +1,9 @@
 """Takes the records of finished requests: durable within a second, shipped in segments (architecture 4.5).
 
 Two threads: the *committer* writes and syncs, at most ``COMMIT_SECONDS`` after a record came in (many records share
-one sync); the *shipper* brings closed segments to the store, so that a slow store never delays a commit. While the disk
-refuses, :attr:`TransactionRecorder.healthy` is False and the gateway answers 503: what cannot be recorded is not
-served.
+one sync), and notes every ``NOTE_SECONDS`` what the running downloads have sent so far; the *shipper* brings closed
+segments to the store, so that a slow store never delays a commit. While the disk refuses,
+:attr:`TransactionRecorder.healthy` is False and the gateway answers 503: what cannot be recorded is not served.
 """
 
 import threading
@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from entrepot.cloud.gateway.journal import BATCH, Journal, Limits
+from entrepot.cloud.gateway.running import without, write_note
 from entrepot.cloud.gateway.shipping import adopt_leftovers, ship_closed
 from entrepot.core.errors import EntrepotError, StorageError
 from entrepot.core.times import Clock
@@ -21,6 +22,7 @@ from entrepot.objects.store import ObjectStore
 from entrepot.protocol.transactions import Record
 
 COMMIT_SECONDS = 0.25
+NOTE_SECONDS = 0.5
 _RETRY_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +34,8 @@ class TransactionRecorder:
         journal: owned from now on.
         state: the folder of all instances' journals; ``folder`` is this instance's own.
         limits: asked at each commit, since the control document may change them.
+        running: gives, to any thread, a record of each download under way, with what it has sent so far. A download
+            leaves it before it comes to :meth:`record`.
         on_failure: called once, from the committer, when records may have been lost: the process must end.
     """
 
@@ -44,11 +48,15 @@ class TransactionRecorder:
         store: ObjectStore,
         clock: Clock,
         limits: Callable[[], Limits],
+        running: Callable[[], list[Record]],
         on_failure: Callable[[], None],
     ) -> None:
         self._journal = journal
         self._state, self._folder, self._store = state, folder, store
-        self._clock, self._limits, self._on_failure = clock, limits, on_failure
+        self._clock, self._limits, self._running, self._on_failure = clock, limits, running, on_failure
+        self._noted_at = 0
+        self._noted = False
+        self._shippable = 0
         self._pending: deque[Record] = deque()
         self._changed = threading.Condition()
         self._ship = threading.Event()
@@ -88,8 +96,9 @@ class TransactionRecorder:
             self._changed.notify()
         if self._committer.is_alive():
             self._committer.join()
+        self._pending.extend(self._running())  # whoever is still under way now is not waited for
+        self._hurried.set()
         self.run_once()
-        self._journal.close_segment()
         self._ship.set()
         if self._shipper.is_alive():
             self._shipper.join(ship_seconds)
@@ -103,20 +112,36 @@ class TransactionRecorder:
         """
         now_ms = int(self._clock() * 1000)
         limits = self._limits()
-        wrote = False
+        running = self._running()  # first: what ends from now on comes to us as a record
+        ended = self._commit(now_ms, limits)
+        hurried = self._hurried.is_set()
+        self._hurried.clear()
+        if hurried or self._journal.due(now_ms=now_ms, limits=limits):
+            self._journal.close_segment()
+        closed = self._journal.closed > self._shippable
+        if closed or not 0 <= now_ms - self._noted_at < NOTE_SECONDS * 1000:
+            self._note(without(running, ended), now_ms)
+        if closed:  # only now: the note must not need a segment that is gone
+            self._shippable = self._journal.closed
+            self._ship.set()
+
+    def _commit(self, now_ms: int, limits: Limits) -> list[Record]:
+        """Write what is pending, and return it."""
+        ended: list[Record] = []
         while self._pending:
             batch = [self._pending[index] for index in range(min(BATCH, len(self._pending)))]
             self._journal.append(batch, now_ms=now_ms, limits=limits)
             for _ in batch:
                 self._pending.popleft()
-            wrote = True
-        if wrote:
+            ended += batch
+        if ended:
             self._sync()
-        hurried = self._hurried.is_set()
-        self._hurried.clear()
-        if hurried or self._journal.due(now_ms=now_ms, limits=limits):
-            self._journal.close_segment()
-            self._ship.set()
+        return ended
+
+    def _note(self, running: list[Record], now_ms: int) -> None:
+        if running or self._noted:
+            write_note(self._folder, self._journal.next_header(now_ms), running)
+        self._noted, self._noted_at = bool(running), now_ms
 
     def _sync(self) -> None:
         try:
@@ -133,7 +158,7 @@ class TransactionRecorder:
     def _commit_loop(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(self._wanted, timeout=COMMIT_SECONDS * 4)
+                self._changed.wait_for(self._wanted, timeout=NOTE_SECONDS)
             if self._stopping.wait(COMMIT_SECONDS):
                 return  # close() commits the rest
             try:
@@ -155,7 +180,7 @@ class TransactionRecorder:
             self._ship.clear()
             stopping = self._stopping.is_set()
             try:
-                ship_closed(self._folder, self._store, below=self._journal.closed)
+                ship_closed(self._folder, self._store, below=self._shippable)
                 if not stopping:
                     adopt_leftovers(self._state, self._store)
             except EntrepotError as error:

@@ -2,7 +2,8 @@
 
 A segment's key follows from its bytes, and it is stored only if the key is free; so shipping may be repeated, by
 anyone, at any time. The local file goes only after the store has it. A dead instance's folder is adopted by whoever
-gets its lock: its torn tail is cut off first (``journal.recover``), and only then do its segments travel.
+gets its lock: its torn tail is cut off first (``journal.recover``), what it was sending when it died becomes its last
+segment (``running``), and only then do its segments travel.
 """
 
 from pathlib import Path
@@ -11,6 +12,7 @@ import structlog
 
 from entrepot.cloud.gateway.folderlock import FolderLock
 from entrepot.cloud.gateway.journal import journals, recover, store_key
+from entrepot.cloud.gateway.running import restore
 from entrepot.core.errors import NotFoundError
 from entrepot.durable.files import storage_errors, sync_folder
 from entrepot.objects.store import ObjectStore
@@ -74,6 +76,7 @@ def adopt_leftovers(state: Path, store: ObjectStore) -> int:
         if lock is None:
             continue
         with lock:
+            restore(folder)
             count = ship_closed(folder, store)
             shipped += count
             lock.remove_folder()
