@@ -16,6 +16,7 @@ from entrepot.database.names import check_name, find, name_key, refuse_taken
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions
+from entrepot.database.tables.history import content_event
 from entrepot.protocol.siteapi import ContentType
 
 
@@ -81,6 +82,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     root: bytes
     size: int
     created: int
+    saved: int = 0
 
     def __repr__(self) -> str:
         return f"Delta({self.content}, {self.from_version} to {self.to_version})"
@@ -139,7 +141,7 @@ def remove_content(connection: Connection, content: str) -> list[bytes]:
         connection.execute(delete(table).where(table.c.content == content))
     connection.execute(delete(contents).where(contents.c.id == content))
     note_change(connection)
-    return [set_id for set_id in sets if not _in_use(connection, set_id)]
+    return [set_id for set_id in sets if not in_use(connection, set_id)]
 
 
 def set_ids(connection: Connection, content: str) -> list[bytes]:
@@ -149,7 +151,8 @@ def set_ids(connection: Connection, content: str) -> list[bytes]:
     return sorted(found)
 
 
-def _in_use(connection: Connection, set_id: bytes) -> bool:
+def in_use(connection: Connection, set_id: bytes) -> bool:
+    """Whether a version or a delta of any content needs an object set."""
     return any(
         connection.execute(select(table.c.content).where(table.c.set_id == set_id).limit(1)).first() is not None
         for table in (versions, deltas)
@@ -157,9 +160,15 @@ def _in_use(connection: Connection, set_id: bytes) -> bool:
 
 
 def next_number(connection: Connection, content: str) -> int:
-    """The number that the next version gets."""
-    highest = connection.execute(select(func.max(versions.c.number)).where(versions.c.content == content)).scalar()
-    return int(highest or 0) + 1
+    """The number that the next version gets: never that of a version that was deleted, for devices may have it."""
+    given = [
+        connection.execute(select(func.max(number)).where(column == content)).scalar() or 0
+        for number, column in (
+            (versions.c.number, versions.c.content),
+            (content_event.c.version, content_event.c.content),
+        )
+    ]
+    return int(max(given)) + 1
 
 
 def add_version(connection: Connection, version: Version) -> None:

@@ -178,6 +178,7 @@ class SqlLedger:
             {
                 "object_id": each.object_id,
                 "size": each.sealed_size,
+                "plain_size": each.plain_size,
                 "purpose": each.purpose,
                 "state": State.LIVE.value,
                 "changed": now,

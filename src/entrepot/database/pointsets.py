@@ -72,6 +72,11 @@ def sets_on(connection: Connection, point: str, content: str = "") -> list[Point
     return [PointSet(**row) for row in connection.execute(query).mappings()]
 
 
+def somewhere(connection: Connection, set_id: bytes) -> bool:
+    """Whether any point has, gets or loses a set."""
+    return connection.execute(select(sets.c.point).where(sets.c.set_id == set_id).limit(1)).first() is not None
+
+
 def retire_sets(connection: Connection, point: str, set_ids: list[bytes], *, now: float) -> None:
     """Sets that are superseded: kept until tokens that name them have ended, then removed."""
     connection.execute(

@@ -131,6 +131,14 @@ def active(connection: Connection, kind: str, subject: str) -> Task | None:
     return None if row is None else _task(row)
 
 
+def active_below(connection: Connection, kinds: Sequence[str], prefix: str) -> list[Task]:
+    """Active tasks of some kinds whose subjects begin with ``prefix``, oldest first."""
+    query = select(table).where(
+        table.c.kind.in_(kinds), table.c.subject.startswith(prefix, autoescape=True), table.c.state.in_(ACTIVE)
+    )
+    return [_task(row) for row in connection.execute(query.order_by(table.c.created, table.c.id))]
+
+
 def latest(connection: Connection, kind: str, subject: str) -> Task | None:
     """The newest task of a kind for a subject, active or not."""
     row = connection.execute(

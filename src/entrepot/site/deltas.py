@@ -128,6 +128,7 @@ class DeltaHandler:
             root=self._keys.seal_ref(root_name(job.content, job.to_version, job.from_version), made.root),
             size=made.size,
             created=int(now),
+            saved=made.saved,
         )
         contents.add_delta(connection, delta)
         if contents.get_content(connection, job.content).current == job.to_version:

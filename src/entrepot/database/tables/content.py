@@ -62,4 +62,5 @@ content_delta = Table(
     Column("root", LargeBinary, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("saved", BigInteger, nullable=False, server_default="0"),  # what a client need not fetch thanks to it
 )

@@ -16,6 +16,7 @@ object_ = Table(
     Column("id", _NUMBER, primary_key=True),
     Column("object_id", LargeBinary(32), nullable=False, unique=True),
     Column("size", BigInteger, nullable=False),
+    Column("plain_size", BigInteger, nullable=False, server_default="0"),  # 0: not known, or a set
     Column("purpose", SmallInteger, nullable=False),
     Column("state", String(16), nullable=False),
     Column("changed", Float, nullable=False),  # seconds since 1970, of the state

@@ -1,0 +1,179 @@
+"""What validation asks of the ledger, in SQL (port: :class:`entrepot.content.checking.CheckLedger`)."""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
+
+from entrepot.content.checking import Listed
+from entrepot.content.ledger import State
+from entrepot.core.ids import ObjectId
+from entrepot.database.engine import Database, insert_into
+from entrepot.database.librarystats import in_scope, set_purpose
+from entrepot.database.tables.checks import object_check as checks
+from entrepot.database.tables.content import content as contents
+from entrepot.database.tables.content import content_delta as deltas
+from entrepot.database.tables.content import content_version as versions
+from entrepot.database.tables.library import object_ as objects
+from entrepot.database.tables.library import object_set, set_object
+from entrepot.database.tables.points import point as points
+from entrepot.database.tables.points import point_set as sets
+from entrepot.protocol.libraryapi import Fault
+from entrepot.rules.verdicts import Verdict
+
+MAX_NAMED = 10
+
+
+class SqlCheckLedger:
+    """A :class:`~entrepot.content.checking.CheckLedger` in the site's database.
+
+    Args:
+        content: look at the objects of this content only; empty: at all.
+    """
+
+    def __init__(self, database: Database, content: str = "") -> None:
+        self._database = database
+        self._content = content
+
+    def due(self, before: float, after: ObjectId | None, limit: int) -> list[Listed]:
+        """See :meth:`CheckLedger.due`."""
+        seen = exists().where(checks.c.object == objects.c.id, checks.c.checked >= int(before))
+        with self._database.reading() as connection:
+            return _listed(connection, [in_scope(self._content), ~seen], after, limit)
+
+    def amount(self, before: float) -> tuple[int, int]:
+        """How many objects, and bytes, are due."""
+        seen = exists().where(checks.c.object == objects.c.id, checks.c.checked >= int(before))
+        query = select(func.count(), func.coalesce(func.sum(objects.c.size), 0))
+        with self._database.reading() as connection:
+            number, size = connection.execute(query.where(in_scope(self._content), ~seen)).one()
+        return number, int(size)
+
+    def note(
+        self, sound: Sequence[ObjectId], suspect: Sequence[ObjectId], now: float, look: Callable[[ObjectId], Verdict]
+    ) -> dict[ObjectId, Verdict]:
+        """See :meth:`CheckLedger.note`. The transaction lasts as long as the second looks."""
+        found: dict[ObjectId, Verdict] = {}
+        with self._database.transaction() as connection:
+            rows = _settled(connection, [*sound, *suspect])
+            verdicts = dict.fromkeys(sound, Verdict.GOOD)
+            for object_id in suspect:
+                if object_id in rows:
+                    found[object_id] = look(object_id)
+            verdicts |= found
+            values = [
+                {"object": number, "checked": int(now), "verdict": verdicts[object_id].value}
+                for object_id, number in sorted(rows.items(), key=lambda row: row[1])
+            ]
+            if values:
+                statement = insert_into(connection, checks)
+                fresh = {"checked": statement.excluded.checked, "verdict": statement.excluded.verdict}
+                connection.execute(statement.on_conflict_do_update(index_elements=["object"], set_=fresh), values)
+        return found
+
+    def faulty(self, after: ObjectId | None, limit: int) -> list[Listed]:
+        """See :meth:`CheckLedger.faulty`."""
+        bad = exists().where(checks.c.object == objects.c.id, checks.c.verdict != Verdict.GOOD.value)
+        with self._database.reading() as connection:
+            return _listed(connection, [in_scope(self._content), bad], after, limit)
+
+
+def _listed(
+    connection: Connection, conditions: list[ColumnElement[bool]], after: ObjectId | None, limit: int
+) -> list[Listed]:
+    query = select(objects.c.object_id, objects.c.size).where(objects.c.object_id > (after or b""), *conditions)
+    rows = connection.execute(query.order_by(objects.c.object_id).limit(limit))
+    return [Listed(object_id=ObjectId(object_id), size=size) for object_id, size in rows]
+
+
+def _settled(connection: Connection, ids: Sequence[ObjectId]) -> dict[ObjectId, int]:
+    """Of these, the objects that a set needs, with their numbers; their rows are locked, so no sweep touches them."""
+    locked = (
+        select(objects.c.object_id, objects.c.id)
+        .where(objects.c.object_id.in_(ids), objects.c.state != State.DELETING.value)
+        .order_by(objects.c.id)
+        .with_for_update(of=objects, key_share=True)
+    )
+    found = {ObjectId(object_id): number for object_id, number in connection.execute(locked)}
+    needed = select(objects.c.id).where(objects.c.id.in_(list(found.values())), in_scope())
+    numbers = set(connection.scalars(needed))
+    return {object_id: number for object_id, number in found.items() if number in numbers}
+
+
+def faults(connection: Connection, content: str = "", *, after: str = "", limit: int = 100) -> list[Fault]:
+    """Objects with a bad verdict, for people."""
+    query = (
+        select(objects.c.object_id, objects.c.size, objects.c.purpose, checks.c.verdict, checks.c.checked)
+        .join(checks, checks.c.object == objects.c.id)
+        .where(checks.c.verdict != Verdict.GOOD.value, in_scope(content))
+        .where(objects.c.object_id > bytes.fromhex(after))
+        .order_by(objects.c.object_id)
+        .limit(limit)
+    )
+    return [
+        Fault(
+            object_id=bytes(row.object_id).hex(),
+            size=row.size,
+            kind=set_purpose(row.purpose),
+            verdict=row.verdict,
+            checked=row.checked,
+            needed_by=tuple(needed_by(connection, row.object_id)),
+        )
+        for row in connection.execute(query).all()
+    ]
+
+
+def needed_by(connection: Connection, object_id: bytes, *, limit: int = MAX_NAMED) -> list[str]:
+    """Which versions and deltas need an object, in words."""
+    named, member = objects.alias("named"), objects.alias("member")
+    inside = exists().where(
+        set_object.c.object_set == object_set.c.id,
+        set_object.c.object == member.c.id,
+        member.c.object_id == object_id,
+    )
+    wanted = (
+        select(named.c.object_id)
+        .join(object_set, object_set.c.object == named.c.id)
+        .where(or_(inside, named.c.object_id == object_id))
+    )
+    whole = (
+        select(contents.c.name, versions.c.number)
+        .join(contents, contents.c.id == versions.c.content)
+        .where(or_(versions.c.set_id.in_(wanted), versions.c.former_set_id.in_(wanted)))
+        .order_by(contents.c.name_key, versions.c.number.desc())
+        .limit(limit)
+    )
+    found = [f"{name} {number}" for name, number in connection.execute(whole)]
+    led = (
+        select(contents.c.name, deltas.c.from_version, deltas.c.to_version)
+        .join(contents, contents.c.id == deltas.c.content)
+        .where(deltas.c.set_id.in_(wanted))
+        .order_by(contents.c.name_key, deltas.c.to_version.desc())
+        .limit(limit)
+    )
+    found += [f"{name} {old} to {new}" for name, old, new in connection.execute(led)]
+    return found[:limit]
+
+
+def holders_of(connection: Connection, object_id: bytes) -> list[str]:
+    """Points that have a whole set with this object, those on premises first: their bytes cost nothing."""
+    member, named = objects.alias("member"), objects.alias("named")
+    inside = exists().where(
+        set_object.c.object_set == object_set.c.id,
+        set_object.c.object == member.c.id,
+        member.c.object_id == object_id,
+    )
+    has = (
+        select(sets.c.point)
+        .join(named, named.c.object_id == sets.c.set_id)
+        .join(object_set, object_set.c.object == named.c.id)
+        .where(sets.c.state == "held", or_(inside, named.c.object_id == object_id))
+    )
+    query = select(points.c.id).where(and_(points.c.id.in_(has), points.c.state == "active"))
+    return list(connection.scalars(query.order_by(points.c.kind == "cloud", points.c.name_key)))
+
+
+def oldest_check(connection: Connection) -> int:
+    """When the object that was validated longest ago, or stored without being validated since, was sound for sure."""
+    known = func.coalesce(checks.c.checked, objects.c.changed)
+    query = select(func.min(known)).select_from(objects).outerjoin(checks, checks.c.object == objects.c.id)
+    return int(connection.execute(query.where(in_scope())).scalar() or 0)
