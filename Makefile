@@ -14,7 +14,7 @@ FAST := not process and not postgres and not end_to_end
 # What the demonstration takes: KEEP=1 keeps everything running until Ctrl-C.
 KEEP ?=
 
-.PHONY: help demo test check bench clean lock python postgresql
+.PHONY: help demo test check bench clean lock python postgresql azurite node
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ help: ## show this list
 demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
 	@$(BIN)/entrepot demo --folder .demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.dev postgresql ## everything: format, lint, types, imports, unit, process, database, end to end
+test: $(VENV)/.dev postgresql azurite ## everything: format, lint, types, imports, unit, process, database, end to end
 	@$(MAKE) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not end_to_end"
 	$(BIN)/python -m pytest -m end_to_end
@@ -76,6 +76,26 @@ postgresql:
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql >/dev/null; \
 	else \
 	  echo "The database tests need PostgreSQL's programs. On Debian: apt install postgresql"; exit 1; \
+	fi
+
+# The tests of the object stores start Azurite, Microsoft's emulator of Azure Blob Storage. Its lock file has hashes and
+# no registry's address.
+AZURITE := build/azurite
+azurite: $(AZURITE)/.installed
+$(AZURITE)/.installed: tests/objects/azurite/package.json tests/objects/azurite/package-lock.json | node
+	@echo "Installing Azurite into $(AZURITE) (once)"
+	@mkdir -p $(AZURITE)
+	@cp tests/objects/azurite/package.json tests/objects/azurite/package-lock.json $(AZURITE)/
+	@npm ci --prefix $(AZURITE) --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+node:
+	@if command -v node >/dev/null && command -v npm >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing Node.js for Azurite"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends nodejs npm >/dev/null; \
+	else \
+	  echo "Azurite needs Node.js and npm. On Debian: apt install nodejs npm"; exit 1; \
 	fi
 
 # For maintainers: choose versions anew. Registry addresses stay out of the files.

@@ -1,6 +1,174 @@
-"""What holds for all tests: no property fails because the machine was busy."""
+"""What holds for all tests: no property fails because the machine was busy; servers that several rooms talk to."""
 
+import base64
+import email.utils
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import shutil
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
+
+from entrepot.objects.settings import StoreKind, StoreSettings
+from entrepot.trust.authority import create_authority, new_tls_key
+from entrepot.trust.inspection import key_pem, to_pem
 
 settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
+
+AZURITE = Path(__file__).parent.parent / "build/azurite/node_modules/azurite/dist/src/blob/main.js"
+AZURITE_ACCOUNT = "devstoreaccount1"
+AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+"""Azurite's well-known account; it opens nothing else."""
+
+
+class StoreServer:
+    """A process that speaks as an object store. Its ``settings`` lead to a bucket, each time below a new prefix."""
+
+    def __init__(self, command: list[str], ready: str, log: Path) -> None:
+        self._command, self._ready, self._log = command, ready, log
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start, on the port it had before if there was one, and wait until it listens."""
+        command = [word.replace("PORT", str(self.port)) for word in self._command]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        until = time.monotonic() + 120
+        while not (found := re.search(self._ready, self._log.read_text())):
+            assert self._process.poll() is None and time.monotonic() < until, self._log.read_text()[-2000:]
+            time.sleep(0.05)
+        self.port = int(found[1])
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is written any more."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+class MotoServer(StoreServer):
+    """Amazon S3, as the moto server plays it, by plain HTTP."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", "PORT"]
+        super().__init__(command, r"Running on http://127\.0\.0\.1:(\d+)", folder / "moto.log")
+        self._credentials = folder / "s3.toml"
+        self._credentials.write_text('access_key_id = "test"\nsecret_access_key = "test-secret"\n')
+        self._credentials.chmod(0o600)
+
+    def start(self) -> None:
+        super().start()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/entrepot-test", method="PUT")
+        with urllib.request.urlopen(request) as answer:
+            assert answer.status == 200
+
+    def settings(self) -> StoreSettings:
+        return StoreSettings(
+            kind=StoreKind.S3,
+            bucket="entrepot-test",
+            prefix=f"test-{secrets.token_hex(6)}",
+            endpoint=f"http://127.0.0.1:{self.port}",
+            credentials=str(self._credentials),
+        )
+
+
+class AzuriteServer(StoreServer):
+    """Azure Blob Storage, as Azurite plays it, by HTTPS with a certificate of a CA of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        node = shutil.which("node")
+        assert node and AZURITE.is_file(), "Azurite is not installed; run: make azurite"
+        authority = create_authority("Azurite's own", now=time.time())
+        key = new_tls_key()
+        certificate = authority.issue_server(key.public_key(), names=["localhost"], ips=["127.0.0.1"], now=time.time())
+        self.ca = folder / "ca.pem"
+        self.ca.write_text(authority.pem())
+        (folder / "certificate.pem").write_text(to_pem(certificate))
+        (folder / "key.pem").write_bytes(key_pem(key).reveal())
+        self._credentials = folder / "azure.toml"
+        self._credentials.write_text(f'account_key = "{AZURITE_KEY}"\n')
+        self._credentials.chmod(0o600)
+        command = [node, str(AZURITE), "--disableTelemetry", "--location", str(folder), "--blobPort", "PORT"]
+        command += ["--cert", str(folder / "certificate.pem"), "--key", str(folder / "key.pem")]
+        ready = r"successfully listens on https://127\.0\.0\.1:(\d+)"
+        super().__init__(command, ready, folder / "azurite.log")
+
+    def start(self) -> None:
+        made = bool(self.port)
+        super().start()
+        if not made:
+            self._make_container("entrepot-test")
+
+    def settings(self) -> StoreSettings:
+        return StoreSettings(
+            kind=StoreKind.AZURE,
+            bucket="entrepot-test",
+            prefix=f"test-{secrets.token_hex(6)}",
+            endpoint=f"https://127.0.0.1:{self.port}/{AZURITE_ACCOUNT}",
+            account=AZURITE_ACCOUNT,
+            credentials=str(self._credentials),
+            ca=str(self.ca),
+        )
+
+    def _make_container(self, name: str) -> None:
+        """By shared key, as the service's documentation describes: obstore makes no containers."""
+        date, version = email.utils.formatdate(usegmt=True), "2021-08-06"
+        resource = f"/{AZURITE_ACCOUNT}/{AZURITE_ACCOUNT}/{name}\nrestype:container"
+        signed = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:{version}\n{resource}"
+        mac = hmac.new(base64.b64decode(AZURITE_KEY), signed.encode(), hashlib.sha256).digest()
+        headers = {
+            "x-ms-date": date,
+            "x-ms-version": version,
+            "Authorization": f"SharedKey {AZURITE_ACCOUNT}:{base64.b64encode(mac).decode()}",
+            "Content-Length": "0",
+        }
+        url = f"https://127.0.0.1:{self.port}/{AZURITE_ACCOUNT}/{name}?restype=container"
+        request = urllib.request.Request(url, method="PUT", headers=headers)
+        context = ssl.create_default_context(cafile=str(self.ca))
+        with urllib.request.urlopen(request, context=context) as answer:
+            assert answer.status == 201
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_proxy_to_this_machine() -> None:
+    """Test servers are on this machine: no proxy of its user stands between."""
+    os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+
+
+@pytest.fixture(scope="session")
+def moto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MotoServer]:
+    """A moto server, one for all tests."""
+    server = MotoServer(tmp_path_factory.mktemp("moto"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AzuriteServer]:
+    """An Azurite, one for all tests. Without it the tests fail: `make azurite` installs it."""
+    server = AzuriteServer(tmp_path_factory.mktemp("azurite"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_azurite(tmp_path: Path) -> Iterator[AzuriteServer]:
+    """An Azurite that one test may kill."""
+    server = AzuriteServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from entrepot.core.errors import BadInputError, NotFoundError
-from entrepot.objects.store import ObjectStore
+from entrepot.core.errors import BadInputError, LimitedError, NotFoundError
+from entrepot.objects.store import Fetched, NoUrl, ObjectStore, SignedUrl, Unchanged
 
 
 def whole(store: ObjectStore, key: str) -> bytes:
@@ -112,6 +112,40 @@ class TestEveryStore:
             list(store.read("k", start=-1))
         with pytest.raises(BadInputError):
             list(store.read("k", length=-1))
+
+    def test_a_value_is_fetched_only_when_it_changed(self, store: ObjectStore) -> None:
+        store.put("control", b"first")
+        first = store.fetch("control", limit=5)
+        assert isinstance(first, Fetched)
+        assert first.data == b"first"
+        assert store.fetch("control", known=first.version, limit=5) == Unchanged()
+        store.put("control", b"other")
+        second = store.fetch("control", known=first.version, limit=5)
+        assert isinstance(second, Fetched)
+        assert second.data == b"other"
+        assert second.version not in ("", first.version)
+        with pytest.raises(NotFoundError):
+            store.fetch("nothing", limit=5)
+        with pytest.raises(NotFoundError):
+            store.fetch("nothing", known=first.version, limit=5)
+
+    def test_a_value_larger_than_wanted_is_not_fetched(self, store: ObjectStore) -> None:
+        store.put("k", bytes(11))
+        with pytest.raises(LimitedError):
+            store.fetch("k", limit=10)
+        store.put("empty", b"")
+        empty = store.fetch("empty", limit=0)
+        assert isinstance(empty, Fetched)
+        assert empty.data == b""
+
+    def test_links_are_for_a_minute_at_most(self, store: ObjectStore) -> None:
+        store.put("k", b"x")
+        assert isinstance(store.link("k", seconds=60), NoUrl | SignedUrl)
+        for seconds in (0, -1, 61):
+            with pytest.raises(BadInputError):
+                store.link("k", seconds=seconds)
+        with pytest.raises(BadInputError):
+            store.link("../k", seconds=1)
 
     def test_missing_keys_are_named(self, store: ObjectStore) -> None:
         store.put("folder/key", b"x")

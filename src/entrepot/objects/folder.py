@@ -16,10 +16,10 @@ from typing import Final
 
 from entrepot.core.errors import NotFoundError, StorageError
 from entrepot.durable.files import make_folder, storage_errors, sync_folder
-from entrepot.objects.keys import check_key, check_range
+from entrepot.objects.keys import check_key, check_range, check_seconds, check_size
 from entrepot.objects.listing import list_keys
 from entrepot.objects.staging import Staging
-from entrepot.objects.store import Page, Stored
+from entrepot.objects.store import Fetched, NoUrl, Page, Stored, Unchanged
 from entrepot.objects.syncing import sync_all
 
 PIECE: Final = 256 * 1024
@@ -105,6 +105,20 @@ class FolderStore:
                     length -= len(piece)
                 yield piece
 
+    def fetch(self, key: str, *, known: str = "", limit: int) -> Fetched | Unchanged:
+        """See :meth:`ObjectStore.fetch`."""
+        with self._open(key) as descriptor, storage_errors(key):
+            found = os.fstat(descriptor)
+            # A put makes a new file. The time alone would not do: a clock may be set back, an inode is used again.
+            version = f"{found.st_ino:x}-{found.st_mtime_ns:x}-{found.st_ctime_ns:x}-{found.st_size:x}"
+            if known == version:
+                return Unchanged()
+            check_size(key, found.st_size, limit)
+            gathered = bytearray()
+            while piece := os.read(descriptor, PIECE):
+                gathered += piece
+            return Fetched(data=bytes(gathered), version=version)
+
     def stat(self, key: str) -> Stored:
         """See :meth:`ObjectStore.stat`."""
         for candidate in self._candidates(key):
@@ -134,6 +148,12 @@ class FolderStore:
         with self._lock:
             waiting = dict(self._waiting)
         return list_keys(self._root, waiting, prefix=prefix, after=after, limit=limit)
+
+    def link(self, key: str, *, seconds: int) -> NoUrl:
+        """See :meth:`ObjectStore.link`."""
+        check_key(key)
+        check_seconds(seconds)
+        return NoUrl()
 
     def _path(self, key: str) -> Path:
         return self._root.joinpath(*check_key(key).split("/"))

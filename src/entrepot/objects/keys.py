@@ -7,9 +7,12 @@ rooms above choose their document keys so.
 import re
 from typing import Final
 
-from entrepot.core.errors import BadInputError
+from entrepot.core.errors import BadInputError, LimitedError
+from entrepot.objects.store import MAX_LINK_SECONDS
 
 MAX_KEY: Final = 1024
+OBJECTS: Final = "objects/"
+"""Begins the keys of sealed objects, whose values never change; all other keys are documents."""
 
 _SEGMENT: Final = r"[A-Za-z0-9_-][A-Za-z0-9_.=+@-]{0,199}"
 _KEY: Final = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*")
@@ -39,3 +42,24 @@ def check_range(start: int, length: int | None) -> None:
     """
     if start < 0 or (length is not None and length < 0):
         raise BadInputError("A range begins at 0 or later and is not negative.")
+
+
+def check_seconds(seconds: int) -> int:
+    """Check how long a signed address shall be good.
+
+    Raises:
+        BadInputError: less than 1 or more than ``MAX_LINK_SECONDS``.
+    """
+    if not 1 <= seconds <= MAX_LINK_SECONDS:
+        raise BadInputError(f"A signed address is good for 1 to {MAX_LINK_SECONDS} seconds.")
+    return seconds
+
+
+def check_size(key: str, size: int, limit: int) -> None:
+    """Check the size of a value that is wanted whole.
+
+    Raises:
+        LimitedError: it is larger than ``limit``.
+    """
+    if size > limit:
+        raise LimitedError(f"{key} is larger than {limit} bytes.")

@@ -1,15 +1,17 @@
 """The shelf: immutable objects by their id, on any store, hashed while they come in."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from entrepot.core.errors import BadInputError, IntegrityError, LimitedError, NotFoundError
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.objects.hashing import ObjectHasher, object_id_of
+from entrepot.objects.keys import OBJECTS
 from entrepot.objects.store import ObjectStore
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 
-PREFIX: Final = "objects/"
+PREFIX: Final = OBJECTS
 
 
 def key_of(object_id: ObjectId) -> str:
@@ -23,14 +25,21 @@ class Shelf:
 
     Attributes:
         store: the store below, for documents that have names of their own.
+
+    Args:
+        lookups: how many questions to the store may be on their way at once; more than one for stores far away.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: ObjectStore, *, lookups: int = 1) -> None:
         self.store = store
+        self._lookups = lookups
 
     def has(self, ids: Sequence[ObjectId]) -> list[bool]:
         """Which of these are here, in their order."""
-        return [self._size_or_none(object_id) is not None for object_id in ids]
+        if self._lookups == 1 or len(ids) < 2:
+            return [self._size_or_none(object_id) is not None for object_id in ids]
+        with ThreadPoolExecutor(min(self._lookups, len(ids)), thread_name_prefix="lookup") as pool:
+            return [size is not None for size in pool.map(self._size_or_none, ids)]
 
     def put(self, object_id: ObjectId, data: bytes | Iterable[bytes], *, durable: bool = True) -> int:
         """Take an object in; does nothing when it is here already (``data`` is then not consumed).

@@ -17,7 +17,8 @@ import msgspec
 from entrepot.core.errors import NotFoundError, StorageError
 from entrepot.core.sizes import MIB, format_size
 from entrepot.objects.shelf import PREFIX
-from entrepot.objects.store import ObjectStore, Page, Stored
+from entrepot.objects.store import ObjectStore
+from entrepot.objects.wrapper import StoreWrapper
 
 RESERVE: Final = 64 * MIB
 
@@ -50,7 +51,7 @@ def measure(root: Path) -> Usage:
     return Usage(stored=stored, objects=objects)
 
 
-class CountingStore:
+class CountingStore(StoreWrapper):
     """Wraps a store; thread-safe.
 
     Args:
@@ -58,7 +59,7 @@ class CountingStore:
     """
 
     def __init__(self, inner: ObjectStore, usage: Usage, allowance: Callable[[], int]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._allowance = allowance
         self._lock = threading.Lock()
         self._usage = usage
@@ -87,18 +88,6 @@ class CountingStore:
             self._add(key, counter.size - (before or 0), 0 if before is not None else 1)
         return stored
 
-    def flush(self) -> None:
-        """See :class:`ObjectStore`."""
-        self._inner.flush()
-
-    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        """See :class:`ObjectStore`."""
-        return self._inner.read(key, start=start, length=length)
-
-    def stat(self, key: str) -> Stored:
-        """See :class:`ObjectStore`."""
-        return self._inner.stat(key)
-
     def delete(self, key: str) -> bool:
         """See :class:`ObjectStore`."""
         before = self._size(key)
@@ -106,10 +95,6 @@ class CountingStore:
         if removed and before is not None:
             self._add(key, -before, -1)
         return removed
-
-    def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Page:
-        """See :class:`ObjectStore`."""
-        return self._inner.list(prefix, after=after, limit=limit)
 
     def _size(self, key: str) -> int | None:
         try:
