@@ -147,19 +147,37 @@ def test_key_files_prefer_memory_and_are_private(home: Path, tmp_path: Path) -> 
     assert files.key.stat().st_mode & 0o777 == 0o600
     folder.forget_older("svc-1", 2)
     assert [files.key.exists(), newer.key.exists()] == [False, True]
+    folder.lock.release()  # as a SIGKILL does
     again = open_key_folder(home, memory=memory)
     assert again.path == folder.path
-    assert list(again.path.iterdir()) == [], "what an earlier run left is removed"
+    assert [path.name for path in again.path.iterdir()] == ["lock"], "what an earlier run left is removed"
     close_key_folder(again)
     assert list(memory.iterdir()) == []
+
+
+def test_the_next_host_removes_the_keys_of_one_that_was_killed_for_good(tmp_path: Path) -> None:
+    memory = tmp_path / "shm"
+    memory.mkdir()
+    dead, living = (open_key_folder(tmp_path / name, memory=memory) for name in ("dead", "living"))
+    for folder in (dead, living):
+        folder.write("svc-1", 1, "certificate", Secret(b"key"))
+    dead.lock.release()
+    foreign = memory / "someone-elses"
+    foreign.mkdir()
+    mine = open_key_folder(tmp_path / "new", memory=memory)
+    assert sorted(memory.iterdir()) == sorted([foreign, living.path, mine.path])
+    assert (living.service("svc-1") / "1.key").exists()
 
 
 def test_a_memory_folder_that_others_may_enter_is_not_used(home: Path, tmp_path: Path) -> None:
     memory = tmp_path / "shm"
     memory.mkdir()
-    open_key_folder(home, memory=memory).path.chmod(0o755)
+    first = open_key_folder(home, memory=memory)
+    first.path.chmod(0o755)
+    first.lock.release()
     folder = open_key_folder(home, memory=memory)
     assert (folder.in_memory, folder.path) == (False, home / "keys")
+    folder.lock.release()
     assert open_key_folder(home, memory=tmp_path / "missing").path == home / "keys"
 
 

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from entrepot.core.errors import ConflictError, StorageError
-from entrepot.durable.files import make_folder, replacing, storage_errors, sync_folder, write_file, write_private
+from entrepot.durable.files import (
+    make_folder,
+    replacing,
+    storage_errors,
+    sweep_temporary,
+    sync_folder,
+    write_file,
+    write_private,
+)
 from entrepot.durable.locks import HomeLock
 
 
@@ -34,6 +42,18 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_swept_and_nothing_else(tmp_path: Path) -> None:
+    write_file(tmp_path / "file", b"old")
+    (tmp_path / ".hidden.tmp").write_bytes(b"someone's own")
+    with replacing(tmp_path / "file") as file:
+        file.write(b"half")
+        (left,) = (path for path in tmp_path.iterdir() if path.name.startswith(".file."))
+    left.write_bytes(b"half")  # as if the process had been killed before the rename
+    assert sweep_temporary(tmp_path) == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden.tmp", "file"]
+    assert sweep_temporary(tmp_path / "missing") == 0
 
 
 def test_readers_see_the_old_file_until_the_end(tmp_path: Path) -> None:

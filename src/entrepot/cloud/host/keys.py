@@ -2,7 +2,8 @@
 
 The server reads a key from a file that is not encrypted. Such a file has mode 0600 in a folder of mode 0700, on a
 memory file system where there is one (``/dev/shm``), so that it never reaches a disk; else below the host's home. What
-lies there is made anew at every start: the durable copy is sealed in the database.
+lies there is made anew at every start: the durable copy is sealed in the database. A host holds a lock in its folder
+while it lives; a folder whose lock can be taken is a dead host's, and whichever host starts next removes it.
 """
 
 import contextlib
@@ -17,7 +18,8 @@ from typing import Final
 import msgspec
 import structlog
 
-from entrepot.core.errors import StorageError
+from entrepot.cloud.gateway.folderlock import LOCK_NAME, FolderLock
+from entrepot.core.errors import ConflictError, StorageError
 from entrepot.core.secret import Secret
 from entrepot.durable.files import make_folder, storage_errors, write_file, write_private
 from entrepot.web.embedded import TlsFiles
@@ -27,10 +29,11 @@ _log = structlog.get_logger("entrepot.host")
 
 
 class KeyFolder(msgspec.Struct, frozen=True, kw_only=True):
-    """Where one host keeps the keys of all its services; ``in_memory`` says whether a disk ever sees them."""
+    """Where one host keeps the keys of all its services; ``in_memory`` says whether a disk never sees them."""
 
     path: Path
     in_memory: bool
+    lock: FolderLock
 
     def service(self, service_id: str) -> Path:
         """The folder of one service."""
@@ -67,32 +70,61 @@ class KeyFolder(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def open_key_folder(home: Path, *, memory: Path = MEMORY) -> KeyFolder:
-    """Choose and prepare the folder; what an earlier run left in it is removed.
+    """Choose and prepare the folder; what an earlier run left in it is removed, and what dead hosts left beside it.
 
     Raises:
         StorageError: neither place can be used.
     """
+    _sweep_dead(memory)
     mark = hashlib.sha256(os.fsencode(home.resolve())).hexdigest()[:16]
-    for path, in_memory in ((memory / f"entrepot-{os.getuid()}-{mark}", True), (home / "keys", False)):
+    for path, in_memory in ((memory / f"{_prefix()}{mark}", True), (home / "keys", False)):
         if in_memory and not (memory.is_dir() and os.access(memory, os.W_OK)):
             continue
         try:
-            _prepare(path)
-        except OSError as error:
+            lock = _prepare(path)
+        except (OSError, ConflictError) as error:
             _log.warning("keys.folder_refused", folder=str(path), problem=str(error))
             continue
         _log.info("keys.folder", folder=str(path), in_memory=in_memory)
-        return KeyFolder(path=path, in_memory=in_memory)
+        return KeyFolder(path=path, in_memory=in_memory, lock=lock)
     raise StorageError("There is no place for private key files.", next_step="Check the permissions of the home.")
 
 
-def _prepare(path: Path) -> None:
+def _prefix() -> str:
+    return f"entrepot-{os.getuid()}-"
+
+
+def _prepare(path: Path) -> FolderLock:
     """Own the folder alone: one that someone else made beforehand is refused."""
     path.mkdir(mode=0o700, exist_ok=True)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+    if not _is_private(path):
         raise PermissionError(f"{path} belongs to someone else, or others may enter it")
+    lock = FolderLock.create(path)
+    _empty(path)
+    return lock
+
+
+def _is_private(path: Path) -> bool:
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not stat.S_IMODE(found.st_mode) & 0o077
+
+
+def _sweep_dead(memory: Path) -> None:
+    """Remove the folders of hosts that were killed and never started again: memory is not theirs to keep."""
+    for path in memory.glob(f"{_prefix()}*") if memory.is_dir() else ():
+        with contextlib.suppress(OSError):  # gone meanwhile, or not ours to touch
+            lock = FolderLock.try_take(path) if _is_private(path) else None
+            if lock is not None:
+                with lock:
+                    _empty(path)
+                    lock.remove_folder()
+                _log.info("keys.dead_folder_removed", folder=str(path))
+
+
+def _empty(path: Path) -> None:
     for entry in list(path.iterdir()):
+        if entry.name == LOCK_NAME:
+            continue
         aside = path / f".{secrets.token_hex(6)}"
         entry.rename(aside)  # an instance of a killed host may still be reading
         if aside.is_dir():
@@ -104,3 +136,4 @@ def _prepare(path: Path) -> None:
 def close_key_folder(folder: KeyFolder) -> None:
     """Remove everything when the host ends; best effort, since the next start does it again."""
     shutil.rmtree(folder.path, ignore_errors=True)
+    folder.lock.release()

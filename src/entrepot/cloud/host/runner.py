@@ -20,7 +20,7 @@ from entrepot.cloud.host.settings import Folders, HostSettings
 from entrepot.core.errors import EntrepotError, StorageError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.times import Clock
-from entrepot.durable.files import make_folder
+from entrepot.durable.files import make_folder, sweep_temporary
 from entrepot.objects.folder import FolderStore
 from entrepot.protocol.cloudhost import Instance, RunState
 from entrepot.web.embedded import TlsFiles
@@ -189,7 +189,9 @@ class ServiceRunner:
             self._adopted = True
 
     def _sweep_run(self) -> None:
-        for path in self._around.folders.run(self.service_id).glob("*.json"):
+        run = self._around.folders.run(self.service_id)
+        sweep_temporary(run)
+        for path in run.glob("*.json"):
             path.unlink(missing_ok=True)
 
     async def _adopt(self) -> None:
