@@ -41,12 +41,15 @@ class Shelf:
         with ThreadPoolExecutor(min(self._lookups, len(ids)), thread_name_prefix="lookup") as pool:
             return [size is not None for size in pool.map(self._size_or_none, ids)]
 
-    def put(self, object_id: ObjectId, data: bytes | Iterable[bytes], *, durable: bool = True) -> int:
+    def put(
+        self, object_id: ObjectId, data: bytes | Iterable[bytes], *, durable: bool = True, replace: bool = False
+    ) -> int:
         """Take an object in; does nothing when it is here already (``data`` is then not consumed).
 
         Args:
             data: all of it, or pieces of any size.
             durable: see :meth:`ObjectStore.put`.
+            replace: put it in the place of what is here: that is damaged.
 
         Returns:
             its size in bytes.
@@ -55,7 +58,7 @@ class Shelf:
             IntegrityError: the bytes hash to another id; nothing is stored.
             LimitedError: more than ``MAX_OBJECT_BYTES``; nothing is stored.
         """
-        held = self._size_or_none(object_id)
+        held = None if replace else self._size_or_none(object_id)
         if held is not None:
             return held
         pieces: Iterable[bytes] = (data,) if isinstance(data, bytes) else data
