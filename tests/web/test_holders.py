@@ -4,10 +4,21 @@ import contextlib
 
 import pytest
 
-from entrepot.core.errors import BadInputError, IntegrityError, LimitedError, NotFoundError, RefusedError, StorageError
+from entrepot.core.errors import (
+    BadInputError,
+    FormatError,
+    IntegrityError,
+    LimitedError,
+    NotFoundError,
+    RefusedError,
+    StorageError,
+)
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.hashing import object_id_of
+from entrepot.objects.shelf import key_of
+from entrepot.rules.verdicts import Verdict
+from entrepot.web.copies import Copies, decode_verdicts, encode_verdicts
 from entrepot.web.dataplane import HttpHolder, ShelfHolder
 from entrepot.web.objects import ObjectPlane
 
@@ -194,3 +205,43 @@ async def test_a_guard_decides_before_a_document_is_stored(shelf, keyring, serve
         await holder.delete_document("a")
     assert guard.told == ["a", "a"]
     plane.close()
+
+
+async def test_a_holder_reads_its_objects_again_and_says_what_it_finds(holder, shelf):
+    (good, data), (broken, other), (lost, _) = of(300 * KIB), of(9, b"y"), of(7, b"z")
+    for object_id, stored in ((good, data), (broken, other)):
+        await holder.put(object_id, len(stored), lambda stored=stored: [stored])
+    shelf.store.put(key_of(broken), b"not that")
+    assert await holder.verify([lost, broken, good]) == [Verdict.MISSING, Verdict.DAMAGED, Verdict.GOOD]
+
+
+async def test_what_is_damaged_is_replaced_when_it_is_sent_again(holder, shelf):
+    one, data = of(300 * KIB)
+    await holder.put(one, len(data), lambda: [data])
+    shelf.store.put(key_of(one), data[:-1] + b"!")
+    await holder.put(one, len(data), lambda: [data])
+    assert await holder.verify([one]) == [Verdict.GOOD]
+    assert shelf.read_whole(one) == data
+
+
+async def test_a_copy_is_whole_or_an_error(holder, shelf):
+    one, data = of(300 * KIB)
+    await holder.put(one, len(data), lambda: [data])
+    assert await holder.get(one) == data
+    with pytest.raises(NotFoundError):
+        await holder.get(NOBODY)
+    shelf.store.put(key_of(one), data[:-1] + b"!")
+    with pytest.raises(IntegrityError):
+        await holder.get(one)
+
+
+def test_an_answer_about_damage_is_checked():
+    assert decode_verdicts(encode_verdicts([*Verdict]), 3) == [*Verdict]
+    for wrong in (b"", b"\0\0", b"\3", b"\xff"):
+        with pytest.raises(FormatError):
+            decode_verdicts(wrong, 1)
+
+
+def test_both_holders_can_be_looked_at(shelf, http):
+    assert isinstance(ShelfHolder(shelf), Copies)
+    assert isinstance(HttpHolder(http, "https://x", lambda: None), Copies)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 import msgspec
 
-from entrepot.core.errors import CancelledError, NotFoundError, StorageError
+from entrepot.core.errors import CancelledError, IntegrityError, NotFoundError, StorageError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import MIB
 from entrepot.objects.hashing import ObjectHasher
@@ -101,7 +101,7 @@ def look(shelf: Shelf, object_id: ObjectId) -> Verdict:
             hasher.update(piece)
     except NotFoundError:
         return Verdict.MISSING
-    except StorageError:
+    except (StorageError, IntegrityError):
         return Verdict.DAMAGED  # such as an input/output error of the disk
     return Verdict.GOOD if hasher.object_id() == object_id else Verdict.DAMAGED
 

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 from entrepot.core.errors import ConflictError
 from entrepot.core.ids import ObjectId
 from entrepot.database import deployments, distribution, pointsets, tasks
-from entrepot.database.contents import Content, Version, in_use, list_deltas
+from entrepot.database.contents import Content, Version, in_use
 from entrepot.database.hierarchy import note_change
 from entrepot.database.library import drop_set
 from entrepot.database.tables.content import content as contents

@@ -8,7 +8,10 @@ For the site, with a site token:
 
 - ``POST /objects/missing``, at most 4,096 ids of 32 bytes → a bitmap: bit ``i & 7`` of byte ``i >> 3`` is set when
   object i is missing;
-- ``PUT`` and ``DELETE /objects/{id}``;
+- ``POST /objects/verify``, at most 1,024 ids → a byte for each: 0 good, 1 missing, 2 damaged: the holder reads them
+  again and compares them with their ids;
+- ``PUT`` and ``DELETE /objects/{id}``: what is there already is read again, and replaced only if it is damaged;
+- ``GET /copies/{id}`` → the object's bytes, to repair the site's library with;
 - ``GET /objects?after={id}&limit={n}`` → :class:`ObjectPage`;
 - documents by key: ``GET|PUT|DELETE /documents/{key}``, and ``GET /documents?prefix=&after=&limit=`` →
   :class:`DocumentPage`.
@@ -17,6 +20,7 @@ For the site, with a site token:
 import msgspec
 
 MAX_MISSING_IDS = 4096
+MAX_VERIFY_IDS = 1024
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 PAGE = 1000

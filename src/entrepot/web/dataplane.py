@@ -6,9 +6,10 @@ this process (tests, and a holder that is itself the site).
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 from urllib.parse import quote, urlencode
 
+from entrepot.content.checking import look
 from entrepot.core.errors import BadInputError, FormatError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
@@ -16,13 +17,19 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import (
     MAX_DOCUMENT_BYTES,
     MAX_MISSING_IDS,
+    MAX_OBJECT_BYTES,
     PAGE,
     DocumentPage,
     ObjectPage,
     is_missing,
 )
+from entrepot.rules.verdicts import Verdict
 from entrepot.web import holdings
-from entrepot.web.http import PIECE, TRANSFER_TIMEOUTS, Bearer, HttpClient
+from entrepot.web.copies import decode_verdicts
+from entrepot.web.http import PIECE, TRANSFER_TIMEOUTS, Bearer, HttpClient, Timeouts
+
+VERIFY_TIMEOUTS: Final = Timeouts(stall=300, total=None)
+"""The holder says nothing while it reads: at least 64 MiB at the pace of the slowest disk."""
 
 Pieces = Callable[[], Iterable[bytes]]
 """Gives an object's bytes from the beginning, anew at every call; iterated in worker threads."""
@@ -129,6 +136,26 @@ class HttpHolder:
         """See :class:`Holder`."""
         await self._http.request("DELETE", self._object(object_id), bearer=await self._bearer())
 
+    async def verify(self, ids: Sequence[ObjectId]) -> list[Verdict]:
+        """See :class:`~entrepot.web.copies.Copies`."""
+        answer = await self._http.request(
+            "POST",
+            f"{self._base}/objects/verify",
+            body=b"".join(ids),
+            bearer=await self._bearer(),
+            limit=len(ids),
+            timeouts=VERIFY_TIMEOUTS,
+        )
+        return decode_verdicts(answer.body, len(ids))
+
+    async def get(self, object_id: ObjectId, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """See :class:`~entrepot.web.copies.Copies`."""
+        url = f"{self._base}/copies/{object_id.hex()}"
+        answer = await self._http.request(
+            "GET", url, bearer=await self._bearer(), limit=limit, timeouts=TRANSFER_TIMEOUTS
+        )
+        return answer.body
+
     async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
         """See :class:`Holder`."""
         asked = urlencode({"after": after.hex() if after else "", "limit": limit})
@@ -216,11 +243,22 @@ class ShelfHolder:
     async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = _uncounted) -> None:
         """See :class:`Holder`."""
         data = b"".join([piece async for piece in _counted(pieces, size, count)])
-        await asyncio.to_thread(self._shelf.put, object_id, data)
+        await asyncio.to_thread(self._keep, object_id, data)
+
+    def _keep(self, object_id: ObjectId, data: bytes) -> None:
+        self._shelf.put(object_id, data, replace=look(self._shelf, object_id) is Verdict.DAMAGED)
 
     async def delete(self, object_id: ObjectId) -> None:
         """See :class:`Holder`."""
         await asyncio.to_thread(holdings.delete_object, self._shelf, object_id)
+
+    async def verify(self, ids: Sequence[ObjectId]) -> list[Verdict]:
+        """See :class:`~entrepot.web.copies.Copies`."""
+        return [await asyncio.to_thread(look, self._shelf, object_id) for object_id in ids]
+
+    async def get(self, object_id: ObjectId, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """See :class:`~entrepot.web.copies.Copies`."""
+        return await asyncio.to_thread(self._shelf.read_whole, object_id, limit)
 
     async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
         """See :class:`Holder`."""

@@ -31,6 +31,7 @@ READERS: Final = 16
 CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
 _OBJECTS: Final = "/objects"
 _DOCUMENTS: Final = "/documents"
+_COPIES: Final = "/copies"
 T = TypeVar("T")
 LEFT: Final = "client left"
 UNANSWERED: Final = 503
@@ -163,6 +164,8 @@ class ObjectPlane:
         match method, path:
             case "POST", "/objects/missing":
                 return await site.missing(scope, receive, send)
+            case "POST", "/objects/verify":
+                return await site.verify(scope, receive, send)
             case "GET", "/objects":
                 return await site.page(scope, send)
             case "GET", "/documents":
@@ -172,16 +175,18 @@ class ObjectPlane:
             if method == "PUT":
                 return await site.put_object(object_id, scope, receive, send)
             return await site.delete_object(object_id, send)
-        if path.startswith(_DOCUMENTS + "/"):
-            key = path.removeprefix(_DOCUMENTS + "/")
-            match method:
-                case "GET":
-                    return await site.get_document(key, send)
-                case "PUT":
-                    return await site.put_document(key, scope, receive, send)
-                case "DELETE":
-                    return await site.delete_document(key, send)
+        if path.startswith(_COPIES + "/") and method == "GET":
+            return await site.copy(object_id_from_hex(path.removeprefix(_COPIES + "/")), send)
+        if path.startswith(_DOCUMENTS + "/") and method in ("GET", "PUT", "DELETE"):
+            return await self._serve_document(method, path.removeprefix(_DOCUMENTS + "/"), scope, receive, send)
         raise NotFoundError(f"There is nothing at {method} {path[:100]!r}.")
+
+    async def _serve_document(self, method: str, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if method == "GET":
+            return await self._site.get_document(key, send)
+        if method == "PUT":
+            return await self._site.put_document(key, scope, receive, send)
+        return await self._site.delete_document(key, send)
 
     async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(self._clock(), time.monotonic())

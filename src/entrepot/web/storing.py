@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from entrepot.content.checking import look
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, FormatError, LimitedError, RefusedError, TrustError
 from entrepot.core.ids import OBJECT_ID_BYTES, ObjectId, object_id_from_hex
@@ -19,7 +20,8 @@ from entrepot.protocol.dataplane import (
     PAGE,
     missing_bitmap,
 )
-from entrepot.web import holdings
+from entrepot.rules.verdicts import Verdict
+from entrepot.web import copies, holdings
 from entrepot.web.asgi import (
     Receive,
     Scope,
@@ -36,6 +38,7 @@ from entrepot.web.grants import DocumentGuard, NoGuard
 from entrepot.web.uploads import receive_object
 
 UPLOADS = 16
+LOOKS = 2
 Held = Callable[[ObjectId, int], None]
 _OCTETS = b"application/octet-stream"
 
@@ -53,6 +56,7 @@ class SiteStore:
         self._guard = guard or NoGuard()
         self._documents = asyncio.Lock()
         self._uploading = asyncio.Semaphore(UPLOADS)
+        self._looking = asyncio.Semaphore(LOOKS)
         self._executor = ThreadPoolExecutor(UPLOADS, thread_name_prefix="upload")
         self.received = 0
         """Bytes of objects stored since the start."""
@@ -67,7 +71,7 @@ class SiteStore:
         await send_response(send, 200, missing_bitmap([not has for has in held]), media_type=_OCTETS)
 
     async def put_object(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
-        """``PUT /objects/{id}``: 204 when it is here, whoever brought it."""
+        """``PUT /objects/{id}``: 204 when it is here and sound, whoever brought it."""
         size = content_length(scope)
         if size is not None and size > MAX_OBJECT_BYTES:
             error = LimitedError(f"No object is larger than {MAX_OBJECT_BYTES} bytes.")
@@ -78,14 +82,32 @@ class SiteStore:
                 lambda pieces: self._put(object_id, pieces),
                 self._executor,
             )
-        if stored is not None:
-            self.received += stored
-            self._held(object_id, stored)
+        before, now = stored
+        if now is not None:
+            self.received += now
+            if before is not None:
+                self._held(object_id, -before)
+            self._held(object_id, now)
         return await send_response(send, 204)
 
-    def _put(self, object_id: ObjectId, pieces: Iterator[bytes]) -> int | None:
+    def _put(self, object_id: ObjectId, pieces: Iterator[bytes]) -> tuple[int | None, int | None]:
+        """Store it unless it is here and sound; the size of what was damaged, and of what was stored."""
         [here] = self._shelf.has([object_id])
-        return None if here else self._shelf.put(object_id, pieces)
+        if not here:
+            return None, self._shelf.put(object_id, pieces)
+        if look(self._shelf, object_id) is Verdict.GOOD:
+            return None, None
+        return self._shelf.size(object_id), self._shelf.put(object_id, pieces, replace=True)
+
+    async def verify(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """``POST /objects/verify``."""
+        async with self._looking:
+            await copies.answer_verify(self._shelf, self._executor, scope, receive, send)
+
+    async def copy(self, object_id: ObjectId, send: Send) -> None:
+        """``GET /copies/{id}``."""
+        async with self._looking:
+            await copies.answer_copy(self._shelf, self._executor, object_id, send)
 
     async def delete_object(self, object_id: ObjectId, send: Send) -> None:
         """``DELETE /objects/{id}``: 204, also when it was gone already."""
