@@ -9,7 +9,8 @@ import pytest
 
 from entrepot.content import keeping
 from entrepot.content.chunking import DomainKeys, domain_keys
-from entrepot.content.keeping import LEVEL, Keeper, Kept, level_for
+from entrepot.content.compressing import Effort, effort_for
+from entrepot.content.keeping import Keeper, Kept
 from entrepot.content.ledger import Announcement, KnownChunk, NewChunk
 from entrepot.content.memory import MemoryLedger, MemoryLibrary
 from entrepot.content.sealing import Generation, Purpose, open_sealed
@@ -110,8 +111,8 @@ class TestOrderAndDedupe:
     def test_two_sessions_at_once_agree_on_one_object(self, monkeypatch: pytest.MonkeyPatch) -> None:
         one = Bench()
         other = Bench(one.library, one.shelf)
-        for bench, level in ((one, 1), (other, 0)):  # as if their compressors differed
-            monkeypatch.setattr(keeping, "level_for", lambda data, level=level: level)
+        for bench, effort in ((one, Effort.TEXT), (other, Effort.NONE)):  # as if their compressors differed
+            monkeypatch.setattr(keeping, "effort_for", lambda data, effort=effort: effort)
             for number in range(8):
                 bench.keeper.put(b"shrinks well " * 100 + plain(number), number)
         one.keeper.finish()
@@ -200,12 +201,12 @@ def test_a_full_disk_is_reported_and_what_was_stored_is_used_later() -> None:
 
 class TestAdaptiveCompression:
     def test_noise_is_not_compressed_but_text_is(self) -> None:
-        assert level_for(plain(1, MIB)) == 0
-        assert level_for(b"text " * 300_000) == LEVEL
-        assert level_for(plain(1, 10 * KIB)) == LEVEL  # too small to be worth a sample
+        assert effort_for(plain(1, MIB)) is Effort.NONE
+        assert effort_for(b"text " * 300_000) is Effort.TEXT
+        assert effort_for(plain(1, 10 * KIB)) is Effort.TEXT  # too small to be worth a sample
 
     def test_mixed_content_is(self) -> None:
-        assert level_for(plain(1, MIB) + b"text " * 200_000) == LEVEL
+        assert effort_for(plain(1, MIB) + b"text " * 200_000) is Effort.PROGRAM
 
 
 class Forgetful(MemoryStore):

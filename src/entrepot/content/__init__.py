@@ -1,9 +1,10 @@
 """Content: from a folder of software to sealed objects and back, and the library that keeps them.
 
-The way in (``publish``): ``snapshot`` walks the source in path order, ``ahead`` and ``sources`` read it and notice change,
-``chunking`` cuts it, ``keeping`` seals each chunk once (``sealing``) and puts it on a shelf, ``writing`` lists the
-files in manifest parts, ``collecting`` ends with the object set (``objectset``). The way out (``reading``): the signed
-root, then parts in order, each checked before it is believed. ``delta`` leads from one version to another.
+The way in (``publish``): ``snapshot`` walks the source in path order, ``ahead`` and ``sources`` read it and notice
+change, ``chunking`` cuts it, ``keeping`` seals each chunk once (``compressing``, ``sealing``) and puts it on a shelf,
+``writing`` lists the files in manifest parts, ``collecting`` ends with the object set (``objectset``). The way out
+(``reading``): the signed root, then parts in order, each checked before it is believed. ``delta`` leads from one
+version to another.
 
 ``ledger`` is the port to the library's books: which plaintexts are sealed already, which objects a publisher holds or a
 set needs. ``sweep`` deletes the rest and never races a publisher. ``memory`` keeps the books for tests; the site keeps

@@ -16,11 +16,12 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from entrepot.content.chunking import DomainKeys
+from entrepot.content.compressing import effort_for
 from entrepot.content.ledger import MAX_BATCH, Announcement, KnownChunk, Ledger, NewChunk
-from entrepot.content.sealing import Purpose, Sealed, compress, derive_key, seal
+from entrepot.content.sealing import Purpose, Sealed, derive_key, seal
 from entrepot.core.errors import RefusedError
 from entrepot.core.ids import ObjectId
-from entrepot.core.sizes import KIB, MIB
+from entrepot.core.sizes import MIB
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
@@ -28,10 +29,6 @@ BATCH_BYTES: Final = 16 * MIB
 BATCH_WEIGHT: Final = 4096
 GROUP_BYTES: Final = 128 * MIB
 GROUP_WEIGHT: Final = 16_384
-LEVEL: Final = 3
-_SAMPLE: Final = 16 * KIB
-_SAMPLES: Final = 4
-_WORTH: Final = 0.96
 
 Note = TypeVar("Note")
 
@@ -242,21 +239,8 @@ def announcement(ref: SealedRef, purpose: Purpose) -> Announcement:
     )
 
 
-def level_for(plain: bytes | memoryview) -> int:
-    """The zstd level worth trying: none where samples of a large plaintext do not shrink (videos, archives).
-
-    Always the same for the same bytes, so that equal chunks give equal objects.
-    """
-    if len(plain) <= _SAMPLE * _SAMPLES:
-        return LEVEL
-    step = (len(plain) - _SAMPLE) // (_SAMPLES - 1)
-    view = memoryview(plain)
-    sample = b"".join(view[at * step : at * step + _SAMPLE] for at in range(_SAMPLES))
-    return LEVEL if len(compress(sample, 1)) < _WORTH * len(sample) else 0
-
-
 def _seal(plain: bytes | memoryview, sha256: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
-    return seal(plain, purpose=purpose, generation=keys.generation, level=level_for(plain), sha256=sha256)
+    return seal(plain, purpose=purpose, generation=keys.generation, level=effort_for(plain), sha256=sha256)
 
 
 def _entered(work: _Work[Note], generation: int) -> NewChunk:

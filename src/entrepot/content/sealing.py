@@ -9,7 +9,6 @@ and equal chunks of any two packages give one object.
 
 import hashlib
 import struct
-import threading
 from enum import IntEnum
 from typing import Final
 
@@ -20,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from entrepot.content.compressing import DEFAULT_LEVEL, Effort, compress
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import MIB
@@ -75,17 +75,22 @@ def derive_key(generation: Generation, purpose: Purpose, payload_hash: bytes) ->
 
 
 def seal(
-    plain: bytes | memoryview, *, purpose: Purpose, generation: Generation, level: int = 3, sha256: bytes = b""
+    plain: bytes | memoryview,
+    *,
+    purpose: Purpose,
+    generation: Generation,
+    level: int | Effort = DEFAULT_LEVEL,
+    sha256: bytes = b"",
 ) -> Sealed:
     """Compress if that helps, encrypt, name.
 
     Args:
         plain: a private, immutable buffer (never a map of the source), at most 16 MiB.
-        level: zstd level; 0 stores raw.
+        level: one of zstd's own, or an effort (``content/compressing.py``); 0 and NONE store raw.
         sha256: of ``plain``, when the caller has computed it already.
     """
     payload = b""
-    if level:
+    if level not in (0, Effort.NONE):
         squeezed = compress(plain, level)
         if len(squeezed) < len(plain):
             payload = bytes([Codec.ZSTD]) + squeezed
@@ -102,25 +107,6 @@ def seal(
         sha256=sha256 or hashlib.sha256(plain).digest(),
     )
     return Sealed(data=data, ref=ref, payload_hash=payload_hash)
-
-
-class _Compressors(threading.local):
-    """One compressor per thread and level: its tables take longer to make than a small chunk to compress."""
-
-    def __init__(self) -> None:
-        self.made: dict[int, zstandard.ZstdCompressor] = {}
-
-
-_compressors: Final = _Compressors()
-
-
-def compress(plain: bytes | memoryview, level: int) -> bytes:
-    """A zstd frame with its content size, without checksum. The same thread reuses its compressor."""
-    made = _compressors.made.get(level)
-    if made is None:
-        made = zstandard.ZstdCompressor(level=level, write_content_size=True, write_checksum=False)
-        _compressors.made[level] = made
-    return made.compress(plain)
 
 
 def check_ref(ref: SealedRef, what: str) -> SealedRef:
