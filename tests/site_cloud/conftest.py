@@ -28,6 +28,7 @@ from entrepot.database.tasks import Task
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
+from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import Instance, Remains, RunState, ServiceSpec, ServiceStatus, Subscription
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
 from entrepot.protocol.siteapi import CloudPointRequest, TaskState, Thresholds
@@ -38,7 +39,7 @@ from entrepot.site.cloudport import CloudConnection
 from entrepot.site.keys import SIGNING_ROLES, KeySet, Signer, SiteKeys
 from entrepot.site.tasks import TaskEngine
 from entrepot.trust.authority import create_authority
-from entrepot.trust.certificates import new_management
+from entrepot.trust.certificates import expires, load_cer, new_management
 from entrepot.trust.root import RootKey
 from entrepot.trust.signing import Ring, SigningKey, take_apart
 from entrepot.trust.vault import ServerVault
@@ -111,6 +112,10 @@ class CloudService:
         self.broken = 0  # instances that never run
 
 
+def _expires(spec: ServiceSpec) -> int:
+    return expires(load_cer(spec.certificate.encode())) if spec.certificate else NOW + 365 * DAY
+
+
 class FakeCloud:
     """A subscription in memory. ``failures[operation]`` is a list of errors to raise, one a call."""
 
@@ -121,6 +126,8 @@ class FakeCloud:
         self.calls: list[str] = []
         self.left: list[str] = []
         self.state = "active"
+        self.notes: list[str] = []
+        self.time = 0
         self.instance_quota = 16
         self.broken_from_start = 0
         self.on_call: Callable[[str], Awaitable[None]] | None = None
@@ -147,20 +154,40 @@ class FakeCloud:
             storage_quota=10**12,
             instance_quota=self.instance_quota,
             certificate_expires=NOW + 365 * DAY,
+            time=self.time,
         )
 
-    async def create(self, service: str, spec: ServiceSpec) -> ServiceStatus:
+    async def create(
+        self, service: str, spec: ServiceSpec, progress: Callable[[str], None] = lambda _: None
+    ) -> ServiceStatus:
         await self._call("create")
+        progress("Making it")
         self.fuse.step()
         if service not in self.services:
             self.services[service] = CloudService(spec)
             self.services[service].broken = self.broken_from_start
+        self.services[service].spec = spec
         self.fuse.step()
         return await self._status(service)
 
     async def status(self, service: str) -> ServiceStatus:
         await self._call("status")
         return await self._status(service)
+
+    async def listed(self) -> list[ServiceStatus]:
+        await self._call("services")
+        return [await self._status(name) for name in sorted(self.services)]
+
+    async def plan(self, service: str, point: str, instances: int) -> tuple[PlannedResource, ...]:
+        await self._call("plan")
+        return (
+            PlannedResource(kind="instance", name=service, meter="x/hour", quantity=730 * instances, stays=False),
+            PlannedResource(kind="disk", name=f"{service}/disk", meter="x/disk", quantity=1),
+        )
+
+    async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:
+        await self._call("metrics")
+        return CloudMetrics(stored_bytes=1, stored_objects=1, egress_bytes=2, since=since, until=until)
 
     async def _status(self, name: str) -> ServiceStatus:
         service = self._found(name)
@@ -196,7 +223,9 @@ class FakeCloud:
             ),
             stored_bytes=stored,
             stored_objects=count,
-            certificate_expires=NOW + 365 * DAY,
+            certificate_expires=_expires(service.spec),
+            root=service.spec.root,
+            notes=tuple(self.notes),
         )
 
     async def _turn(self, operation: str, name: str, state: RunState) -> ServiceStatus:
@@ -230,6 +259,19 @@ class FakeCloud:
 
     def holder(self, service: str) -> ShelfHolder:
         return _LateHolder(self, service)  # type: ignore[return-value]  # the same methods
+
+
+class CloudAdapter:
+    """The cloud as the port has it: what is a dictionary in the cloud is a method there."""
+
+    def __init__(self, cloud: FakeCloud) -> None:
+        self._cloud = cloud
+
+    async def services(self) -> list[ServiceStatus]:
+        return await self._cloud.listed()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._cloud, name)
 
 
 class _LateHolder:
@@ -356,10 +398,10 @@ class SiteUnderTest:
             sleep=self._sleep,
         )
 
-    def _provider(self, connection: CloudConnection) -> FakeCloud:
+    def _provider(self, connection: CloudConnection) -> CloudAdapter:
         load_pem_private_key(connection.private_key.reveal(), None)
         self.connections.append(connection)
-        return self.cloud
+        return CloudAdapter(self.cloud)
 
     async def _sleep(self, seconds: float) -> None:
         self.clock.advance(seconds)

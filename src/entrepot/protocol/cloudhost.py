@@ -44,6 +44,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     storage_quota: int
     instance_quota: int
     certificate_expires: int  # of the certificate that authenticated this request
+    time: int = 0  # the cloud's clock, seconds since 1970; 0: it does not tell
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +78,8 @@ class RunState(StrEnum):
 class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One gateway instance.
 
-    ``heartbeat`` in seconds since 1970; ``control`` is the counter of the control document that it obeys.
+    ``heartbeat`` in seconds since 1970; ``control`` is the counter of the control document that it obeys (-1: the
+    cloud cannot tell).
     """
 
     id: str
@@ -88,8 +90,20 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     control: int = 0
 
 
+class NeededRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A DNS record that a cloud wants to see before it serves a name, beside the alias."""
+
+    name: str
+    type: str
+    value: str
+
+
 class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """``address`` is ``host:port``: what the service FQDN's CNAME must lead to (R6)."""
+    """``address`` is ``host:port``: what the service FQDN's CNAME must lead to (R6).
+
+    ``root`` is the hierarchy root that its gateways pin: it tells whose service this is. ``notes`` say what keeps it
+    from serving as it should; ``records`` are DNS records that it needs beside the alias.
+    """
 
     name: str
     point: str
@@ -101,6 +115,9 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     stored_bytes: int
     stored_objects: int
     certificate_expires: int
+    root: bytes = b""
+    notes: tuple[str, ...] = ()
+    records: tuple[NeededRecord, ...] = ()
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from entrepot.core.sizes import GB
+from entrepot.protocol.cloudapi import HOST, AzureOptions, HealthDetail
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.policy import ClientSettings
 
@@ -163,9 +164,11 @@ class VersionRequest(Model, frozen=True, kw_only=True):
 
 
 class CurrentRequest(Model, frozen=True, kw_only=True):
-    """``POST /contents/{id}/current``: make an existing version the current one (roll back or forward)."""
+    """``POST /contents/{id}/current``: make an existing version the current one (roll back or forward). ``note`` is
+    kept in the content's history."""
 
     version: Annotated[int, Meta(ge=1)]
+    note: Annotated[str, Meta(max_length=1024)] = ""
 
 
 class VersionInfo(Model, frozen=True, kw_only=True):
@@ -539,11 +542,13 @@ class DownloadSource(Model, frozen=True, kw_only=True):
 
 
 class ManagementCertificateRequest(Model, frozen=True, kw_only=True):
-    """``POST /management-certificates`` (R3). The password is used once and not stored."""
+    """``POST /management-certificates`` (R3). The password is used once and not stored. ``pfx`` may be a
+    ``.publishsettings`` file instead; ``subscription`` chooses where that names several."""
 
     name: Name
-    pfx: Annotated[bytes, Meta(max_length=65_536)]
+    pfx: Annotated[bytes, Meta(max_length=262_144)]
     password: Annotated[str, Meta(max_length=1024)]
+    subscription: Annotated[str, Meta(max_length=128)] = ""
 
     def __repr__(self) -> str:
         return f"ManagementCertificateRequest({self.name!r}, pfx=***, password=***)"
@@ -551,7 +556,8 @@ class ManagementCertificateRequest(Model, frozen=True, kw_only=True):
 
 class CertificateInfo(Model, frozen=True, kw_only=True):
     """A certificate that the site holds. ``thumbprint`` is SHA-256 of its DER form, hexadecimal. ``usable`` is false
-    after a restore onto another computer, until it is imported again (R39)."""
+    after a restore onto another computer, until it is imported again (R39). ``subscription`` and ``notes`` (what else
+    is needed) are told when it is imported from a ``.publishsettings`` file."""
 
     id: str
     name: str
@@ -562,6 +568,8 @@ class CertificateInfo(Model, frozen=True, kw_only=True):
     not_after: int
     imported: int
     usable: bool = True
+    subscription: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class ServiceCertificateRequest(Model, frozen=True, kw_only=True):
@@ -599,6 +607,7 @@ class Thresholds(Model, frozen=True, kw_only=True):
     transfer_quota: Bytes = 10_000 * GB
     transfer_warning_percent: Percent = 50
     transfer_critical_percent: Percent = 90
+    upload_quota: Bytes = 10_000 * GB
 
 
 class CloudPointRequest(Model, frozen=True, kw_only=True):
@@ -607,17 +616,18 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
 
     ``host_pin`` is SHA-256 (hexadecimal) of the cloud host's TLS certificate in DER form; ``fqdn`` defaults to the
     service certificate's name; ``port`` is where clients reach the service, 0: the port that the cloud assigns.
-    upload_quota: Bytes = 10_000 * GB
+    ``azure`` has what Azure needs beside; its ``host_url`` is Azure Resource Manager's, and it has no pin.
     """
 
     name: Name
-    host_url: Text
-    host_pin: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
     subscription: Name
     management_certificate: Name
     service_pfx: Annotated[bytes, Meta(max_length=65_536)]
     service_password: Annotated[str, Meta(max_length=1024)]
-    provider: str = "host"
+    provider: Annotated[str, Meta(max_length=32)] = HOST
+    host_url: Text = ""
+    host_pin: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+    azure: AzureOptions | None = None
     fqdn: Annotated[str, Meta(max_length=253)] = ""
     port: Annotated[int, Meta(ge=0, le=65_535)] = 0
     region: Annotated[str, Meta(max_length=64)] = ""
@@ -637,6 +647,7 @@ class CloudPointPatch(Model, frozen=True, kw_only=True):
     transfer_quota: Bytes | None = None
     transfer_warning_percent: Percent | None = None
     transfer_critical_percent: Percent | None = None
+    upload_quota: Bytes | None = None
     description: Annotated[str, Meta(max_length=1024)] | None = None
 
 
@@ -647,7 +658,6 @@ class ScaleRequest(Model, frozen=True, kw_only=True):
 
 
 class CloudPointState(StrEnum):
-    upload_quota: Bytes | None = None
     """State of a cloud point as the site knows it."""
 
     PROVISIONING = "provisioning"
@@ -656,6 +666,7 @@ class CloudPointState(StrEnum):
     STOPPED = "stopped"
     STARTING = "starting"
     SCALING = "scaling"
+    UPGRADING = "upgrading"
     DEGRADED = "degraded"
     FAILED = "failed"
     DELETING = "deleting"
@@ -690,6 +701,12 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     uploaded_30_days: int
     collected: int
     age_seconds: int
+    counted_bytes: int = 0
+    counted_at: int = 0
+    listed_bytes: int = 0
+    listed_at: int = 0
+    difference: int = 0  # listed - counted, once both are known
+    error: str = ""  # of the last collection
 
 
 class CloudPointInfo(Model, frozen=True, kw_only=True):
@@ -701,12 +718,6 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     provider: str
     host_url: str
     subscription: str
-    counted_bytes: int = 0
-    counted_at: int = 0
-    listed_bytes: int = 0
-    listed_at: int = 0
-    difference: int = 0  # listed - counted, once both are known
-    error: str = ""  # of the last collection
     management_certificate: str
     region: str
     fqdn: str
@@ -727,6 +738,8 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     contents: int
     checked: int
     created: int
+    status: str = ""  # Ready, Provisioning, Upgrading, Stopped, Degraded or Error
+    health: tuple[HealthDetail, ...] = ()
 
 
 class CollectSummary(Model, frozen=True, kw_only=True):

@@ -8,12 +8,13 @@ subscription), ``TrustError`` (the cloud is not the pinned one), ``NotFoundError
 (quota), ``RefusedError``.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from entrepot.core.secret import Secret
+from entrepot.protocol.cloudapi import AzureOptions, CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import Remains, ServiceSpec, ServiceStatus, Subscription
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class CloudConnection(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a subscription: the management certificate authenticates, the pin identifies the cloud.
 
     ``pin`` is SHA-256 of the cloud host's TLS certificate (DER, 32 bytes); ``certificate`` DER; ``private_key`` PEM
-    PKCS#8.
+    PKCS#8. ``region`` and ``azure`` are for clouds that have them; ``mark`` is the hierarchy root's public key, which
+    tells the hierarchy's services from others.
     """
 
     provider: str
@@ -33,6 +35,17 @@ class CloudConnection(msgspec.Struct, frozen=True, kw_only=True):
     subscription: str
     certificate: bytes
     private_key: Secret
+    region: str = ""
+    azure: AzureOptions | None = None
+    mark: bytes = b""
+
+
+Progress = Callable[[str], None]
+"""Told what is being done, from any thread; raises ``CancelledError`` when the work is to stop before that."""
+
+
+def unwatched(_: str) -> None:
+    """Nobody looks."""
 
 
 class CloudProvider(Protocol):
@@ -41,8 +54,8 @@ class CloudProvider(Protocol):
     async def check(self) -> Subscription:
         """The subscription as it is now: proves address, pin, certificate and subscription at once (R1)."""
 
-    async def create(self, service: str, spec: ServiceSpec) -> ServiceStatus:
-        """Create the service, or bring it to ``spec`` (also renews its certificate)."""
+    async def create(self, service: str, spec: ServiceSpec, progress: Progress = unwatched) -> ServiceStatus:
+        """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""
 
     async def status(self, service: str) -> ServiceStatus:
         """The service as it is now."""
@@ -63,7 +76,28 @@ class CloudProvider(Protocol):
         """The store endpoint of the service, as the distribution engine uses points (no I/O yet)."""
 
 
-ProviderFactory = Callable[[CloudConnection], CloudProvider]
+class CloudInventory(Protocol):
+    """What there is in a subscription, and what a service there is made of. Reads only."""
+
+    async def services(self) -> list[ServiceStatus]:
+        """All services of the subscription that carry a mark of ours, also those that no site knows any more."""
+
+    async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
+        """What the service is, or would be, made of, without prices. Checks what can be checked without creating.
+
+        Raises:
+            ConflictError: a name that it needs is taken.
+        """
+
+    async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:
+        """What the cloud itself counted between two moments (seconds since 1970)."""
+
+
+class Cloud(CloudProvider, CloudInventory, Protocol):
+    """Both, as every adapter has them."""
+
+
+ProviderFactory = Callable[[CloudConnection], Cloud]
 """Makes the adapter for a connection; the command line passes it to the site. Raises ``BadInputError`` for a provider
 that is not known."""
 

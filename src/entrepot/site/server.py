@@ -31,6 +31,7 @@ from entrepot.site.api.points import point_routes
 from entrepot.site.api.sessions import login_routes, session_routes
 from entrepot.site.api.tasks import task_routes
 from entrepot.site.auth import Sessions
+from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.routes import cloud_router
 from entrepot.site.cloud.services import CloudServices
@@ -212,6 +213,7 @@ class SiteServer:
                 *task_routes(database, self._cancel, clock),
                 *key_routes(self.rotation, self.signers, self._keys_info),
                 cloud_router(self.clouds),
+                care_router(self.clouds),
             ],
         )
         return Health(_Doors(self.management_point, api), check=self._health)  # type: ignore[arg-type]  # Litestar's own ASGI types

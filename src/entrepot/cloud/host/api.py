@@ -121,6 +121,7 @@ class ManagementApi:
             storage_quota=account.storage_quota,
             instance_quota=account.instance_quota,
             certificate_expires=caller.certificate_expires,
+            time=int(self._clock()),
         )
         return await send_json(send, to_json(answer), headers=_NO_STORE)
 
@@ -207,6 +208,7 @@ class ManagementApi:
             stored_bytes=usage.stored,
             stored_objects=usage.objects,
             certificate_expires=row.certificate_expires,
+            root=row.root,
         )
 
     async def _audited(self, action: str, caller: Caller, name: str, work: Callable[[], Awaitable[T]]) -> T:

@@ -8,6 +8,7 @@ once, then the refusal stands.
 import asyncio
 import secrets
 import time
+from collections.abc import Callable, Sequence
 from typing import Final, Self, TypeVar
 from urllib.parse import quote
 
@@ -16,9 +17,10 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from entrepot.cloud.oauth import FORM_TYPE, TOKEN_PATH, token_form
 from entrepot.core.encoding import from_json
-from entrepot.core.errors import BadInputError, NotFoundError, UnauthenticatedError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, UnauthenticatedError
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
+from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import AccessToken, Remains, Scale, ServiceSpec, ServiceStatus, Subscription
 from entrepot.trust.assertions import make_client_assertion
 from entrepot.trust.inspection import PrivateKey, load_cer
@@ -27,6 +29,7 @@ from entrepot.web.http import HttpClient, Timeouts
 from entrepot.web.tls import TlsTrust
 
 T = TypeVar("T")
+MONTH_HOURS: Final = 730
 EARLY_SECONDS: Final = 60
 """A token is replaced this long before it expires, so that none expires on its way."""
 _CALL: Final = Timeouts(total=60.0)
@@ -82,8 +85,11 @@ class HostProvider:
         """The subscription as it is now: proves address, pin, certificate and subscription at once (R1)."""
         return await self._call("GET", "/", None, Subscription)
 
-    async def create(self, service: str, spec: ServiceSpec) -> ServiceStatus:
-        """Create the service, or bring it to ``spec`` (also renews its certificate)."""
+    async def create(
+        self, service: str, spec: ServiceSpec, progress: Callable[[str], None] = lambda _: None
+    ) -> ServiceStatus:
+        """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""
+        progress("Sending the specification to the cloud host")
         return await self._call("PUT", _path(service), spec, ServiceStatus)
 
     async def status(self, service: str) -> ServiceStatus:
@@ -113,6 +119,44 @@ class HostProvider:
         except NotFoundError:
             await self.check()  # it is the service that does not exist, not the subscription
             return Remains(left=())
+
+    async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
+        """What the service is made of; the host itself is paid for whether it runs services or not.
+
+        Raises:
+            ConflictError: another point has a service of that name.
+        """
+        try:
+            other = (await self.status(service)).point
+        except NotFoundError:
+            other = point
+        if other != point:
+            raise ConflictError(
+                f"The subscription has a service named {service} already, of {other}.", next_step="Choose another name."
+            )
+        return (
+            PlannedResource(
+                kind="gateway instance",
+                name=service,
+                meter="host/instance-hour",
+                unit="instance-hour",
+                quantity=instances * MONTH_HOURS,
+                stays=False,
+            ),
+            PlannedResource(kind="stored content", name=f"{service}/store", meter="host/storage", unit="GB-month"),
+            PlannedResource(kind="transfers to clients", name=service, meter="host/egress", unit="GB", stays=False),
+        )
+
+    async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:
+        """What the host measures now; it keeps no history, and transfers are counted by the gateways' records only."""
+        status = await self.status(service)
+        return CloudMetrics(
+            stored_bytes=status.stored_bytes,
+            stored_objects=status.stored_objects,
+            egress_bytes=None,
+            since=since,
+            until=until,
+        )
 
     def holder(self, service: str) -> Holder:
         """The store endpoint of the service, as the distribution engine uses points (no I/O yet)."""

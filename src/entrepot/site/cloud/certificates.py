@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Callable
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
@@ -20,12 +21,15 @@ from entrepot.protocol.siteapi import CertificateInfo, ServiceCertificate
 from entrepot.site.cloud.providers import management_secret
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
+    LoadedPfx,
+    UnsuitableCertificateError,
     check_service_certificate,
     expires,
     load_pfx,
     thumbprint,
     to_pem,
 )
+from entrepot.trust.publishsettings import PublishedSubscription, choose, is_publish_settings, load_publish_settings
 from entrepot.trust.vault import ServerVault
 
 Random = Callable[[int], bytes]
@@ -39,8 +43,10 @@ class Certificates:
         self._keys = keys
         self._clock = clock
 
-    def import_management(self, name: str, pfx: bytes, password: Secret) -> CertificateInfo:
+    def import_management(self, name: str, pfx: bytes, password: Secret, subscription: str = "") -> CertificateInfo:
         """Keep a management certificate, its key sealed by the vault.
+
+        ``pfx`` may be a ``.publishsettings`` file: then its certificate for ``subscription`` is kept.
 
         Importing the same certificate under the same name again seals its key anew: what a restore onto another
         computer needs (R39).
@@ -51,31 +57,25 @@ class Certificates:
         """
         now = self._clock()
         tidy = check_name(name, "management certificate")
+        published = choose(load_publish_settings(pfx), subscription) if is_publish_settings(pfx) else None
+        if published is not None:
+            pfx, password = published.pfx.reveal(), Secret(b"")
         loaded = load_pfx(pfx, password, now)
+        notes = () if published is None else published_notes(published, loaded)
         new_id = prefixed_id("cert", secrets.token_bytes(8))
         with self._database.transaction() as connection:
             kept = _kept_under(connection, tidy, loaded.certificate)
-            certificate = ManagementCertificate(
-                id=kept or new_id,
-                name=tidy,
-                subject=loaded.certificate.subject.rfc4514_string(),
-                thumbprint=thumbprint(loaded.certificate).hex(),
-                key_kind=key_kind(loaded.certificate),
-                not_before=int(loaded.certificate.not_valid_before_utc.timestamp()),
-                not_after=expires(loaded.certificate),
-                imported=int(now),
-                certificate=loaded.certificate.public_bytes(Encoding.DER),
-                sealed_key=self._keys.vault.seal(management_secret(kept or new_id), loaded.key_pem()),
-            )
+            certificate = sealed_certificate(kept or new_id, tidy, loaded, self._keys.vault, now)
             if not (kept and cloud.replace_key(connection, certificate)):
                 cloud.add_certificate(connection, certificate)
-        return self._info(certificate)
+        told = "" if published is None else published.id
+        return msgspec.structs.replace(self.info(certificate), subscription=told, notes=notes)
 
     def management(self) -> list[CertificateInfo]:
         """All management certificates."""
         with self._database.reading() as connection:
             kept = cloud.certificates(connection)
-        return [self._info(certificate) for certificate in kept]
+        return [self.info(certificate) for certificate in kept]
 
     def delete_management(self, name_or_id: str) -> None:
         """Forget a management certificate.
@@ -107,7 +107,8 @@ class Certificates:
             not_after=expires(loaded.certificate),
         )
 
-    def _info(self, certificate: ManagementCertificate) -> CertificateInfo:
+    def info(self, certificate: ManagementCertificate) -> CertificateInfo:
+        """A management certificate as the API shows it."""
         return CertificateInfo(
             id=certificate.id,
             name=certificate.name,
@@ -119,6 +120,45 @@ class Certificates:
             imported=certificate.imported,
             usable=_opens(self._keys.vault, certificate),
         )
+
+
+def sealed_certificate(
+    certificate_id: str, name: str, loaded: LoadedPfx, vault: ServerVault, now: float
+) -> ManagementCertificate:
+    """A management certificate to keep, its key sealed."""
+    return ManagementCertificate(
+        id=certificate_id,
+        name=name,
+        subject=loaded.certificate.subject.rfc4514_string(),
+        thumbprint=thumbprint(loaded.certificate).hex(),
+        key_kind=key_kind(loaded.certificate),
+        not_before=int(loaded.certificate.not_valid_before_utc.timestamp()),
+        not_after=expires(loaded.certificate),
+        imported=int(now),
+        certificate=loaded.certificate.public_bytes(Encoding.DER),
+        sealed_key=vault.seal(management_secret(certificate_id), loaded.key_pem()),
+    )
+
+
+def published_notes(published: PublishedSubscription, loaded: LoadedPfx) -> tuple[str, ...]:
+    """What else is needed before the certificate of a ``.publishsettings`` file can be used.
+
+    Raises:
+        UnsuitableCertificateError: the file is for Azure, and its key is not RSA.
+    """
+    if not published.classic_azure:
+        return (f"It opens the subscription {published.id} at {published.url or 'its cloud host'}.",)
+    if not isinstance(loaded.key, rsa.RSAPrivateKey):
+        raise UnsuitableCertificateError(
+            "The certificate of this .publishsettings file has no RSA key; Azure takes RSA only.",
+            next_step="Make one: entrepot certificate new-management NAME --key rsa",
+        )
+    return (
+        "The file names Azure's classic management API, which Azure has retired: only its certificate was taken.",
+        "Needed besides: the tenant (directory) id, and the client id of an application registration.",
+        "Upload the certificate's .cer to that application registration (Certificates and secrets).",
+        f"Give that application the role of docs/azure-role.json in the subscription {published.id}.",
+    )
 
 
 def key_kind(certificate: Certificate) -> str:

@@ -2,10 +2,17 @@
 
 from enum import Enum
 
-from entrepot.core.errors import BadInputError, ConflictError, LimitedError, NotFoundError, RefusedError
+from entrepot.core.errors import (
+    BadInputError,
+    ConflictError,
+    LimitedError,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+)
 from entrepot.core.times import iso
 from entrepot.database.cloud import CloudPoint
-from entrepot.protocol.cloudhost import RunState, Subscription
+from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.site.cloudport import CloudProvider
 
 
@@ -60,6 +67,19 @@ def check_subscription(subscription: Subscription, point: CloudPoint, now: float
             f"The subscription {subscription.id} allows {subscription.instance_quota} instances; "
             f"{point.instances_wanted} are asked for.",
             next_step="Ask for fewer instances, or have the quota raised.",
+        )
+
+
+def check_certificate(status: ServiceStatus, point: CloudPoint) -> None:
+    """Check that the cloud has taken the service certificate.
+
+    Raises:
+        UnavailableError: not yet.
+    """
+    if status.certificate_expires != point.certificate_expires:
+        raise UnavailableError(
+            f"The cloud goes on using the service certificate that ends at {iso(status.certificate_expires)}.",
+            next_step="It is tried again.",
         )
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.times import DAY
-from entrepot.database import alerts, cloud, points, usage
+from entrepot.database import alerts, cloud, clouddetails, points, usage
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.tasks import Task
@@ -23,6 +23,7 @@ from entrepot.protocol.siteapi import (
 from entrepot.rules.alerts import ALERT_TYPES
 from entrepot.rules.thresholds import rolling_start
 from entrepot.site.cloud.dns import record_for
+from entrepot.site.cloud.status import status_of
 
 MAX_HOURS: Final = 10_000
 
@@ -58,6 +59,8 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         contents=points.held_contents(connection).get(point.point, 0),
         checked=point.checked,
         created=point.created,
+        status=status_of(point.state),
+        health=clouddetails.detail(connection, point.point).health,
     )
 
 

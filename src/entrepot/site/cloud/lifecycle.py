@@ -1,4 +1,4 @@
-"""What the durable tasks of a cloud point do: create, stop, start, scale, delete.
+"""What the durable tasks of a cloud point do: create, stop, start, scale, update, renew, delete.
 
 Rules:
 
@@ -17,7 +17,7 @@ import structlog
 from sqlalchemy import Connection
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
-from entrepot.core.times import Clock
+from entrepot.core.times import Clock, iso
 from entrepot.database import alerts, cloud, collection, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
@@ -25,9 +25,10 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import ServiceSpec, ServiceStatus
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import CloudPointState
-from entrepot.site.cloud.checks import Owner, check_free, check_subscription, owner_of
+from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.planning import still_charged
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
@@ -80,6 +81,8 @@ class LifeCycle:
             CloudAction.START: self._start,
             CloudAction.SCALE: self._scale,
             CloudAction.DELETE: self._delete,
+            CloudAction.UPDATE: self._update,
+            CloudAction.RENEW: self._update,
         }
         await steps[action](task, report)
 
@@ -137,13 +140,15 @@ class LifeCycle:
         report.step("Creating the cloud service")
         async with self._lock(point.point):
             await self.note(task, begun=True)
-            status = await provider.create(point.service, self._spec(point))
+            status = await provider.create(point.service, self._spec(point), report.step)
         await self._saw(task, report, status)
         report.step("Writing the trust and control documents")
         counter = await self._publish(task)
         await self._wait(task, report, provider, counter)
-        point = await self.note(task, state=CloudPointState.READY, ready=int(self._clock()), message="")
-        report.message(f"The cloud point {point.name} is ready at {point.url}.")
+        state = CloudPointState.DEGRADED if status.notes else CloudPointState.READY
+        notes = " ".join(status.notes)
+        point = await self.note(task, state=state, ready=int(self._clock()), message=notes)
+        report.message(f"The cloud point {point.name} is ready at {point.url}. {notes}".strip())
 
     def _spec(self, point: CloudPoint) -> ServiceSpec:
         return ServiceSpec(
@@ -203,7 +208,7 @@ class LifeCycle:
         if refused is not None:
             raise refused
         await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
-        report.message(f"{point.name} is stopped. Its content stays and goes on costing storage.")
+        report.message(f"{point.name} is stopped. {await still_charged(provider, point)}")
 
     async def _start(self, task: Task, report: Reporter) -> None:
         report.step("Writing the control document")
@@ -232,6 +237,36 @@ class LifeCycle:
         await self._wait(task, report, provider, 0)
         await self.note(task, state=CloudPointState.READY, message="")
         report.message(f"{point.name} runs {point.instances_wanted} instances.")
+
+    # -- update, renew ---------------------------------------------------------------------------------------------
+
+    async def _update(self, task: Task, report: Reporter) -> None:
+        """Bring the service to what the database says, its certificate first of all. Running downloads go on."""
+        report.step("Checking the subscription and the certificates")
+        point = await self.in_charge(task)
+        provider = await self._providers.of(point)
+        check_subscription(await provider.check(), point, self._clock())
+        if await owner_of(provider, point) is not Owner.OURS:
+            raise NotFoundError(
+                f"The cloud has no service {point.service} of {point.name}.", next_step="Delete the cloud point."
+            )
+        report.step("Bringing the service to what is wanted")
+        async with self._lock(point.point):
+            await self.in_charge(task)
+            status = await provider.create(point.service, self._spec(point), report.step)
+        await self._saw(task, report, status)
+        check_certificate(status, point)
+        counter = await self._publish(task)
+        if point.wanted is ServiceState.STOPPED:
+            await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
+        else:
+            await self._wait(task, report, provider, counter)
+            state = CloudPointState.DEGRADED if status.notes else CloudPointState.READY
+            await self.note(task, state=state, message=" ".join(status.notes))
+        until = iso(point.certificate_expires)
+        report.message(
+            f"{point.name} is as wanted; its service certificate is valid until {until}. {' '.join(status.notes)}"
+        )
 
     # -- delete ------------------------------------------------------------------------------------------------------
 

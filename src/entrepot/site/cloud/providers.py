@@ -45,7 +45,13 @@ class Providers:
     """
 
     def __init__(
-        self, database: Database, vault: ServerVault, factory: ProviderFactory | None, meter: Meter, *, mark: bytes = b""
+        self,
+        database: Database,
+        vault: ServerVault,
+        factory: ProviderFactory | None,
+        meter: Meter,
+        *,
+        mark: bytes = b"",
     ) -> None:
         self._database = database
         self._vault = vault
@@ -149,7 +155,9 @@ class Providers:
         Raises:
             TrustError: it was sealed to another server.
         """
-        return self._open(service_secret(point.point), point.sealed_key, f"key of the service certificate of {point.name}")
+        return self._open(
+            service_secret(point.point), point.sealed_key, f"key of the service certificate of {point.name}"
+        )
 
     def _open(self, name: str, sealed: bytes, what: str) -> Secret:
         try:

@@ -58,7 +58,7 @@ def _certificate_routes(services: CloudServices) -> Handlers:
 
     @post("/management-certificates", sync_to_thread=True)
     def import_management_certificate(data: JSONBody[ManagementCertificateRequest]) -> CertificateInfo:
-        return certificates.import_management(data.name, data.pfx, Secret(data.password))
+        return certificates.import_management(data.name, data.pfx, Secret(data.password), data.subscription)
 
     @get("/management-certificates", sync_to_thread=True)
     def list_management_certificates() -> list[CertificateInfo]:

@@ -13,10 +13,11 @@ from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.core.ids import prefixed_id, service_name
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
-from entrepot.database import cloud, tasks
+from entrepot.database import cloud, clouddetails, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
+from entrepot.protocol.cloudapi import CloudPlan, OrphanRequest, RenewServiceCertificate
 from entrepot.protocol.cloudhost import ServiceStatus
 from entrepot.protocol.control import GatewaySettings, ServiceState
 from entrepot.protocol.siteapi import (
@@ -27,6 +28,7 @@ from entrepot.protocol.siteapi import (
     Thresholds,
 )
 from entrepot.rules.thresholds import StorageLimits, check_limits
+from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.certificates import Certificates
 from entrepot.site.cloud.collection import Collector
@@ -36,7 +38,10 @@ from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.monitor import Monitor
-from entrepot.site.cloud.providers import Providers, service_secret
+from entrepot.site.cloud.orphans import REMOVE, Orphans
+from entrepot.site.cloud.planning import Prices, no_prices, priced
+from entrepot.site.cloud.providers import Providers, registry_secret, service_secret
+from entrepot.site.cloud.renewal import Renewal
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
 from entrepot.site.cloud.waiting import InstancesError, Sleep, until_running
 from entrepot.site.cloudport import ProviderFactory
@@ -80,14 +85,16 @@ class CloudServices:
         resolver: Resolver = system_resolver,
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
         sleep: Sleep = asyncio.sleep,
+        prices: Prices = no_prices,
     ) -> None:
         self.database = database
+        self.prices = prices
         self.keys = keys
         self.clock = clock
         self.resolver = resolver
         self.certificates = Certificates(database, keys, clock=clock)
         self.meter = Meter(database, clock=clock)
-        self.providers = Providers(database, keys.vault, factory, self.meter)
+        self.providers = Providers(database, keys.vault, factory, self.meter, mark=keys.hierarchy.root_public)
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock)
         self.monitor = Monitor(
@@ -104,10 +111,16 @@ class CloudServices:
         )
         self._engine = engine
         self._sleep = sleep
+        self.renewal = Renewal(database, keys, self.providers, clock=clock)
+        self.orphans = Orphans(database, self.providers, site=keys.site.code, mark=keys.hierarchy.root_public)
         register_actions(engine, self.cycle, self.monitor.check)
+        engine.register(REMOVE, self.orphans)
 
-    async def create(self, request: CloudPointRequest) -> Task:
+    async def create(self, request: CloudPointRequest, *, adopted: str = "") -> Task:
         """Reserve the name, keep the certificate and start the creation (R1).
+
+        Args:
+            adopted: the id of an orphan in the cloud that the point takes over.
 
         Raises:
             BadInputError: a certificate, a name or a threshold that will not do.
@@ -118,14 +131,52 @@ class CloudServices:
         service = _checked_service(request.name)
         check_limits(*limits_of(request.thresholds))
         check_limits(StorageLimits(), upload_limits(request.thresholds))
-        if not request.host_url.startswith("https://"):
-            raise BadInputError("The cloud's address begins with https://.")
+        request = check_account(request)
         password = Secret(request.service_password)
         loaded = load_pfx(request.service_pfx, password, now)
         fqdn = check_service_certificate(loaded, request.fqdn, now)
-        task = await self.database.write(self._add, request, service, fqdn, loaded, now)
+        point = adopted or prefixed_id("pt", secrets.token_bytes(8))
+        task = await self.database.write(self._add, request, service, fqdn, loaded, point)
         self._engine.wake()
         return task
+
+    async def adopt(self, request: CloudPointRequest) -> Task:
+        """Take an orphan over as a cloud point: what it stores stays, everything else becomes as in the request.
+
+        Raises:
+            NotFoundError: there is no such orphan.
+            EntrepotError: as :meth:`create`.
+        """
+        orphan = await self.orphans.one(account_of(check_account(request)), _checked_service(request.name))
+        return await self.create(request, adopted=orphan.point)
+
+    async def remove_orphan(self, request: OrphanRequest) -> Task:
+        """Start the removal of an orphan and all that it stores.
+
+        Raises:
+            NotFoundError: there is no such orphan.
+            ConflictError: it is being removed already.
+        """
+        task = await self.orphans.order(request, self.clock())
+        self._engine.wake()
+        return task
+
+    async def plan(self, request: CloudPointRequest) -> CloudPlan:
+        """What a creation would make, with prices; everything is checked and nothing is created (R1, R29).
+
+        Raises:
+            EntrepotError: as :meth:`create`, and what the cloud says.
+        """
+        now = int(self.clock())
+        request, service = check_account(request), _checked_service(request.name)
+        loaded = load_pfx(request.service_pfx, Secret(request.service_password), now)
+        fqdn = check_service_certificate(loaded, request.fqdn, now)
+        await self.database.read(cloud.refuse_fqdn, fqdn)
+        provider = await self.providers.of_account(account_of(request))
+        subscription = await provider.check()
+        parts = await provider.plan(service, "", request.instances)
+        told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
+        return priced(parts, self.prices, request.region, (told, f"The service certificate serves {fqdn}."))
 
     def _add(
         self,
@@ -134,19 +185,24 @@ class CloudServices:
         service: str,
         fqdn: str,
         loaded: LoadedPfx,
-        now: int,
+        point_id: str,
     ) -> Task:
+        now = int(self.clock())
         certificate = cloud.certificate(connection, request.management_certificate)
         self.providers.open_management_key(certificate)
-        point = self._new_point(request, service, fqdn, loaded, certificate.id, now)
+        check_key_kind(request.provider, certificate)
+        point = self._new_point(request, service, fqdn, loaded, certificate.id, point_id)
         cloud.add_cloud_point(connection, point)
+        if request.azure is not None:
+            password = Secret(request.azure.registry_password)
+            sealed = self.keys.vault.seal(registry_secret(point_id), password) if len(password) else b""
+            clouddetails.keep_options(connection, point_id, request.azure, sealed)
         create_alerts(connection, point, now)
         return self._order(connection, CloudAction.CREATE, point)
 
     def _new_point(
-        self, request: CloudPointRequest, service: str, fqdn: str, loaded: LoadedPfx, certificate: str, now: int
+        self, request: CloudPointRequest, service: str, fqdn: str, loaded: LoadedPfx, certificate: str, point_id: str
     ) -> CloudPoint:
-        point_id = prefixed_id("pt", secrets.token_bytes(8))
         return CloudPoint(
             point=point_id,
             name=request.name,
@@ -173,27 +229,47 @@ class CloudServices:
             certificate=loaded.chain_pem(),
             sealed_key=self.keys.vault.seal(service_secret(point_id), loaded.key_pem()),
             thresholds=request.thresholds,
-            created=now,
+            created=int(self.clock()),
         )
 
-    async def act(self, action: CloudAction, name_or_id: str, *, instances: int = 0) -> Task:
-        """Stop, start, scale or delete a cloud point. What was under way before gives way.
+    async def renew(self, name_or_id: str, request: RenewServiceCertificate) -> Task:
+        """Keep a new service certificate with the name of the old one, and bring it to the running instances (R4).
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            BadInputError: a certificate that will not do, or of another name.
+            ConflictError: not in its present state.
+        """
+        renewed = await self.renewal.service(await self.get(name_or_id), request)
+        return await self.act(CloudAction.RENEW, name_or_id, renewed=renewed)
+
+    async def act(
+        self, action: CloudAction, name_or_id: str, *, instances: int = 0, renewed: CloudPoint | None = None
+    ) -> Task:
+        """Stop, start, scale, update, renew or delete a cloud point. What was under way before gives way.
 
         Raises:
             NotFoundError: there is no such cloud point.
             ConflictError: not in its present state.
         """
-        task, replaced = await self.database.write(self._act, action, name_or_id, instances)
+        task, replaced = await self.database.write(self._act, action, name_or_id, instances, renewed)
         for other in replaced:
             self._engine.cancel(other)
         self._engine.wake()
         return task
 
     def _act(
-        self, connection: Connection, action: CloudAction, name_or_id: str, instances: int
+        self,
+        connection: Connection,
+        action: CloudAction,
+        name_or_id: str,
+        instances: int,
+        renewed: CloudPoint | None,
     ) -> tuple[Task, list[str]]:
         point = cloud.get_cloud_point(connection, name_or_id)
         check_allowed(action, point.state, point.name)
+        if renewed is not None:
+            clouddetails.keep_service_certificate(connection, renewed)
         replaced = [task for kind in CloudAction if (task := self._supersede(connection, kind, point)) is not None]
         wanted = {
             CloudAction.STOP: ServiceState.STOPPED,

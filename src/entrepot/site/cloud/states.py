@@ -4,8 +4,8 @@ Rules:
 
 - A row exists from before anything is created in the cloud until nothing is left there: a crash never leaves something
   that the site does not know of.
-- ``stopping``, ``starting``, ``scaling`` and ``deleting`` say what is wanted; the task that brings it about can be run
-  again at any time.
+- ``stopping``, ``starting``, ``scaling``, ``upgrading`` and ``deleting`` say what is wanted; the task that brings it
+  about can be run again at any time.
 - Content is transferred in every state in which the store exists, ``stopped`` included (R27).
 - ``degraded`` is found by health checks and left by them. ``failed`` is what a failed task leaves; an administrator may
   start, stop or delete then.
@@ -25,11 +25,13 @@ class CloudAction(StrEnum):
     START = "cloud-start"
     SCALE = "cloud-scale"
     DELETE = "cloud-delete"
+    UPDATE = "cloud-update"
+    RENEW = "cloud-renew"
 
     @property
     def verb(self) -> str:
         """``stop``, ``start`` …"""
-        return self.value.removeprefix("cloud-")
+        return "renew the certificate of" if self is CloudAction.RENEW else self.value.removeprefix("cloud-")
 
 
 _SETTLED = frozenset({State.READY, State.STOPPED, State.DEGRADED, State.FAILED})
@@ -39,6 +41,8 @@ ALLOWED: dict[CloudAction, frozenset[State]] = {
     CloudAction.STOP: _SETTLED | {State.STARTING, State.SCALING},
     CloudAction.START: _SETTLED | {State.STOPPING},
     CloudAction.SCALE: _SETTLED,
+    CloudAction.UPDATE: _SETTLED | {State.UPGRADING},
+    CloudAction.RENEW: _SETTLED | {State.UPGRADING},
     # A creation that hangs or failed is deleted, and so is a half-deleted cloud point.
     CloudAction.DELETE: frozenset(State),
 }
@@ -49,13 +53,15 @@ WORKING: dict[CloudAction, State] = {
     CloudAction.START: State.STARTING,
     CloudAction.SCALE: State.SCALING,
     CloudAction.DELETE: State.DELETING,
+    CloudAction.UPDATE: State.UPGRADING,
+    CloudAction.RENEW: State.UPGRADING,
 }
 """The state that a point shows while the action is under way."""
 
 TRANSFERS: frozenset[State] = frozenset(State) - {State.PROVISIONING, State.DELETING}
 """States in which the site transfers content to the point (R27)."""
 
-OFFERED: frozenset[State] = frozenset({State.READY, State.DEGRADED, State.SCALING})
+OFFERED: frozenset[State] = frozenset({State.READY, State.DEGRADED, State.SCALING, State.UPGRADING})
 """States in which clients are sent to the point. Unlike the reference product's, a stopped point is not offered."""
 
 

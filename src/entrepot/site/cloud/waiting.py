@@ -23,8 +23,9 @@ class InstancesError(EntrepotError):
 
 
 def running(status: ServiceStatus, control: int) -> int:
-    """How many instances run and obey the control document of this counter, or a newer one."""
-    return sum(1 for one in status.instances if one.state == "running" and one.control >= control)
+    """How many instances run and obey the control document of this counter, or a newer one, as far as the cloud can
+    tell (elsewhere they read it every few seconds)."""
+    return sum(1 for one in status.instances if one.state == "running" and (one.control < 0 or one.control >= control))
 
 
 async def until_running(

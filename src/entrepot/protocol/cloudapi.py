@@ -1,0 +1,204 @@
+"""More of the admin API of cloud points: kinds of cloud, renewal, plans with prices, orphans, upload limits, health.
+
+Beside ``protocol.siteapi``, whose rules hold here too; requests below ``/api/v1``:
+
+====== ===================================== =====================================================================
+POST   ``/cloud-points/plan``                a request for a cloud point → :class:`CloudPlan`: nothing is created
+POST   ``/cloud-points/{id}/update``         task: bring the service to what is wanted
+POST   ``/cloud-points/{id}/certificate``    :class:`RenewServiceCertificate` → task (R4)
+GET    ``/cloud-points/{id}/upload``         :class:`UploadSchedule`; ``PUT`` replaces it
+GET    ``/cloud-points/{id}/health``         :class:`CloudHealth`
+GET    ``/cloud-points/{id}/metrics``        :class:`CloudMetrics`: what the cloud itself counted
+POST   ``/management-certificates/{id}/renew`` :class:`RenewManagementCertificate`
+POST   ``/cloud-orphans/search``             :class:`CloudAccount` or null → list of :class:`Orphan`
+POST   ``/cloud-orphans/remove``             :class:`OrphanRequest` → task
+POST   ``/cloud-orphans/adopt``              a request for a cloud point → task
+====== ===================================== =====================================================================
+"""
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+HOST: Final = "host"
+AZURE: Final = "azure"
+ARM: Final = "https://management.azure.com"
+AUTHORITY: Final = "https://login.microsoftonline.com"
+
+_Short = Annotated[str, Meta(min_length=1, max_length=128)]
+_Guid = Annotated[str, Meta(pattern="^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")]
+_Pfx = Annotated[bytes, Meta(max_length=65_536)]
+_Password = Annotated[str, Meta(max_length=1024)]
+_Minutes = Annotated[int, Meta(ge=0, le=1440)]
+
+
+class _Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Unknown fields are refused."""
+
+
+class AzureOptions(_Model, frozen=True, kw_only=True):
+    """What Azure needs beside subscription and management certificate (R1).
+
+    Attributes:
+        tenant: directory (tenant) id.
+        application: client id of the application registration that has the management certificate's ``.cer``.
+        image: the gateway's image, ``registry/name@sha256:…`` (a digest is better than a tag: it cannot change).
+        resource_group: an existing or new one; empty: one of its own for the cloud point.
+        registry_user, registry_password: for a registry that asks; kept sealed, never shown.
+        redundancy: of the storage account.
+        cpu, memory_gib: of an instance; memory is twice the cores.
+        authority: of another Azure cloud (China, US Government).
+    """
+
+    tenant: Annotated[str, Meta(pattern="^[0-9A-Za-z][0-9A-Za-z.-]{0,127}$")]
+    application: _Guid
+    image: Annotated[str, Meta(min_length=3, max_length=512)]
+    resource_group: Annotated[str, Meta(pattern=r"^([-\w.()]{0,89}[-\w()])?$")] = ""
+    registry_user: Annotated[str, Meta(max_length=256)] = ""
+    registry_password: Annotated[str, Meta(max_length=4096)] = ""
+    redundancy: Annotated[str, Meta(pattern="^(LRS|ZRS|GRS)$")] = "LRS"
+    cpu: Annotated[float, Meta(ge=0.25, le=4)] = 0.5
+    memory_gib: Annotated[float, Meta(ge=0.5, le=8)] = 1.0
+    authority: Annotated[str, Meta(pattern="^https://", max_length=256)] = AUTHORITY
+
+    def __repr__(self) -> str:
+        return f"AzureOptions({self.tenant}, {self.application}, {self.image}, registry_password=***)"
+
+
+class CloudAccount(_Model, frozen=True, kw_only=True):
+    """A subscription of a cloud, and the management certificate that opens it."""
+
+    subscription: _Short
+    management_certificate: _Short
+    provider: Annotated[str, Meta(pattern="^(host|azure)$")] = HOST
+    host_url: Annotated[str, Meta(max_length=4096)] = ""
+    host_pin: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+    region: Annotated[str, Meta(max_length=64)] = ""
+    azure: AzureOptions | None = None
+
+
+class RenewServiceCertificate(_Model, frozen=True, kw_only=True):
+    """A new service certificate with the name of the old one. The password is used once and not stored."""
+
+    service_pfx: _Pfx
+    service_password: _Password
+
+    def __repr__(self) -> str:
+        return "RenewServiceCertificate(***)"
+
+
+class RenewManagementCertificate(_Model, frozen=True, kw_only=True):
+    """A new management certificate with the name of the old one; its ``.cer`` is at the cloud already."""
+
+    pfx: _Pfx
+    password: _Password
+
+    def __repr__(self) -> str:
+        return "RenewManagementCertificate(***)"
+
+
+class PlannedResource(_Model, frozen=True, kw_only=True):
+    """Something that a cloud point is made of.
+
+    Attributes:
+        kind: what it is, in the cloud's own words.
+        name: its name there.
+        meter: what it is charged by, as price sheets name it; empty: free.
+        quantity: of ``unit`` in a month of 730 hours. Quantities that depend on use (bytes stored, bytes sent) are 0
+            here, and are charged by use.
+        stays: it exists, and costs, while the service is stopped.
+        monthly: cost of ``quantity``; None: no price is known.
+    """
+
+    kind: str
+    name: str
+    meter: str = ""
+    unit: str = ""
+    quantity: float = 0.0
+    stays: bool = True
+    monthly: float | None = None
+    currency: str = ""
+
+
+class CloudPlan(_Model, frozen=True, kw_only=True):
+    """``POST /cloud-points/plan``: what would be created, and what it costs before anything is stored or sent.
+    ``monthly`` sums what has a price; ``unpriced`` names the meters without one."""
+
+    resources: tuple[PlannedResource, ...]
+    monthly: float
+    currency: str
+    unpriced: tuple[str, ...]
+    checks: tuple[str, ...]
+
+
+class UploadWindow(_Model, frozen=True, kw_only=True):
+    """A time of the week, in minutes after midnight of the site server's time zone. ``days``: 1 is Monday. ``end``
+    before ``begin`` runs over midnight. ``bytes_per_second`` 0: nothing is sent."""
+
+    begin: _Minutes
+    end: _Minutes
+    days: Annotated[tuple[Annotated[int, Meta(ge=1, le=7)], ...], Meta(min_length=1, max_length=7)] = (
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+    )
+    bytes_per_second: Annotated[int, Meta(ge=0, le=2**50)] = 0
+
+
+class UploadSchedule(_Model, frozen=True, kw_only=True):
+    """How fast the site may send content to a cloud point: the first window that holds decides, else
+    ``bytes_per_second`` (0: no limit). Control documents are sent at any time."""
+
+    bytes_per_second: Annotated[int, Meta(ge=0, le=2**50)] = 0
+    windows: Annotated[tuple[UploadWindow, ...], Meta(max_length=50)] = ()
+
+
+class HealthDetail(_Model, frozen=True, kw_only=True):
+    """One thing that was looked at. ``state`` is ``good``, ``bad`` or ``unknown``."""
+
+    name: str
+    state: str
+    message: str = ""
+
+
+class CloudHealth(_Model, frozen=True, kw_only=True):
+    """``status`` is Ready, Provisioning, Upgrading, Stopped, Degraded or Error."""
+
+    status: str
+    checked: int
+    details: tuple[HealthDetail, ...]
+
+
+class CloudMetrics(_Model, frozen=True, kw_only=True):
+    """What the cloud itself counted, for comparison with the site's own books. None: it does not tell (yet). Clouds
+    count storage about once an hour and charge by it; figures may be a day old."""
+
+    stored_bytes: int | None
+    stored_objects: int | None
+    egress_bytes: int | None
+    since: int
+    until: int
+
+
+class Orphan(_Model, frozen=True, kw_only=True):
+    """A service in a cloud that carries this hierarchy's mark and that the database does not know."""
+
+    service: str
+    point: str
+    fqdn: str
+    state: str
+    stored_bytes: int
+    account: CloudAccount
+
+
+class OrphanRequest(_Model, frozen=True, kw_only=True):
+    """Remove an orphan, with all that it stores. ``point`` must be the one that was listed."""
+
+    service: _Short
+    point: _Short
+    account: CloudAccount

@@ -1,0 +1,112 @@
+"""More of the admin API of cloud points (models: ``protocol.cloudapi``): plan, update, renew, upload limits, health,
+the cloud's own metrics, orphans."""
+
+from litestar import Router, get, post, put
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
+from sqlalchemy import Connection
+
+from entrepot.core.times import DAY
+from entrepot.database import cloud, clouddetails
+from entrepot.protocol.cloudapi import (
+    CloudAccount,
+    CloudHealth,
+    CloudMetrics,
+    CloudPlan,
+    Orphan,
+    OrphanRequest,
+    RenewManagementCertificate,
+    RenewServiceCertificate,
+    UploadSchedule,
+)
+from entrepot.protocol.siteapi import CertificateInfo, CloudPointRequest, TaskInfo
+from entrepot.site.cloud.info import task_info
+from entrepot.site.cloud.services import CloudServices
+from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cloud.status import status_of
+
+Handlers = list[HTTPRouteHandler]
+
+
+def care_router(services: CloudServices) -> Router:
+    """Everything that looks after cloud points beside their first life."""
+    handlers = [*_planning_routes(services), *_renewal_routes(services), *_look_routes(services), *_orphans(services)]
+    return Router(path="/", route_handlers=handlers, tags=["Cloud"])
+
+
+def _planning_routes(services: CloudServices) -> Handlers:
+    @post("/cloud-points/plan", status_code=200)
+    async def plan_cloud_point(data: JSONBody[CloudPointRequest]) -> CloudPlan:
+        return await services.plan(data)
+
+    @post("/cloud-points/{name:str}/update", status_code=202)
+    async def update_cloud_point(name: FromPath[str]) -> TaskInfo:
+        return task_info(await services.act(CloudAction.UPDATE, name))
+
+    return [plan_cloud_point, update_cloud_point]
+
+
+def _renewal_routes(services: CloudServices) -> Handlers:
+    @post("/cloud-points/{name:str}/certificate", status_code=202)
+    async def renew_service_certificate(name: FromPath[str], data: JSONBody[RenewServiceCertificate]) -> TaskInfo:
+        return task_info(await services.renew(name, data))
+
+    @post("/management-certificates/{name:str}/renew", status_code=200)
+    async def renew_management_certificate(
+        name: FromPath[str], data: JSONBody[RenewManagementCertificate]
+    ) -> CertificateInfo:
+        await services.renewal.management(name, data)
+        return services.certificates.info(await services.database.read(cloud.certificate, name))
+
+    return [renew_service_certificate, renew_management_certificate]
+
+
+def _look_routes(services: CloudServices) -> Handlers:
+    database = services.database
+
+    def health_of(connection: Connection, name: str) -> CloudHealth:
+        point = cloud.get_cloud_point(connection, name)
+        kept = clouddetails.detail(connection, point.point)
+        return CloudHealth(status=status_of(point.state), checked=kept.looked, details=kept.health)
+
+    @get("/cloud-points/{name:str}/health")
+    async def get_cloud_point_health(name: FromPath[str], now: FromQuery[bool] = False) -> CloudHealth:
+        if now:
+            await services.monitor.check((await services.get(name)).point)
+        return await database.read(health_of, name)
+
+    @get("/cloud-points/{name:str}/metrics")
+    async def get_cloud_point_metrics(name: FromPath[str], days: FromQuery[int] = 30) -> CloudMetrics:
+        point = await services.get(name)
+        until = int(services.clock())
+        provider = await services.providers.of(point)
+        return await provider.metrics(point.service, until - min(max(days, 1), 90) * DAY, until)
+
+    @get("/cloud-points/{name:str}/upload")
+    async def get_upload_schedule(name: FromPath[str]) -> UploadSchedule:
+        point = await services.get(name)
+        return (await database.read(clouddetails.detail, point.point)).upload
+
+    @put("/cloud-points/{name:str}/upload")
+    async def set_upload_schedule(name: FromPath[str], data: JSONBody[UploadSchedule]) -> UploadSchedule:
+        point = await services.get(name)
+        await database.write(clouddetails.keep_upload, point.point, data)
+        return data
+
+    return [get_cloud_point_health, get_cloud_point_metrics, get_upload_schedule, set_upload_schedule]
+
+
+def _orphans(services: CloudServices) -> Handlers:
+    @post("/cloud-orphans/search", status_code=200)
+    async def search_orphans(data: JSONBody[CloudAccount | None]) -> list[Orphan]:
+        return await services.orphans.search(data)
+
+    @post("/cloud-orphans/remove", status_code=202)
+    async def remove_orphan(data: JSONBody[OrphanRequest]) -> TaskInfo:
+        return task_info(await services.remove_orphan(data))
+
+    @post("/cloud-orphans/adopt", status_code=202)
+    async def adopt_orphan(data: JSONBody[CloudPointRequest]) -> TaskInfo:
+        return task_info(await services.adopt(data))
+
+    return [search_orphans, remove_orphan, adopt_orphan]
