@@ -1,9 +1,11 @@
+import tomllib
+
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.core.encoding import b64url, from_json, pack, to_json, unb64url, unpack
+from entrepot.core.encoding import b64url, from_json, pack, to_json, toml_value, unb64url, unpack
 from entrepot.core.errors import FormatError
 
 
@@ -67,3 +69,19 @@ def test_other_spellings_are_refused(text: str) -> None:
     """``AB`` decodes to the same byte as ``AA``: two spellings of one value would be two names of one thing."""
     with pytest.raises(FormatError, match="token is not"):
         unb64url(text, "token")
+
+
+_SCALARS = (
+    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+)
+
+
+@given(key=st.text(), value=_SCALARS | st.lists(st.text()))
+def test_settings_read_back_from_toml_whatever_they_are(key: str, value: object) -> None:
+    text = f"{toml_value(key)} = {toml_value(value)}\n"  # type: ignore[arg-type]  # one of its types each
+    assert tomllib.loads(text) == {key: value}
+
+
+def test_toml_escapes_what_json_does_not() -> None:
+    assert toml_value("a\x7fb") == '"a\\u007fb"'
+    assert toml_value(True) == "true"

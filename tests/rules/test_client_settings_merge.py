@@ -1,11 +1,10 @@
 """Client settings: which set decides (R5, R43)."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.protocol.policy import ClientSettings
-from entrepot.rules.settings import SettingsSet, cloud_allowed, merge
+from entrepot.rules.settings import SettingsSet, merge
 
 DEFAULT = {"allow_cloud": False, "poll_minutes": 60}
 
@@ -47,14 +46,6 @@ def test_a_set_that_says_nothing_leaves_the_decision():
 
 def test_settings_that_nobody_knows_are_ignored():
     assert merge(DEFAULT, [custom("a", 1, colour="red")]).values == DEFAULT
-
-
-@pytest.mark.parametrize(
-    ("device", "user", "expected"),
-    [(False, None, False), (False, False, False), (False, True, True), (True, None, True), (True, False, True)],
-)
-def test_r5_yes_for_the_device_or_for_its_user(device, user, expected):
-    assert cloud_allowed(device, user) is expected
 
 
 @given(st.lists(st.tuples(st.integers(1, 9999), st.none() | st.booleans()), unique_by=lambda one: one[0]), st.randoms())

@@ -1,9 +1,8 @@
-"""The agent's ways out: to servers of the hierarchy, to cloud services, and the first contact of an enrolment."""
+"""The agent's ways out: to servers of the hierarchy, and to cloud services."""
 
 import contextlib
 import ipaddress
 import socket
-import ssl
 import sys
 from pathlib import Path
 from types import TracebackType
@@ -18,20 +17,6 @@ from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
 
 _MAX_CA: Final = 4 * MIB
-
-
-class FirstContact(TlsTrust, frozen=True, kw_only=True):
-    """No verification at all: for the one request that fetches the trust document, which proves itself by the pinned
-    fingerprint (``protocol.enrolment``). Nothing secret may be sent.
-    """
-
-    def verifier(self) -> ssl.SSLContext:
-        """TLS without a check of the certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 def open_client(trust: TlsTrust, settings: Settings) -> HttpClient:

@@ -6,6 +6,7 @@ compares the device's fingerprint and approves; until then the device is ``pendi
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.client.connections import FirstContact, computer_name, open_client
+from entrepot.client.connections import computer_name, open_client
 from entrepot.client.home import Home
 from entrepot.client.identity import Registration, device_key, load_identity, save_registration
 from entrepot.client.settings import Settings, check_settings, load_settings, save_settings
@@ -136,7 +137,7 @@ def _refuse_second(home: Path) -> None:
 
 async def _first_contact(places: Home, invitation: Invitation, settings: Settings) -> TrustStore:
     """Fetch the trust document from whoever answers; it proves itself by the root's fingerprint."""
-    async with open_client(FirstContact(), settings) as http:
+    async with open_client(TlsTrust.introduction(), settings) as http:
         reply = await http.request("GET", f"{invitation.url}/mp/trust", limit=8 * MIB)
     places.trust.unlink(missing_ok=True)  # of an attempt that failed, perhaps at another hierarchy
     trust = TrustStore(places.trust, fingerprint=invitation.fingerprint)
@@ -163,11 +164,17 @@ async def _register(home: Path, invitation: Invitation, http: HttpClient, name: 
     return _outcome(registration, key.public)
 
 
-async def check_enrolment(home: Path, *, clock: Clock = time.time) -> Enrolled:
+async def check_enrolment(home: Path, *, locked: bool = False, clock: Clock = time.time) -> Enrolled:
     """Ask whether a pending device has been approved meanwhile, and remember it.
+
+    Args:
+        home: the agent's folder.
+        locked: the caller holds its lock.
+        clock: seconds since 1970.
 
     Raises:
         NotFoundError: the device is not enrolled, or was refused.
+        ConflictError: another process uses this home just now.
         UnavailableError: the site does not answer.
     """
     identity = load_identity(home)
@@ -186,8 +193,10 @@ async def check_enrolment(home: Path, *, clock: Clock = time.time) -> Enrolled:
         async with open_client(TlsTrust.hierarchy(trust.ca_certificates(now=clock())), settings) as http:
             url = f"{settings.url}/mp/enrolment/{registration.id}"
             reply = await http.request_json("GET", url, None, EnrolReply, bearer=assertion)
-        registration = msgspec.structs.replace(registration, state=reply.state)
-        await asyncio.to_thread(save_registration, home, registration)
+        if reply.state != registration.state:
+            registration = msgspec.structs.replace(registration, state=reply.state)
+            with contextlib.nullcontext() if locked else HomeLock(home, "a client's home"):
+                await asyncio.to_thread(save_registration, home, registration)
     return _outcome(registration, identity.key.public)
 
 

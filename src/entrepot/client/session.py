@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.client.connections import Connections, FirstContact, open_client
+from entrepot.client.connections import Connections, open_client
 from entrepot.client.enrol import APPROVED, check_enrolment
 from entrepot.client.home import Home
 from entrepot.client.identity import Identity, load_identity
@@ -69,7 +69,7 @@ async def open_session(home: Path, *, clock: Clock = time.time) -> AsyncIterator
 
 
 async def _require_approval(home: Path, identity: Identity, clock: Clock) -> None:
-    found = await check_enrolment(home, clock=clock)
+    found = await check_enrolment(home, locked=True, clock=clock)
     if found.state != APPROVED:
         raise ForbiddenError(
             f"The device {identity.device} still waits for approval by an administrator.",
@@ -88,8 +88,7 @@ async def refresh_trust(trust: TrustStore, settings: Settings, clock: Clock) -> 
         ReplayError: it is older than the one held.
     """
     url = f"{settings.url}/mp/trust"
-    how: TlsTrust
-    for how in (TlsTrust.hierarchy(trust.ca_certificates(now=clock())), FirstContact()):
+    for how in (TlsTrust.hierarchy(trust.ca_certificates(now=clock())), TlsTrust.introduction()):
         try:
             async with open_client(how, settings) as http:
                 reply = await http.request("GET", url, limit=_MAX_TRUST)

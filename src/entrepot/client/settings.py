@@ -4,7 +4,6 @@ Enrolment writes ``url``, ``site`` and ``root``; everything else is the administ
 """
 
 import ipaddress
-import json
 import tomllib
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from entrepot.client.home import Home
+from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.sizes import parse_size
 from entrepot.durable.files import storage_errors, write_file
@@ -164,15 +164,8 @@ def _to_toml(settings: Settings) -> str:
     for field in msgspec.structs.fields(Settings):
         value = getattr(settings, field.name)
         if field.name != "resolve" and value != field.default:
-            lines.append(f"{field.name} = {_toml_value(value)}\n")
+            lines.append(f"{field.name} = {toml_value(value)}\n")
     if settings.resolve:
         lines.append("\n[resolve]\n")
-        lines += [f"{_toml_value(host)} = {_toml_value(address)}\n" for host, address in settings.resolve.items()]
+        lines += [f"{toml_value(host)} = {toml_value(address)}\n" for host, address in settings.resolve.items()]
     return "".join(lines)
-
-
-def _toml_value(value: object) -> str:
-    """TOML's basic strings, integers and arrays are JSON's, but that DEL must be escaped."""
-    if isinstance(value, tuple):
-        value = list(value)
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

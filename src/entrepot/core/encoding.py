@@ -7,7 +7,8 @@ deterministic, both decoders refuse fields of the wrong type and name the format
 
 import base64
 import binascii
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -86,3 +87,13 @@ def unb64url(text: str, what: str = "value") -> bytes:
     if b64url(raw) != text:
         raise FormatError(f"The {what} is not canonical base64url.")
     return raw
+
+
+def toml_value(value: bool | float | str | Sequence[str]) -> str:
+    """A value as TOML writes it, for settings files that we make; a string also serves as a quoted key.
+
+    TOML's basic strings, numbers, booleans and arrays are JSON's, but for two things: no character may be written as
+    two surrogates, and DEL must be escaped.
+    """
+    plain = value if isinstance(value, bool | int | float | str) else list(value)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")

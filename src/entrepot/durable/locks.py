@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from entrepot.core.errors import ConflictError
+from entrepot.durable.files import sweep_temporary
 
 if sys.platform == "win32":
     import msvcrt
@@ -16,7 +17,8 @@ else:
 class HomeLock:
     """Exclusive lock on ``<home>/lock``, released when the process ends, however it ends.
 
-    Use as a context manager.
+    Use as a context manager. Files that a holder was writing to the home when it was killed are removed: whoever
+    writes there holds the lock.
 
     Raises:
         ConflictError: another process holds it.
@@ -40,6 +42,7 @@ class HomeLock:
                 f"Another process is using {self._path.parent} as {self._what}.",
                 next_step="Stop it first, or choose another --home.",
             ) from None
+        sweep_temporary(self._path.parent)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -45,8 +45,3 @@ def merge(default: Mapping[str, object], custom: Iterable[SettingsSet]) -> Effec
                 values[setting], decided_by[setting] = value, one.name
                 decided.add(setting)
     return Effective(values=values, decided_by=decided_by)
-
-
-def cloud_allowed(device: bool, user: bool | None = None) -> bool:
-    """R5: *Allow access to cloud distribution point* must be Yes for the device or for its user (None: no user)."""
-    return device or bool(user)

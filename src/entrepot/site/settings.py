@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import site_code
 from entrepot.database.engine import sqlite_url
@@ -129,14 +130,8 @@ def save_settings(home: Home, settings: Settings) -> None:
         if value == getattr(defaults, name):
             continue
         if isinstance(value, dict):
-            tables += ["", f"[{name}]", *(f"{_toml(key)} = {_toml(entry)}" for key, entry in value.items())]
+            tables += ["", f"[{name}]", *(f"{toml_value(key)} = {toml_value(entry)}" for key, entry in value.items())]
         else:
-            lines.append(f"{name} = {_toml(value)}")
+            lines.append(f"{name} = {toml_value(value)}")
     with storage_errors(str(home.settings_file)):
         write_private(home.settings_file, ("\n".join([*lines, *tables]) + "\n").encode())
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, str):
-        return msgspec.json.encode(value).decode()  # JSON strings are TOML basic strings
-    return str(value)

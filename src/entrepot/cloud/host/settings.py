@@ -6,11 +6,14 @@ from typing import Final
 
 import msgspec
 
+from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.sizes import TB
 from entrepot.durable.files import write_file
+from entrepot.objects.settings import StoreKind, StoreSettings, check_store
 
 FILE: Final = "host.toml"
+REMOTE_POLL_SECONDS: Final = 5.0
 _INTRO: Final = "# Settings of an Entrepôt cloud host. Restart the host after a change.\n"
 
 
@@ -28,7 +31,9 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         instance_quota: gateway instances per new subscription.
         token_minutes: life of access tokens, 10 to 60.
         drain_seconds: how long an instance that is scaled away may finish its downloads.
-        poll_seconds: how often gateways look for a changed control document.
+        poll_seconds: how often gateways look for a changed control document in a folder; in a store far away every
+            ``REMOTE_POLL_SECONDS``. The host signals its gateways besides.
+        store: where new services keep their content.
     """
 
     listen: str
@@ -42,6 +47,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     token_minutes: int = 30
     drain_seconds: float = 60.0
     poll_seconds: float = 0.2
+    store: StoreSettings = StoreSettings()
 
 
 def check_settings(settings: HostSettings) -> HostSettings:
@@ -58,6 +64,11 @@ def check_settings(settings: HostSettings) -> HostSettings:
         raise BadInputError("The settings instance_quota and storage_quota are at least 1.")
     if not 0 <= settings.drain_seconds <= 3600 or not 0.05 <= settings.poll_seconds <= 5:
         raise BadInputError("The setting drain_seconds is 0 to 3600, poll_seconds 0.05 to 5.")
+    check_store(settings.store)
+    for name in ("credentials", "ca"):
+        path = getattr(settings.store, name)
+        if path and not Path(path).is_absolute():
+            raise BadInputError(f"The setting {name} of the store is an absolute path.")
     return settings
 
 
@@ -86,8 +97,10 @@ def save_settings(home: Path, settings: HostSettings) -> None:
         StorageError: the disk refuses.
     """
     values = msgspec.to_builtins(check_settings(settings))
-    # JSON's strings and numbers are TOML's, too.
-    lines = [f"{name} = {msgspec.json.encode(value).decode()}\n" for name, value in values.items()]
+    store = values.pop("store")
+    lines = [f"{name} = {toml_value(value)}\n" for name, value in values.items()]
+    if settings.store.kind is not StoreKind.FOLDER:
+        lines += ["\n[store]\n", *(f"{name} = {toml_value(value)}\n" for name, value in store.items())]
     write_file(home / FILE, (_INTRO + "".join(lines)).encode())
 
 
