@@ -198,11 +198,20 @@ async def test_missing_instances_degrade_a_point(site) -> None:
 )
 async def test_what_the_cloud_says_becomes_the_right_alert(site, error, kind) -> None:
     point = await site.make_point()
-    site.cloud.failures = {"check": [error], "status": [error]}
+    site.cloud.failures = {"check": [error] * 3, "status": [error] * 3}
     await site.services.monitor.check(point.point)
     assert await _state(site, point.point, kind) is AlertState.ACTIVE
     alert = (await site.database.read(alerts.find, type_=kind, subject=point.point)).alert
     assert error.message in alert.message
+
+
+async def test_one_lost_packet_is_no_alert(site) -> None:
+    point = await site.make_point()
+    lost = UnavailableError("Nothing came back.")
+    site.cloud.failures = {"check": [lost], "status": [lost, lost]}
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "service_not_active") is AlertState.NEVER_TRIGGERED
+    assert (await site.services.get("cloud1")).state is CloudPointState.READY
 
 
 async def test_a_disabled_subscription_is_an_alert(site) -> None:

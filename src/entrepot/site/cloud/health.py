@@ -1,6 +1,8 @@
 """Looks at a cloud point's subscription, deployment and instances, and says what that means (R37)."""
 
-from typing import Final
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -11,9 +13,12 @@ from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import CloudPointState
 from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.judging import Finding
-from entrepot.site.cloud.waiting import running
+from entrepot.site.cloud.waiting import Sleep, running
 from entrepot.site.cloudport import CloudProvider
 
+T = TypeVar("T")
+PAUSES: Final = (1.0, 4.0)
+"""Seconds before a question that was not answered is asked again."""
 _SUBSCRIPTION_ERRORS: Final = (UnauthenticatedError, ForbiddenError, TrustError)
 
 
@@ -26,21 +31,22 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     status_error: EntrepotError | None = None
 
 
-async def look(provider: CloudProvider, point: CloudPoint) -> Look:
-    """Ask the cloud. Errors become part of what was seen."""
-    subscription: Subscription | None = None
-    status: ServiceStatus | None = None
-    first: EntrepotError | None = None
-    second: EntrepotError | None = None
-    try:
-        subscription = await provider.check()
-    except EntrepotError as error:
-        first = error
-    try:
-        status = await provider.status(point.service)
-    except EntrepotError as error:
-        second = error
+async def look(provider: CloudProvider, point: CloudPoint, *, sleep: Sleep = asyncio.sleep) -> Look:
+    """Ask the cloud. Errors become part of what was seen; one lost packet is no outage, so it is asked again first."""
+    subscription, first = await _ask(provider.check, sleep)
+    status, second = await _ask(lambda: provider.status(point.service), sleep)
     return Look(subscription=subscription, subscription_error=first, status=status, status_error=second)
+
+
+async def _ask(question: Callable[[], Awaitable[T]], sleep: Sleep) -> tuple[T | None, EntrepotError | None]:
+    for pause in (*PAUSES, None):
+        try:
+            return await question(), None
+        except EntrepotError as error:
+            if pause is None or not error.retryable:
+                return None, error
+            await sleep(pause)
+    raise AssertionError("unreachable")
 
 
 def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, str]:

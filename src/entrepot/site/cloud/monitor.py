@@ -22,6 +22,7 @@ from entrepot.site.cloud.judging import Finding, certificate_finding, judge, jud
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
+from entrepot.site.cloud.waiting import Sleep
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
@@ -36,13 +37,21 @@ class Monitor:
     """Everything that is looked at periodically, and can be asked for now."""
 
     def __init__(
-        self, database: Database, *, providers: Providers, collector: Collector, meter: Meter, clock: Clock
+        self,
+        database: Database,
+        *,
+        providers: Providers,
+        collector: Collector,
+        meter: Meter,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._database = database
         self._providers = providers
         self._collector = collector
         self._meter = meter
         self._clock = clock
+        self._sleep = sleep
 
     async def check(self, point_id: str) -> None:
         """Look at a cloud point and let alerts follow.
@@ -66,7 +75,7 @@ class Monitor:
             provider = await self._providers.of(point)
         except TrustError as error:  # the key does not open here: as bad as a refused certificate
             return Look(subscription_error=error, status_error=error)
-        return await look(provider, point)
+        return await look(provider, point, sleep=self._sleep)
 
     async def collect(self, point_id: str) -> CollectSummary:
         """Collect now, measure, and evaluate thresholds at once (R26).

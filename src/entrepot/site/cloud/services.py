@@ -98,7 +98,7 @@ class CloudServices:
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock)
         self.monitor = Monitor(
-            database, providers=self.providers, collector=self.collector, meter=self.meter, clock=clock
+            database, providers=self.providers, collector=self.collector, meter=self.meter, clock=clock, sleep=sleep
         )
         self.cycle = LifeCycle(
             database,
