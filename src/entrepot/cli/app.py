@@ -7,6 +7,7 @@ import typer
 from entrepot import __version__
 from entrepot.cli import (
     alert,
+    alert_delivery,
     boundary,
     certificate,
     client,
@@ -61,6 +62,9 @@ for _name, _group in (
     ("client", client.app),
 ):
     app.add_typer(_group, name=_name, rich_help_panel=ROLES)
+alert.app.add_typer(alert_delivery.subscriptions, name="subscription")
+alert.app.add_typer(alert_delivery.mail, name="mail")
+alert.app.add_typer(alert_delivery.windows, name="window")
 point.app.command("init")(point_local.init)
 point.app.command("serve")(point_local.serve)
 app.command(rich_help_panel=ROLES)(demo_command.demo)

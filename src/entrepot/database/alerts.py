@@ -1,4 +1,5 @@
-"""Alerts and their history. What becomes of an alert is decided by ``rules.alerts``; here it is kept."""
+"""Alerts and their history. What becomes of an alert is decided by ``rules.alerts``; here it is kept, and what happens
+is put into the outbox of those who want to be told."""
 
 import secrets
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
 
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import prefixed_id
+from entrepot.database import maintenance, notifications
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.alerts import alert as table
 from entrepot.database.tables.alerts import alert_history
@@ -71,6 +73,9 @@ def change(connection: Connection, alert_id: str, move: Callable[[Alert], Step],
                 by=by,
                 message=step.alert.comment if by != SYSTEM else step.alert.message,
             )
+        )
+        notifications.enqueue(
+            connection, step.alert, alert_id=alert_id, subject_name=before.subject_name, event=step.event
         )
     return msgspec.structs.replace(before, alert=step.alert)
 
@@ -137,6 +142,7 @@ def open_count(connection: Connection) -> int:
 def end_subject(connection: Connection, subject: str, *, now: int) -> None:
     """The subject is gone: forget what never triggered, close the rest; its history stays."""
     connection.execute(delete(table).where(table.c.subject == subject, table.c.occurrences == 0))
+    maintenance.forget_subject(connection, subject)
     for row in connection.execute(select(table.c.id, table.c.state).where(table.c.subject == subject)).all():
         if row.state in OPEN:
             change(connection, row.id, lambda alert: _ended(alert, now))

@@ -47,6 +47,9 @@ from entrepot.site.keys import SiteKeys, new_id
 from entrepot.site.keysinfo import keys_info
 from entrepot.site.locating import Locator
 from entrepot.site.managementpoint import ManagementPoint
+from entrepot.site.notifications.outbox import Outbox
+from entrepot.site.notifications.routes import notification_router
+from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
 from entrepot.site.renewal import Renewal
 from entrepot.site.resealing import ResealHandler
@@ -144,6 +147,8 @@ class SiteServer:
         self.signers = Signers(database, keys=keys, clock=clock, changed=self._trust_changed)
         self.renew = asyncio.Event()
         self._home = home
+        self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
+        self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.sessions = Sessions(database, clock=clock, hours=settings.session_hours)
         self.upkeep = Upkeep(
@@ -213,6 +218,7 @@ class SiteServer:
                 *task_routes(database, self._cancel, clock),
                 *key_routes(self.rotation, self.signers, self._keys_info),
                 cloud_router(self.clouds),
+                notification_router(self.subscriptions),
                 care_router(self.clouds),
             ],
         )
@@ -246,6 +252,7 @@ class SiteServer:
                 group.create_task(_every(FLUSH_SECONDS, self.management_point.flush))
                 group.create_task(_every(KEYS_SECONDS, self._follow_keys))
                 group.create_task(CloudLoops(self.clouds).serve())
+                group.create_task(self.outbox.serve())
         finally:
             await self.distribution.stop()
             await asyncio.gather(self.tasks.stop(), self.publishing.stop())

@@ -1,0 +1,301 @@
+"""``entrepot alert subscription|mail|window``: who is told of alerts, how, and when nobody is."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
+from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, when, yes_no
+from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import seg, site_session
+from entrepot.protocol.alertapi import (
+    AlertSubscriptionInfo,
+    AlertSubscriptionRequest,
+    Channel,
+    Delivered,
+    Language,
+    MailServerInfo,
+    MailServerRequest,
+    MailTestRequest,
+    MaintenanceWindowInfo,
+    MaintenanceWindowRequest,
+    Repeat,
+    Security,
+)
+from entrepot.protocol.siteapi import Severity
+
+subscriptions = typer.Typer(no_args_is_help=True, help="Who is told of alerts, by mail or by webhook.")
+mail = typer.Typer(no_args_is_help=True, help="The mail server through which the site sends.")
+windows = typer.Typer(no_args_is_help=True, help="Maintenance windows, in which no alert opens.")
+
+Name = Annotated[str, typer.Argument(help="Name or id.")]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Only this type of alert; may be repeated.")]
+Authority = Annotated[Path | None, typer.Option(help="PEM file: trusted besides the public authorities.")]
+
+
+@subscriptions.command("add")
+def add_subscription(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name for it.")],
+    to: Annotated[str, typer.Option("--to", help="Mail addresses separated by semicolons, or an https:// address.")],
+    language: Annotated[Language, typer.Option(help="Language of the messages.")] = Language.ENGLISH,
+    types: Types = None,
+    severity: Annotated[list[Severity] | None, typer.Option(help="Only this severity; may be repeated.")] = None,
+    digest: Annotated[int, typer.Option(min=0, max=1440, help="Gather for so many minutes; 0: at once.")] = 0,
+    secret_file: Annotated[Path | None, typer.Option(help="File with the secret that signs webhooks.")] = None,
+    private_networks: Annotated[
+        bool, typer.Option("--private-networks", help="The webhook may lead to private addresses.")
+    ] = False,
+    authority: Authority = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell somebody of alerts that open, open again or close.
+
+    \b
+    Examples:
+      entrepot alert subscription add operators --to 'ops@contoso.com; anna@contoso.com' --language de
+      entrepot alert subscription add pager --to https://hooks.contoso.com/entrepot --severity critical \\
+        --secret-file hook.secret
+    """
+    webhook = to.strip().lower().startswith("https://")
+    secret = read_secret("Secret that signs the webhook", file=secret_file).reveal_text() if webhook else ""
+    body = AlertSubscriptionRequest(
+        name=name,
+        channel=Channel.WEBHOOK if webhook else Channel.MAIL,
+        target=to,
+        language=language,
+        types=tuple(types or ()),
+        severities=tuple(severity or ()),
+        digest_minutes=digest,
+        secret=secret,
+        private_networks=private_networks,
+        authority=authority.read_text("ascii") if authority else "",
+    )
+    with site_session(ctx) as session:
+        info = session.post("/alert-subscriptions", body, AlertSubscriptionInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{info.name} is told from now on. Try it: entrepot alert subscription test {info.name}")
+
+
+@subscriptions.command("list")
+def list_subscriptions(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List who is told, and whether messages reach them.
+
+    \b
+    Example:
+      entrepot alert subscription list
+    """
+    with site_session(ctx) as session:
+        found = session.get("/alert-subscriptions", list[AlertSubscriptionInfo])
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Name", "To", "Language", "Alerts", ">Digest", "Delivered", ">Waiting", ">Given up", "Problem", "Id"),
+        [
+            (
+                one.name,
+                one.target,
+                one.language.value,
+                ", ".join((*one.types, *(severity.value for severity in one.severities))) or "all",
+                f"{one.digest_minutes} min" if one.digest_minutes else "",
+                when(one.delivered),
+                str(one.waiting),
+                str(one.failed),
+                one.error,
+                one.id,
+            )
+            for one in found
+        ],
+        empty="Nobody is told of alerts. Next: entrepot alert subscription add --help",
+    )
+
+
+@subscriptions.command("test")
+def test_subscription(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Deliver a test message now, and say what came of it.
+
+    \b
+    Example:
+      entrepot alert subscription test operators
+    """
+    with site_session(ctx) as session:
+        _delivered(session.post(f"/alert-subscriptions/{seg(name)}/test", None, Delivered), as_json)
+
+
+@subscriptions.command("delete")
+def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
+    """Tell somebody no longer; what waits for them is dropped.
+
+    \b
+    Example:
+      entrepot alert subscription delete operators --yes
+    """
+    confirm(f"Tell {name} no longer?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/alert-subscriptions/{seg(name)}", None, type(None))
+    say(f"{name} is told no longer.")
+
+
+@mail.command("set")
+def set_mail(
+    ctx: typer.Context,
+    host: Annotated[str, typer.Argument(help="Name of the mail server.")],
+    sender: Annotated[str, typer.Option(help="Address that mails come from.")],
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Its port.")] = 587,
+    security: Annotated[Security, typer.Option(help="starttls, tls or none.")] = Security.STARTTLS,
+    account: Annotated[str, typer.Option(help="Account to authenticate with; its password is asked for.")] = "",
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    authority: Authority = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set the mail server. The password is sealed to the site server and never shown.
+
+    \b
+    Example:
+      entrepot alert mail set smtp.contoso.com --sender entrepot@contoso.com --account entrepot
+    """
+    password = read_secret(f"Password of {account}", file=password_file, stdin=password_stdin) if account else None
+    body = MailServerRequest(
+        host=host,
+        port=port,
+        security=security,
+        account=account,
+        password=password.reveal_text() if password else "",
+        sender=sender,
+        authority=authority.read_text("ascii") if authority else "",
+    )
+    with site_session(ctx) as session:
+        info = session.call("PUT", "/mail-server", body, MailServerInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"Mails go through {info.host}:{info.port}. Try it: entrepot alert mail test ADDRESS")
+
+
+@mail.command("show")
+def show_mail(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the mail server; not its password.
+
+    \b
+    Example:
+      entrepot alert mail show
+    """
+    with site_session(ctx) as session:
+        info = session.get("/mail-server", MailServerInfo)
+    if as_json:
+        print_json(info)
+    elif not info.host:
+        say("No mail server is set. Next: entrepot alert mail set --help")
+    else:
+        facts = (("security", info.security.value), ("account", info.account), ("sender", info.sender))
+        print_facts(f"{info.host}:{info.port}", (*facts, ("changed", when(info.changed))))
+
+
+@mail.command("test")
+def test_mail(
+    ctx: typer.Context,
+    address: Annotated[str, typer.Argument(help="Where to send a test mail.")],
+    as_json: AsJson = False,
+) -> None:
+    """Send a test mail now, and say what came of it.
+
+    \b
+    Example:
+      entrepot alert mail test anna@contoso.com
+    """
+    with site_session(ctx) as session:
+        _delivered(session.post("/mail-server/test", MailTestRequest(address=address), Delivered), as_json)
+
+
+@windows.command("add")
+def add_window(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name for it.")],
+    start: Annotated[str, typer.Option(help="Local time of its begin, 2026-03-23T22:00.")],
+    minutes: Annotated[int, typer.Option(min=1, max=10_080, help="How long it lasts.")],
+    zone: Annotated[str, typer.Option(help="Time zone, such as Europe/Berlin.")] = "UTC",
+    repeat: Annotated[Repeat, typer.Option(help="never, daily or weekly.")] = Repeat.NEVER,
+    cloud_point: Annotated[str, typer.Option(help="Only for this cloud point.")] = "",
+    types: Types = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let no alert open for a while; what is still wrong afterwards opens then.
+
+    \b
+    Example:
+      entrepot alert window add patching --start 2026-03-22T02:00 --minutes 120 --zone Europe/Berlin --repeat weekly
+    """
+    body = MaintenanceWindowRequest(
+        name=name,
+        start=start,
+        minutes=minutes,
+        zone=zone,
+        repeat=repeat,
+        cloud_point=cloud_point,
+        types=tuple(types or ()),
+    )
+    with site_session(ctx) as session:
+        info = session.post("/maintenance-windows", body, MaintenanceWindowInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"In {info.name} no alert opens{': it is open now' if info.open else ''}.")
+
+
+@windows.command("list")
+def list_windows(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the maintenance windows.
+
+    \b
+    Example:
+      entrepot alert window list
+    """
+    with site_session(ctx) as session:
+        found = session.get("/maintenance-windows", list[MaintenanceWindowInfo])
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Name", "Start", "Zone", ">Minutes", "Repeat", "Cloud point", "Alerts", "Open now", "Id"),
+        [
+            (
+                one.name,
+                one.start,
+                one.zone,
+                str(one.minutes),
+                one.repeat.value,
+                one.cloud_point or "all",
+                ", ".join(one.types) or "all",
+                yes_no(one.open),
+                one.id,
+            )
+            for one in found
+        ],
+        empty="No maintenance window.",
+    )
+
+
+@windows.command("delete")
+def delete_window(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
+    """Forget a maintenance window.
+
+    \b
+    Example:
+      entrepot alert window delete patching --yes
+    """
+    confirm(f"Forget the maintenance window {name}?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/maintenance-windows/{seg(name)}", None, type(None))
+    say(f"{name} is forgotten.")
+
+
+def _delivered(delivered: Delivered, as_json: bool) -> None:
+    if as_json:
+        print_json(delivered)
+    else:
+        say(f"The test message for {delivered.target} was taken. {delivered.detail}".strip())
