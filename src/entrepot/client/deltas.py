@@ -1,7 +1,7 @@
-"""Chunks of the new version from patches against an earlier one that stands on this disk (architecture 2.6).
+"""Chunks and manifest parts of the new version from patches against an earlier one on this disk (architecture 2.6).
 
 Nothing of a delta is believed: root signed, parts and packs verified, headers bounded, every result hashed. Whatever
-fails, the chunk is fetched as a full object, so a delta can only save.
+fails, the chunk or part is fetched as a full object, so a delta can only save.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from entrepot.client.cache import Cache
 from entrepot.client.downloader import Downloader
 from entrepot.client.sources import DELTA
 from entrepot.client.trees import EarlierTree
-from entrepot.content.delta.format import DeltaRoot, Patch, decode_delta_root
+from entrepot.content.delta.format import DeltaRoot, Patch, PlainRange, decode_delta_root
 from entrepot.content.delta.reading import DeltaCursor, rebuild_chunk
 from entrepot.content.manifest import Part
 from entrepot.content.sealing import open_sealed
@@ -27,6 +27,7 @@ _PACKS: Final = 3
 """Opened packs kept, at most 8 MiB each; patches come in the order of packs."""
 
 
+Ranges = tuple[PlainRange, ...]
 Patches = Mapping[bytes, Patch]
 """Patches of one manifest part, by the object id of the chunk that each makes."""
 
@@ -66,6 +67,18 @@ class DeltaSource:
         self._packs: OrderedDict[int, asyncio.Future[bytes]] = OrderedDict()
         self._failed_packs = 0
 
+    async def part(self, ref: SealedRef) -> bytes | None:
+        """The plain bytes of a part of the new manifest, verified; None when a full object is needed."""
+        if self.problem:
+            return None
+        try:
+            root = await self._opened_root()
+        except EntrepotError as error:
+            self.problem = error.message
+            return None
+        patch = next((patch for patch in root.manifest if patch.chunk == ref.object_id), None)
+        return None if patch is None else await self._apply(ref, patch, self._tree.manifest)
+
     async def enter(self, part: Part) -> Patches:
         """Advance to a part of the manifest and find its patches; parts come in order, each once."""
         found: dict[bytes, Patch] = {}
@@ -78,14 +91,18 @@ class DeltaSource:
 
     async def _advance(self, chunks: list[bytes], found: dict[bytes, Patch]) -> None:
         if self._cursor is None:
-            self._root = await self._open_root()
-            self._cursor = DeltaCursor(self._root)
+            self._cursor = DeltaCursor(await self._opened_root())
         while True:
             while (wanted := self._cursor.wanted) is not None:
                 self._cursor.feed(await self._fetch(wanted, "delta part"))
             found |= self._cursor.take(chunks)
             if self._cursor.wanted is None:
                 return
+
+    async def _opened_root(self) -> DeltaRoot:
+        if self._root is None:
+            self._root = await self._open_root()
+        return self._root
 
     async def _open_root(self) -> DeltaRoot:
         document = await self._fetch(self._offer.root, "delta root")
@@ -120,8 +137,12 @@ class DeltaSource:
         patch = patches.get(ref.object_id)
         if patch is None or self.problem:
             return None
+        return await self._apply(ref, patch, self._old_bytes)
+
+    async def _apply(self, ref: SealedRef, patch: Patch, read: Callable[[Ranges], bytes | None]) -> bytes | None:
+        """What a patch makes, verified; None when it cannot be had."""
         try:
-            old = await asyncio.to_thread(self._old_bytes, patch)
+            old = await asyncio.to_thread(read, patch.ranges)
             if old is None:
                 return None
             pack = await self._pack(patch.pack)
@@ -136,9 +157,9 @@ class DeltaSource:
         self.rebuilt += 1
         return plain
 
-    def _old_bytes(self, patch: Patch) -> bytes | None:
+    def _old_bytes(self, ranges: Ranges) -> bytes | None:
         pieces = []
-        for piece in patch.ranges:
+        for piece in ranges:
             data = self._tree.plaintext(piece.position, piece.length)
             if data is None:
                 return None

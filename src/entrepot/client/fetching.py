@@ -28,7 +28,6 @@ from entrepot.content.reading import PartSequence
 from entrepot.core.errors import EntrepotError, FormatError, IntegrityError
 from entrepot.core.paths import case_key
 from entrepot.core.times import Clock
-from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.location import LocationReply
 
@@ -186,7 +185,7 @@ class Fetching:
         offered = {version for state in self._reply.tiers for source in state.sources for version in source.deltas}
         usable = [offer for offer in self._reply.deltas if offer.from_version in held and offer.from_version in offered]
         if usable:
-            offer = min(usable, key=lambda offer: offer.size)
+            offer = min(usable, key=lambda offer: (offer.fetched or offer.size, -offer.from_version))
             self.delta = DeltaSource(
                 offer,
                 self._reply,
@@ -203,10 +202,9 @@ class Fetching:
         number = 0
         try:
             while (ref := sequence.wanted) is not None:
-                sealed = await self._part_object(number, ref)
-                part = await asyncio.to_thread(sequence.take, sealed)
+                plain = await self._part_bytes(number, ref)
+                part = await asyncio.to_thread(sequence.take_plain, plain)
                 self._check(part, root)
-                await asyncio.to_thread(self._destination.record.keep_part, number, sealed)
                 under_way.append(await self._begin_part(part))
                 number += 1
                 if len(under_way) >= PARTS_AT_A_TIME:
@@ -233,18 +231,30 @@ class Fetching:
         staging = self._destination.staging
         self.files += await asyncio.to_thread(staging.complete, work.part, work.plan, sync=SYNC_EACH)
 
-    async def _part_object(self, number: int, ref: SealedRef) -> bytes:
-        """A sealed part: from the record in the making, the cache or a source."""
-        sealed = await asyncio.to_thread(self._destination.record.sealed_part, number, ref)
-        if sealed is None or await asyncio.to_thread(_does_not_open, sealed, ref):
-            sealed = await asyncio.to_thread(self._cache.read, ref.object_id, ref.sealed_size)
-            if sealed is not None:
+    async def _part_bytes(self, number: int, ref: SealedRef) -> bytes:
+        """A part, verified and kept: from the record in the making, the cache, the delta or a source."""
+        record = self._destination.record
+        plain = await asyncio.to_thread(record.part, number, ref)
+        if plain is not None:
+            return plain
+        sealed = await asyncio.to_thread(self._cache.read, ref.object_id, ref.sealed_size)
+        if sealed is not None:
+            await asyncio.to_thread(record.keep_part, number, sealed)
+            plain = await asyncio.to_thread(record.part, number, ref)
+            if plain is not None:
                 self._count(OWN_CACHE, "own cache", ref.sealed_size)
-        if sealed is None:
+                return plain
+        if self.delta:
             async with self._slots:
-                sealed = (await self._downloader.get(ref, "manifest part")).sealed
-            await asyncio.to_thread(self._cache.keep, ref.object_id, sealed)
-        return sealed
+                plain = await self.delta.part(ref)
+            if plain is not None:
+                await asyncio.to_thread(record.keep_part, number, plain, plain=True)
+                return plain
+        async with self._slots:
+            opened = await self._downloader.get(ref, "manifest part")
+        await asyncio.to_thread(self._cache.keep, ref.object_id, opened.sealed)
+        await asyncio.to_thread(record.keep_part, number, opened.sealed)
+        return opened.plain
 
     def _check(self, part: Part, root: Root) -> None:
         """Before anything of a part is written: totals that the root promised, names that the target reserves."""
@@ -333,7 +343,3 @@ class Fetching:
             plain_size=root.plain_size,
             installed=int(self._clock()),
         )
-
-
-def _does_not_open(sealed: bytes, ref: SealedRef) -> bool:
-    return object_id_of(sealed) != ref.object_id

@@ -1,10 +1,12 @@
 """What is known of a tree: its manifest, opened and checked, and the index of its chunks.
 
-A record is a folder: ``root`` (the manifest root's payload), ``parts/000000`` … (sealed parts; each is checked
-against the root whenever it is read), ``index`` (``treeindex``) and, last of all, ``record.json``. A folder without
-``record.json`` is a record in the making.
+A record is a folder: ``root`` (the manifest root's payload), ``parts/000000`` … (sealed) or ``parts/000000.plain``
+… (those that a delta made), each checked against the root whenever it is read, ``index`` (``treeindex``) and, last of
+all, ``record.json``. A folder without ``record.json`` is a record in the making.
 """
 
+import contextlib
+import hashlib
 import shutil
 import unicodedata
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ import msgspec
 from entrepot.client.treeindex import build_index
 from entrepot.content.manifest import MAX_ROOT, Part, Root, decode_root
 from entrepot.content.reading import PartSequence
+from entrepot.content.sealing import open_sealed
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.durable.files import make_folder, storage_errors, write_private
@@ -90,22 +93,26 @@ class Record:
         payload = _read(self.folder / "root", MAX_ROOT)
         return None if payload is None else decode_root(payload)
 
-    def keep_part(self, number: int, sealed: bytes) -> None:
-        """Keep a part as it came.
+    def keep_part(self, number: int, data: bytes, *, plain: bool = False) -> None:
+        """Keep a part as it came: sealed, or plain.
 
         Raises:
             StorageError: the disk refuses.
         """
         with storage_errors(str(self.folder)):
-            self._part(number).write_bytes(sealed)  # verified whenever it is read: it need not be durable
+            self._part(number, plain=plain).write_bytes(data)  # verified when it is read: it need not be durable
 
-    def sealed_part(self, number: int, ref: SealedRef) -> bytes | None:
-        """A kept part, sealed and unverified; None when it is not here or has another size."""
-        sealed = _read(self._part(number), ref.sealed_size)
-        return sealed if sealed is not None and len(sealed) == ref.sealed_size else None
+    def part(self, number: int, ref: SealedRef) -> bytes | None:
+        """Plain bytes of a kept part, verified; None when it is not here or damaged."""
+        sealed = _read(self._part(number, plain=False), ref.sealed_size)
+        if sealed is not None:
+            with contextlib.suppress(IntegrityError):
+                return open_sealed(sealed, ref, "manifest part")
+        plain = _read(self._part(number, plain=True), ref.plain_size)
+        return plain if plain is not None and hashlib.sha256(plain).digest() == ref.sha256 else None
 
-    def _part(self, number: int) -> Path:
-        return self.folder / "parts" / f"{number:06d}"
+    def _part(self, number: int, *, plain: bool) -> Path:
+        return self.folder / "parts" / (f"{number:06d}.plain" if plain else f"{number:06d}")
 
     def parts(self) -> Iterator[Part]:
         """All parts in order, checked again.
@@ -118,10 +125,10 @@ class Record:
             raise IntegrityError(f"The record {self.folder} has no manifest.")
         sequence = PartSequence(root)
         for number, ref in enumerate(root.parts):
-            sealed = self.sealed_part(number, ref)
-            if sealed is None:
-                raise IntegrityError(f"Part {number} of the manifest in {self.folder} is missing.")
-            yield sequence.take(sealed)
+            plain = self.part(number, ref)
+            if plain is None:
+                raise IntegrityError(f"Part {number} of the manifest in {self.folder} is missing or damaged.")
+            yield sequence.take_plain(plain)
 
     def finish(self, described: Described) -> None:
         """Build the index and declare the record whole.

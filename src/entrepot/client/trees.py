@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +18,8 @@ from entrepot.client.home import Home, native, split_tree_name, tree_name
 from entrepot.client.records import Described, Record, is_meant
 from entrepot.client.safetree import SafeTree
 from entrepot.client.treeindex import TreeIndex
+from entrepot.content.delta.format import PlainRange
+from entrepot.content.delta.manifestparts import manifest_bytes
 from entrepot.core.errors import FormatError, NotFoundError, StorageError
 from entrepot.durable.files import storage_errors, sync_folder
 from entrepot.protocol import SealedRef
@@ -142,6 +144,7 @@ class EarlierTree:
     def __init__(self, folder: Path, record: Record, described: Described) -> None:
         self.folder: Final = folder
         self.described: Final = described
+        self._record = record
         self._index = TreeIndex(record.index)
 
     def __enter__(self) -> Self:
@@ -170,6 +173,17 @@ class EarlierTree:
         """
         ranges = self._index.ranges(position, length)
         return self._join((piece.path, piece.offset, piece.length) for piece in ranges)
+
+    def manifest(self, ranges: Sequence[PlainRange]) -> bytes | None:
+        """Ranges of the plaintext of the version's manifest, verified; None when it is not there.
+
+        Raises:
+            FormatError: a range reaches beyond the end, or the record is damaged.
+        """
+        root = self._record.root()
+        if root is None:
+            return None
+        return manifest_bytes(root.parts, ranges, lambda number: self._record.part(number, root.parts[number]))
 
     def _join(self, pieces: Iterator[tuple[str, int, int]]) -> bytes | None:
         gathered = []

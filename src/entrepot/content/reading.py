@@ -5,12 +5,13 @@ sequence over all parts, and the totals against the root. A reader that fetches 
 :class:`PartSequence` itself.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
 from entrepot.content.manifest import MAX_PART, Entry, EntryKind, OrderCheck, Part, Root, decode_part, decode_root
 from entrepot.content.sealing import MAX_PLAIN, open_sealed
-from entrepot.core.errors import FormatError
+from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.core.paths import windows_problem
 from entrepot.protocol import SealedRef
 
@@ -74,12 +75,30 @@ class PartSequence:
             IntegrityError: damaged bytes.
             FormatError: the part, or the sequence, breaks a rule of the format.
         """
+        return self._take(open_sealed(data, self._next_ref(), "manifest part"))
+
+    def take_plain(self, plain: bytes) -> Part:
+        """The same for a part that is open already, such as one that a delta made.
+
+        Raises:
+            IntegrityError: other bytes than the root promises.
+            FormatError: the part, or the sequence, breaks a rule of the format.
+        """
+        ref = self._next_ref()
+        if len(plain) != ref.plain_size or hashlib.sha256(plain).digest() != ref.sha256:
+            raise IntegrityError("A manifest part has other bytes than the root promises.")
+        return self._take(plain)
+
+    def _next_ref(self) -> SealedRef:
         ref = self.wanted
         if ref is None:
             raise FormatError("The manifest has no further part.")
         if ref.plain_size > MAX_PART:
             raise FormatError(f"A manifest part of {ref.plain_size} bytes is larger than any part can be.")
-        part = decode_part(open_sealed(data, ref, "manifest part"))
+        return ref
+
+    def _take(self, plain: bytes) -> Part:
+        part = decode_part(plain)
         for entry in part.entries:
             self._accept(entry)
         self._next += 1

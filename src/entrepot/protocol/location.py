@@ -67,12 +67,14 @@ class Withheld(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeltaOffer(msgspec.Struct, frozen=True, kw_only=True):
-    """A delta index from a version that the client holds."""
+    """A delta index from a version that the client holds. ``fetched`` is what such a client fetches in all, delta and
+    the full objects that no patch makes; 0 from a site that does not know it yet."""
 
     from_version: int
     root: SealedRef
     set_id: bytes
     size: int  # sealed bytes of index and packs together
+    fetched: int = 0
 
 
 class LocationReply(msgspec.Struct, frozen=True, kw_only=True):

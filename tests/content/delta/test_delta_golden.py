@@ -3,7 +3,17 @@
 import hashlib
 from pathlib import Path
 
-from entrepot.content.delta.format import DeltaPart, DeltaRoot, Patch, PlainRange, decode_delta_part, decode_delta_root
+import msgspec
+
+from entrepot.content.delta.format import (
+    DeltaPart,
+    DeltaRoot,
+    Patch,
+    PlainRange,
+    decode_delta_part,
+    decode_delta_root,
+    encode_delta_root,
+)
 from entrepot.content.delta.patching import apply_patch
 from entrepot.core.encoding import pack
 from entrepot.protocol import SealedRef
@@ -36,8 +46,20 @@ PART = DeltaPart(1, (Patch(filled(9), 0, 10, 150, (PlainRange(0, 4000), PlainRan
 
 def test_the_root_encodes_to_its_vector() -> None:
     vector = (GOLDEN / "root.bin").read_bytes()
-    assert pack(ROOT) == vector
+    assert encode_delta_root(ROOT) == vector
     assert decode_delta_root(vector) == ROOT
+
+
+def test_the_root_with_a_patched_manifest_encodes_to_its_vector() -> None:
+    patched = msgspec.structs.replace(ROOT, manifest=(Patch(filled(10), 0, 0, 10, (PlainRange(5, 70_000),)),))
+    vector = (GOLDEN / "root-manifest.bin").read_bytes()
+    assert encode_delta_root(patched) == vector
+    assert decode_delta_root(vector) == patched
+
+
+def test_a_field_that_comes_later_does_not_disturb_a_reader() -> None:
+    later = pack([*msgspec.structs.astuple(ROOT), "a field of tomorrow"])
+    assert decode_delta_root(later) == ROOT
 
 
 def test_the_part_encodes_to_its_vector() -> None:

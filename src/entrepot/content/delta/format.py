@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from entrepot.content.sealing import check_ref
-from entrepot.core.encoding import unpack
+from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import FormatError
 from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol import SealedRef
@@ -53,7 +53,11 @@ class DeltaPart(msgspec.Struct, frozen=True, array_like=True):
 
 
 class DeltaRoot(msgspec.Struct, frozen=True, array_like=True):
-    """Signed (JWS ``typ`` entrepot-delta), then sealed. The two manifests are named by their roots' object ids."""
+    """Signed (JWS ``typ`` entrepot-delta), then sealed. The two manifests are named by their roots' object ids.
+
+    ``patches`` counts those of chunks. ``manifest`` makes parts of the new manifest: there ``chunk`` is the part's
+    object id, and the ranges are of the old manifest's plaintext, its parts one after the other.
+    """
 
     version: int
     content: str
@@ -64,6 +68,13 @@ class DeltaRoot(msgspec.Struct, frozen=True, array_like=True):
     patches: int
     parts: tuple[SealedRef, ...]
     packs: tuple[SealedRef, ...]
+    manifest: tuple[Patch, ...] = ()
+
+
+def encode_delta_root(root: DeltaRoot) -> bytes:
+    """Canonical bytes of a delta's root. A field that came later is left out where it is empty."""
+    fields = msgspec.structs.astuple(root)
+    return pack(fields if root.manifest else fields[:-1])
 
 
 def decode_delta_root(payload: bytes) -> DeltaRoot:
@@ -81,6 +92,8 @@ def decode_delta_root(payload: bytes) -> DeltaRoot:
     for ref in root.packs:
         if check_ref(ref, "delta pack").plain_size > MAX_PACK:
             raise FormatError("A delta pack is too large.")
+    for patch in root.manifest:
+        _check_patch(patch, root)
     return root
 
 

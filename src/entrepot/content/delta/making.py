@@ -3,30 +3,38 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import zstandard
 
-from entrepot.content.delta.format import MAX_PACK, PART_TARGET, VERSION, DeltaPart, DeltaRoot, Patch, PlainRange
+from entrepot.content.delta.choosing import Job, jobs
+from entrepot.content.delta.format import MAX_PACK, VERSION, DeltaRoot, PlainRange, encode_delta_root
+from entrepot.content.delta.manifestparts import PartJob, Span, manifest_bytes, part_jobs, span
+from entrepot.content.delta.packing import Made as Packed
+from entrepot.content.delta.packing import Packer
 from entrepot.content.delta.patching import apply_patch, looks_hopeless, make_patch
-from entrepot.content.delta.plaintext import OldFile, OldPlaintext
-from entrepot.content.delta.references import Anchor, merge, window
-from entrepot.content.manifest import EntryKind, Part, Root, decode_part
-from entrepot.content.sealing import Generation, Purpose, Sealed, seal
-from entrepot.core.encoding import pack
+from entrepot.content.delta.plaintext import OldPlaintext
+from entrepot.content.delta.references import merge
+from entrepot.content.delta.similarity import Similarity
+from entrepot.content.manifest import Part, Root, decode_part
+from entrepot.content.sealing import Generation, Sealed
 from entrepot.core.errors import CancelledError
-from entrepot.core.sizes import MIB
 from entrepot.protocol import SealedRef
 
-_WORTH: Final = 0.6
-"""A patch is kept only if it is at most this share of the chunk's object."""
-_PACK_TARGET: Final = MIB
-"""A pack closes when its patches, compressed one by one, reach this."""
-_PACK_LEVEL: Final = 19
+_WORTH: Final = 0.9
+"""A patch is kept only if it is expected to be at most this share of the object that it replaces."""
+_PACKED: Final = 0.87
+"""What the pack's high level makes of a patch that the rough level has compressed."""
 _ROUGH_LEVEL: Final = 3
+_COMPRESSES: Final = 0.95
+"""Bytes that shrink to less than this at the rough level shrink further at the pack's."""
+_MAX_WORKERS: Final = 4
+"""Each may take about 150 MiB while it compares 8 MiB with 4."""
+
+Work = TypeVar("Work")
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -44,7 +52,8 @@ class Version(msgspec.Struct, frozen=True):
 class Made(msgspec.Struct, frozen=True):
     """A finished delta.
 
-    ``objects`` are all that it consists of, ``size`` their sealed bytes; ``saved`` is what a client need not fetch.
+    ``objects`` are all that it consists of, ``size`` their sealed bytes; ``saved`` is what a client need not fetch
+    thanks to it, ``fetched`` what one that has the old version fetches in all.
     """
 
     root: SealedRef
@@ -52,20 +61,7 @@ class Made(msgspec.Struct, frozen=True):
     patches: int
     size: int
     saved: int
-
-
-class _Job(msgspec.Struct, frozen=True):
-    ref: SealedRef
-    ranges: tuple[PlainRange, ...]
-
-
-class _Piece(msgspec.Struct, frozen=True):
-    """A part of a chunk: which bytes of which new file it is."""
-
-    path: str
-    file_size: int
-    start: int
-    length: int
+    fetched: int
 
 
 def make_delta(
@@ -77,201 +73,176 @@ def make_delta(
     sign: Callable[[bytes], str],
     store: Callable[[Sealed], None],
     cancelled: Callable[[], bool] = lambda: False,
-    workers: int = os.cpu_count() or 1,
+    progress: Callable[[int], None] = lambda _: None,
+    workers: int = min(os.cpu_count() or 1, _MAX_WORKERS),
 ) -> Made | None:
-    """Make the delta from ``old`` to ``new``; None when no chunk gains from one.
+    """Make the delta from ``old`` to ``new``; None when a client would save nothing by it.
 
     Args:
         scratch: an empty folder for temporary data; the caller removes it.
         sign: makes the signed root (JWS ``typ`` entrepot-delta) of its payload.
         store: keeps a sealed object; called in order, the root last.
+        progress: told how many plain bytes of the new version are behind.
 
     Raises:
         CancelledError: ``cancelled`` said so.
         EntrepotError: an object of either version cannot be read.
     """
-    plaintext = OldPlaintext(old.parts(), old.read, scratch)
+    spans: list[Span] = []
+    plaintext = OldPlaintext(_noting_spans(old, spans), old.read, scratch)
     try:
-        writer = _Writer(generation, store)
-        with ThreadPoolExecutor(workers, thread_name_prefix="delta") as pool:
-            running: deque[Future[tuple[_Job, bytes, int] | None]] = deque()
-            for job in _jobs(new, plaintext):
-                if cancelled():
-                    for future in running:
-                        future.cancel()
-                    raise CancelledError("Making the delta was cancelled.")
-                running.append(pool.submit(_patch, job, new.read, plaintext))
-                if len(running) > 2 * workers:
-                    writer.add(running.popleft().result())
-            while running:
-                writer.add(running.popleft().result())
-        return writer.finish(old, new, sign)
+        for part in new.parts():
+            plaintext.claim(entry.path for entry in part.entries)
+        similarity = Similarity(plaintext, scratch, cancelled)
+        try:
+            with ThreadPoolExecutor(workers, thread_name_prefix="delta") as pool:
+                packer = Packer(generation, store, pool)
+                maker = _Maker(old, new, plaintext, similarity, cancelled)
+                return maker.make(pool, packer, spans, workers, sign, progress)
+        finally:
+            similarity.close()
     finally:
         plaintext.close()
 
 
-def _jobs(new: Version, old: OldPlaintext) -> Iterator[_Job]:
-    """Chunks that the old version lacks, in order of first appearance in the new manifest, with their references."""
-    for part in new.parts():
-        pieces: dict[int, list[_Piece]] = {}
-        for entry in part.entries:
-            start = entry.offset
-            for extent in entry.extents:
-                pieces.setdefault(extent.chunk, []).append(_Piece(entry.path, entry.size, start, extent.length))
-                start += extent.length
-        lacking = [not old.has_chunk(ref.object_id) for ref in part.chunks]
-        ranges = _Ranges(part, lacking, pieces, old)
-        for index, ref in enumerate(part.chunks):
-            if lacking[index] and old.first_time(ref.object_id):
-                found = ranges.of(index)
-                if found:
-                    yield _Job(ref, found)
+def _noting_spans(version: Version, spans: list[Span]) -> Iterator[Part]:
+    for part in version.parts():
+        spans.append(span(part))
+        yield part
 
 
-class _Ranges:
-    """References for the chunks of one manifest part."""
+class _Maker:
+    """See :func:`make_delta`."""
 
-    def __init__(self, part: Part, lacking: list[bool], pieces: dict[int, list[_Piece]], old: OldPlaintext) -> None:
-        self._pieces = pieces
+    def __init__(
+        self,
+        old: Version,
+        new: Version,
+        plaintext: OldPlaintext,
+        similarity: Similarity,
+        cancelled: Callable[[], bool],
+    ) -> None:
         self._old = old
-        self._files: dict[str, OldFile | None] = {}
-        self._anchors: dict[str, list[Anchor]] = {}
-        for entry in part.entries:
-            if entry.kind == EntryKind.FILE and len(entry.extents) > 1:
-                self._anchor(entry.path, entry.size, part, lacking)
+        self._new = new
+        self._plaintext = plaintext
+        self._similarity = similarity
+        self._cancelled = cancelled
+        self._lacking = new.ref.sealed_size
 
-    def _file(self, path: str, size: int) -> OldFile | None:
-        if path not in self._files:
-            self._files[path] = self._old.find_file(path, size)
-        return self._files[path]
+    def make(
+        self,
+        pool: Executor,
+        packer: Packer,
+        spans: list[Span],
+        workers: int,
+        sign: Callable[[bytes], str],
+        progress: Callable[[int], None],
+    ) -> Made | None:
+        parts = part_jobs(self._old.root.parts, spans, self._new.root.parts, self._new.read)
+        for _, made in self._in_order(pool, self._counted(parts), self._patch_part, workers):
+            if made is not None:
+                packer.add_part(made)
+        done = 0
+        for job, made in self._in_order(pool, self._counted(self._jobs()), self._patch_chunk, workers):
+            done += job.ref.plain_size
+            progress(done)
+            if made is not None:
+                packer.add_chunk(made)
+        packer.close()
+        return self._finish(packer, sign)
 
-    def _anchor(self, path: str, size: int, part: Part, lacking: list[bool]) -> None:
-        file = self._file(path, size)
-        if file is None:
-            return
-        anchors = [Anchor(0, 0)]
-        for index, pieces in self._pieces.items():
-            for piece in pieces:
-                if piece.path == path and not lacking[index]:
-                    found = self._old.find_in(file, part.chunks[index].object_id)
-                    if found is not None and found >= anchors[-1].old:
-                        anchors += [
-                            Anchor(piece.start, found),
-                            Anchor(piece.start + piece.length, found + piece.length),
-                        ]
-        anchors.append(Anchor(size, file.size))
-        self._anchors[path] = anchors
+    def _jobs(self) -> Iterator[Job]:
+        for part in self._new.parts():
+            yield from jobs(part, self._plaintext)
 
-    def of(self, index: int) -> tuple[PlainRange, ...]:
-        """References for the part's chunk number ``index``."""
-        found = []
-        for piece in self._pieces.get(index, ()):
-            file = self._file(piece.path, piece.file_size)
-            if file is None:
-                continue
-            if piece.start == 0 and piece.length == piece.file_size and file.size <= 2 * MIB:
-                found.append(PlainRange(file.position, file.size))
-                continue
-            anchors = self._anchors.get(piece.path) or [Anchor(0, 0), Anchor(piece.file_size, file.size)]
-            before = max((a for a in anchors[:-1] if a.new <= piece.start), key=lambda a: a.new)
-            after = min((a for a in anchors[1:] if a.new >= piece.start + piece.length), key=lambda a: a.new)
-            offset, length = window(piece.start, piece.start + piece.length, before, after)
-            length = min(length, file.size - offset)
-            if length > 0:
-                found.append(PlainRange(file.position + offset, length))
-        return merge(found)
+    def _counted(self, work: Iterator[Work]) -> Iterator[Work]:
+        for item in work:
+            self._lacking += item.ref.sealed_size  # type: ignore[attr-defined]  # both kinds of job have it
+            yield item
+
+    def _in_order(
+        self, pool: Executor, work: Iterator[Work], patch: Callable[[Work], Packed | None], workers: int
+    ) -> Iterator[tuple[Work, Packed | None]]:
+        """Results in the order of the work; twice as much of it is under way as there are workers."""
+        running: deque[tuple[Work, Future[Packed | None]]] = deque()
+        try:
+            for item in work:
+                if self._cancelled():
+                    raise CancelledError("Making the delta was cancelled.")
+                running.append((item, pool.submit(patch, item)))
+                if len(running) > 2 * workers:
+                    done, future = running.popleft()
+                    yield done, future.result()
+            while running:
+                done, future = running.popleft()
+                yield done, future.result()
+        finally:
+            for _, future in running:
+                future.cancel()
+
+    def _patch_part(self, job: PartJob) -> Packed | None:
+        old = manifest_bytes(self._old.root.parts, job.ranges, self._old_part)
+        assert old is not None  # it was read a moment ago
+        return _patch(job.ref, job.ranges, old, self._new.read(job.ref))
+
+    def _old_part(self, number: int) -> bytes:
+        return self._old.read(self._old.root.parts[number])
+
+    def _patch_chunk(self, job: Job) -> Packed | None:
+        new = self._new.read(job.ref)
+        found = list(job.ranges)
+        if 2 * job.covered < len(new):  # its files have no namesakes
+            found += self._similarity.find(new)
+        ranges = merge(found)
+        old = b"".join(self._plaintext.read(piece.position, piece.length) for piece in ranges)
+        if looks_hopeless(old, new):
+            return None
+        return _patch(job.ref, ranges, old, new)
+
+    def _finish(self, packer: Packer, sign: Callable[[bytes], str]) -> Made | None:
+        """Sign and store the root."""
+        if not packer.packs:
+            return None
+        root = DeltaRoot(
+            version=VERSION,
+            content=self._new.root.content,
+            old_number=self._old.root.number,
+            new_number=self._new.root.number,
+            old_root=self._old.ref.object_id,
+            new_root=self._new.ref.object_id,
+            patches=packer.count,
+            parts=tuple(packer.parts),
+            packs=tuple(packer.packs),
+            manifest=tuple(packer.manifest),
+        )
+        sealed = packer.seal_root(sign(encode_delta_root(root)).encode())
+        refs = (*packer.packs, *packer.parts, sealed.ref)
+        size = sum(ref.sealed_size for ref in refs)
+        if size >= packer.replaced:
+            return None  # what was stored already is unreferenced: the sweep takes it
+        packer.store(sealed)
+        saved = packer.replaced - size
+        return Made(
+            root=sealed.ref,
+            objects=tuple(sorted({ref.object_id for ref in refs})),
+            patches=packer.count,
+            size=size,
+            saved=saved,
+            fetched=self._lacking - saved,
+        )
 
 
-def _patch(job: _Job, read: Callable[[SealedRef], bytes], old: OldPlaintext) -> tuple[_Job, bytes, int] | None:
-    """The patch and roughly what it costs sealed; None when it is not worth it."""
-    new = read(job.ref)
-    reference = b"".join(old.read(piece.position, piece.length) for piece in job.ranges)
-    if looks_hopeless(reference, new):
+def _patch(ref: SealedRef, ranges: tuple[PlainRange, ...], old: bytes, new: bytes) -> Packed | None:
+    """The patch; None when it is not worth it."""
+    data = make_patch(old, new)
+    cost = seal_cost(data)
+    if cost > _WORTH * ref.sealed_size or len(data) > MAX_PACK // 2:
         return None
-    patch = make_patch(reference, new)
-    cost = seal_cost(patch)
-    if cost > _WORTH * job.ref.sealed_size or len(patch) > MAX_PACK // 2:
-        return None
-    apply_patch(reference, patch, size=job.ref.plain_size, sha256=job.ref.sha256)  # never publish one that fails
-    return job, patch, cost
+    apply_patch(old, data, size=ref.plain_size, sha256=ref.sha256)  # never publish one that fails
+    return Packed(ref=ref, ranges=ranges, data=data, cost=cost)
 
 
 def seal_cost(data: bytes) -> int:
     """Roughly the bytes that ``data`` adds to a sealed pack."""
-    return min(len(data), len(zstandard.ZstdCompressor(level=_ROUGH_LEVEL).compress(data)))
-
-
-class _Writer:
-    """Collects patches into packs and parts, seals and stores them."""
-
-    def __init__(self, generation: Generation, store: Callable[[Sealed], None]) -> None:
-        self._generation = generation
-        self._store = store
-        self._pack = bytearray()
-        self._pack_cost = 0
-        self._patches: list[Patch] = []
-        self._part_bytes = 0
-        self._packs: list[SealedRef] = []
-        self._parts: list[SealedRef] = []
-        self._count = 0
-        self._replaced = 0
-
-    def add(self, made: tuple[_Job, bytes, int] | None) -> None:
-        """Take the next patch, in manifest order."""
-        if made is None:
-            return
-        job, patch, cost = made
-        if self._pack and (self._pack_cost + cost > _PACK_TARGET or len(self._pack) + len(patch) > MAX_PACK):
-            self._close_pack()
-        entry = Patch(job.ref.object_id, len(self._packs), len(self._pack), len(patch), job.ranges)
-        self._pack += patch
-        self._pack_cost += cost
-        self._patches.append(entry)
-        self._part_bytes += len(pack(entry))
-        self._count += 1
-        self._replaced += job.ref.sealed_size
-        if self._part_bytes >= PART_TARGET:
-            self._close_part()
-
-    def _close_pack(self) -> None:
-        self._packs.append(self._seal(bytes(self._pack), Purpose.DELTA_PACK))
-        self._pack = bytearray()
-        self._pack_cost = 0
-
-    def _close_part(self) -> None:
-        part = DeltaPart(version=VERSION, patches=tuple(self._patches))
-        self._parts.append(self._seal(pack(part), Purpose.DELTA_PART))
-        self._patches, self._part_bytes = [], 0
-
-    def _seal(self, plain: bytes, purpose: Purpose) -> SealedRef:
-        sealed = seal(plain, purpose=purpose, generation=self._generation, level=_PACK_LEVEL)
-        self._store(sealed)
-        return sealed.ref
-
-    def finish(self, old: Version, new: Version, sign: Callable[[bytes], str]) -> Made | None:
-        """Close everything, sign and store the root."""
-        if self._pack:
-            self._close_pack()
-        if self._patches:
-            self._close_part()
-        if not self._count:
-            return None
-        root = DeltaRoot(
-            version=VERSION,
-            content=new.root.content,
-            old_number=old.root.number,
-            new_number=new.root.number,
-            old_root=old.ref.object_id,
-            new_root=new.ref.object_id,
-            patches=self._count,
-            parts=tuple(self._parts),
-            packs=tuple(self._packs),
-        )
-        sealed = seal(sign(pack(root)).encode(), purpose=Purpose.DELTA_ROOT, generation=self._generation)
-        refs = (*self._packs, *self._parts, sealed.ref)
-        size = sum(ref.sealed_size for ref in refs)
-        if size >= self._replaced:
-            return None  # what was stored already is unreferenced: the sweep takes it
-        self._store(sealed)
-        objects = tuple(sorted({ref.object_id for ref in refs}))
-        return Made(root=sealed.ref, objects=objects, patches=self._count, size=size, saved=self._replaced - size)
+    rough = len(zstandard.ZstdCompressor(level=_ROUGH_LEVEL).compress(data))
+    return int(_PACKED * rough) if rough < _COMPRESSES * len(data) else min(rough, len(data))

@@ -18,7 +18,9 @@ _SAMPLE_BYTES: Final = 16
 
 def make_patch(old: bytes, new: bytes) -> bytes:
     """A patch that turns ``old`` into ``new``. Memory: about twelve times ``old`` and ``new`` together."""
-    return bytes(hdiffpatch.diff(old, new, compression=hdiffpatch.COMPRESSION_NONE, validate=False))
+    return bytes(
+        hdiffpatch.diff(old, new, compression=hdiffpatch.COMPRESSION_NONE, validate=False, big_cache_match=True)
+    )
 
 
 def apply_patch(old: bytes, patch: bytes, *, size: int, sha256: bytes) -> bytes:

@@ -7,7 +7,7 @@ import re
 import sqlite3
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -31,11 +31,19 @@ CREATE INDEX file_folded ON file (folded);
 CREATE INDEX file_name ON file (name);
 CREATE INDEX file_folded_name ON file (folded_name);
 CREATE TABLE done (id BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE claimed (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 _EXTENTS: Final = """
 SELECT position, length, ref, skip FROM extent JOIN chunk ON chunk.no = extent.chunk
 WHERE position < ? AND position >= coalesce((SELECT max(position) FROM extent WHERE position <= ?), 0)
 ORDER BY position
+"""
+
+
+_UNCLAIMED: Final = """
+SELECT path, position, size FROM file
+WHERE path > ? AND size > 0 AND NOT EXISTS (SELECT 1 FROM claimed WHERE claimed.path = file.path)
+ORDER BY path LIMIT 1000
 """
 
 
@@ -68,6 +76,7 @@ class OldPlaintext:
         self._read_chunk = read_chunk
         self._lock = threading.Lock()
         self._opened: OrderedDict[bytes, bytes] = OrderedDict()
+        self._opened_bytes = 0
         self._db = sqlite3.connect(scratch / "plaintext.sqlite", check_same_thread=False, isolation_level=None)
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;" + _SCHEMA)
         try:
@@ -76,6 +85,7 @@ class OldPlaintext:
             for part in parts:
                 position = self._load(part, position)
             self._db.execute("COMMIT")
+            self.size: Final = position
         except BaseException:
             self._db.close()  # the caller removes the folder, and gets no object to close
             raise
@@ -113,6 +123,22 @@ class OldPlaintext:
         """Remember a chunk of the new version; False when it was seen before."""
         with self._lock:
             return self._db.execute("INSERT OR IGNORE INTO done VALUES (?)", (object_id,)).rowcount == 1
+
+    def claim(self, paths: Iterable[str]) -> None:
+        """Note paths of the new version."""
+        with self._lock:
+            self._db.executemany("INSERT OR IGNORE INTO claimed VALUES (?)", ((path,) for path in paths))
+
+    def unclaimed(self) -> Iterator[tuple[int, int]]:
+        """Position and size of every old file whose path the new version does not have."""
+        last = ""
+        while True:
+            with self._lock:
+                rows = self._db.execute(_UNCLAIMED, (last,)).fetchall()
+            if not rows:
+                return
+            yield from ((row[1], row[2]) for row in rows)
+            last = rows[-1][0]
 
     def find_in(self, file: OldFile, object_id: bytes) -> int | None:
         """Offset in ``file`` at which this chunk begins there, if it does."""
@@ -175,7 +201,9 @@ class OldPlaintext:
                 return plain
         plain = self._read_chunk(ref)
         with self._lock:
-            self._opened[ref.object_id] = plain
-            while sum(map(len, self._opened.values())) > _CACHE_BYTES and len(self._opened) > 1:
-                self._opened.popitem(last=False)
+            if ref.object_id not in self._opened:
+                self._opened[ref.object_id] = plain
+                self._opened_bytes += len(plain)
+            while self._opened_bytes > _CACHE_BYTES and len(self._opened) > 1:
+                self._opened_bytes -= len(self._opened.popitem(last=False)[1])
         return plain
