@@ -311,9 +311,12 @@ def control(connection: Connection, point_id: str) -> ControlRow:
 
 
 def wanted_state(connection: Connection, point_id: str) -> ServiceState:
-    """Whether clients are to be served; points on premises always serve."""
+    """Whether clients are to be served; points on premises serve until they are removed."""
     wanted = connection.execute(select(cloud_point.c.wanted).where(cloud_point.c.point == point_id)).scalar()
-    return ServiceState.RUNNING if wanted is None else ServiceState(wanted)
+    if wanted is not None:
+        return ServiceState(wanted)
+    state = connection.execute(select(point.c.state).where(point.c.id == point_id)).scalar()
+    return ServiceState.STOPPED if state == points.REMOVED else ServiceState.RUNNING
 
 
 def next_control(connection: Connection, point_id: str, *, epoch: int, issued: int, digest: bytes) -> int:

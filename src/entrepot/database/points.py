@@ -119,6 +119,19 @@ def note_problem(connection: Connection, point_id: str, message: str) -> None:
     )
 
 
+def retire_point(connection: Connection, name_or_id: str) -> Point:
+    """Let a point on premises serve nobody any more, before it is forgotten; gives it as it was.
+
+    Raises:
+        ConflictError: it is a cloud point: those are deleted through their own task.
+    """
+    point = get_point(connection, name_or_id)
+    if point.kind == CLOUD:
+        raise ConflictError("This is a cloud point.", next_step="Delete it as a cloud point.")
+    change_point(connection, point.id, state=REMOVED)
+    return point
+
+
 def remove_point(connection: Connection, name_or_id: str) -> Point:
     """Forget a point on premises with everything that is known about its content.
 

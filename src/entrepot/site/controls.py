@@ -2,16 +2,17 @@
 
 It is signed anew hourly and whenever what it says changes (``site.cloud.control`` does that for every kind of point),
 and pushed at once: a revocation bites when the point has it. A point that cannot be reached stops serving when its
-document expires, after eight hours.
+document expires, after eight hours. A point that is removed is told to serve nobody before it is forgotten.
 """
 
 import asyncio
 import contextlib
 from typing import Final
 
+import msgspec
 import structlog
 
-from entrepot.core.errors import EntrepotError
+from entrepot.core.errors import EntrepotError, NotFoundError
 from entrepot.database import points
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
@@ -21,6 +22,8 @@ from entrepot.site.holders import Holders, wait_or
 LOOK_SECONDS: Final = 5.0
 LONGEST_PAUSE: Final = 300.0
 PUSH_SECONDS: Final = 60.0
+RETIRE_SECONDS: Final = 5.0
+"""So long a point that is being removed may take to hear of it."""
 
 log = structlog.get_logger("site.controls")
 
@@ -35,6 +38,7 @@ class Controls:
         self._holders = holders
         self._wake = asyncio.Event()
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._looked = False
 
     def wake(self) -> None:
         """Look now: something changed that control documents say. Call it from the event loop."""
@@ -50,6 +54,10 @@ class Controls:
         active = await self._database.read(
             points.list_points, site=self._site, kind=points.STANDARD, state=points.ACTIVE
         )
+        if not self._looked:  # what a server that was killed had begun
+            self._looked = True
+            for left in await self._database.read(points.list_points, site=self._site, state=points.REMOVED):
+                await self._forget(left)
         now = asyncio.get_running_loop().time()
         due = [point for point in active if self._pauses.get(point.id, (0.0, 0.0))[0] <= now]
         return sum(await asyncio.gather(*(self._push(point) for point in due)))
@@ -60,6 +68,28 @@ class Controls:
             with contextlib.suppress(EntrepotError):  # the database did not answer: look again later
                 await self.run_once()
             await wait_or(self._wake, LOOK_SECONDS)
+
+    async def retire(self, name_or_id: str) -> None:
+        """Forget a point on premises. If it can be reached it is told first to serve nobody; else its last control
+        document expires within eight hours.
+
+        Raises:
+            NotFoundError: there is no such point.
+            ConflictError: it is a cloud point.
+        """
+        point = await self._database.write(points.retire_point, name_or_id)
+        await self._forget(point)
+
+    async def _forget(self, point: Point) -> None:
+        if point.public_key and point.url:
+            try:
+                holder = self._holders.of(msgspec.structs.replace(point, state=points.ACTIVE))
+                async with asyncio.timeout(RETIRE_SECONDS):
+                    await self._publisher.publish(point.id, holder)
+            except (EntrepotError, TimeoutError) as error:
+                log.warning("removed_point_not_told", point=point.id, error=str(error))
+        with contextlib.suppress(NotFoundError):  # another request was faster
+            await self._database.write(points.remove_point, point.id)
 
     async def _push(self, point: Point) -> bool:
         loop = asyncio.get_running_loop()

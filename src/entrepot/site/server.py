@@ -212,7 +212,7 @@ class SiteServer:
             routes=[
                 *session_routes(self.sessions, database, self.keys),
                 *content_routes(self.contents, database),
-                *point_routes(database, self.enrolment),
+                *point_routes(database, self.enrolment, self.controls.retire),
                 *device_routes(database, self.enrolment, self.locator, clock),
                 *deployment_routes(database, clock),
                 *task_routes(database, self._cancel, clock),

@@ -1,5 +1,7 @@
 """Distribution points and boundary groups."""
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 from litestar import delete, get, patch, post, put
 from litestar.handlers import HTTPRouteHandler
@@ -26,9 +28,12 @@ from entrepot.trust.enrolment import key_fingerprint
 Handlers = list[HTTPRouteHandler]
 
 
-def point_routes(database: Database, enrolment: Enrolment) -> Handlers:
-    """Everything below ``/points`` and ``/boundary-groups``."""
-    return [*_adding(database, enrolment), *_changing(database), *_boundaries(database)]
+Retire = Callable[[str], Awaitable[None]]
+
+
+def point_routes(database: Database, enrolment: Enrolment, retire: Retire) -> Handlers:
+    """Everything below ``/points`` and ``/boundary-groups``; ``retire`` stops and forgets a point by name or id."""
+    return [*_adding(database, enrolment), *_changing(database, retire), *_boundaries(database)]
 
 
 def _adding(database: Database, enrolment: Enrolment) -> Handlers:
@@ -56,7 +61,7 @@ def _adding(database: Database, enrolment: Enrolment) -> Handlers:
     return [add_point, list_points, get_point, approve_point]
 
 
-def _changing(database: Database) -> Handlers:
+def _changing(database: Database, retire: Retire) -> Handlers:
     @patch("/points/{point:str}", tags=["Distribution points"])
     async def change_point(point: FromPath[str], data: JSONBody[PointPatch]) -> PointInfo:
         """Change what is given; the rest stays."""
@@ -64,8 +69,8 @@ def _changing(database: Database) -> Handlers:
 
     @delete("/points/{point:str}", status_code=204, tags=["Distribution points"])
     async def remove_point(point: FromPath[str]) -> None:
-        """Forget a point on premises. What it stores is removed with the point itself."""
-        await database.write(points.remove_point, point)
+        """Forget a point on premises; it serves nobody from now on. What it stores is removed with the point itself."""
+        await retire(point)
 
     return [change_point, remove_point]
 

@@ -1,0 +1,92 @@
+"""A point on premises that is removed serves nobody any more, also when the server is killed in between."""
+
+from typing import Any
+
+import pytest
+
+from entrepot.core.encoding import from_json
+from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
+from entrepot.database import points
+from entrepot.database.points import Point
+from entrepot.protocol import SignedType
+from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
+from entrepot.protocol.siteapi import PointInfo
+from entrepot.trust.signing import take_apart
+
+
+class Within:
+    """Reaches points in this process instead of over the network."""
+
+    def __init__(self, site: Any) -> None:
+        self._site = site
+        self.reachable = True
+
+    def of(self, point: Point) -> Any:
+        if not self.reachable:
+            raise UnavailableError(f"{point.name} does not answer.")
+        assert point.state == points.ACTIVE
+        return self._site.points[point.id]
+
+
+@pytest.fixture
+def ways(site) -> Within:
+    site.server.controls._holders = within = Within(site)
+    return within
+
+
+async def obeyed(site, point: str) -> ControlDocument:
+    """The control document that a point has."""
+    document = await site.points[point].get_document(CONTROL_KEY)
+    return from_json(take_apart(document, typ=SignedType.CONTROL).payload, ControlDocument, "control document")
+
+
+async def test_it_is_told_to_stop_before_it_is_forgotten(site, ways: Within) -> None:
+    point = await site.enrolled_point("berlin")
+    await site.server.controls.run_once()
+    before = await obeyed(site, point)
+    assert before.state is ServiceState.RUNNING
+    await site.call("DELETE", "/points/berlin", type(None))
+    after = await obeyed(site, point)
+    assert (after.state, after.fresh.counter > before.fresh.counter) == (ServiceState.STOPPED, True)
+    assert await site.call("GET", "/points", list[PointInfo]) == []
+
+
+async def test_one_that_cannot_be_reached_is_forgotten_all_the_same(site, ways: Within) -> None:
+    await site.enrolled_point("berlin")
+    ways.reachable = False
+    await site.call("DELETE", "/points/berlin", type(None))
+    with pytest.raises(NotFoundError):
+        await site.call("GET", "/points/berlin", PointInfo)
+
+
+async def test_one_that_never_enrolled_is_simply_forgotten(site, ways: Within) -> None:
+    await site.call("POST", "/points", Any, {"name": "berlin"})
+    await site.call("DELETE", "/points/berlin", type(None))
+    assert await site.call("GET", "/points", list[PointInfo]) == []
+
+
+async def test_a_server_that_was_killed_in_between_finishes_after_its_next_start(site, ways: Within) -> None:
+    point = await site.enrolled_point("berlin")
+    await site.database.write(points.retire_point, "berlin")
+    assert (await site.call("GET", "/points/berlin", PointInfo)).state == "removed"
+    await site.server.controls.run_once()
+    assert (await obeyed(site, point)).state is ServiceState.STOPPED
+    assert await site.call("GET", "/points", list[PointInfo]) == []
+
+
+async def test_removing_twice_at_once_is_no_failure(site, ways: Within) -> None:
+    await site.enrolled_point("berlin")
+    known = await site.database.read(points.get_point, "berlin")
+    await site.call("DELETE", "/points/berlin", type(None))
+    await site.server.controls._forget(known)
+    with pytest.raises(NotFoundError):
+        await site.server.controls.retire("berlin")
+
+
+def test_a_cloud_point_is_not_retired(database) -> None:
+    with database.transaction() as connection:
+        points.add_point(
+            connection, Point(id="pt-1", name="eu", kind=points.CLOUD, site="PS1", state=points.ACTIVE, url="")
+        )
+        with pytest.raises(ConflictError):
+            points.retire_point(connection, "eu")
