@@ -14,6 +14,7 @@ from entrepot.cli import (
     cloud,
     collection,
     content,
+    cost,
     deploy,
     device,
     gateway,
@@ -54,6 +55,7 @@ for _name, _group in (
     ("alert", alert.app),
     ("task", task.app),
 ):
+    ("cost", cost.app),
     app.add_typer(_group, name=_name, rich_help_panel=ADMINISTRATION)
 for _name, _group in (
     ("site", site.app),

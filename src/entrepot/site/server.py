@@ -41,6 +41,7 @@ from entrepot.site.controls import Controls
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
 from entrepot.site.enrolment import Enrolment
+from entrepot.site.cost.routes import cost_router
 from entrepot.site.holders import Holders
 from entrepot.site.keyloading import refresh
 from entrepot.site.keys import SiteKeys, new_id
@@ -241,6 +242,7 @@ class SiteServer:
                 loop.call_soon_threadsafe(self.controls.wake)
 
         self.database.on_change(wake)
+                cost_router(database, site=self.keys.site.code, clock=clock),
         await asyncio.to_thread(self.deltas.sweep)
         try:
             async with asyncio.TaskGroup() as group:

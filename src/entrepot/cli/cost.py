@@ -1,0 +1,280 @@
+"""``entrepot cost``: what cloud points cost, what they will, and what a deployment would."""
+
+import tomllib
+from decimal import ROUND_HALF_UP, Decimal
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from entrepot.cli.options import AsJson
+from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size
+from entrepot.cli.session import seg, site_session
+from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import parse_size
+from entrepot.protocol.costapi import (
+    CostBy,
+    CostReport,
+    ForecastInfo,
+    PointForecast,
+    PriceSheetInfo,
+    PriceSheetRequest,
+    PriceUseRequest,
+    Quote,
+    QuoteRequest,
+)
+from entrepot.protocol.siteapi import ALL_DEVICES
+
+app = typer.Typer(no_args_is_help=True, help="What cloud points cost: so far, at the month's end, before a deployment.")
+sheets = typer.Typer(no_args_is_help=True, help="Price sheets: what a cloud charges.")
+app.add_typer(sheets, name="sheet")
+
+Point = Annotated[str, typer.Option("--cloud-point", help="Only this cloud point.")]
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    by: Annotated[CostBy, typer.Option(help="point, content, collection or device.")] = CostBy.POINT,
+    cloud_point: Point = "",
+    as_json: AsJson = False,
+) -> None:
+    """Show the cost so far this month and, by point, at its end.
+
+    \b
+    Examples:
+      entrepot cost show
+      entrepot cost show --by content --cloud-point cloud-eu
+    """
+    with site_session(ctx) as session:
+        found = session.get("/cost", CostReport, by=by.value, cloud_point=cloud_point or None)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Name", ">To clients", ">Requests", ">Storage", ">Egress", ">Other", f">{found.currency}", ">At month's end"),
+        [
+            (
+                one.name,
+                size(one.bytes),
+                str(one.requests),
+                money(one.storage),
+                money(one.egress),
+                money(one.uploads + one.requests_cost + one.instances + one.overhead),
+                money(one.total),
+                "" if one.month_end is None else money(one.month_end),
+            )
+            for one in found.lines
+        ],
+        empty="Nothing was charged this month.",
+    )
+    say(
+        f"Since {day(found.since)}: {money(found.total)} {found.currency}; "
+        f"at the month's end about {money(found.month_end)}."
+    )
+    if found.others:
+        say(f"[yellow]Without a price sheet in {found.currency}:[/] {', '.join(found.others)}")
+    for note in found.notes:
+        say(f"[dim]{note}[/]")
+
+
+@app.command()
+def forecast(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the cloud point.")],
+    planned_storage: Annotated[str, typer.Option(help="Bytes stored on top, for example 200GB.")] = "0",
+    planned_transfer: Annotated[str, typer.Option(help="Bytes sent on top, for example 2TB.")] = "0",
+    as_json: AsJson = False,
+) -> None:
+    """Show when storage and transfers reach their thresholds at the present trend.
+
+    \b
+    Examples:
+      entrepot cost forecast cloud-eu
+      entrepot cost forecast cloud-eu --planned-storage 40GB --planned-transfer 2TB
+    """
+    with site_session(ctx) as session:
+        found = session.get(
+            f"/cloud-points/{seg(name)}/forecast",
+            PointForecast,
+            planned_storage=parse_size(planned_storage),
+            planned_transfer=parse_size(planned_transfer),
+        )
+    if as_json:
+        print_json(found)
+        return
+    for one in (found.storage, found.transfer):
+        _print_forecast(one)
+    say(f"Figures: {age(found.now - found.collected)} old." if found.collected else "Nothing was collected yet.")
+
+
+def _print_forecast(found: ForecastInfo) -> None:
+    title = "Storage" if found.metric == "storage" else "Transfers to clients, 30 days"
+    facts = [("now", size(found.present))]
+    if found.days:
+        facts += [("per day", size(found.per_day)), ("in 30 days", size(found.in_thirty_days))]
+        for one in found.crossings:
+            text = f"{day(one.at)} (earliest {day(one.earliest)}, latest {day(one.latest) or 'not within a year'})"
+            facts.append((f"{one.level} at {size(one.bytes)}", text if one.at else "not within a year"))
+        facts.append(("rests on", f"{found.days} days"))
+    else:
+        facts.append(("forecast", "too few figures yet: three whole days are needed"))
+    print_facts(title, tuple(facts))
+
+
+@app.command()
+def quote(
+    ctx: typer.Context,
+    content: Annotated[str, typer.Argument(help="Name or id of the content.")],
+    collection: Annotated[str, typer.Option("--to", help="Collection that it would be deployed to.")] = ALL_DEVICES,
+    version: Annotated[int, typer.Option(min=0, help="Version; 0: the current one.")] = 0,
+    cloud_share: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Percent of clients that come through the cloud.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a deployment would send through the cloud, and cost, before it is made.
+
+    \b
+    Example:
+      entrepot cost quote office-suite --to 'Field staff'
+    """
+    body = QuoteRequest(content=content, collection=collection, version=version, cloud_share=cloud_share)
+    with site_session(ctx) as session:
+        found = session.post("/quotes", body, Quote)
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(found.summary)
+    print_facts(
+        f"{found.content_name}, version {found.version}",
+        (
+            ("clients", f"{found.clients} of {found.devices}; {found.up_to_date} have it already"),
+            ("by a delta", str(found.by_delta)),
+            ("only what is new", str(found.by_difference)),
+            ("everything", str(found.by_whole)),
+            ("requests", f"{found.requests:,}"),
+            ("stored on top", size(found.stored)),
+            ("amount", f"{found.amount} {found.currency}"),
+            ("without deltas and reuse", f"{found.amount_full} {found.currency}"),
+            ("assumed", "\n".join(found.assumptions)),
+        ),
+    )
+
+
+@sheets.command("list")
+def list_sheets(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List the price sheets, and the examples that are shipped.
+
+    \b
+    Example:
+      entrepot cost sheet list
+    """
+    with site_session(ctx) as session:
+        found = session.get("/price-sheets", list[PriceSheetInfo])
+    _print_sheets(found, as_json)
+
+
+@sheets.command("show")
+def show_sheet(
+    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name of the sheet.")], as_json: AsJson = False
+) -> None:
+    """Show all versions of a price sheet.
+
+    \b
+    Example:
+      entrepot cost sheet show azure-blob --json
+    """
+    with site_session(ctx) as session:
+        found = session.get(f"/price-sheets/{seg(name)}", list[PriceSheetInfo])
+    _print_sheets(found, as_json)
+
+
+@sheets.command("put")
+def put_sheet(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the sheet.")],
+    file: Annotated[Path, typer.Argument(help="TOML or JSON file with the prices.")],
+    as_json: AsJson = False,
+) -> None:
+    """Add a version of a price sheet from a file; earlier versions stay.
+
+    \b
+    Example:
+      entrepot cost sheet put our-contract prices.toml
+    """
+    with site_session(ctx) as session:
+        info = session.call("PUT", f"/price-sheets/{seg(name)}", read_sheet(file), PriceSheetInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{info.name} has version {info.version} now. Use it: entrepot cost sheet use {info.name}")
+
+
+@sheets.command("use")
+def use_sheet(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of the sheet.")],
+    cloud_point: Annotated[str, typer.Option(help="For this cloud point; without: for all that have none.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Charge cloud points by a sheet.
+
+    \b
+    Examples:
+      entrepot cost sheet use azure-blob
+      entrepot cost sheet use our-contract --cloud-point cloud-eu
+    """
+    with site_session(ctx) as session:
+        info = session.post(f"/price-sheets/{seg(name)}/use", PriceUseRequest(cloud_point=cloud_point), PriceSheetInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{cloud_point or 'All cloud points without a sheet of their own'}: charged by {info.name}.")
+
+
+def read_sheet(file: Path) -> PriceSheetRequest:
+    """A price sheet from a TOML or JSON file; a ``name`` in it is ignored.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    try:
+        data = file.read_bytes()
+        values = msgspec.json.decode(data) if file.suffix == ".json" else tomllib.loads(data.decode())
+        if isinstance(values, dict):
+            values.pop("name", None)
+        return msgspec.convert(values, PriceSheetRequest)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise BadInputError(
+            f"{file} is no price sheet: {error}", next_step="See docs/cost.md for an example."
+        ) from None
+
+
+def _print_sheets(found: list[PriceSheetInfo], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Name", ">Version", "Currency", ">GB-month", ">Egress, GB", ">Instance, h", "Used by", "Source"),
+        [
+            (
+                one.name,
+                str(one.version) if one.version else "example",
+                one.currency,
+                str(one.storage_gb_month),
+                " / ".join(str(tier.per_gb) for tier in one.egress),
+                str(one.instance_hour),
+                ", ".join("all others" if name == "*" else name for name in one.used_by),
+                one.source,
+            )
+            for one in found
+        ],
+        empty="No price sheet.",
+    )
+
+
+def money(amount: Decimal) -> str:
+    """An amount with two decimals."""
+    return f"{amount.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP):,}"

@@ -1,0 +1,36 @@
+"""Price sheets, which cloud point uses which, and what clients saved. Prices are decimal numbers in text: no floats."""
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+
+from entrepot.database.tables import metadata
+
+price_sheet = Table(
+    "price_sheet",
+    metadata,
+    Column("name_key", String(256), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("name", String(128), nullable=False),
+    Column("body", Text, nullable=False),  # JSON of rules.prices.PriceSheet
+    Column("created", BigInteger, nullable=False),
+    Column("by", String(128), nullable=False),
+)
+
+price_use = Table(
+    "price_use",
+    metadata,
+    Column("point", String(40), primary_key=True),  # empty: all that have no row of their own
+    Column("sheet", String(256), nullable=False),  # name_key; its newest version counts
+)
+
+saving_day = Table(
+    "saving_day",
+    metadata,
+    Column("day", BigInteger, primary_key=True),  # start of the UTC day
+    Column("content", String(40), primary_key=True),
+    Column("point", String(40), primary_key=True),  # where it came from; empty: own cache, tree, or a peer
+    Column("kind", String(16), primary_key=True),  # as clients report it: own-cache, installed, peer, point, cloud …
+    Column("form", String(16), primary_key=True),  # full or delta; plain: what was installed, uncompressed
+    Column("bytes", BigInteger, nullable=False),
+    Column("downloads", BigInteger, nullable=False),
+    Index("ix_saving_day_content", "content"),
+)

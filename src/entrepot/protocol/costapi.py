@@ -1,0 +1,169 @@
+"""The admin API of money: price sheets, cost, forecasts, quotes. Paths below ``/api/v1``.
+
+Amounts and prices are decimal numbers in strings. GB is 10^9 bytes; a month is the calendar month in UTC.
+"""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
+
+from entrepot.protocol.siteapi import ALL_DEVICES, Model, Name, Text
+
+
+class EgressTier(Model, frozen=True, kw_only=True):
+    """Gigabytes of a month up to ``up_to_gb`` cost ``per_gb`` each; the last tier has no upper end."""
+
+    per_gb: Decimal
+    up_to_gb: int | None = None
+
+
+class PriceSheetRequest(Model, frozen=True, kw_only=True):
+    """``PUT /price-sheets/{name}``: a new version of a sheet; earlier ones stay."""
+
+    currency: Annotated[str, Meta(min_length=3, max_length=3)]
+    storage_gb_month: Decimal
+    egress: Annotated[tuple[EgressTier, ...], Meta(min_length=1, max_length=50)]
+    ingress_gb: Decimal = Decimal(0)
+    writes_per_10000: Decimal = Decimal(0)
+    reads_per_10000: Decimal = Decimal(0)
+    instance_hour: Decimal = Decimal(0)
+    source: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class PriceSheetInfo(Model, frozen=True, kw_only=True):
+    """``GET /price-sheets``. ``version`` 0: an example that is shipped. ``used_by``: names of cloud points, or ``*``
+    for all that have none of their own."""
+
+    name: str
+    version: int
+    currency: str
+    storage_gb_month: Decimal
+    egress: tuple[EgressTier, ...]
+    ingress_gb: Decimal
+    writes_per_10000: Decimal
+    reads_per_10000: Decimal
+    instance_hour: Decimal
+    source: str
+    created: int
+    by: str
+    used_by: tuple[str, ...]
+
+
+class PriceUseRequest(Model, frozen=True, kw_only=True):
+    """``POST /price-sheets/{name}/use``: for a cloud point, or, when empty, for all that have none of their own. An
+    example that is shipped becomes version 1 by it."""
+
+    cloud_point: Annotated[str, Meta(max_length=128)] = ""
+
+
+class CostBy(StrEnum):
+    """What costs are told by."""
+
+    POINT = "point"
+    CONTENT = "content"
+    COLLECTION = "collection"
+    DEVICE = "device"
+
+
+class CostLine(Model, frozen=True, kw_only=True):
+    """Cost so far this month. ``month_end``: at the present trend, by point only."""
+
+    subject: str
+    name: str
+    bytes: int
+    requests: int
+    total: Decimal
+    storage: Decimal
+    egress: Decimal
+    uploads: Decimal
+    requests_cost: Decimal
+    instances: Decimal
+    overhead: Decimal
+    month_end: Decimal | None = None
+
+
+class CostReport(Model, frozen=True, kw_only=True):
+    """``GET /cost?by=point``. One currency a report: lines of sheets with another one are in ``others``."""
+
+    by: CostBy
+    since: int
+    until: int
+    currency: str
+    total: Decimal
+    month_end: Decimal
+    lines: tuple[CostLine, ...]
+    others: tuple[str, ...]
+    notes: tuple[str, ...]
+    figures_from: int
+
+
+class CrossingInfo(Model, frozen=True, kw_only=True):
+    """When a level is reached: seconds since 1970, 0: not within a year."""
+
+    level: str
+    bytes: int
+    at: int
+    earliest: int
+    latest: int
+
+
+class ForecastInfo(Model, frozen=True, kw_only=True):
+    """A forecast of storage or of transfers (rolling 30 days). ``days`` 0: too few figures, nothing is claimed."""
+
+    metric: str
+    present: int
+    days: int
+    per_day: int
+    per_day_change: int
+    in_thirty_days: int
+    rhythm: tuple[float, ...]
+    crossings: tuple[CrossingInfo, ...]
+
+
+class PointForecast(Model, frozen=True, kw_only=True):
+    """``GET /cloud-points/{id}/forecast``; with ``planned_storage`` and ``planned_transfer`` bytes on top."""
+
+    cloud_point: str
+    now: int
+    collected: int
+    storage: ForecastInfo
+    transfer: ForecastInfo
+
+
+class QuoteRequest(Model, frozen=True, kw_only=True):
+    """``POST /quotes``: what a deployment would send through the cloud, and cost. ``version`` 0: the current one;
+    ``cloud_share``: percent of the clients that come through the cloud, else estimated from reports."""
+
+    content: Name
+    collection: Name = ALL_DEVICES
+    version: Annotated[int, Meta(ge=0)] = 0
+    cloud_share: Annotated[int, Meta(ge=0, le=100)] | None = None
+
+
+class Quote(Model, frozen=True, kw_only=True):
+    """``POST /quotes``. ``sent`` bytes through the cloud with deltas and reuse, ``full`` without; ``stored``: bytes
+    that cloud points store on top; ``summary`` says it in a sentence, ``assumptions`` what it rests on."""
+
+    content: str
+    content_name: str
+    collection: str
+    version: int
+    devices: int
+    clients: int
+    cloud_share: int
+    sent: int
+    full: int
+    stored: int
+    requests: int
+    by_delta: int
+    by_difference: int
+    by_whole: int
+    up_to_date: int
+    currency: str
+    amount: Decimal
+    amount_full: Decimal
+    summary: Text
+    assumptions: tuple[str, ...]
+    forecasts: tuple[PointForecast, ...] = ()

@@ -1,0 +1,218 @@
+"""What cloud points cost so far this month, and at its end, by point, content, collection and device.
+
+Measured: bytes, requests of clients and of the site, stored bytes, instances. Estimated: the reads by which gateways
+watch their documents (from instance hours). A month is the calendar month in UTC.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+from sqlalchemy import Connection
+
+from entrepot.core.errors import ConflictError
+from entrepot.core.times import HOUR, hour_of
+from entrepot.database import charges, cloud, prices, usage
+from entrepot.database.charges import ChargedHour, Portion
+from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.costapi import CostBy, CostLine, CostReport
+from entrepot.rules.prices import POLLS_AN_HOUR, ZERO, Cost, PriceSheet, Usage, cost, shares
+from entrepot.site.cost.forecasting import forecasts
+
+LINES: Final = 1000
+_NOTES: Final = (
+    "Reads by which gateway instances watch their documents are estimated from instance hours; all else is measured.",
+    "Prices are those of the price sheet as it is now, for the whole month.",
+)
+_COLLECTIONS: Final = "A device in several collections counts in each of them, so these lines add up to more."
+
+
+class Charged(msgspec.Struct, frozen=True, kw_only=True):
+    """A cloud point's month."""
+
+    point: CloudPoint
+    sheet: PriceSheet
+    usage: Usage
+    cost: Cost
+    month_end: Decimal
+
+
+def month_of(now: float) -> tuple[int, int]:
+    """Begin and end of the UTC month that holds this instant."""
+    moment = datetime.fromtimestamp(now, UTC)
+    first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    following = first.replace(year=first.year + first.month // 12, month=first.month % 12 + 1)
+    return int(first.timestamp()), int(following.timestamp())
+
+
+def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, now: float) -> CostReport:
+    """The report.
+
+    Raises:
+        NotFoundError: there is no such cloud point.
+        ConflictError: no price sheet was chosen.
+    """
+    since, until = month_of(now)
+    points = (
+        [cloud.get_cloud_point(connection, cloud_point)] if cloud_point else cloud.cloud_points(connection, site=site)
+    )
+    charged = [one for point in points if (one := charge(connection, point, now)) is not None]
+    if points and not charged:
+        raise ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
+    currency = charged[0].sheet.currency if charged else ""
+    counted = [one for one in charged if one.sheet.currency == currency]
+    lines = _by_point(counted) if by is CostBy.POINT else _split(connection, counted, by, since)
+    left_out = {one.point for one in counted}
+    kept = [usage.stored_usage(connection, one.point.point).collected for one in counted]
+    return CostReport(
+        by=by,
+        since=since,
+        until=until,
+        currency=currency,
+        total=sum((one.cost.total for one in counted), ZERO),
+        month_end=sum((one.month_end for one in counted), ZERO),
+        lines=tuple(lines),
+        others=tuple(point.name for point in points if point not in left_out),
+        notes=(*_NOTES, _COLLECTIONS) if by is CostBy.COLLECTION else _NOTES,
+        figures_from=min(kept, default=0),
+    )
+
+
+def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | None:
+    """A cloud point's month by its price sheet; None without a sheet."""
+    sheet = prices.sheet_of(connection, point.point)
+    if sheet is None:
+        return None
+    since, until = month_of(now)
+    rows = charges.hours(connection, point.point, since=since, until=hour_of(now) + HOUR)
+    before = charges.stored_before(connection, point.point, since)
+    records = charges.segments(connection, point.point, since=since)
+    used = _usage(
+        rows, before, records, since=max(since, hour_of(point.ready or now)), now=now, until=until, begin=since
+    )
+    stored, transfer = forecasts(connection, point, now)
+    left = max(0, (until - hour_of(now)) // HOUR - 1)
+    elapsed = max(1, (hour_of(now) - since) // HOUR + 1)
+    days = left / 24
+    growth = stored.per_day if stored.days else 0
+    sent = (
+        round(max(0.0, transfer.per_day * days + transfer.per_day_change * days * days / 2))
+        if transfer.days
+        else used.sent * left // elapsed
+    )
+    running = rows[-1].instances if rows else 0
+    present = usage.stored_usage(connection, point.point).stored_bytes
+    rest = Usage(
+        month_hours=used.month_hours,
+        byte_hours=max(0, round(left * (present + growth * days / 2))),
+        sent=sent,
+        uploaded=used.uploaded * left // elapsed,
+        client_reads=used.client_reads * sent // used.sent if used.sent else 0,
+        upload_writes=used.upload_writes * left // elapsed,
+        overhead_reads=running * left * POLLS_AN_HOUR + used.overhead_reads * left // elapsed // 2,
+        overhead_writes=used.overhead_writes * left // elapsed,
+        instance_hours=running * left,
+    )
+    so_far = cost(sheet, used)
+    coming = cost(sheet, rest, sent_before=used.sent)
+    return Charged(point=point, sheet=sheet, usage=used, cost=so_far, month_end=so_far.total + coming.total)
+
+
+def _usage(
+    rows: Sequence[ChargedHour], stored: int, records: int, *, since: int, now: float, until: int, begin: int
+) -> Usage:
+    by_hour = {row.hour: row for row in rows}
+    byte_hours = instance_hours = instances = 0
+    for hour in range(begin, hour_of(now) + HOUR, HOUR):
+        row = by_hour.get(hour)
+        if row is not None:
+            stored = row.stored if row.stored >= 0 else stored
+            instances = row.instances
+        if hour >= since:
+            byte_hours += stored
+            instance_hours += instances
+    return Usage(
+        month_hours=(until - begin) // HOUR,
+        byte_hours=byte_hours,
+        sent=sum(row.sent for row in rows),
+        uploaded=sum(row.uploaded for row in rows),
+        client_reads=sum(row.requests for row in rows),
+        upload_writes=sum(row.site_writes for row in rows),
+        overhead_reads=sum(row.site_reads for row in rows) + records + instance_hours * POLLS_AN_HOUR,
+        overhead_writes=records,
+        instance_hours=instance_hours,
+    )
+
+
+def _by_point(charged: Sequence[Charged]) -> list[CostLine]:
+    return [
+        _line(
+            one.point.point, one.point.name, one.usage.sent, one.usage.client_reads, one.cost, month_end=one.month_end
+        )
+        for one in charged
+    ]
+
+
+def _line(
+    subject: str, name: str, sent: int, requests: int, amounts: Cost, *, month_end: Decimal | None = None
+) -> CostLine:
+    return CostLine(
+        subject=subject,
+        name=name,
+        bytes=sent,
+        requests=requests,
+        total=amounts.total,
+        storage=amounts.storage,
+        egress=amounts.egress,
+        uploads=amounts.uploads,
+        requests_cost=amounts.requests,
+        instances=amounts.instances,
+        overhead=amounts.overhead,
+        month_end=month_end,
+    )
+
+
+def _split(connection: Connection, charged: Sequence[Charged], by: CostBy, since: int) -> list[CostLine]:
+    """Egress and requests by what was transferred, storage by what a content's sets weigh; the rest is the point's."""
+    sums: dict[str, tuple[int, int, Cost]] = {}
+    for one in charged:
+        used = _portions(connection, one.point.point, by, since)
+        weights = charges.held_sizes(connection, one.point.point) if by is CostBy.CONTENT else {}
+        storage = shares(one.cost.storage, weights)
+        for portion in used:
+            egress = _part(one.cost.egress, portion.bytes, one.usage.sent)
+            requests = _part(one.cost.requests, portion.requests, one.usage.client_reads)
+            amounts = Cost(egress=egress, requests=requests, storage=storage.pop(portion.subject, ZERO))
+            _add(sums, portion.subject, portion.bytes, portion.requests, amounts)
+        for subject, amount in storage.items():
+            _add(sums, subject, 0, 0, Cost(storage=amount))
+    ids = list(sums)
+    names = charges.device_names(connection, ids) if by is CostBy.DEVICE else charges.names(connection)
+    lines = [
+        _line(key, names.get(key, key), sent, requests, amounts) for key, (sent, requests, amounts) in sums.items()
+    ]
+    return sorted(lines, key=lambda line: (-line.total, line.subject))[:LINES]
+
+
+def _portions(connection: Connection, point: str, by: CostBy, since: int) -> list[Portion]:
+    if by is CostBy.CONTENT:
+        return charges.by_content(connection, point, since=since, limit=LINES)
+    if by is CostBy.DEVICE:
+        return charges.by_device(connection, point, since=since, limit=LINES)
+    return charges.by_collection(connection, point, since=since, limit=LINES)
+
+
+def _part(amount: Decimal, part: int, whole: int) -> Decimal:
+    return amount * part / whole if whole else ZERO
+
+
+def _add(sums: dict[str, tuple[int, int, Cost]], key: str, sent: int, requests: int, amounts: Cost) -> None:
+    before_sent, before_requests, before = sums.get(key, (0, 0, Cost()))
+    total = Cost(
+        storage=before.storage + amounts.storage,
+        egress=before.egress + amounts.egress,
+        requests=before.requests + amounts.requests,
+    )
+    sums[key] = (before_sent + sent, before_requests + requests, total)

@@ -1,0 +1,186 @@
+"""A quote before a deployment: what it would send through the cloud, and cost."""
+
+from collections import Counter
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+from sqlalchemy import Connection
+
+from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.sizes import GB, format_size
+from entrepot.core.times import DAY
+from entrepot.database import charges, cloud, contents, device_collections, devices, locations, prices, usage
+from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.costapi import CrossingInfo, ForecastInfo, PointForecast, Quote, QuoteRequest
+from entrepot.protocol.siteapi import DeviceState
+from entrepot.rules.forecast import Forecast, Planned
+from entrepot.rules.prices import ZERO, PriceSheet, egress_cost
+from entrepot.rules.quote import Size, Volume, volume
+from entrepot.site.cost.charging import month_of
+from entrepot.site.cost.forecasting import forecasts
+from entrepot.site.snapshot import Snapshot
+
+LOOK_BACK: Final = 30 * DAY
+INTERNET: Final = "internet"
+_CENT: Final = Decimal("0.01")
+_PER: Final = 10_000
+
+
+def quote(connection: Connection, request: QuoteRequest, *, site: str, now: float) -> Quote:
+    """Work it out.
+
+    Raises:
+        NotFoundError: no such content, version or collection.
+        ConflictError: the content has no version yet, or no price sheet was chosen.
+    """
+    content = contents.get_content(connection, request.content)
+    collection = device_collections.get(connection, request.collection)
+    number = request.version or content.current
+    if not number:
+        raise ConflictError(f"{content.name!r} has no version yet.", next_step="Publish one first.")
+    snapshot = Snapshot(locations.facts(connection))
+    version = snapshot.version(content.id, number)
+    if version is None:
+        raise NotFoundError(f"{content.name!r} has no version {number}.")
+    points = [p for p in cloud.cloud_points(connection, site=site) if p.wanted is ServiceState.RUNNING]
+    members = _members(connection, snapshot, collection.id)
+    share, assumptions = _share(connection, members, request.cloud_share, now)
+    held = charges.held_versions(connection, content.id)
+    deltas = {delta.from_version: delta.size for delta in snapshot.deltas(content.id, number)}
+    size = Size(
+        stored=version.stored_size,
+        objects=version.objects,
+        new_bytes=version.new_bytes,
+        new_objects=version.new_objects,
+        deltas=deltas,
+    )
+    found = volume(size, Counter(held.get(one, 0) for one in members), version=number, share=share / 100)
+    stored = {p.point: 0 if snapshot.holds(p.point, version.set_id) else version.stored_size for p in points}
+    currency, amount, full = _amounts(connection, points, found, stored, now)
+    planned = Planned(sent=found.sent // max(1, len(points)))
+    return Quote(
+        content=content.id,
+        content_name=content.name,
+        collection=collection.id,
+        version=number,
+        devices=len(members),
+        clients=found.clients,
+        cloud_share=share,
+        sent=found.sent,
+        full=found.full,
+        stored=sum(stored.values()),
+        requests=found.requests,
+        by_delta=found.by_delta,
+        by_difference=found.by_difference,
+        by_whole=found.by_whole,
+        up_to_date=found.up_to_date,
+        currency=currency,
+        amount=amount,
+        amount_full=full,
+        summary=_summary(found, amount, currency),
+        assumptions=(*assumptions, *_ASSUMED),
+        forecasts=tuple(point_forecast(connection, point, now, planned) for point in points),
+    )
+
+
+_ASSUMED: Final = (
+    "Clients that hold an older version without a delta fetch what was new in this one.",
+    "Peers are not counted: what neighbours share makes it less.",
+    "Storage is charged until the end of this month; egress by the tier that this month has reached.",
+)
+
+
+def _members(connection: Connection, snapshot: Snapshot, collection: str) -> list[str]:
+    """Approved devices of the collection whose settings allow the cloud (R5)."""
+    approved = [one.id for one in devices.list_devices(connection, state=DeviceState.APPROVED, limit=10_000_000)]
+    belongs = devices.membership(connection, approved)
+    built_in = collection == device_collections.ALL_DEVICES_ID
+    found = []
+    allowed: dict[frozenset[str], bool] = {}
+    for one in approved:
+        of = frozenset(belongs.get(one, ()))
+        if built_in or collection in of:
+            if of not in allowed:
+                allowed[of] = bool(snapshot.effective(of).values["allow_cloud"])
+            if allowed[of]:
+                found.append(one)
+    return found
+
+
+def _share(connection: Connection, members: list[str], given: int | None, now: float) -> tuple[int, list[str]]:
+    """Percent of the clients that come through the cloud: those that were on the internet at their last report."""
+    if given is not None:
+        return given, [f"{given} % of the clients come through the cloud, as you said."]
+    networks = charges.networks(connection, since=int(now) - LOOK_BACK)
+    known = [networks[one] for one in members if one in networks]
+    if not known:
+        return 100, ["No reports of the last 30 days: every client is taken to come through the cloud."]
+    outside = sum(1 for network in known if network == INTERNET)
+    share = -(-outside * 100 // len(known))
+    return share, [
+        f"{share} % of the clients come through the cloud: so many were on the internet at their last report."
+    ]
+
+
+def _amounts(
+    connection: Connection, points: list[CloudPoint], found: Volume, stored: dict[str, int], now: float
+) -> tuple[str, Decimal, Decimal]:
+    """Currency, the amount, and what it would be without deltas and reuse; clients choose cloud points at random."""
+    sheets = [(point, sheet) for point in points if (sheet := prices.sheet_of(connection, point.point)) is not None]
+    if not sheets:
+        if points:
+            raise ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
+        return "", ZERO, ZERO
+    currency = sheets[0][1].currency
+    since, until = month_of(now)
+    left = Decimal(max(0, until - int(now))) / (until - since)
+    amount = full = ZERO
+    for point, sheet in sheets:
+        before = usage.totals_since(connection, point.point, since).sent
+        storage = Decimal(stored.get(point.point, 0)) / GB * sheet.storage_gb_month * left
+        amount += storage + _transfer(sheet, found.sent // len(sheets), found.requests // len(sheets), before)
+        full += storage + _transfer(sheet, found.full // len(sheets), found.requests // len(sheets), before)
+    return currency, _cents(amount), _cents(full)
+
+
+def _transfer(sheet: PriceSheet, sent: int, requests: int, before: int) -> Decimal:
+    return egress_cost(sheet, sent, before=before) + requests * sheet.reads_per_10000 / _PER
+
+
+def _cents(amount: Decimal) -> Decimal:
+    return amount.quantize(_CENT, rounding=ROUND_HALF_UP)
+
+
+def _summary(found: Volume, amount: Decimal, currency: str) -> str:
+    instead = f" with deltas and reuse instead of {format_size(found.full)}" if found.full > found.sent else ""
+    money = f", about {amount} {currency}" if currency else ", and there is no cloud point"
+    return f"This deployment: {found.clients:,} clients through the cloud, {format_size(found.sent)}{instead}{money}."
+
+
+def point_forecast(connection: Connection, point: CloudPoint, now: float, planned: Planned) -> PointForecast:
+    """A cloud point's forecast as the API shows it."""
+    storage, transfer = forecasts(connection, point, now, planned)
+    return PointForecast(
+        cloud_point=point.name,
+        now=int(now),
+        collected=usage.stored_usage(connection, point.point).collected,
+        storage=_forecast("storage", storage),
+        transfer=_forecast("transfer", transfer),
+    )
+
+
+def _forecast(metric: str, found: Forecast) -> ForecastInfo:
+    return ForecastInfo(
+        metric=metric,
+        present=found.present,
+        days=found.days,
+        per_day=found.per_day,
+        per_day_change=found.per_day_change,
+        in_thirty_days=found.in_thirty_days,
+        rhythm=found.rhythm,
+        crossings=tuple(
+            CrossingInfo(level=one.name, bytes=one.level, at=one.at, earliest=one.earliest, latest=one.latest)
+            for one in found.crossings
+        ),
+    )

@@ -1,0 +1,90 @@
+"""The admin API of money, forecasts and quotes (models: ``protocol.costapi``)."""
+
+from typing import Any
+
+from litestar import Request, Router, get, post, put
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
+from sqlalchemy import Connection
+
+from entrepot.core.times import Clock
+from entrepot.database import cloud
+from entrepot.database.engine import Database
+from entrepot.protocol.costapi import (
+    CostBy,
+    CostReport,
+    PointForecast,
+    PriceSheetInfo,
+    PriceSheetRequest,
+    PriceUseRequest,
+    Quote,
+    QuoteRequest,
+)
+from entrepot.rules.forecast import Planned
+from entrepot.site.cost import sheets
+from entrepot.site.cost.charging import report
+from entrepot.site.cost.quoting import point_forecast, quote
+
+
+def cost_router(database: Database, *, site: str, clock: Clock) -> Router:
+    """Everything under ``/price-sheets``, ``/cost`` and ``/quotes``, and the forecasts of cloud points."""
+    handlers = [*_sheet_routes(database, clock), *_figure_routes(database, site, clock)]
+    return Router(path="/", route_handlers=handlers, tags=["Cost"])
+
+
+def _sheet_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
+    @get("/price-sheets")
+    async def list_price_sheets() -> list[PriceSheetInfo]:
+        """All sheets in their newest version, and the examples that are shipped."""
+        return await database.read(sheets.listed)
+
+    @get("/price-sheets/{name:str}")
+    async def get_price_sheet(name: FromPath[str]) -> list[PriceSheetInfo]:
+        """All versions of a sheet, oldest first."""
+        return await database.read(sheets.versions, name)
+
+    @put("/price-sheets/{name:str}")
+    async def put_price_sheet(
+        request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[PriceSheetRequest]
+    ) -> PriceSheetInfo:
+        """Add a version of a sheet."""
+        return await database.write(sheets.put, name, data, by=_who(request), now=int(clock()))
+
+    @post("/price-sheets/{name:str}/use", status_code=200)
+    async def use_price_sheet(
+        request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[PriceUseRequest]
+    ) -> PriceSheetInfo:
+        """Charge a cloud point, or all, by a sheet."""
+        return await database.write(sheets.use, name, data.cloud_point, by=_who(request), now=int(clock()))
+
+    return [list_price_sheets, get_price_sheet, put_price_sheet, use_price_sheet]
+
+
+def _figure_routes(database: Database, site: str, clock: Clock) -> list[HTTPRouteHandler]:
+    @get("/cost")
+    async def get_cost(by: FromQuery[CostBy] = CostBy.POINT, cloud_point: FromQuery[str] = "") -> CostReport:
+        """Cost so far this month, and at its end."""
+        return await database.read(report, by=by, cloud_point=cloud_point, site=site, now=clock())
+
+    @get("/cloud-points/{name:str}/forecast")
+    async def get_cloud_point_forecast(
+        name: FromPath[str], planned_storage: FromQuery[int] = 0, planned_transfer: FromQuery[int] = 0
+    ) -> PointForecast:
+        """When storage and transfers reach their thresholds at the present trend."""
+        planned = Planned(stored=max(0, planned_storage), sent=max(0, planned_transfer))
+        return await database.read(_forecast, name, clock(), planned)
+
+    @post("/quotes", status_code=200)
+    async def make_quote(data: JSONBody[QuoteRequest]) -> Quote:
+        """What a deployment would send through the cloud, and cost."""
+        return await database.read(quote, data, site=site, now=clock())
+
+    return [get_cost, get_cloud_point_forecast, make_quote]
+
+
+def _forecast(connection: Connection, name: str, now: float, planned: Planned) -> PointForecast:
+    return point_forecast(connection, cloud.get_cloud_point(connection, name), now, planned)
+
+
+def _who(request: Request[Any, Any, Any]) -> str:
+    return str(getattr(request.scope.get("user"), "name", "") or "administrator")
