@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from entrepot.cli.waiting import amount, error_of
-from entrepot.core.errors import ConflictError, LimitedError
+from entrepot.core.errors import ConflictError, LimitedError, RefusedError
 from entrepot.protocol.siteapi import (
     AlertEvent,
     AlertInfo,
@@ -193,7 +193,7 @@ def test_thresholds_take_sizes_and_leave_out_what_is_not_given(logged_in, entrep
     entrepot("cloud", "thresholds", "cloud-eu", "--storage-quota", "1.5GB", "--transfer-warning", "60")
     (sent,) = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
     assert {name: value for name, value in sent.items() if value is not None} == {
-        "storage_quota": 1_500_000_000, "transfer_warning_percent": 60,
+        "storage_quota": 1_500_000_000, "transfer_warning_percent": 60, "features": [],
     }  # fmt: skip
 
 
@@ -300,7 +300,13 @@ def test_the_dns_check_tells_what_to_create_and_fails_when_clients_would(
 def test_the_description_of_a_cloud_point_is_changed_and_nothing_else(logged_in, entrepot) -> None:
     entrepot("cloud", "set", "cloud-eu", "--description", "")
     (sent,) = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
-    assert {name: value for name, value in sent.items() if value is not None} == {"description": ""}
+    assert {name: value for name, value in sent.items() if value is not None} == {
+        "description": "", "features": [],
+    }  # fmt: skip
+    logged_in.replies["PATCH /api/v1/cloud-points/cloud-eu"] = RefusedError("No PXE.", next_step="Elsewhere.")
+    refused = entrepot("cloud", "set", "cloud-eu", "--feature", "pxe")
+    assert (refused.code, "Elsewhere." in refused.err) == (5, True)
+    assert logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")[1]["features"] == ["pxe"]
     nothing = entrepot("cloud", "set", "cloud-eu")
     assert (nothing.code, "--description" in nothing.err) == (2, True)
 

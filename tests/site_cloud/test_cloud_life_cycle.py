@@ -8,6 +8,7 @@ from entrepot.core.errors import (
     ConflictError,
     ForbiddenError,
     NotFoundError,
+    RefusedError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -15,7 +16,7 @@ from entrepot.database import points, tasks, usage
 from entrepot.database.tables.devices import device
 from entrepot.protocol.cloudhost import RunState, ServiceSpec
 from entrepot.protocol.control import TRUST_KEY, ServiceState
-from entrepot.protocol.siteapi import CloudPointState, TaskState
+from entrepot.protocol.siteapi import CloudPointPatch, CloudPointState, TaskState
 from entrepot.site.cloud.states import CloudAction
 
 
@@ -343,3 +344,24 @@ def _add_device(connection, name: str) -> None:
             address="",
         )
     )
+
+
+@pytest.mark.parametrize("feature", ["pxe", "multicast", "pull", "prestaged"])
+async def test_r15_r20_features_of_points_on_premises_are_refused_with_the_reason(site, feature: str) -> None:
+    site.import_certificate()
+    with pytest.raises(RefusedError) as refused:
+        await site.services.create(site.request(features=(feature,)))
+    assert refused.value.message
+    assert refused.value.next_step
+    assert await site.services.points() == []
+    await site.make_point()
+    before = await site.services.get("cloud1")
+    with pytest.raises(RefusedError):
+        await site.services.patch("cloud1", CloudPointPatch(features=(feature,), description="changed"))
+    assert await site.services.get("cloud1") == before
+
+
+async def test_a_feature_that_nobody_has_is_told_from_one_that_is_refused(site) -> None:
+    site.import_certificate()
+    with pytest.raises(BadInputError, match="teleport"):
+        await site.services.create(site.request(features=("teleport",)))

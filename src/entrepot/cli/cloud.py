@@ -31,6 +31,12 @@ app = typer.Typer(no_args_is_help=True, help="Cloud distribution points: create,
 Name = Annotated[str, typer.Argument(help="Name or id of the cloud point.")]
 StorageQuota = Annotated[str, typer.Option(help="Upper bound of stored content; GB is 10^9 bytes.")]
 TransferQuota = Annotated[str, typer.Option(help="Upper bound of transfers to clients in 30 days.")]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--feature", help="pull, pxe, multicast, prestaged: refused, with the reason; points on premises may have them."
+    ),
+]
 FREE = "Warn when so many percent of the storage quota, or less, are free."
 WARN = "Warn when so many percent of the transfer quota are used."
 CRITICAL = "Critical alert when so many percent of the transfer quota are used."
@@ -51,6 +57,7 @@ def create(
     instances: Annotated[int, typer.Option(min=1, max=64, help="Gateway instances.")] = 2,
     region: Annotated[str, typer.Option(help="Region, where the cloud has several.")] = "",
     description: Annotated[str, typer.Option(help="A note for yourself.")] = "",
+    feature: Features = None,
     storage_quota: StorageQuota = "2000GB",
     storage_warning_free: Annotated[int, typer.Option(min=1, max=100, help=FREE)] = 10,
     transfer_quota: TransferQuota = "10000GB",
@@ -82,6 +89,7 @@ def create(
         region=region,
         instances=instances,
         description=description,
+        features=tuple(feature or ()),
         thresholds=Thresholds(
             storage_quota=parse_size(storage_quota),
             storage_warning_free_percent=storage_warning_free,
@@ -134,6 +142,7 @@ def set_point(
     ctx: typer.Context,
     name: Name,
     description: Annotated[str | None, typer.Option(help="A note for yourself; '' removes it.")] = None,
+    feature: Features = None,
     as_json: AsJson = False,
 ) -> None:
     """Change what may be changed after installation; what is left out stays. Thresholds have a command of their own.
@@ -143,10 +152,10 @@ def set_point(
       entrepot cloud set cloud-eu --description 'home offices in Europe'
       entrepot cloud thresholds cloud-eu --transfer-quota 4TB
     """
-    if description is None:
+    if description is None and not feature:
         raise BadInputError("Nothing was given to change.", next_step="Give --description.")
     with site_session(ctx) as session:
-        body = CloudPointPatch(description=description)
+        body = CloudPointPatch(description=description, features=tuple(feature or ()))
         info = session.call("PATCH", f"/cloud-points/{seg(name)}", body, CloudPointInfo)
     if as_json:
         print_json(info)

@@ -610,6 +610,9 @@ class Thresholds(Model, frozen=True, kw_only=True):
     upload_quota: Bytes = 10_000 * GB
 
 
+Features = Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=16)]
+
+
 class CloudPointRequest(Model, frozen=True, kw_only=True):
     """``POST /cloud-points`` → :class:`TaskInfo` (R1). ``name`` becomes the service's name and the first label of its
     address: lower-case letters, digits, hyphens.
@@ -617,6 +620,8 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
     ``host_pin`` is SHA-256 (hexadecimal) of the cloud host's TLS certificate in DER form; ``fqdn`` defaults to the
     service certificate's name; ``port`` is where clients reach the service, 0: the port that the cloud assigns.
     ``azure`` has what Azure needs beside; its ``host_url`` is Azure Resource Manager's, and it has no pin.
+    ``features`` of points on premises (``pull``, ``pxe``, ``multicast``, ``prestaged``) are refused, each with the
+    reason and what to do instead (R15, R19, R20).
     """
 
     name: Name
@@ -633,6 +638,7 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
     region: Annotated[str, Meta(max_length=64)] = ""
     instances: Annotated[int, Meta(ge=1, le=64)] = 2
     description: Annotated[str, Meta(max_length=1024)] = ""
+    features: Features = ()
     thresholds: Thresholds = Thresholds()
 
     def __repr__(self) -> str:
@@ -640,7 +646,7 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
 
 
 class CloudPointPatch(Model, frozen=True, kw_only=True):
-    """``PATCH /cloud-points/{id}``: what is left out stays (R24)."""
+    """``PATCH /cloud-points/{id}``: what is left out stays (R24). ``features``: see :class:`CloudPointRequest`."""
 
     storage_quota: Bytes | None = None
     storage_warning_free_percent: Percent | None = None
@@ -649,6 +655,7 @@ class CloudPointPatch(Model, frozen=True, kw_only=True):
     transfer_critical_percent: Percent | None = None
     upload_quota: Bytes | None = None
     description: Annotated[str, Meta(max_length=1024)] | None = None
+    features: Features = ()
 
 
 class ScaleRequest(Model, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.core.errors import RefusedError
+from entrepot.core.errors import BadInputError, RefusedError
 
 
 class PointKind(StrEnum):
@@ -105,6 +105,21 @@ def refuse(feature: Feature) -> RefusedError:
     """The error for a feature that a cloud point refuses."""
     refusal = REFUSALS[feature]
     return RefusedError(refusal.reason, next_step=refusal.instead)
+
+
+def feature_named(name: str) -> Feature:
+    """The feature that a request names.
+
+    Raises:
+        BadInputError: no distribution point has such a feature.
+    """
+    try:
+        return Feature(name)
+    except ValueError:
+        known = ", ".join(feature.value for feature in Feature)
+        raise BadInputError(
+            f"{name!r} is not a feature of distribution points.", next_step=f"Name one of {known}."
+        ) from None
 
 
 def check_features(kind: PointKind, features: Iterable[Feature]) -> None:

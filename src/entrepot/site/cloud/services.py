@@ -27,6 +27,7 @@ from entrepot.protocol.siteapi import (
     CollectSummary,
     Thresholds,
 )
+from entrepot.rules.restrictions import PointKind, check_features, feature_named
 from entrepot.rules.thresholds import StorageLimits, check_limits
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
 from entrepot.site.cloud.actions import register_actions
@@ -124,11 +125,13 @@ class CloudServices:
 
         Raises:
             BadInputError: a certificate, a name or a threshold that will not do.
+            RefusedError: a feature that cloud points do not have (R15, R19, R20).
             ConflictError: a name that is taken.
             NotFoundError: no such management certificate.
         """
         now = int(self.clock())
         service = _checked_service(request.name)
+        check_features(PointKind.CLOUD, map(feature_named, request.features))
         check_limits(*limits_of(request.thresholds))
         check_limits(StorageLimits(), upload_limits(request.thresholds))
         request = check_account(request)
@@ -308,6 +311,7 @@ class CloudServices:
         Raises:
             NotFoundError: there is no such cloud point.
             BadInputError: thresholds that contradict each other.
+            RefusedError: a feature that cloud points do not have (R15, R19, R20).
         """
         point = await self.database.write(_patch, name_or_id, patch)
         await self.monitor.evaluate(point.point, strict=True)
@@ -375,6 +379,7 @@ def _checked_service(name: str) -> str:
 def _patch(connection: Connection, name_or_id: str, patch: CloudPointPatch) -> CloudPoint:
     point = cloud.get_cloud_point(connection, name_or_id)
     given = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not None}
+    check_features(PointKind.CLOUD, map(feature_named, given.pop("features")))
     description = given.pop("description", point.description)
     thresholds: Thresholds = msgspec.structs.replace(point.thresholds, **given)
     check_limits(*limits_of(thresholds))
