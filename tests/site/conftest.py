@@ -242,8 +242,8 @@ class SiteInProcess:
         data = body if isinstance(body, bytes) else b"" if body is None else to_json(body)
         return await self.ask(method, PREFIX + path, data, bearer=self.token, query=query)
 
-    async def call(self, method: str, path: str, kind: type[T], body: object = None) -> T:
-        return self.decoded(await self.raw(method, path, body), kind)
+    async def call(self, method: str, path: str, kind: type[T], body: object = None, *, query: str = "") -> T:
+        return self.decoded(await self.raw(method, path, body, query=query), kind)
 
     def decoded(self, answer: Answer, kind: type[T]) -> T:
         if answer.status >= 300:

@@ -19,6 +19,7 @@ from entrepot.cli import (
     device,
     gateway,
     host,
+    key,
     login,
     point,
     point_local,
@@ -52,10 +53,11 @@ for _name, _group in (
     ("deploy", deploy.app),
     ("settings", settings.app),
     ("certificate", certificate.app),
+    ("key", key.app),
     ("alert", alert.app),
+    ("cost", cost.app),
     ("task", task.app),
 ):
-    ("cost", cost.app),
     app.add_typer(_group, name=_name, rich_help_panel=ADMINISTRATION)
 for _name, _group in (
     ("site", site.app),

@@ -259,6 +259,19 @@ def replace_sealing(connection: Connection, before: Version, **values: object) -
     return True
 
 
+def reopen(connection: Connection, version: Version, *, root: bytes) -> None:
+    """Keep a version's root reference, sealed to another server; what it was before it was sealed anew is given up."""
+    mine = (versions.c.content == version.content) & (versions.c.number == version.number)
+    connection.execute(update(versions).where(mine).values(root=root, former_set_id=None, former_root=None))
+
+
+def drop_delta(connection: Connection, delta: Delta) -> None:
+    """Forget a delta."""
+    mine = (deltas.c.content == delta.content) & (deltas.c.from_version == delta.from_version)
+    connection.execute(deltas.delete().where(mine, deltas.c.to_version == delta.to_version))
+    note_change(connection)
+
+
 def add_delta(connection: Connection, delta: Delta) -> None:
     """Add a delta.
 

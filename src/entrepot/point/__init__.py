@@ -2,10 +2,11 @@
 
 The site pushes objects, and two documents: ``trust`` (which keys count, signed by the pinned root) and ``control``
 (running or stopped, revocations, token keys). A point obeys the newest of each that it has ever seen, and serves
-nobody without a control document that is still valid. It opens no connection after its enrolment (R7), holds no
-content key, and shares nothing with other roles: whoever copies its disk has sealed objects and object ids.
+nobody without a control document that is still valid. By itself it asks its site for two things only: the trust
+document, and its next TLS certificate. It holds no content key, and shares nothing with other roles: whoever copies its
+disk has sealed objects and object ids.
 
 - ``home``: the files of a point and its settings. ``enrolment``: how it becomes known to a site.
 - ``standing``: the documents that it obeys, and what a change of them cuts off.
-- ``inventory``: how much it holds. ``server``: wires it all to ``web``.
+- ``renewal``: what it asks its site for. ``inventory``: how much it holds. ``server``: wires it all to ``web``.
 """

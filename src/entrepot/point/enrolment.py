@@ -83,6 +83,8 @@ async def init_point(
             listen=listen,
             url=url,
             name=name,
+            site_url=invitation.url.rstrip("/"),
+            proxy=proxy or "",
         )
         write_settings(folder, settings)
     return settings

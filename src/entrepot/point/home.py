@@ -30,6 +30,8 @@ class PointSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         listen: ``host:port`` to listen on.
         url: where clients and the site reach it.
         name: how people call it.
+        site_url: where the site is reached, to renew the TLS certificate; from the enrolment code.
+        proxy: HTTP proxy to the site; empty for none.
         drain_seconds: how long running downloads may go on when the point stops.
         max_downloads: how many run at once; more are asked to come back.
         metrics_for_all: answer ``/metrics`` to every address, not only to this computer.
@@ -41,6 +43,8 @@ class PointSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     listen: str
     url: str
     name: str
+    site_url: str = ""
+    proxy: str = ""
     drain_seconds: float = 5.0
     max_downloads: int = 4096
     metrics_for_all: bool = False
@@ -123,6 +127,8 @@ def check_settings(settings: PointSettings) -> None:
     site_code(settings.site)
     parse_listen(settings.listen)
     check_url(settings.url)
+    if settings.site_url:
+        check_url(settings.site_url)
     check_name(settings.name)
     if not is_prefixed_id(settings.point, "pt"):
         raise BadInputError(f"{settings.point!r} is not a point's id.")

@@ -21,6 +21,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.objects.staging import STAGING, sweep
 from entrepot.point.home import PointHome, PointSettings, home_of, load_settings
 from entrepot.point.inventory import Inventory
+from entrepot.point.renewal import Renewal
 from entrepot.point.standing import Standing
 from entrepot.protocol.control import ControlDocument
 from entrepot.protocol.tokens import points_audience
@@ -56,6 +57,8 @@ class Point:
             cut=self._cut,
             obeying=self._obey,
         )
+        self.renew = asyncio.Event()
+        self.renewal = Renewal(home, settings, self.shelf, self.standing, clock=clock, renewed=self.renew.set)
         authorise = TokenAuthoriser(
             lambda: self.standing.obeyed,
             site=settings.site,
@@ -97,6 +100,8 @@ class Point:
             "free_bytes": await asyncio.to_thread(self.free_bytes),
             "control_age_seconds": self.standing.control_age(),
             "downloads": len(self.plane.downloads),
+            "certificate_expires": await asyncio.to_thread(self.renewal.expires),
+            "warning": await asyncio.to_thread(self.renewal.warning),
         }
 
     def free_bytes(self) -> int:
@@ -137,6 +142,7 @@ class _PointMetrics:
             "entrepot_object_bytes": ("Bytes of objects held", point.inventory.bytes),
             "entrepot_disk_free_bytes": ("Free bytes on the disk of the objects", point.free_bytes()),
             "entrepot_control_age_seconds": ("Age of the control document", -1 if age is None else age),
+            "entrepot_certificate_expires": ("When the TLS certificate ends", point.renewal.expires()),
             "entrepot_serving": ("1 when clients are served", 0 if point.standing.problem() else 1),
         }
         return [GaugeMetricFamily(name, text, value=value) for name, (text, value) in values.items()]
@@ -169,6 +175,7 @@ async def serve_point(
         loops = [
             asyncio.create_task(_every(TICK_SECONDS, _ticking(point)), name="tick"),
             asyncio.create_task(_every(HOUR, point.inventory.run_once), name="count"),
+            asyncio.create_task(point.renewal.serve(), name="renewal"),
         ]
         try:
             await serve(
@@ -178,6 +185,7 @@ async def serve_point(
                 ready=lambda: ready(url),
                 drain_seconds=settings.drain_seconds,
                 stop=stop,
+                renew=point.renew,
             )
         finally:
             listener.close()

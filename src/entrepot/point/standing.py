@@ -66,6 +66,10 @@ class Standing:
         """The state that counts now."""
         return self._obeyed
 
+    def authorities(self) -> str:
+        """PEM of the issuers that the trust document names and that are valid now."""
+        return self._trust.ca_certificates(now=self._clock())
+
     def problem(self) -> str:
         """Why nobody is served; empty when clients are."""
         try:

@@ -202,7 +202,7 @@ class SiteKeys:
         current = self._current
         generation, dedupe = current.content_secret, current.dedupe_secret
         if isolated:
-            generation, dedupe = _derive(generation, content), _derive(dedupe, content)
+            generation, dedupe = derive_isolated(generation, content), derive_isolated(dedupe, content)
         keys = domain_keys(dedupe, Generation(current.generation, generation))
         if current.generation == 1:
             return keys
@@ -270,7 +270,8 @@ def _listed(row: RoleKey, number: int) -> bool:
     return 0 < row.listed_in <= number and (not row.dropped_in or number < row.dropped_in)
 
 
-def _derive(secret: Secret, content: str) -> Secret:
+def derive_isolated(secret: Secret, content: str) -> Secret:
+    """The secret of an isolated content's own dedupe domain."""
     info = b"entrepot/isolated/1/" + content.encode()
     return Secret(HKDF(algorithm=SHA256(), length=SECRET_BYTES, salt=None, info=info).derive(secret.reveal()))
 

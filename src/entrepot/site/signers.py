@@ -55,7 +55,9 @@ class Signers:
         """
         if any(role not in ROLLED for role in request.roles):
             raise BadInputError("The internal CA cannot be rolled over.", next_step="Choose signing keys.")
-        return await self._database.write(self._prepare, request)
+        made = await self._database.write(self._prepare, request)
+        await self._database.read(refresh, self._keys, now=self._clock())
+        return made
 
     def _prepare(self, connection: Connection, request: RollRequest) -> TrustDraft:
         now = int(self._clock())

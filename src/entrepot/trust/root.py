@@ -153,6 +153,15 @@ class RootKey:
         return f"RootKey({self._key.kid})"
 
 
+def public_of_file(pem: bytes) -> bytes:
+    """The public key of a root key file, without its passphrase.
+
+    Raises:
+        FormatError: not a root key file.
+    """
+    return _parse(pem).public
+
+
 def verify_trust(document: str | bytes, root_public: bytes) -> TrustDocument:
     """Believe a trust document that this root signed.
 

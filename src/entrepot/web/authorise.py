@@ -14,6 +14,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.core.times import MINUTE, Clock
 from entrepot.protocol.control import ControlDocument
 from entrepot.protocol.tokens import ContentClaims
+from entrepot.protocol.trust import Role
 from entrepot.trust.signing import Ring
 from entrepot.trust.tokens import set_ids, verify_content_token, verify_site_token
 from entrepot.web.control import Obeyed, serving
@@ -78,7 +79,8 @@ class TokenAuthoriser:
 
     async def site(self, token: str) -> None:
         """See :class:`~entrepot.web.grants.Authoriser`. Works without, and after, a control document: it is by this
-        way that the next one arrives; then every token key of the trust document counts."""
+        way that the next one arrives; then every token key of the trust document counts. So it does when that document
+        lists none of the control document's keys any more: they were withdrawn, and the next one says so."""
         now = self._clock()
         obeyed = self._obeyed()
         if obeyed.ring is None:
@@ -86,6 +88,8 @@ class TokenAuthoriser:
         control = obeyed.control
         current = control is not None and now < control.fresh.expires
         kids = control.token_kids if control is not None and current else None
+        if kids is not None and not set(kids) & set(obeyed.ring.kids(Role.TOKEN, site=self._site_code, now=now)):
+            kids = None
         verify_site_token(token, obeyed.ring, self._site_code, self._point, kids, now)
 
     def _verify(self, token: str, ring: Ring, control: ControlDocument, now: float) -> _Verified:

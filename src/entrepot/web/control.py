@@ -18,6 +18,7 @@ from entrepot.core.errors import FormatError, ReplayError, TrustError, Unavailab
 from entrepot.core.times import iso
 from entrepot.protocol import SignedType
 from entrepot.protocol.control import ControlDocument, ServiceState
+from entrepot.protocol.tokens import CLOCK_SKEW
 from entrepot.protocol.trust import Role, TrustDocument
 from entrepot.trust.root import verify_trust_by_fingerprint
 from entrepot.trust.signing import Ring
@@ -144,7 +145,8 @@ def cuts(before: Obeyed, after: Obeyed, *, now: float) -> Cut:
     except UnavailableError:
         return Cut(everyone=True)
     kids = set(before.control.token_kids) if before.control else set()
-    if kids - set(control.token_kids):
+    ended = {entry.kid for entry in after.trust.keys if now >= entry.not_after - CLOCK_SKEW} if after.trust else set()
+    if kids - set(control.token_kids) - ended:
         return Cut(everyone=True)  # a token key was withdrawn: whoever still has a good token asks again
     return Cut(
         devices=after.revoked_devices - before.revoked_devices, tokens=after.revoked_tokens - before.revoked_tokens

@@ -116,13 +116,14 @@ class ControlPublisher:
         """Bring both documents, in the order in which the holder believes them.
 
         A holder that knows the control key already gets the control document first, so that a trust document that
-        raises the epoch never leaves it without a control document that counts.
+        raises the epoch never leaves it without a control document that counts. Not where its token key was withdrawn:
+        then it must learn of the new one first.
         """
         point = document.point
         key = self._keys.control_for(point)
         signed = sign(to_json(document), typ=SignedType.CONTROL, key=key).encode()
         try:
-            if self._keys.knows(point, key.kid):
+            if self._keys.knows(point, key.kid) and self._keys.token_for(point).kid in document.token_kids:
                 await self._put(holder, point, CONTROL_KEY, signed)
                 await self._put_trust(holder, point)
             else:
