@@ -25,6 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         database: ``sqlite:///path`` or ``postgresql://…``; empty: an embedded database in the home folder. A password
             belongs into PostgreSQL's own password file.
         proxy: HTTP proxy for everything that the site sends to the cloud.
+        cloud_ca: path of a PEM file: CAs to trust for Azure instead of the system's, where a proxy opens TLS.
         resolve: fixed addresses for host names (``name = "address:port"``), as in a hosts file.
         publishing: versions and deltas that are made at the same time; each takes all cores.
         transfers: points to which content is sent at the same time.
@@ -42,6 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     listen: str
     database: str = ""
     proxy: str = ""
+    cloud_ca: str = ""
     resolve: dict[str, str] = {}
     publishing: int = 2
     transfers: int = 3

@@ -1,0 +1,159 @@
+"""One subscription of Azure: who we are there, and the SDK's clients."""
+
+import base64
+import binascii
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+from azure.core.exceptions import HttpResponseError
+from azure.core.polling import LROPoller
+from azure.core.rest import HttpRequest
+from azure.identity import CertificateCredential
+from azure.mgmt.appcontainers import ContainerAppsAPIClient
+from azure.mgmt.authorization import AuthorizationManagementClient
+from azure.mgmt.monitor import MonitorManagementClient
+from azure.mgmt.resource.resources import ResourceManagementClient
+from azure.mgmt.storage import StorageManagementClient
+
+from entrepot.cloud.providers.azure.errors import azure_errors
+from entrepot.core.errors import BadInputError, FormatError, UnavailableError
+from entrepot.core.secret import Secret
+from entrepot.protocol.cloudapi import ARM, AUTHORITY, AzureOptions
+from entrepot.trust.inspection import load_cer, to_pem
+
+STORAGE_SCOPE: Final = "https://storage.azure.com/.default"
+LONGEST_OPERATION: Final = 2700.0
+"""Seconds: a Container Apps environment may take half an hour."""
+_LOOK: Final = 2.0
+_SUBSCRIPTION_VERSION: Final = "2022-12-01"
+
+Progress = Callable[[str], None]
+
+
+class AzureAccess(msgspec.Struct, frozen=True, kw_only=True):
+    """How to get there. ``ca`` is the path of a PEM file that is trusted instead of the system's roots, for proxies
+    that open TLS; ``polling`` is how often long-running operations are asked, in seconds, unless Azure says."""
+
+    subscription: str
+    options: AzureOptions
+    certificate: bytes
+    private_key: Secret
+    region: str
+    arm: str = ARM
+    mark: bytes = b""
+    proxy: str = ""
+    ca: str = ""
+    polling: float = 10.0
+
+
+class AzureAccount:
+    """Credential and clients; thread-safe, as the SDK's are."""
+
+    def __init__(self, access: AzureAccess) -> None:
+        self.access = access
+        transport: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}
+        if access.ca:
+            transport["connection_verify"] = access.ca
+        if access.proxy:
+            transport["proxies"] = {"https": access.proxy}
+        pem = access.private_key.reveal() + to_pem(load_cer(access.certificate)).encode()
+        try:
+            self.credential = CertificateCredential(
+                access.options.tenant,
+                access.options.application,
+                certificate_data=pem,
+                authority=access.options.authority,
+                disable_instance_discovery=access.options.authority != AUTHORITY,
+                **transport,
+            )
+        except ValueError:
+            raise BadInputError(
+                "Azure's sign-in cannot use this management certificate: it takes RSA only.",
+                next_step="Make one: entrepot certificate new-management NAME --key rsa",
+            ) from None
+        self.scope = f"{access.arm}/.default"
+        common: dict[str, Any] = {
+            "credential": self.credential,
+            "subscription_id": access.subscription,
+            "base_url": access.arm,
+            "credential_scopes": [self.scope],
+            "polling_interval": access.polling,
+            "retry_total": 5,
+            "retry_backoff_factor": min(0.8, access.polling),
+            **transport,
+        }
+        self.resources = ResourceManagementClient(**common)
+        # The SDK's types know its own models as bodies only; plain ones, as ``bodies`` has them, it takes as well.
+        self.storage: Any = StorageManagementClient(**common)
+        self.apps: Any = ContainerAppsAPIClient(**common)
+        self.roles = AuthorizationManagementClient(**common)
+        self.monitor = MonitorManagementClient(**common)
+
+    def close(self) -> None:
+        """Close all connections."""
+        for client in (self.resources, self.storage, self.apps, self.roles, self.monitor, self.credential):
+            client.close()
+
+    def subscription(self) -> tuple[Mapping[str, Any], int]:
+        """The subscription as ARM describes it, and ARM's clock (0: not told).
+
+        Raises:
+            EntrepotError: as ``errors`` translates.
+        """
+        path = f"{self.access.arm}/subscriptions/{self.access.subscription}"
+        with azure_errors(f"the subscription {self.access.subscription}"):
+            request = HttpRequest("GET", path, params={"api-version": _SUBSCRIPTION_VERSION})
+            response = self.resources.send_request(request)
+            if response.status_code != 200:
+                raise HttpResponseError(response=response)
+            body = response.json()
+        return body if isinstance(body, dict) else {}, _seconds(response.headers.get("Date", ""))
+
+    def principal(self) -> str:
+        """Object id of the application's service principal: the ``oid`` claim of our own ARM token.
+
+        Raises:
+            FormatError: the token is none that can be read.
+            UnauthenticatedError: Azure refuses the certificate.
+        """
+        with azure_errors("signing in"):
+            token = self.credential.get_token(self.scope).token
+        try:
+            middle = token.split(".")[1]
+            claims = json.loads(base64.urlsafe_b64decode(middle + "=" * (-len(middle) % 4)))
+            return str(claims["oid"])
+        except (IndexError, KeyError, TypeError, ValueError, binascii.Error):
+            raise FormatError("Azure's token does not name the application's service principal.") from None
+
+    def storage_token(self) -> dict[str, Any]:
+        """A token for Blob storage, as obstore wants it."""
+        with azure_errors("signing in"):
+            token = self.credential.get_token(STORAGE_SCOPE)
+        return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
+
+    def wait(self, poller: LROPoller[Any], doing: str, progress: Progress) -> Any:
+        """Wait for a long-running operation; ``progress`` may stop the waiting, the operation goes on in Azure.
+
+        Raises:
+            UnavailableError: it takes too long.
+            EntrepotError: as ``errors`` translates.
+        """
+        deadline = time.monotonic() + LONGEST_OPERATION
+        with azure_errors(doing):
+            while not poller.done():
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"Azure has not finished after {LONGEST_OPERATION / 60:.0f} min ({doing}).")
+                progress(f"Waiting for Azure: {doing}")
+                poller.wait(min(_LOOK, self.access.polling))
+            return poller.result()
+
+
+def _seconds(date: str) -> int:
+    try:
+        return int(datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC).timestamp())
+    except ValueError:
+        return 0

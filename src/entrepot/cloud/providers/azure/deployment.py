@@ -1,0 +1,218 @@
+"""Makes a cloud point in Azure, step by step, or brings it to what is wanted. Safe to repeat after a crash anywhere."""
+
+import secrets
+import time
+from typing import Any, Final
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from entrepot.cloud.providers.azure import bodies, names
+from entrepot.cloud.providers.azure.account import AzureAccount, Progress
+from entrepot.cloud.providers.azure.errors import AzureRefusedError, azure_errors
+from entrepot.cloud.providers.azure.names import Names
+from entrepot.cloud.providers.azure.storage import ensure_account, ensure_role
+from entrepot.core.errors import ConflictError, UnavailableError
+from entrepot.core.secret import Secret
+from entrepot.protocol.cloudhost import ServiceSpec
+from entrepot.trust.certificates import thumbprint, to_pfx
+from entrepot.trust.pem import load_chain, load_key
+
+PROVIDERS: Final = ("Microsoft.App", "Microsoft.Storage", "Microsoft.Insights")
+_REGISTER_SECONDS: Final = 600.0
+_PRINCIPAL_TRIES: Final = 12
+
+
+class Deployment:
+    """One service's creation or change.
+
+    Args:
+        progress: told before each step; raises to stop there.
+    """
+
+    def __init__(self, account: AzureAccount, service: str, spec: ServiceSpec, progress: Progress) -> None:
+        self._account = account
+        self._spec = spec
+        self._service = service
+        self._progress = progress
+        self._names: Names = names.names_of(service, spec.point, account.access.options.resource_group)
+        self._tags = names.marks(service, spec.point, spec.fqdn, account.access.mark)
+
+    def run(self) -> None:
+        """Do it, or what is left of it.
+
+        Raises:
+            EntrepotError: as ``errors`` translates.
+        """
+        register_providers(self._account, self._progress)
+        self._group()
+        self._progress("Looking at the storage account")
+        storage_id, endpoint = ensure_account(
+            self._account, self._names.group, self._names.storage, self._tags, self._progress
+        )
+        self._role(storage_id, self._account.principal(), "the site")
+        environment = self._environment()
+        kept = self._certificate()
+        app = self._app(environment, endpoint, kept)
+        if app.identity is None or not app.identity.principal_id:
+            raise UnavailableError("Azure has not given the gateways an identity yet.")
+        self._role(storage_id, app.identity.principal_id, "the gateways")
+        self._drop_old_certificates(app, kept)
+
+    def _group(self) -> None:
+        group = self._names.group
+        self._progress(f"Looking at the resource group {group}")
+        with azure_errors(f"the resource group {group}"):
+            try:
+                found = self._account.resources.resource_groups.get(group)
+            except ResourceNotFoundError:
+                found = None
+            if found is None:
+                self._progress(f"Creating the resource group {group}")
+                tags = self._tags if self._names.own_group else {}
+                body = {"location": self._account.access.region, "tags": tags}
+                self._account.resources.resource_groups.create_or_update(group, body)
+            elif self._names.own_group and not self._is_ours(found):
+                raise ConflictError(
+                    f"There is a resource group {group} already, and it is not of this cloud point.",
+                    next_step="Choose another name, or name that resource group as the one to use.",
+                )
+
+    def _is_ours(self, found: Any) -> bool:
+        ours = names.is_ours(found.tags, self._service, self._account.access.mark)
+        return ours and (found.tags or {}).get(names.POINT) == self._spec.point
+
+    def _role(self, scope: str, principal: str, who: str) -> None:
+        self._progress(f"Allowing {who} to use the storage account")
+        for attempt in range(_PRINCIPAL_TRIES):
+            try:
+                ensure_role(self._account, scope, principal)
+                return
+            except UnavailableError:
+                if attempt == _PRINCIPAL_TRIES - 1:
+                    raise
+                time.sleep(self._account.access.polling)
+                self._progress(f"Waiting until Azure knows {who}")
+
+    def _environment(self) -> Any:
+        group, name = self._names.group, self._names.environment
+        what = f"the environment {name}"
+        operations = self._account.apps.managed_environments
+        found = _found(lambda: operations.get(group, name), what)
+        if found is not None and not self._is_ours(found):
+            raise ConflictError(f"There is an environment {name} already, of another service.")
+        if found is None or found.properties.provisioning_state != "Succeeded":
+            self._progress(f"Creating {what}")
+            body = bodies.environment(self._account.access.region, self._tags)
+            with azure_errors(what):
+                poller = operations.begin_create_or_update(group, name, body)
+            found = self._account.wait(poller, what, self._progress)
+        return found
+
+    def _certificate(self) -> str:
+        """The service certificate in the environment; its resource id."""
+        chain = load_chain(self._spec.certificate)
+        name = names.certificate_name(thumbprint(chain[0]).hex())
+        group, environment = self._names.group, self._names.environment
+        operations = self._account.apps.certificates
+        found = _found(lambda: operations.get(group, environment, name), f"the certificate {name}")
+        if found is None or found.properties.provisioning_state != "Succeeded":
+            self._progress("Handing over the service certificate")
+            password = secrets.token_urlsafe(24)
+            key = load_key(Secret(self._spec.private_key.encode()))
+            pfx = to_pfx(self._service, key, chain[0], Secret(password), tuple(chain[1:]))
+            body = bodies.certificate(self._account.access.region, self._tags, pfx, password)
+            with azure_errors("the service certificate"):
+                found = operations.create_or_update(group, environment, name, body)
+        return str(found.id)
+
+    def _app(self, environment: Any, endpoint: str, certificate: str) -> Any:
+        """The container app; its name is bound when DNS proves that it is ours, else it goes on under Azure's own."""
+        group, name = self._names.group, self._names.app
+        what = f"the container app {name}"
+        operations = self._account.apps.container_apps
+        before = _found(lambda: operations.get(group, name), what)
+        if before is not None and not self._is_ours(before):
+            raise ConflictError(f"There is a container app {name} already, of another service.")
+        stopped = before is not None and before.properties.running_status == "Stopped"
+        config = bodies.gateway_config(self._service, self._spec, self._names.storage, endpoint)
+        bound = {"name": self._spec.fqdn, "bindingType": "SniEnabled", "certificateId": certificate}
+        attempts = [[], [bound]] if before is None else [[bound], _domains(before)]
+        app: Any = before
+        for domains in attempts:
+            self._progress(f"Bringing {what} to what is wanted" if before else f"Creating {what}")
+            body = bodies.app(
+                region=self._account.access.region,
+                tags=self._tags,
+                environment_id=str(environment.id),
+                options=self._account.access.options,
+                config=config,
+                instances=self._spec.instances,
+                domains=domains,
+            )
+            try:
+                with azure_errors(what):
+                    poller = operations.begin_create_or_update(group, name, body)
+                app = self._account.wait(poller, what, self._progress)
+            except AzureRefusedError as error:
+                if not (domains and "CustomHostName" in error.message):
+                    raise
+                continue  # DNS does not prove the name yet: the status says which records to create
+            if domains:
+                break
+        if stopped:
+            with azure_errors(what):
+                poller = operations.begin_stop(group, name)
+            self._account.wait(poller, what, self._progress)
+        return app
+
+    def _drop_old_certificates(self, app: Any, kept: str) -> None:
+        """Remove certificates that a renewal replaced; one that a domain still uses stays."""
+        used = {str(one.certificate_id) for one in (app.properties.configuration.ingress.custom_domains or ())} | {kept}
+        group, environment = self._names.group, self._names.environment
+        with azure_errors("the old service certificates"):
+            for one in list(self._account.apps.certificates.list(group, environment)):
+                ours = names.is_ours(one.tags, self._service, self._account.access.mark)
+                if ours and str(one.id).lower() not in {entry.lower() for entry in used}:
+                    self._account.apps.certificates.delete(group, environment, one.name)
+
+
+def register_providers(account: AzureAccount, progress: Progress) -> None:
+    """Register the resource providers that a cloud point needs, where they are not.
+
+    Raises:
+        ForbiddenError: the application may not; an administrator of the subscription does it once.
+        UnavailableError: Azure takes too long.
+    """
+    waiting = []
+    for namespace in PROVIDERS:
+        progress(f"Looking at the resource provider {namespace}")
+        with azure_errors(f"the resource provider {namespace}"):
+            if account.resources.providers.get(namespace).registration_state != "Registered":
+                progress(f"Registering the resource provider {namespace}")
+                account.resources.providers.register(namespace)
+                waiting.append(namespace)
+    deadline = time.monotonic() + _REGISTER_SECONDS
+    for namespace in waiting:
+        with azure_errors(f"the resource provider {namespace}"):
+            while account.resources.providers.get(namespace).registration_state != "Registered":
+                if time.monotonic() > deadline:
+                    raise UnavailableError(f"Azure has not registered {namespace} yet.", next_step="It is tried again.")
+                progress(f"Waiting for the resource provider {namespace}")
+                time.sleep(min(5.0, account.access.polling))
+
+
+def _domains(app: Any) -> list[dict[str, str]]:
+    """The names that are bound now."""
+    domains = app.properties.configuration.ingress.custom_domains or ()
+    return [
+        {"name": str(one.name), "bindingType": str(one.binding_type), "certificateId": str(one.certificate_id)}
+        for one in domains
+    ]
+
+
+def _found(get: Any, what: str) -> Any | None:
+    with azure_errors(what):
+        try:
+            return get()
+        except ResourceNotFoundError:
+            return None

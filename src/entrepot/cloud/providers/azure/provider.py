@@ -1,0 +1,262 @@
+"""The port's face of the Azure adapter: asynchronous methods over the SDK's synchronous calls, in worker threads."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+from obstore.store import AzureStore
+
+from entrepot.cloud.providers.azure import bodies, look, names
+from entrepot.cloud.providers.azure.account import AzureAccess, AzureAccount, Progress
+from entrepot.cloud.providers.azure.deployment import Deployment
+from entrepot.cloud.providers.azure.errors import azure_errors
+from entrepot.cloud.providers.azure.removal import Removal
+from entrepot.cloud.providers.azure.storage import blob_endpoint, check_name, find_account
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
+from entrepot.objects.remote import RemoteStore
+from entrepot.objects.retrying import RetryingStore
+from entrepot.objects.shelf import Shelf
+from entrepot.objects.store import ObjectStore
+from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
+from entrepot.protocol.cloudhost import Remains, ServiceSpec, ServiceStatus, Subscription
+from entrepot.trust.inspection import expires, load_cer
+from entrepot.web.dataplane import Holder, ShelfHolder
+
+MONTH_SECONDS: Final = 730 * 3600
+MAX_REPLICAS: Final = 64
+STORAGE_BOUND: Final = 5 * 10**15
+"""A storage account's default bound, 5 PB."""
+OpenStore = Callable[[str, str, AzureAccount], ObjectStore]
+"""Opens the container of a storage account (name, Blob address)."""
+
+
+def _unwatched(_: str) -> None:
+    """Nobody looks."""
+
+
+class AzureProvider:
+    """One subscription of Azure (``site.cloudport.Cloud``).
+
+    Args:
+        open_store: how the container is opened; tests may put another store there.
+
+    Raises:
+        BadInputError: the management certificate is none that Azure takes.
+    """
+
+    def __init__(self, access: AzureAccess, *, open_store: OpenStore | None = None) -> None:
+        self._account = AzureAccount(access)
+        self._open = open_store or open_container
+        self._holders: dict[str, _BlobHolder] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections. Idempotent."""
+        await asyncio.to_thread(self._account.close)
+
+    async def check(self) -> Subscription:
+        """The subscription as it is now: proves certificate, tenant, application and subscription at once (R1)."""
+        found, now = await asyncio.to_thread(self._account.subscription)
+        access = self._account.access
+        return Subscription(
+            id=access.subscription,
+            name=str(found.get("displayName", "")),
+            state="active" if found.get("state") in ("Enabled", "Warned", "PastDue") else str(found.get("state", "")),
+            region=access.region,
+            storage_quota=STORAGE_BOUND,
+            instance_quota=MAX_REPLICAS,
+            certificate_expires=expires(load_cer(access.certificate)),
+            time=now,
+        )
+
+    async def create(self, service: str, spec: ServiceSpec, progress: Progress = _unwatched) -> ServiceStatus:
+        """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""
+        await asyncio.to_thread(Deployment(self._account, service, spec, progress).run)
+        return await self.status(service)
+
+    async def status(self, service: str) -> ServiceStatus:
+        """The service as it is now."""
+        return await asyncio.to_thread(look.status, self._account, service)
+
+    async def services(self) -> list[ServiceStatus]:
+        """All services of the subscription with a hierarchy's mark."""
+        return await asyncio.to_thread(look.services, self._account)
+
+    async def start(self, service: str) -> ServiceStatus:
+        """Serve clients; nothing happens when it does already."""
+        return await self._turn(service, "Stopped", self._account.apps.container_apps.begin_start, stopping=False)
+
+    async def stop(self, service: str) -> ServiceStatus:
+        """Cut clients off; content stays, and Blob storage is not touched (R27)."""
+        return await self._turn(service, "Stopped", self._account.apps.container_apps.begin_stop, stopping=True)
+
+    async def _turn(self, service: str, state: str, begin: Callable[..., Any], *, stopping: bool) -> ServiceStatus:
+        def turn() -> None:
+            group = self._group(service)
+            what = f"the container app {service}"
+            with azure_errors(what):
+                app = self._account.apps.container_apps.get(group, service)
+                if (app.properties.running_status == state) is stopping:
+                    return
+                poller = begin(group, service)
+            self._account.wait(poller, what, _unwatched)
+
+        await asyncio.to_thread(turn)
+        return await self.status(service)
+
+    async def scale(self, service: str, instances: int) -> ServiceStatus:
+        """Run so many replicas; running downloads may go on for some minutes in those that go (R12)."""
+
+        def scale() -> None:
+            group = self._group(service)
+            what = f"the container app {service}"
+            with azure_errors(what):
+                app = self._account.apps.container_apps.get(group, service)
+                if app.properties.template.scale.min_replicas == instances:
+                    return
+                poller = self._account.apps.container_apps.begin_update(group, service, bodies.scale(instances))
+            self._account.wait(poller, what, _unwatched)
+
+        await asyncio.to_thread(scale)
+        return await self.status(service)
+
+    async def delete(self, service: str) -> Remains:
+        """Remove the service and all it stored, and say what is left (R40)."""
+        left = await asyncio.to_thread(Removal(self._account, service, _unwatched).run)
+        self._holders.pop(service, None)
+        return Remains(left=left)
+
+    async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
+        """What the service is, or would be, made of. Names are checked in Azure where nothing of ours has them."""
+        named = names.names_of(service, point, self._account.access.options.resource_group)
+        await asyncio.to_thread(self._check_names, service, point, named)
+        return _parts(self._account, named, instances)
+
+    def _check_names(self, service: str, point: str, named: names.Names) -> None:
+        try:
+            found = look.status(self._account, service)
+        except NotFoundError:
+            found = None
+        if found is not None and found.point != point:
+            raise ConflictError(
+                f"The subscription has a service named {service} already, of {found.point or 'another'}.",
+                next_step="Choose another name.",
+            )
+        if point and found is None and find_account(self._account, named.group, named.storage) is None:
+            check_name(self._account, named.storage)
+
+    async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:
+        """What Azure Monitor counted between two moments (seconds since 1970)."""
+        return await asyncio.to_thread(look.metrics, self._account, service, since, until)
+
+    def holder(self, service: str) -> Holder:
+        """The container of the service, reached with the site's own identity (no I/O yet)."""
+        if service not in self._holders:
+            self._holders[service] = _BlobHolder(lambda: self._store(service))
+        return self._holders[service]
+
+    def _store(self, service: str) -> ObjectStore:
+        group = self._group(service)
+        with azure_errors(f"the storage of {service}"):
+            listed = list(self._account.storage.storage_accounts.list_by_resource_group(group))
+        ours = [one for one in listed if names.is_ours(one.tags, service, self._account.access.mark)]
+        if len(ours) != 1:
+            raise NotFoundError(f"There is no storage account of {service} in the resource group {group}.")
+        return self._open(str(ours[0].name), blob_endpoint(ours[0]), self._account)
+
+    def _group(self, service: str) -> str:
+        return names.names_of(service, "", self._account.access.options.resource_group).group
+
+
+class _BlobHolder:
+    """A holder that finds its store at the first call: until then nothing need exist."""
+
+    def __init__(self, find: Callable[[], ObjectStore]) -> None:
+        self._find = find
+        self._made: ShelfHolder | None = None
+        self._lock = asyncio.Lock()
+
+    async def _holder(self) -> ShelfHolder:
+        async with self._lock:
+            if self._made is None:
+                self._made = ShelfHolder(Shelf(await asyncio.to_thread(self._find)))
+            return self._made
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        if name.startswith("_"):
+            raise AttributeError(name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await getattr(await self._holder(), name)(*args, **kwargs)
+
+        return call
+
+
+def open_container(name: str, endpoint: str, account: AzureAccount) -> ObjectStore:
+    """The container through obstore, with Entra ID tokens of the site's own identity; no key, no signature."""
+    options: Any = {"connect_timeout": "10s", "timeout": "300s"}
+    if account.access.proxy:
+        options["proxy_url"] = account.access.proxy
+    if account.access.ca:
+        options["root_certificate"] = Path(account.access.ca).read_bytes()
+    config: Any = {"account_name": name, "endpoint": endpoint}
+    retries: Any = {"max_retries": 0}
+    try:
+        store = AzureStore(
+            names.CONTAINER,
+            config=config,
+            client_options=options,
+            retry_config=retries,
+            credential_provider=account.storage_token,  # type: ignore[arg-type]  # a plain dictionary does
+        )
+    except ValueError as error:
+        raise BadInputError(f"The storage account {name} cannot be opened: {error}.") from None
+    return RetryingStore(RemoteStore(lambda: store, prefix="", tells_deletions=True, clock=time.time))
+
+
+def _parts(account: AzureAccount, named: names.Names, instances: int) -> tuple[PlannedResource, ...]:
+    options = account.access.options
+    seconds = instances * MONTH_SECONDS
+    redundancy = options.redundancy.lower()
+    return (
+        *([PlannedResource(kind="Resource group", name=named.group)] if named.own_group else []),
+        PlannedResource(kind="Container Apps environment", name=named.environment),
+        PlannedResource(
+            kind="Container app, processors",
+            name=named.app,
+            meter="azure/container-apps/vcpu-second",
+            unit="vCPU-second",
+            quantity=options.cpu * seconds,
+            stays=False,
+        ),
+        PlannedResource(
+            kind="Container app, memory",
+            name=named.app,
+            meter="azure/container-apps/gib-second",
+            unit="GiB-second",
+            quantity=options.memory_gib * seconds,
+            stays=False,
+        ),
+        PlannedResource(
+            kind="Storage account, content",
+            name=named.storage or "(named after the cloud point's id)",
+            meter=f"azure/blob/hot-{redundancy}/gb-month",
+            unit="GB-month",
+        ),
+        PlannedResource(
+            kind="Storage account, operations",
+            name=named.storage or "(named after the cloud point's id)",
+            meter=f"azure/blob/hot-{redundancy}/operations",
+            unit="10,000 operations",
+        ),
+        PlannedResource(
+            kind="Transfers to clients", name=named.app, meter="azure/bandwidth/egress-gb", unit="GB", stays=False
+        ),
+    )

@@ -1,0 +1,126 @@
+"""Removes a cloud point from Azure, also one that is half gone, and looks whether anything is left (R40).
+
+Only what carries our mark is deleted. A resource group of its own goes last, and only when nothing else is in it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from azure.core.exceptions import ResourceNotFoundError
+
+from entrepot.cloud.providers.azure import names
+from entrepot.cloud.providers.azure.account import AzureAccount, Progress
+from entrepot.cloud.providers.azure.errors import azure_errors
+
+
+class Removal:
+    """Deletes one service."""
+
+    def __init__(self, account: AzureAccount, service: str, progress: Progress) -> None:
+        self._account = account
+        self._service = service
+        self._progress = progress
+        self._names = names.names_of(service, "", account.access.options.resource_group)
+
+    def run(self) -> tuple[str, ...]:
+        """Delete everything; what is left, by name.
+
+        Raises:
+            EntrepotError: as ``errors`` translates; run it again.
+        """
+        if not self._group_exists():
+            return ()
+        group, apps = self._names.group, self._account.apps
+        self._delete(
+            f"the container app {self._names.app}",
+            lambda: apps.container_apps.get(group, self._names.app),
+            lambda: apps.container_apps.begin_delete(group, self._names.app),
+        )
+        self._delete_certificates()
+        self._delete(
+            f"the environment {self._names.environment}",
+            lambda: apps.managed_environments.get(group, self._names.environment),
+            lambda: apps.managed_environments.begin_delete(group, self._names.environment),
+        )
+        for account in self._storage_accounts():
+            self._progress(f"Deleting the storage account {account}")
+            with azure_errors(f"the storage account {account}"):
+                self._account.storage.storage_accounts.delete(group, account)
+        left = self._left()
+        if not left:
+            self._delete_group()
+            left = (f"the resource group {group}",) if self._owns_group() else ()
+        return left
+
+    def _group_exists(self) -> bool:
+        with azure_errors(f"the resource group {self._names.group}"):
+            return self._account.resources.resource_groups.check_existence(self._names.group)
+
+    def _is_ours(self, found: Any) -> bool:
+        return names.is_ours(found.tags, self._service, self._account.access.mark)
+
+    def _delete(self, what: str, get: Callable[[], Any], begin: Callable[[], Any]) -> None:
+        with azure_errors(what):
+            try:
+                if not self._is_ours(get()):
+                    return
+                self._progress(f"Deleting {what}")
+                poller = begin()
+            except ResourceNotFoundError:
+                return
+        self._account.wait(poller, what, self._progress)
+
+    def _delete_certificates(self) -> None:
+        group, environment = self._names.group, self._names.environment
+        with azure_errors("the service certificates"):
+            try:
+                for one in list(self._account.apps.certificates.list(group, environment)):
+                    if self._is_ours(one):
+                        self._account.apps.certificates.delete(group, environment, one.name)
+            except ResourceNotFoundError:
+                return
+
+    def _storage_accounts(self) -> list[str]:
+        with azure_errors("the storage accounts"):
+            listed = self._account.storage.storage_accounts.list_by_resource_group(self._names.group)
+            return [str(one.name) for one in listed if self._is_ours(one)]
+
+    def _left(self) -> tuple[str, ...]:
+        """What still is there with our mark: asked of each kind itself, since ARM's common list lags behind."""
+        group, apps = self._names.group, self._account.apps
+        with azure_errors("what is left"):
+            found = [
+                *(
+                    f"the container app {one.name}"
+                    for one in apps.container_apps.list_by_resource_group(group)
+                    if self._is_ours(one)
+                ),
+                *(
+                    f"the environment {one.name}"
+                    for one in apps.managed_environments.list_by_resource_group(group)
+                    if self._is_ours(one)
+                ),
+            ]
+        return (*found, *(f"the storage account {name}" for name in self._storage_accounts()))
+
+    def _owns_group(self) -> bool:
+        with azure_errors(f"the resource group {self._names.group}"):
+            try:
+                return self._is_ours(self._account.resources.resource_groups.get(self._names.group))
+            except ResourceNotFoundError:
+                return False
+
+    def _delete_group(self) -> None:
+        """The service's own resource group; what others put there keeps it."""
+        if not self._names.own_group or not self._owns_group():
+            return
+        what = f"the resource group {self._names.group}"
+        with azure_errors(what):
+            listed = self._account.resources.resources.list_by_resource_group(self._names.group)
+            others = [one for one in listed if not self._is_ours(one)]
+        if others:
+            return
+        self._progress(f"Deleting {what}")
+        with azure_errors(what):
+            poller = self._account.resources.resource_groups.begin_delete(self._names.group)
+        self._account.wait(poller, what, self._progress)

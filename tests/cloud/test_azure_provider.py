@@ -1,0 +1,336 @@
+"""The Azure adapter: Microsoft's SDKs against a double that checks what it is sent (``arm_double``)."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from entrepot.cloud.gateway.config import GatewayConfig
+from entrepot.cloud.providers.azure.account import AzureAccess
+from entrepot.cloud.providers.azure.errors import AzureQuotaError, AzureRefusedError
+from entrepot.cloud.providers.azure.names import names_of
+from entrepot.cloud.providers.azure.provider import AzureProvider
+from entrepot.core.errors import (
+    BadInputError,
+    CancelledError,
+    ConflictError,
+    EntrepotError,
+    ForbiddenError,
+    LimitedError,
+    NotFoundError,
+    TrustError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+from entrepot.objects.memory import MemoryStore
+from entrepot.protocol.cloudapi import AzureOptions
+from entrepot.protocol.cloudhost import RunState, ServiceSpec
+from entrepot.trust.authority import create_authority, new_tls_key
+from entrepot.trust.certificates import new_management
+from entrepot.trust.inspection import key_pem, to_pem
+
+from .arm_double import APPLICATION, SUBSCRIPTION, TENANT, ArmDouble, Refusal
+
+ROOT = bytes(range(32))
+POINT = "pt-0123456789abcdef"
+FQDN = "cloud1.contoso.com"
+OPTIONS = AzureOptions(
+    tenant=TENANT,
+    application=APPLICATION,
+    image="contoso.azurecr.io/entrepot@sha256:" + "ab" * 32,
+    registry_user="puller",
+    registry_password="registry-secret",  # of a test
+)
+
+
+@pytest.fixture(scope="module")
+def management() -> Any:
+    return new_management("Contoso management", 30, "rsa", now=time.time())
+
+
+@pytest.fixture(scope="module")
+def authority() -> Any:
+    return create_authority("Contoso", now=time.time())
+
+
+@pytest.fixture
+def arm(tmp_path: Path, authority: Any, management: Any) -> Iterator[ArmDouble]:
+    double = ArmDouble(tmp_path, authority, management.certificate)
+    yield double
+    double.close()
+    assert double.problems == []
+
+
+def access(arm: ArmDouble, management: Any, **changes: Any) -> AzureAccess:
+    plain = AzureAccess(
+        subscription=SUBSCRIPTION,
+        options=msgspec.structs.replace(OPTIONS, authority=arm.url),
+        certificate=management.cer,
+        private_key=key_pem(management.key),
+        region="westeurope",
+        arm=arm.url,
+        mark=ROOT,
+        ca=arm.ca,
+        polling=0.01,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+@pytest.fixture
+async def azure(arm: ArmDouble, management: Any) -> AsyncIterator[AzureProvider]:
+    stores: dict[str, MemoryStore] = {}
+    async with AzureProvider(
+        access(arm, management), open_store=lambda name, _endpoint, _account: stores.setdefault(name, MemoryStore())
+    ) as provider:
+        yield provider
+
+
+def make_spec(authority: Any, *, instances: int = 2, days: int = 30, point: str = POINT) -> ServiceSpec:
+    key = new_tls_key()
+    certificate = authority.issue_server(key.public_key(), names=[FQDN], now=time.time(), days=days)
+    return ServiceSpec(
+        point=point,
+        fqdn=FQDN,
+        root=ROOT,
+        certificate=to_pem(certificate, authority.certificate),
+        private_key=key_pem(key).reveal_text(),
+        instances=instances,
+    )
+
+
+@pytest.fixture
+def spec(authority: Any) -> ServiceSpec:
+    return make_spec(authority)
+
+
+async def test_the_subscription_proves_certificate_tenant_and_application(azure, arm, management) -> None:
+    found = await azure.check()
+    assert (found.id, found.name, found.state) == (SUBSCRIPTION, "Contoso", "active")
+    assert abs(found.time - time.time()) < 60
+    arm.subscription_state = "Disabled"
+    assert (await azure.check()).state == "Disabled"
+
+
+async def test_creation_makes_everything_marked_and_tells_the_records_that_are_missing(azure, arm, spec) -> None:
+    told: list[str] = []
+    status = await azure.create("cloud1", spec, told.append)
+    assert (status.point, status.root, status.state, status.wanted) == (POINT, ROOT, RunState.RUNNING, 2)
+    assert [one.state for one in status.instances] == ["running", "running"]
+    assert status.address == "cloud1.happy.westeurope.azurecontainerapps.io:443"
+    assert "asuid.cloud1.contoso.com TXT PROOF" in status.notes[0]
+    assert arm.registered >= {"Microsoft.App"}
+    assert any("environment" in text for text in told)
+    tagged = [one for name, one in arm.things.items() if name.count("/") in (4, 8)]
+    assert {one["tags"]["entrepot-point"] for one in tagged} == {POINT}
+    arm.dns_proven = True
+    status = await azure.create("cloud1", spec)
+    assert status.notes == ()
+    assert (await azure.status("cloud1")).certificate_expires > time.time()
+
+
+async def test_the_gateways_get_a_configuration_that_they_can_read_and_no_secret_of_ours(azure, arm, spec) -> None:
+    await azure.create("cloud1", spec)
+    body = next(body for method, path, body in arm.bodies if method == "PUT" and path.endswith("containerApps/cloud1"))
+    secrets = {one["name"]: one["value"] for one in body["properties"]["configuration"]["secrets"]}
+    config = msgspec.json.decode(secrets["gateway"], type=GatewayConfig)
+    assert (config.point, config.root, config.certificate) == (POINT, ROOT, "")
+    assert config.remote is not None
+    assert (config.remote.account, config.remote.bucket) == ("entrepot0123456789abcdef", "entrepot")
+    assert secrets["registry-password"] == "registry-secret"
+    assert body["properties"]["template"]["containers"][0]["image"].endswith("ab" * 32)
+    assert "PRIVATE KEY" not in json.dumps(arm.bodies)
+
+
+async def test_stop_start_scale_and_what_is_idempotent(azure, arm, spec) -> None:
+    await azure.create("cloud1", spec)
+    assert (await azure.stop("cloud1")).state is RunState.STOPPED
+    assert (await azure.stop("cloud1")).instances == ()
+    assert (await azure.create("cloud1", spec)).state is RunState.STOPPED  # stopped stays stopped
+    assert (await azure.start("cloud1")).state is RunState.RUNNING
+    assert len((await azure.scale("cloud1", 4)).instances) == 4
+    before = len(arm.bodies)
+    await azure.scale("cloud1", 4)
+    assert len(arm.bodies) == before
+
+
+async def test_renewal_puts_the_new_certificate_beside_the_old_one_then_drops_that(azure, arm, authority, spec) -> None:
+    arm.dns_proven = True
+    first = await azure.create("cloud1", spec)
+    renewed = await azure.create("cloud1", make_spec(authority, days=90))
+    assert renewed.certificate_expires > first.certificate_expires
+    assert len([name for name in arm.things if "/certificates/" in name]) == 1
+
+
+async def test_deletion_leaves_nothing_also_of_a_half_deleted_service(azure, arm, spec) -> None:
+    await azure.create("cloud1", spec)
+    del arm.things[next(name for name in arm.things if name.endswith("/containerapps/cloud1"))]
+    assert (await azure.delete("cloud1")).left == ()
+    assert arm.things == {}
+    assert (await azure.delete("cloud1")).left == ()
+    with pytest.raises(NotFoundError):
+        await azure.status("cloud1")
+
+
+async def test_what_others_have_in_the_group_is_left_alone(azure, arm, spec) -> None:
+    await azure.create("cloud1", spec)
+    group = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/entrepot-cloud1"
+    theirs = f"{group}/providers/microsoft.storage/storageaccounts/theirs"
+    arm.things[theirs] = {"id": theirs, "name": "theirs", "tags": {}, "properties": {}}
+    assert (await azure.delete("cloud1")).left == ("the resource group entrepot-cloud1",)
+    assert set(arm.things) == {group, theirs}
+
+
+@pytest.mark.parametrize("part", ["resourcegroups/entrepot-cloud1", "managedenvironments/cloud1-env"])
+async def test_names_that_others_have_are_refused_and_not_touched(azure, arm, spec, part) -> None:
+    await azure.create("cloud1", spec)
+    key = next(name for name in arm.things if name.endswith(part))
+    arm.things[key]["tags"] = {"owner": "somebody"}
+    with pytest.raises(ConflictError):
+        await azure.create("cloud1", spec)
+
+
+async def test_a_taken_storage_name_is_found_before_anything_is_created_there(azure, arm, spec) -> None:
+    arm.taken_names.add("entrepot0123456789abcdef")
+    with pytest.raises(ConflictError, match="not free"):
+        await azure.plan("cloud1", POINT, 2)
+    with pytest.raises(ConflictError, match="not free"):
+        await azure.create("cloud1", spec)
+    assert not any("storageaccounts" in name for name in arm.things)
+
+
+@pytest.mark.parametrize("name", ["cloud--1", "1cloud", "c" * 33, "c", "cloud-"])
+def test_names_that_azure_does_not_take_are_refused(name) -> None:
+    with pytest.raises(BadInputError):
+        names_of(name, POINT, "")
+
+
+async def test_a_creation_that_dies_at_any_request_is_finished_by_the_next(arm, management, authority) -> None:
+    spec = make_spec(authority)
+    arm.dns_proven = True
+    step, finished = 0, False
+    while not finished:
+        arm.things.clear()
+        arm.registered = {"Microsoft.Storage", "Microsoft.Insights"}
+        arm.unknown_principals = 1
+        quick = access(arm, management)
+        async with AzureProvider(quick) as provider:
+            for client in (provider._account.resources, provider._account.storage, provider._account.apps):
+                client._config.retry_policy.total_retries = 0
+            arm.die_after = step
+            try:
+                await provider.create("cloud1", spec)
+                finished = True
+            except EntrepotError as error:
+                assert isinstance(error, UnavailableError | UnauthenticatedError), error
+        arm.die_after = -1
+        async with AzureProvider(quick) as provider:
+            assert (await provider.create("cloud1", spec)).notes == ()
+            assert (await provider.delete("cloud1")).left == ()
+        assert arm.things == {}
+        step += 7 if step > 6 else 3
+    assert step > 20
+
+
+async def test_a_cancelled_creation_stops_between_steps_and_is_removed(azure, arm, spec) -> None:
+    def stop(text: str) -> None:
+        if "environment" in text:
+            raise CancelledError("The work was stopped.")
+
+    with pytest.raises(CancelledError):
+        await azure.create("cloud1", spec, stop)
+    assert arm.things
+    assert (await azure.delete("cloud1")).left == ()
+    assert arm.things == {}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (Refusal(403, "AuthorizationFailed"), ForbiddenError),
+        (Refusal(409, "ContainerAppOperationInProgress"), UnavailableError),
+        (Refusal(409, "StorageAccountAlreadyTaken"), ConflictError),
+        (Refusal(400, "MaxNumberOfRegionalEnvironmentsInSubExceeded"), AzureQuotaError),
+        (Refusal(400, "LocationNotAvailableForResourceType"), AzureRefusedError),
+    ],
+)
+async def test_refusals_become_errors_with_a_next_step(azure, arm, spec, refusal, error) -> None:
+    arm.refusals.append(("PUT .*managedEnvironments", refusal))
+    with pytest.raises(error, match=refusal.code) as caught:
+        await azure.create("cloud1", spec)
+    assert caught.value.next_step
+    await azure.create("cloud1", spec)
+
+
+async def test_throttling_is_waited_out_as_azure_says(azure, arm, spec) -> None:
+    throttled = Refusal(429, "TooManyRequests", headers={"Retry-After": "0"})
+    arm.refusals += [("GET .*providers/Microsoft.App$", throttled)] * 2
+    assert (await azure.create("cloud1", spec)).state is RunState.RUNNING
+    arm.refusals += [("GET .*subscriptions/[^/]*$", throttled)] * 20
+    with pytest.raises(LimitedError):
+        await azure.check()
+    arm.refusals.clear()
+
+
+async def test_a_certificate_that_azure_does_not_know_is_told(arm, management) -> None:
+    stranger = new_management("Stranger", 30, "rsa", now=time.time())
+    async with AzureProvider(access(arm, stranger)) as provider:
+        with pytest.raises(UnauthenticatedError, match="AADSTS700027"):
+            await provider.check()
+    assert arm.problems
+    arm.problems.clear()
+
+
+def test_a_key_that_is_not_rsa_is_refused(arm) -> None:
+    pair = new_management("Curve", 30, "ec", now=time.time())
+    with pytest.raises(BadInputError, match="RSA only"):
+        AzureProvider(access(arm, pair))
+
+
+async def test_without_the_ca_of_a_proxy_that_opens_tls_nothing_is_trusted(arm, management) -> None:
+    async with AzureProvider(access(arm, management, ca="")) as provider:
+        with pytest.raises((TrustError, UnavailableError, UnauthenticatedError)):
+            await provider.check()
+
+
+async def test_services_of_the_subscription_are_listed_with_whose_they_are(azure, arm, spec) -> None:
+    await azure.create("cloud1", spec)
+    key = next(name for name in arm.things if name.endswith("/containerapps/cloud1"))
+    arm.things[key.replace("cloud1", "other")] = {**arm.things[key], "tags": {"owner": "somebody"}}
+    (found,) = await azure.services()
+    assert (found.name, found.point, found.root, found.fqdn) == ("cloud1", POINT, ROOT, FQDN)
+
+
+async def test_metrics_are_azure_monitors(azure, spec) -> None:
+    await azure.create("cloud1", spec)
+    found = await azure.metrics("cloud1", 1_700_000_000, 1_700_086_400)
+    assert (found.stored_bytes, found.stored_objects, found.egress_bytes) == (5000, 7, 123)
+    assert (await azure.status("cloud1")).stored_bytes == 5000
+
+
+async def test_a_plan_lists_what_would_be_made_and_what_stays_after_a_stop(azure, arm) -> None:
+    parts = await azure.plan("cloud1", "", 2)
+    staying = {one.kind for one in parts if one.stays and one.meter}
+    assert staying == {"Storage account, content", "Storage account, operations"}
+    processors = next(one for one in parts if one.kind.endswith("processors"))
+    assert processors.quantity == 0.5 * 2 * 730 * 3600
+    assert arm.things == {}
+
+
+async def test_the_holder_finds_the_container_when_it_is_there(azure, spec) -> None:
+    holder = azure.holder("cloud1")
+    with pytest.raises(NotFoundError):
+        await holder.put_document("control", b"x")
+    await azure.create("cloud1", spec)
+    await asyncio.gather(*(holder.put_document(f"tx/{n}", b"x") for n in range(4)))
+    assert (await holder.list_documents("tx/")).keys == tuple(f"tx/{n}" for n in range(4))
+
+
+async def test_the_token_for_blob_storage_is_the_sites_own(azure) -> None:
+    token = await asyncio.to_thread(azure._account.storage_token)
+    assert token["expires_at"].timestamp() > time.time()
+    assert token["token"].startswith("e30.")
