@@ -16,6 +16,7 @@ from entrepot.database.tables.content import content_delta, content_version
 from entrepot.database.tables.usage import log_batch, transaction_chain, transaction_segment, transfer_bucket
 from entrepot.database.usage import add_to_hour
 
+UNPLACED = -1
 _NO_PREDECESSOR = bytes(32)
 _SETS_A_QUERY = 500
 _KEY = ("point", "hour", "device", "content", "status")
@@ -55,7 +56,7 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """Lines that belong at ``start`` of a log file, whatever happens."""
+    """Lines that belong at ``start`` of a log file, whatever happens; ``UNPLACED``: nothing of them was written yet."""
 
     id: int
     file: str
@@ -240,9 +241,21 @@ def next_log_batch(
     return LogBatch(id=batch[0], file=file, start=start, lines=lines)
 
 
-def pending_log_batches(connection: Connection, point: str) -> list[LogBatch]:
-    """Batches of which it is not known whether the log has them (there is at most one), oldest first."""
-    rows = connection.execute(select(log_batch).where(log_batch.c.point == point).order_by(log_batch.c.id))
+def add_log_batch(connection: Connection, point: str, *, file: str, lines: bytes) -> None:
+    """Remember lines that the log owes, wherever they will stand."""
+    connection.execute(log_batch.insert().values(point=point, file=file, start=UNPLACED, lines=zlib.compress(lines)))
+
+
+def place_log_batch(connection: Connection, batch: LogBatch, start: int) -> LogBatch:
+    """Give lines their place, durably before they are written."""
+    connection.execute(update(log_batch).where(log_batch.c.id == batch.id).values(start=start))
+    return msgspec.structs.replace(batch, start=start)
+
+
+def pending_log_batches(connection: Connection, point: str, *, after: int = 0, limit: int = 8) -> list[LogBatch]:
+    """Batches that the log may not have yet, oldest first: at most one has a place, the others are ``UNPLACED``."""
+    query = select(log_batch).where(log_batch.c.point == point, log_batch.c.id > after)
+    rows = connection.execute(query.order_by(log_batch.c.id).limit(limit))
     return [LogBatch(id=row.id, file=row.file, start=row.start, lines=zlib.decompress(row.lines)) for row in rows]
 
 

@@ -34,6 +34,7 @@ from entrepot.site.auth import Sessions
 from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.routes import cloud_router
+from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
@@ -119,6 +120,9 @@ class SiteServer:
         self.holders.register_cloud(self.clouds.providers.holder)
         sender = Sender(database, shelf=self.shelf, clock=clock, threads=settings.threads)
         self.distribution = DistributionEngine(
+            log=LogOptions(
+                days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose
+            ),
             database,
             site=site,
             holder=self.holder,

@@ -9,6 +9,7 @@ import msgspec
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import site_code
+from entrepot.core.sizes import GIB, MIB
 from entrepot.database.engine import sqlite_url
 from entrepot.durable.files import storage_errors, write_private
 
@@ -39,6 +40,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     site: str
+        log_days: how many days rotated logs of cloud points are kept.
+        log_rotate_bytes: size at which such a log is rotated before its day is over.
+        log_verbose: one line for each transaction in these logs, besides the sums.
     url: str
     listen: str
     database: str = ""
@@ -58,6 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class Home:
     """Where a site server keeps what."""
 
+    log_days: int = 35
+    log_rotate_bytes: int = 250 * MIB
+    log_verbose: bool = False
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.settings_file = self.folder / FILE
@@ -119,6 +126,8 @@ def check_settings(settings: Settings) -> None:
 
 
 def save_settings(home: Home, settings: Settings) -> None:
+        "log_days": (1, 3650),
+        "log_rotate_bytes": (MIB, 100 * GIB),
     """Write the settings down, with what was left at its default left out.
 
     Raises:

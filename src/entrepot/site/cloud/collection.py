@@ -27,9 +27,9 @@ from entrepot.database.collection import BucketRow, LogBatch, SegmentRow
 from entrepot.database.engine import Database
 from entrepot.durable.files import make_folder, write_file
 from entrepot.protocol.siteapi import CollectSummary
-from entrepot.protocol.transactions import TX_PREFIX
-from entrepot.site.cloud.logfile import LogFolder
-from entrepot.site.cloud.summary import log_name, summary_lines
+from entrepot.protocol.transactions import TX_PREFIX, decode_segment
+from entrepot.site.cloud.logfile import LogFolder, LogOptions
+from entrepot.site.cloud.summary import log_name, summary_lines, transaction_lines
 from entrepot.site.cloud.tally import SegmentTally, split_key, tally_segment
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ AT_ONCE: Final = 4
 LINES_A_BATCH: Final = 5_000
 KEEP_SECONDS: Final = 35 * DAY
 """How long collected names are remembered: longer than any instance keeps what it could not ship."""
+DEFAULT_LOGS: Final = LogOptions()
 _CLAIM_SECONDS: Final = 600
 
 log = structlog.get_logger("site.cloud.collection")
@@ -61,9 +62,12 @@ class Collector:
         holder: names this process among those that share the database.
     """
 
-    def __init__(self, database: Database, folder: Path, *, holder: str, clock: Clock) -> None:
+    def __init__(
+        self, database: Database, folder: Path, *, holder: str, clock: Clock, options: LogOptions = DEFAULT_LOGS
+    ) -> None:
         self._database = database
         self._logs = LogFolder(folder)
+        self._options = options
         self._damaged = folder / "damaged"
         self._holder = holder
         self._alone = database.embedded  # no second process can share an embedded database
@@ -153,10 +157,20 @@ class Collector:
                 for figure, sums in figures
             ]
             new = collection.add_segment(connection, segment, _merged(buckets), int(now))
+            if new and self._options.verbose and not segment.damaged:
+                self._owe_transactions(connection, cloud, data, contents)
         if new and not segment.damaged:
             counted.segments += 1
             counted.records += segment.records
             counted.bytes += segment.bytes
+
+    def _owe_transactions(
+        self, connection: Connection, cloud: CloudPoint, data: bytes, contents: dict[bytes, str]
+    ) -> None:
+        """A line for each transaction, in the database transaction that counts them: written once, like the sums."""
+        for records in decode_segment(data)[1]:
+            lines = transaction_lines(records, lambda set_id: _content_name(set_id, contents))
+            collection.add_log_batch(connection, cloud.point, file=log_name(cloud.service), lines=lines)
 
     def _keep_damaged(self, cloud: CloudPoint, key: str, data: bytes) -> None:
         make_folder(self._damaged)
@@ -165,11 +179,9 @@ class Collector:
 
     def _bring_log_up(self, cloud: CloudPoint) -> None:
         """Write what the log owes. Each batch is durable in the database before it is in the file."""
-        with self._database.reading() as connection:
-            pending = collection.pending_log_batches(connection, cloud.point)
-        for batch in pending:
-            self._write(batch)
         name = log_name(cloud.service)
+        self._write_pending(cloud)
+        self._logs.rotate(name, now=self._clock(), options=self._options)
         while True:
             start = self._logs.length(name)
             with self._database.transaction() as connection:
@@ -184,6 +196,20 @@ class Collector:
             if batch_or_none is None:
                 return
             self._write(batch_or_none)
+
+    def _write_pending(self, cloud: CloudPoint) -> None:
+        while True:
+            with self._database.reading() as connection:
+                pending = collection.pending_log_batches(connection, cloud.point)
+            if not pending:
+                return
+            for batch in sorted(
+                pending, key=lambda one: one.start == collection.UNPLACED
+            ):  # the one with a place first
+                if batch.start == collection.UNPLACED:
+                    with self._database.transaction() as connection:
+                        batch = collection.place_log_batch(connection, batch, self._logs.length(batch.file))
+                self._write(batch)
 
     def _write(self, batch: LogBatch) -> None:
         self._logs.write(batch.file, batch.start, batch.lines)

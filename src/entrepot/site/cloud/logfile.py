@@ -5,18 +5,39 @@ ends, the batch is then written again from that length on: what was written of i
 appends to a file. A file that became shorter meanwhile was rotated or cleared by an administrator, one that is
 longer than the whole batch was written by a later life of the site (the database was restored): the batch then
 goes to its end, unless it stands in its place already.
+
+A log is rotated when its last line is of an earlier UTC day, or when it has become too large: it is renamed to
+``CloudDP-<service>-<moment>.log``, and such files go after so many days. That is done between batches only, so no
+batch is ever torn.
 """
 
+import itertools
 import os
 import re
+from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
 
+import msgspec
+
 from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import MIB
+from entrepot.core.times import DAY
 from entrepot.durable.files import make_folder, storage_errors, sync_folder
 
+_ROTATED = re.compile(r"-(\d{8}T\d{6})Z(?:-\d+)?\.log")
+_STAMP = "%Y%m%dT%H%M%S"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.log")
 _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+class LogOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How logs are kept: days that a rotated one stays, bytes at which one is rotated before its day is over, and
+    whether every transaction has a line of its own."""
+
+    days: int = 35
+    rotate_bytes: int = 250 * MIB
+    verbose: bool = False
 
 
 class LogFolder:
@@ -63,6 +84,44 @@ class LogFolder:
             finally:
                 os.close(descriptor)
             sync_folder(self._folder)
+
+    def rotate(self, name: str, *, now: float, options: LogOptions) -> Path | None:
+        """Rotate the log if it is due, and drop rotated ones that are too old; the new name of what was rotated.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        path = self.path(name)
+        with storage_errors(str(path)):
+            self._drop_old(path, now - options.days * DAY)
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                return None
+            due = int(found.st_mtime) // DAY < int(now) // DAY or found.st_size >= options.rotate_bytes
+            if not found.st_size or not due:
+                return None
+            stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
+            target = next(
+                one
+                for number in itertools.count()
+                if not (one := path.with_name(f"{path.stem}-{stamp}Z{f'-{number}' if number else ''}.log")).exists()
+            )
+            path.rename(target)
+            sync_folder(self._folder)
+        return target
+
+    def _drop_old(self, path: Path, before: float) -> None:
+        for file in self._folder.glob(f"{path.stem}-*.log"):
+            match = _ROTATED.fullmatch(file.name.removeprefix(path.stem))
+            if match is None:
+                continue
+            try:
+                rotated = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp()
+            except ValueError:
+                continue
+            if rotated < before:
+                file.unlink(missing_ok=True)
 
 
 def _place(file: FileIO, start: int, data: bytes) -> None:

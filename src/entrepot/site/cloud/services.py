@@ -32,11 +32,12 @@ from entrepot.rules.thresholds import StorageLimits, check_limits
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.certificates import Certificates
-from entrepot.site.cloud.collection import Collector
+from entrepot.site.cloud.collection import DEFAULT_LOGS, Collector
 from entrepot.site.cloud.control import DEFAULT_GATEWAYS, ControlPublisher
 from entrepot.site.cloud.dns import Resolver, system_resolver
 from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.lifecycle import LifeCycle
+from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.monitor import Monitor
 from entrepot.site.cloud.orphans import REMOVE, Orphans
@@ -71,6 +72,7 @@ class CloudServices:
         holder: names this process among those that share the database.
         resolver: how DNS records are checked.
         gateways: what every gateway instance is set to.
+        log: how the logs are kept.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class CloudServices:
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
         sleep: Sleep = asyncio.sleep,
         prices: Prices = no_prices,
+        log: LogOptions = DEFAULT_LOGS,
     ) -> None:
         self.database = database
         self.prices = prices
@@ -97,7 +100,7 @@ class CloudServices:
         self.meter = Meter(database, clock=clock)
         self.providers = Providers(database, keys.vault, factory, self.meter, mark=keys.hierarchy.root_public)
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
-        self.collector = Collector(database, logs, holder=holder, clock=clock)
+        self.collector = Collector(database, logs, holder=holder, clock=clock, options=log)
         self.monitor = Monitor(
             database, providers=self.providers, collector=self.collector, meter=self.meter, clock=clock, sleep=sleep
         )

@@ -4,16 +4,20 @@ The text is ``hour=2026-03-23T14:00:00Z device=dev-… content=pkg-… status=2x
 for nothing, other characters than letters, digits and ``._-`` are percent-encoded. Lines add up: records that arrive
 late give their hour another line. Lines of failed requests are warnings, of server errors errors, so that CMTrace
 colours them.
+
+At verbose level every transaction has a line before them: ``transaction=2026-03-23T14:00:00.123Z device=… content=…
+object=… status=200 bytes=… milliseconds=… method=GET delivery=stream``.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from entrepot.core.errors import FormatError
 from entrepot.core.times import iso
 from entrepot.database.collection import BucketRow
+from entrepot.protocol.transactions import Record
 from entrepot.site.cloud.cmtrace import BiasSign, LineType, LogLine, format_line, parse_line
 
 COMPONENT = "CloudDP"
@@ -44,6 +48,27 @@ def summary_lines(rows: Sequence[BucketRow], *, now: float) -> bytes:
             )
         )
         for row in rows
+    )
+    return "".join(f"{line}\r\n" for line in lines).encode()
+
+
+def transaction_lines(records: Iterable[Record], contents: Callable[[bytes], str]) -> bytes:
+    """A line for each record, at its own time. ``contents`` names the content of an object set."""
+    lines = (
+        format_line(
+            LogLine(
+                time=record.time,
+                text=(
+                    f"transaction={iso(record.time // 1000)[:-1]}.{record.time % 1000:03d}Z "
+                    f"device={_word(record.device)} content={_word(contents(record.set_id))} "
+                    f"object={record.object_id.hex() or '-'} status={record.status} bytes={record.sent} "
+                    f"milliseconds={record.duration} method={_word(record.method)} delivery={_word(record.delivery)}"
+                ),
+                component=COMPONENT,
+                type=_TYPES.get(f"{record.status // 100}xx", LineType.INFORMATION),
+            )
+        )
+        for record in records
     )
     return "".join(f"{line}\r\n" for line in lines).encode()
 
