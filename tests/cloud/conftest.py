@@ -236,6 +236,12 @@ def host(tmp_path: Path) -> Iterator[HostProcess]:
 
 
 @pytest.fixture
+def host_process(tmp_path: Path) -> Callable[[Path, HostIdentity], HostProcess]:
+    """Makes processes for homes that a test sets up itself."""
+    return lambda home, identity: HostProcess(home, identity, tmp_path / "host.log")
+
+
+@pytest.fixture
 def administration(host: HostProcess) -> HostAdministration:
     """What the host's own administrator does, in another process than the host."""
     return HostAdministration(host.home)

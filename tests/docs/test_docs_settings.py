@@ -48,6 +48,8 @@ def shown(field: Any) -> str:
             return f"`{value}`"
         case str() | float():
             return f"`{msgspec.json.encode(value).decode()}`"
+        case msgspec.Struct():
+            return "defaults"
         case _:
             assert not value, f"show {field.name} in the page, and teach this test how"
             return "empty"

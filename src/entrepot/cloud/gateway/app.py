@@ -23,11 +23,16 @@ from entrepot.cloud.gateway.config import GatewayConfig, load_config
 from entrepot.cloud.gateway.journal import Journal, Limits
 from entrepot.cloud.gateway.pipes import HEARTBEAT_SECONDS, MAX_LINE, Heartbeat, Order, encode_heartbeat
 from entrepot.cloud.gateway.recorder import TransactionRecorder
+from entrepot.cloud.gateway.seen import FILE, keep_seen, load_seen
 from entrepot.cloud.gateway.watcher import ControlWatcher
-from entrepot.core.errors import NotFoundError, UnavailableError
+from entrepot.cloud.storage import ServiceStore, open_service_store
+from entrepot.core.errors import NotFoundError, StorageError, UnavailableError
 from entrepot.core.ids import ObjectId
-from entrepot.objects.folder import FolderStore
+from entrepot.objects.remembering import RememberingStore
+from entrepot.objects.settings import StoreSettings
 from entrepot.objects.shelf import Shelf
+from entrepot.objects.store import ObjectStore
+from entrepot.objects.verifying import VerifyingStore
 from entrepot.protocol.control import GatewaySettings
 from entrepot.protocol.transactions import Record
 from entrepot.trust.root import fingerprint
@@ -85,15 +90,25 @@ class GatewayAuthoriser:
         raise NotFoundError("A gateway serves objects to clients, nothing else.")
 
 
+def _for_clients(opened: ServiceStore, remote: StoreSettings | None) -> ObjectStore:
+    """What downloads are read from; sets are not: that one is gone must show soon."""
+    if remote is None:
+        return opened.store
+    remembering = RememberingStore(opened.store)
+    return VerifyingStore(remembering) if remote.verify else remembering
+
+
 class Gateway:
     """One instance. Make it in the event loop that runs it."""
 
     def __init__(self, config: GatewayConfig, journal: Journal) -> None:
         self._config = config
         self._settings = GatewaySettings()
-        store = FolderStore(Path(config.store))
-        shelf = Shelf(store)
+        opened = open_service_store(Path(config.store), config.remote or StoreSettings())
+        store = opened.store
+        shelf = Shelf(_for_clients(opened, config.remote))
         state = Path(config.state)
+        self._seen = config.seen if config.parent else config.seen.merged(load_seen(state / FILE))
         self._stop = asyncio.Event()
         self._cut = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -114,8 +129,9 @@ class Gateway:
             clock=time.time,
             poll=config.poll,
             apply=self._apply,
+            seen=self._seen,
         )
-        authoriser = GatewayAuthoriser(self.watcher, self.recorder, config.point, SetLibrary(shelf))
+        authoriser = GatewayAuthoriser(self.watcher, self.recorder, config.point, SetLibrary(Shelf(store)))
         self.plane = ObjectPlane(shelf, authoriser, self.recorder.record)
         self.watcher.watch(self.plane)
 
@@ -154,6 +170,8 @@ class Gateway:
                 asyncio.create_task(self._obey_orders(), name="orders"),
                 asyncio.create_task(self._beat(), name="heartbeat"),
             ]
+        else:
+            background.append(asyncio.create_task(self._remember(), name="remember"))
         serving_task = asyncio.create_task(
             serve(
                 Health(self.plane, check=self._health, registry=registry_of(self.plane)),
@@ -214,9 +232,22 @@ class Gateway:
                 active=len(self.plane.downloads),
                 sent=self.plane.sent,
                 healthy=self.recorder.healthy,
+                epoch=self.watcher.seen.epoch,
+                trust=self.watcher.seen.trust,
             )
             with contextlib.suppress(BlockingIOError):
                 os.write(descriptor, encode_heartbeat(beat))
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+    async def _remember(self) -> None:
+        """Without a host: keep what was seen for the next start."""
+        while True:
+            seen = self.watcher.seen
+            if seen != self._seen:
+                with contextlib.suppress(StorageError):  # tried again in a second
+                    await asyncio.to_thread(keep_seen, Path(self._config.state) / FILE, seen)
+                    self._seen = seen
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
 

@@ -5,9 +5,11 @@ from typing import Final
 
 import msgspec
 
+from entrepot.cloud.gateway.seen import Seen
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import BadInputError, FormatError, NotFoundError
 from entrepot.durable.files import write_private
+from entrepot.objects.settings import StoreKind, StoreSettings
 
 MAX_CONFIG: Final = 64 * 1024
 
@@ -19,7 +21,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         instance: its id, new for every start; without a parent the beginning of it, which each start completes.
         point: the distribution point's id, which tokens must name as audience.
         root: the hierarchy root's raw public key: all that is trusted.
-        store: folder of the object store.
+        store: folder of the object store; empty when ``remote`` says where it is.
+        remote: S3 or Azure Blob; its credentials stand in a file of their own, or in the environment.
         state: folder below which each instance keeps its journal.
         certificate, private_key: PEM files of the service certificate; the key's mode is 0600.
         listen: ``host:port``; empty when a listener is inherited.
@@ -27,12 +30,14 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         parent: process id of the host that started us and speaks to us over the pipes, or 0.
         poll: seconds between two looks at the control document.
         drain_seconds: how long running downloads may go on after SIGTERM.
+        seen: the highest documents that were obeyed before; older ones are refused.
     """
 
     instance: str
     point: str
     root: bytes
-    store: str
+    store: str = ""
+    remote: StoreSettings | None = None
     state: str
     certificate: str
     private_key: str
@@ -41,6 +46,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     parent: int = 0
     poll: float = 5.0
     drain_seconds: float = 60.0
+    seen: Seen = Seen()
 
 
 def load_config(path: Path) -> GatewayConfig:
@@ -63,6 +69,10 @@ def load_config(path: Path) -> GatewayConfig:
         raise BadInputError("The gateway configuration pins no proper hierarchy root.")
     if (config.listener >= 0) == bool(config.listen):
         raise BadInputError("The gateway configuration gives listen or listener: one of them.")
+    if bool(config.store) == (config.remote is not None):
+        raise BadInputError("The gateway configuration gives store or remote: one of them.")
+    if config.remote is not None and config.remote.kind is StoreKind.FOLDER:
+        raise BadInputError("The gateway configuration names a folder by store, not by remote.")
     if not 0.05 <= config.poll <= 60 or not 0 <= config.drain_seconds <= 3600:
         raise BadInputError("The gateway configuration's poll is 0.05 to 60, drain_seconds 0 to 3600.")
     if not config.instance.replace("-", "").isalnum() or not config.instance.isascii():

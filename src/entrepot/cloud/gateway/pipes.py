@@ -27,6 +27,7 @@ class Order(StrEnum):
 
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """``beat`` milliseconds since 1970; ``control`` counter of the control document that is obeyed (0: none);
+    ``epoch`` of that document, ``trust`` the number of the trust document that is obeyed;
     ``active`` downloads running; ``sent`` bytes handed over since the start; ``healthy``: records can be kept."""
 
     beat: int
@@ -34,6 +35,8 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     active: int
     sent: int
     healthy: bool = True
+    epoch: int = 0
+    trust: int = 0
 
 
 def encode_heartbeat(beat: Heartbeat) -> bytes:

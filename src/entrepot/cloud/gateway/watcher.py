@@ -1,8 +1,9 @@
 """Reads the documents that an instance obeys, again and again, and cuts off whom they no longer allow.
 
-Every ``poll`` seconds the store is asked whether a document changed (size and time); every ``FULL_SECONDS``, and at
-once when the host says so, both are read whole. The state is replaced in one step in the event loop's thread, before
-anyone is cut: so no request can be granted by the old state after the cut.
+Every ``poll`` seconds each document is fetched unless it is still the version that is known: one conditional request to
+a store far away. At once when the host says so, and every ``FULL_SECONDS``, both are read whatever their version. The
+state is replaced in one step in the event loop's thread, before anyone is cut: so no request can be granted by the old
+state after the cut.
 """
 
 import asyncio
@@ -13,14 +14,16 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from entrepot.cloud.gateway.seen import Seen
 from entrepot.core.errors import EntrepotError, IntegrityError, NotFoundError, TrustError, UnavailableError
 from entrepot.core.times import Clock
-from entrepot.objects.store import ObjectStore
+from entrepot.objects.store import Fetched, ObjectStore
 from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY, GatewaySettings
 from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES
 from entrepot.web.control import Cut, Obeyed, cuts, serving, with_control, with_trust
 
-FULL_SECONDS: Final = 5.0
+FULL_SECONDS: Final = 60.0
+NOTHING_SEEN: Final = Seen()
 _log = structlog.get_logger("entrepot.gateway")
 
 
@@ -44,6 +47,7 @@ class ControlWatcher:
         pin: fingerprint of the hierarchy root's public key.
         point: this distribution point's id.
         apply: called with the settings of each new control document.
+        seen: what was obeyed before this process began.
     """
 
     def __init__(
@@ -55,11 +59,12 @@ class ControlWatcher:
         clock: Clock,
         poll: float,
         apply: Callable[[GatewaySettings], None],
+        seen: Seen = NOTHING_SEEN,
     ) -> None:
-        self.obeyed = Obeyed(pin=pin, point=point)
+        self.obeyed = Obeyed(pin=pin, point=point, seen=(seen.epoch, seen.counter), least_trust=seen.trust)
         self._store, self._clock, self._poll, self._apply = store, clock, poll, apply
         self._plane: Cuttable | None = None
-        self._stamps: dict[str, tuple[int, float] | None] = {}
+        self._versions: dict[str, str] = {}
         self._texts: dict[str, bytes] = {}
         self._refused: dict[str, str] = {}
         self._asked = asyncio.Event()
@@ -76,6 +81,13 @@ class ControlWatcher:
         """Counter of the control document that is obeyed; 0 when there is none."""
         control = self.obeyed.control
         return control.fresh.counter if control else 0
+
+    @property
+    def seen(self) -> Seen:
+        """The highest documents that were obeyed, before and now."""
+        epoch, counter = self.obeyed.seen
+        trust = self.obeyed.trust.number if self.obeyed.trust else 0
+        return Seen(epoch=epoch, counter=counter, trust=max(trust, self.obeyed.least_trust))
 
     def look_now(self) -> None:
         """Read the documents at once, whatever the interval."""
@@ -156,13 +168,11 @@ class ControlWatcher:
         texts: dict[str, bytes] = {}
         for key in (TRUST_KEY, CONTROL_KEY):
             try:
-                stored = self._store.stat(key)
-                stamp = (stored.size, stored.modified)
-                if whole or self._stamps.get(key) != stamp:
-                    if stored.size > MAX_DOCUMENT_BYTES:
-                        continue
-                    texts[key] = b"".join(self._store.read(key, length=MAX_DOCUMENT_BYTES))
-                    self._stamps[key] = stamp
+                known = "" if whole else self._versions.get(key, "")
+                found = self._store.fetch(key, known=known, limit=MAX_DOCUMENT_BYTES)
+                if isinstance(found, Fetched):
+                    texts[key] = found.data
+                    self._versions[key] = found.version
             except NotFoundError:
                 continue
             except EntrepotError as error:

@@ -151,6 +151,7 @@ class ManagementApi:
     async def _put(self, caller: Caller, name: str, spec: ServiceSpec) -> ServiceStatus:
         expires = check_spec(spec, now=self._clock())
         account = caller.subscription
+        await self._stores.check_new(account.id, name)
         row = await asyncio.to_thread(
             self._services.put,
             account.id,

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from entrepot.core.errors import NotFoundError, StorageError, UnavailableError
 
-VERSION: Final = 1
+VERSION: Final = 2
 _BUSY_SECONDS: Final = 10.0
 
 _SCHEMA: Final = """
@@ -34,8 +34,11 @@ CREATE TABLE service (
   id TEXT PRIMARY KEY, subscription TEXT NOT NULL REFERENCES subscription (id), name TEXT NOT NULL,
   point TEXT NOT NULL, fqdn TEXT NOT NULL, root BLOB NOT NULL, certificate TEXT NOT NULL, private_key BLOB NOT NULL,
   certificate_expires INTEGER NOT NULL, instances INTEGER NOT NULL, state TEXT NOT NULL, port INTEGER NOT NULL,
-  revision INTEGER NOT NULL, created INTEGER NOT NULL, UNIQUE (subscription, name)) STRICT;
+  revision INTEGER NOT NULL, created INTEGER NOT NULL, store TEXT NOT NULL DEFAULT '',
+  UNIQUE (subscription, name)) STRICT;
 """
+_STEPS: Final = {1: "ALTER TABLE service ADD COLUMN store TEXT NOT NULL DEFAULT '';"}
+"""What brings the file of an older version to the next one."""
 
 
 class HostDatabase:
@@ -58,7 +61,12 @@ class HostDatabase:
         self._check_version(path)
 
     def _check_version(self, path: Path) -> None:
-        (version,) = self.read("PRAGMA user_version")[0]
+        with self.write() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            while version in _STEPS:
+                connection.execute(_STEPS[version])
+                version += 1
+                connection.execute(f"PRAGMA user_version={version:d}")
         if version != VERSION:
             raise StorageError(
                 f"{path} has version {version}; this version of Entrepôt uses version {VERSION}.",

@@ -10,10 +10,26 @@ import shutil
 from pathlib import Path
 
 from entrepot.cloud.host.keys import KeyFolder
+from entrepot.cloud.host.services import ServiceRow
 from entrepot.cloud.host.settings import Folders
+from entrepot.cloud.host.storage import HostStorage
+from entrepot.cloud.storage import remove_all
 
 _NAMED = 10
 _ROUNDS = 3
+
+
+def remove_content(storage: HostStorage, row: ServiceRow) -> tuple[str, ...]:
+    """Remove what a service keeps in S3 or Azure Blob; what lies in its folder goes with the other parts.
+
+    Returns:
+        what is left, by name; empty when nothing is. May be repeated.
+
+    Raises:
+        EntrepotError: the store cannot be opened, does not answer, or refuses.
+    """
+    opened = storage.open(row)
+    return remove_all(opened.store) if opened.remote else ()
 
 
 def remove_parts(service_id: str, folders: Folders, keys: KeyFolder) -> tuple[str, ...]:

@@ -10,18 +10,21 @@ import structlog
 
 from entrepot.cloud.gateway.config import GatewayConfig
 from entrepot.cloud.gateway.pipes import Order
+from entrepot.cloud.gateway.seen import FILE, Seen, keep_seen, load_seen
 from entrepot.cloud.gateway.shipping import adopt_leftovers
 from entrepot.cloud.host.address import ServiceAddress
 from entrepot.cloud.host.instance import GatewayInstance
 from entrepot.cloud.host.keys import KeyFolder
 from entrepot.cloud.host.plan import Crashes, Phase, View, plan
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
-from entrepot.cloud.host.settings import Folders, HostSettings
-from entrepot.core.errors import EntrepotError, StorageError
+from entrepot.cloud.host.settings import REMOTE_POLL_SECONDS, Folders, HostSettings
+from entrepot.cloud.host.storage import HostStorage, store_settings
+from entrepot.core.errors import EntrepotError, StorageError, UnavailableError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.times import Clock
 from entrepot.durable.files import make_folder, sweep_temporary
-from entrepot.objects.folder import FolderStore
+from entrepot.objects.settings import StoreKind
+from entrepot.objects.store import ObjectStore
 from entrepot.protocol.cloudhost import Instance, RunState
 from entrepot.web.embedded import TlsFiles
 
@@ -35,6 +38,7 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
     folders: Folders
     keys: KeyFolder
     services: Services
+    storage: HostStorage
     command: Sequence[str]
     pid: int
     listen_host: str
@@ -57,7 +61,9 @@ class ServiceRunner:
         self._crashes = Crashes()
         self._restarts = 0
         self._files: tuple[int, TlsFiles] | None = None
+        self._seen: Seen | None = None
         self._adopted = False
+        self._store: ObjectStore | None = None
         self._step = asyncio.Lock()
         self._ends: set[asyncio.Task[None]] = set()
 
@@ -89,7 +95,8 @@ class ServiceRunner:
             if row is None or row.state is Wanted.DELETING:
                 return
             await self._hold_address(row)
-            await self._adopt_once()
+            await self._adopt_once(row)
+            await asyncio.to_thread(self._remember_seen)
             loop = asyncio.get_running_loop()
             wanted = row.wanted_instances
             if wanted == 0 and self._address:
@@ -181,12 +188,28 @@ class ServiceRunner:
                 await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
             self._address = address
 
-    async def _adopt_once(self) -> None:
+    async def _adopt_once(self, row: ServiceRow) -> None:
         """What instances left when the host was killed: journals, configurations."""
         if not self._adopted:
-            await self._adopt()
+            self._store = (await asyncio.to_thread(self._around.storage.open, row)).store
+            try:
+                await self._adopt(self._store)
+            except UnavailableError as error:  # instances try it, too, when the store is back
+                _log.warning("journal.not_shipped", service=row.name, problem=str(error))
             await asyncio.to_thread(self._sweep_run)
             self._adopted = True
+
+    def _remember_seen(self) -> None:
+        """Keep the highest documents that instances have obeyed, for those that start later."""
+        path = self._around.folders.run(self.service_id) / FILE
+        known = load_seen(path) if self._seen is None else self._seen
+        seen = known
+        for one in self._instances.values():
+            if beat := one.heartbeat:
+                seen = seen.merged(Seen(epoch=beat.epoch, counter=beat.control, trust=beat.trust))
+        if seen != known:
+            keep_seen(path, seen)
+        self._seen = seen
 
     def _sweep_run(self) -> None:
         run = self._around.folders.run(self.service_id)
@@ -194,28 +217,30 @@ class ServiceRunner:
         for path in run.glob("*.json"):
             path.unlink(missing_ok=True)
 
-    async def _adopt(self) -> None:
-        folders = self._around.folders
-        state, store = folders.state(self.service_id), folders.store(self.service_id)
-        await asyncio.to_thread(adopt_leftovers, state, FolderStore(store))
+    async def _adopt(self, store: ObjectStore) -> None:
+        await asyncio.to_thread(adopt_leftovers, self._around.folders.state(self.service_id), store)
 
     async def _start(self, row: ServiceRow) -> None:
         around, folders = self._around, self._around.folders
         assert self._address is not None
         files = await asyncio.to_thread(self._tls_files, row)
         slot, listener = self._address.slot(one.slot for one in self._instances.values())
+        remote = store_settings(row)
+        far = remote.kind is not StoreKind.FOLDER
         config = GatewayConfig(
             instance=prefixed_id("gw", secrets.token_bytes(8)),
             point=row.point,
             root=row.root,
-            store=str(folders.store(row.id)),
+            store="" if far else str(folders.store(row.id)),
+            remote=remote if far else None,
             state=str(folders.state(row.id)),
             certificate=str(files.cert),
             private_key=str(files.key),
             listener=listener.fileno(),
             parent=around.pid,
-            poll=around.settings.poll_seconds,
+            poll=REMOTE_POLL_SECONDS if far else around.settings.poll_seconds,
             drain_seconds=around.settings.drain_seconds,
+            seen=self._seen or Seen(),
         )
         file = folders.run(row.id) / f"{config.instance}.json"
         try:
@@ -238,7 +263,7 @@ class ServiceRunner:
     def _tls_files(self, row: ServiceRow) -> TlsFiles:
         if self._files is None or self._files[0] != row.revision:
             folders = self._around.folders
-            for folder in (folders.store(row.id), folders.state(row.id), folders.run(row.id)):
+            for folder in (folders.state(row.id), folders.run(row.id)):
                 make_folder(folder, mode=0o700)
             key = self._around.services.private_key(row)
             self._files = (row.revision, self._around.keys.write(row.id, row.revision, row.certificate, key))
@@ -258,4 +283,5 @@ class ServiceRunner:
         note("instance.ended", instance=instance.id, code=code, unasked=unasked, phase=instance.phase)
         self._poke()
         with contextlib.suppress(EntrepotError):  # the next instance, or the next start, adopts it
-            await self._adopt()
+            if self._store is not None:
+                await self._adopt(self._store)

@@ -19,6 +19,7 @@ from entrepot.cloud.host.keys import KeyFolder, close_key_folder, open_key_folde
 from entrepot.cloud.host.runner import Surroundings
 from entrepot.cloud.host.services import Services
 from entrepot.cloud.host.settings import Folders, HostSettings, load_settings
+from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.supervisor import Supervisor
@@ -53,19 +54,21 @@ class CloudHost:
         host, _ = parse_listen(settings.listen)
         service_host = settings.service_host or host
         subscriptions = Subscriptions(database)
-        services = Services(database, ServerVault.load(folders.vault))
+        services = Services(database, ServerVault.load(folders.vault), settings.store)
+        storage = HostStorage(folders, settings.store)
         around = Surroundings(
             settings=settings,
             folders=folders,
             keys=keys,
             services=services,
+            storage=storage,
             command=command,
             pid=os.getpid(),
             listen_host=service_host,
             clock=time.time,
         )
         self.supervisor = Supervisor(around, self._before_removal)
-        self.stores = StoreEndpoints(folders, services, subscriptions, self.supervisor.signal)
+        self.stores = StoreEndpoints(storage, services, subscriptions, self.supervisor.signal)
         self.api = ManagementApi(
             settings=settings,
             subscriptions=subscriptions,
@@ -101,6 +104,7 @@ class CloudHost:
                 task.cancel()
             await asyncio.wait(background)
             await self.supervisor.close()
+            await self.stores.note()
 
     async def _recount(self) -> None:
         while True:

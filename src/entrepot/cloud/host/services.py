@@ -13,9 +13,11 @@ import msgspec
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.subscriptions import ACTIVE
+from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, ConflictError, LimitedError, NotFoundError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.secret import Secret
+from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.protocol.cloudhost import ServiceSpec
 from entrepot.trust.vault import ServerVault
 
@@ -31,7 +33,10 @@ class Wanted(StrEnum):
 
 
 class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One service. ``private_key`` is sealed; ``serving`` is false for services of disabled subscriptions."""
+    """One service. ``private_key`` is sealed; ``serving`` is false for services of disabled subscriptions.
+
+    ``store`` says where its content lies: :class:`StoreSettings` as JSON with its own prefix; empty: in its folder.
+    """
 
     id: str
     subscription: str
@@ -47,6 +52,7 @@ class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     revision: int
     created: int
+    store: str = ""
     serving: bool = True
 
     def __repr__(self) -> str:
@@ -62,11 +68,16 @@ _COLUMNS: Final = tuple(name for name in ServiceRow.__struct_fields__ if name !=
 
 
 class Services:
-    """Repository of services."""
+    """Repository of services.
 
-    def __init__(self, database: HostDatabase, vault: ServerVault) -> None:
+    Args:
+        store: where new services keep their content.
+    """
+
+    def __init__(self, database: HostDatabase, vault: ServerVault, store: StoreSettings | None = None) -> None:
         self._database = database
         self._vault = vault
+        self._store = store or StoreSettings()
 
     def all(self, subscription: str | None = None) -> list[ServiceRow]:
         """All services, or those of one subscription, by name."""
@@ -203,11 +214,18 @@ class Services:
             port=0,
             revision=1,
             created=int(now),
+            store=self._place(service),
         )
         values = tuple(getattr(row, name) for name in _COLUMNS)
         marks = ", ".join("?" for _ in _COLUMNS)
         connection.execute(f"INSERT INTO service ({', '.join(_COLUMNS)}) VALUES ({marks})", values)  # noqa: S608  # names of ours
         return row
+
+    def _place(self, service: str) -> str:
+        if self._store.kind is StoreKind.FOLDER:
+            return ""
+        prefix = "/".join(filter(None, (self._store.prefix, service)))
+        return to_json(msgspec.structs.replace(self._store, prefix=prefix)).decode()
 
     def _held(self, connection: sqlite3.Connection, subscription: str, name: str) -> ServiceRow | None:
         found = connection.execute(

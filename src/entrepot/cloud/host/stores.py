@@ -1,22 +1,23 @@
 """The store endpoint: each service's objects and documents, for its site, also while the service is stopped (R27).
 
-The object plane of ``web`` over the service's folder. The caller was authorised by the management API before it gets
-here; clients never get here, so ``GET /objects/{id}`` is not served. A stored ``control`` or ``trust`` document is
-passed on to the instances at once.
+The object plane of ``web`` over the service's store, a folder or a prefix in S3 or Azure Blob. The caller was
+authorised by the management API before it gets here; clients never get here, so ``GET /objects/{id}`` is not served. A
+stored ``control`` or ``trust`` document is passed on to the instances at once.
 """
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 from typing import Any
 
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
-from entrepot.cloud.host.settings import Folders
+from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.subscriptions import Subscriptions
-from entrepot.cloud.host.usage import CountingStore, Usage, measure
-from entrepot.core.errors import ConflictError, ForbiddenError
+from entrepot.cloud.host.usage import CountingStore, Usage
+from entrepot.core.errors import ConflictError, EntrepotError, ForbiddenError, NotFoundError
 from entrepot.core.ids import ObjectId
-from entrepot.durable.files import make_folder
-from entrepot.objects.folder import FolderStore
+from entrepot.core.times import DAY
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
 from entrepot.web.asgi import Receive, Scope, Send
@@ -32,9 +33,13 @@ class StoreEndpoints:
     """
 
     def __init__(
-        self, folders: Folders, services: Services, subscriptions: Subscriptions, signal: Callable[[str], None]
+        self,
+        storage: HostStorage,
+        services: Services,
+        subscriptions: Subscriptions,
+        signal: Callable[[str], None],
     ) -> None:
-        self._folders = folders
+        self._storage = storage
         self._services = services
         self._subscriptions = subscriptions
         self._signal = signal
@@ -70,10 +75,32 @@ class StoreEndpoints:
         finally:
             endpoint.running.discard(task)
 
+    async def check_new(self, subscription: str, name: str) -> None:
+        """Try the store out in which a new service would keep its content; nothing to do for one that exists.
+
+        Raises:
+            EntrepotError: the store cannot be opened, does not answer, or refuses.
+        """
+        try:
+            await asyncio.to_thread(self._services.find, subscription, name)
+        except NotFoundError:
+            await asyncio.to_thread(self._storage.probe)
+
     async def recount(self) -> None:
-        """Walk over all stores again."""
-        for service_id, endpoint in list(self._open.items()):
-            endpoint.store.recount(await asyncio.to_thread(measure, self._folders.store(service_id)))
+        """Walk over all stores again; those far away, where it costs requests, once a day."""
+        now = time.monotonic()
+        for endpoint in list(self._open.values()):
+            if endpoint.remote and now < endpoint.counted + DAY:
+                continue
+            usage = await asyncio.to_thread(self._storage.measure, endpoint.row)
+            endpoint.store.recount(usage)
+            endpoint.counted = now
+
+    async def note(self) -> None:
+        """Keep all counts for the next start: nothing is stored any more."""
+        for endpoint in self._open.values():
+            with contextlib.suppress(EntrepotError):  # then it is counted anew
+                await asyncio.to_thread(self._storage.note, endpoint.row, endpoint.store.usage, final=True)
 
     async def close(self, service_id: str) -> None:
         """Break off the requests of a service that is being deleted; on return nothing of it is written any more."""
@@ -103,11 +130,11 @@ class StoreEndpoints:
         return {row.id: self._make(row) for row in rows if row.id not in self._open and row.id not in self._closed}
 
     def _make(self, row: ServiceRow) -> "_Open":
-        root = self._folders.store(row.id)
-        make_folder(root, mode=0o700)
-        store = CountingStore(FolderStore(root), measure(root), lambda: self._allowance(row))
+        opened = self._storage.open(row)
+        store = CountingStore(opened.store, self._storage.known(row), lambda: self._allowance(row))
         guard = _Guard(lambda: self._signal(row.id))
-        return _Open(store, ObjectPlane(Shelf(store), _SiteOnly(), guard=guard))
+        plane = ObjectPlane(Shelf(store, lookups=opened.lookups), _SiteOnly(), guard=guard)
+        return _Open(row, store, plane, remote=opened.remote)
 
     def _allowance(self, row: ServiceRow) -> int:
         """Bytes that the subscription may still store, over all its services."""
@@ -118,9 +145,12 @@ class StoreEndpoints:
 
 
 class _Open:
-    def __init__(self, store: CountingStore, plane: ObjectPlane) -> None:
+    def __init__(self, row: ServiceRow, store: CountingStore, plane: ObjectPlane, *, remote: bool) -> None:
+        self.row = row
         self.store = store
         self.plane = plane
+        self.remote = remote
+        self.counted = time.monotonic()
         self.running: set[asyncio.Task[Any]] = set()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import structlog
 
-from entrepot.cloud.host.removal import remove_parts
+from entrepot.cloud.host.removal import remove_content, remove_parts
 from entrepot.cloud.host.runner import ServiceRunner, Surroundings
 from entrepot.cloud.host.services import ServiceRow, Wanted
 from entrepot.core.errors import EntrepotError
@@ -91,17 +91,27 @@ class Supervisor:
         async with self._deleting.setdefault(row.id, asyncio.Lock()):
             await self.runner(row.id).close()
             await self._before_removal(row.id)
-            left = await asyncio.to_thread(remove_parts, row.id, self._around.folders, self._around.keys)
+            left = await self._remove(row)
             if left:
                 self._delete_again[row.id] = asyncio.get_running_loop().time() + DELETE_AGAIN_SECONDS
                 _log.error("service.not_deleted", service=row.name, left=left)
                 return Remains(left=left)
             await asyncio.to_thread(self._around.services.remove, row.id)
+            self._around.storage.forget(row.id)
             self._runners.pop(row.id, None)
         self._deleting.pop(row.id, None)
         self._delete_again.pop(row.id, None)
         _log.info("service.deleted", service=row.name)
         return Remains(left=())
+
+    async def _remove(self, row: ServiceRow) -> tuple[str, ...]:
+        """First what lies far away: how to get there is forgotten with the rest."""
+        around = self._around
+        try:
+            left = await asyncio.to_thread(remove_content, around.storage, row)
+        except EntrepotError as error:
+            return (f"the content in the object store: {error.message}",)
+        return left or await asyncio.to_thread(remove_parts, row.id, around.folders, around.keys)
 
     async def close(self) -> None:
         """End all instances; what is wanted stays, and comes back with the next start."""

@@ -1,0 +1,212 @@
+"""docs/cloud-on-a-vm.md, with real processes: a cloud host whose services keep their content in S3 or Azure Blob."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from entrepot.cloud.host.administration import HostAdministration
+from entrepot.cloud.host.settings import load_settings, save_settings
+from entrepot.cloud.host.setup import init_host
+from entrepot.cloud.providers.host import HostProvider
+from entrepot.core.errors import EntrepotError, NotFoundError, StorageError, UnavailableError
+from entrepot.objects.metering import Meter
+from entrepot.objects.opening import open_remote
+from entrepot.objects.settings import StoreSettings
+from entrepot.objects.store import ObjectStore
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(params=["moto", "azurite"])
+def remote(request: pytest.FixtureRequest) -> StoreSettings:
+    """A prefix in a bucket."""
+    settings: StoreSettings = request.getfixturevalue(request.param).settings()
+    return settings
+
+
+@pytest.fixture
+def bucket(remote: StoreSettings) -> ObjectStore:
+    """What lies below the host's prefix, seen by its owner."""
+    return open_remote(remote, meter=Meter())
+
+
+@pytest.fixture
+def host(tmp_path: Path, remote: StoreSettings, host_process) -> Iterator[object]:
+    """A running cloud host whose services keep their content far away."""
+    home = tmp_path / "host"
+    identity = init_host(home, "127.0.0.1:0", now=time.time())
+    save_settings(home, msgspec.structs.replace(load_settings(home), store=remote))
+    process = host_process(home, identity)
+    process.start()
+    yield process
+    process.end()
+    assert process.gateways() == []
+
+
+@pytest.fixture
+async def provider(host, management, providers) -> AsyncIterator[HostProvider]:
+    administration = HostAdministration(host.home)
+    subscription = administration.add_subscription("contoso")
+    administration.upload_certificate("contoso", management.cer)
+    async with providers(subscription.id, management) as made:
+        yield made
+
+
+def keys(store: ObjectStore) -> list[str]:
+    return [entry.key for entry in store.list().entries]
+
+
+async def test_content_goes_to_the_store_and_from_there_to_clients_and_nothing_is_left(
+    site, host, provider, running, client_of, collect, bucket, remote, until
+):
+    await provider.create("cloud1", site.spec(2))
+    holder = provider.holder("cloud1")
+    await site.fill(holder)
+    status = await running("cloud1", 2)
+    assert status.stored_objects == len(site.everything)
+    [service] = {key.split("/")[0] for key in keys(bucket)}
+    assert f"{service}/control" in keys(bucket)
+    assert sum(key.startswith(f"{service}/objects/") for key in keys(bucket)) == len(site.everything)
+    assert not list((host.home / "services" / service).rglob("objects")), "nothing lies on the host's own disk"
+
+    client = client_of(status)
+    token = site.token()
+    for object_id, data in site.everything.items():
+        assert await client.read(object_id, token) == data
+
+    async def recorded() -> bool:
+        found = await collect(holder)
+        return sum(len(records) for records in found.values()) == len(site.everything)
+
+    await until(recorded)
+
+    await provider.stop("cloud1")
+    await holder.delete(site.big)
+    with pytest.raises(EntrepotError):
+        await client.read(next(iter(site.objects)), token)
+    assert not await holder.missing(list(site.objects)[:1])
+    await provider.start("cloud1")
+    status = await running("cloud1", 2)
+    client = client_of(status)
+    with pytest.raises(NotFoundError):
+        await client.read(site.big, token)
+    first = next(iter(site.objects))
+    assert await client.read(first, token) == site.objects[first]
+
+    assert (await provider.delete("cloud1")).left == ()
+    assert keys(bucket) == []
+
+
+async def test_a_revocation_bites_at_once_although_the_store_is_polled_rarely(
+    site, provider, running, client_of, until
+):
+    await provider.create("cloud1", site.spec(1))
+    holder = provider.holder("cloud1")
+    await site.fill(holder)
+    client = client_of(await running("cloud1", 1))
+    token = site.token("dev-7")
+    download = await client.begin(site.big, token)
+    await holder.put_document("control", site.control(revoked_devices=("dev-7",)).encode())
+    assert len(await download.rest()) < len(site.objects[site.big])
+    with pytest.raises(EntrepotError):
+        await client.read(next(iter(site.objects)), token)
+    await provider.delete("cloud1")
+
+
+async def test_two_services_never_see_each_other(site, provider, bucket):
+    for name in ("cloud1", "cloud2"):
+        await provider.create(name, site.spec(1, fqdn=f"{name}.contoso.example"))
+    first, second = provider.holder("cloud1"), provider.holder("cloud2")
+    [object_id, *_] = site.objects
+    data = site.objects[object_id]
+    await first.put(object_id, len(data), lambda: [data])
+    assert await second.missing([object_id]) == [object_id]
+    assert (await provider.delete("cloud2")).left == ()
+    assert not await first.missing([object_id])
+    assert (await provider.delete("cloud1")).left == ()
+    assert keys(bucket) == []
+
+
+async def test_the_count_of_what_is_stored_survives_restart_and_sigkill(site, host, provider, until):
+    await provider.create("cloud1", site.spec(1))
+    await site.fill(provider.holder("cloud1"))
+    before = await provider.status("cloud1")
+    for number in (15, 9):
+        await asyncio.to_thread(host.end, number)
+        await asyncio.to_thread(host.start)
+        after = await provider.status("cloud1")
+        assert after.stored_objects == before.stored_objects
+        assert after.stored_bytes >= before.stored_bytes
+    await provider.delete("cloud1")
+
+
+async def test_credentials_appear_nowhere(site, host, provider, running, remote):
+    await provider.create("cloud1", site.spec(1))
+    status = await running("cloud1", 1)
+    await asyncio.to_thread(no_trace_of_credentials, remote, host, json.dumps(msgspec.to_builtins(status)))
+    await provider.delete("cloud1")
+
+
+def no_trace_of_credentials(remote: StoreSettings, host, reply: str) -> None:
+    secret = Path(remote.credentials).read_text().rsplit('"', 2)[1]
+    assert len(secret) > 8
+    arguments = [path.read_bytes() for pid in host.gateways() for path in Path(f"/proc/{pid}").glob("cmdline")]
+    assert arguments
+    for place in (*arguments, host.log().encode(), reply.encode()):
+        assert secret.encode() not in place
+    files = [path for path in host.home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".json" for path in files), "the gateway's configuration is among them"
+    for path in files:
+        assert secret.encode() not in path.read_bytes(), path
+
+
+class TestAStoreThatCannotBeUsed:
+    """The host says so before it creates anything, and blames nobody else."""
+
+    @pytest.fixture
+    def remote(self, moto, tmp_path: Path) -> StoreSettings:
+        return msgspec.structs.replace(moto.settings(), bucket="no-such-bucket")
+
+    async def test_no_service_is_created(self, site, provider):
+        with pytest.raises(StorageError, match="no such bucket"):
+            await provider.create("cloud1", site.spec(1))
+        assert await provider.services() == []
+
+
+class TestAStoreThatIsAway:
+    """Azurite ends and comes back; nothing is lost."""
+
+    @pytest.fixture
+    def remote(self, own_azurite) -> StoreSettings:
+        return own_azurite.settings()
+
+    async def test_clients_are_told_and_served_again(
+        self, site, host, provider, running, client_of, own_azurite, until
+    ):
+        await provider.create("cloud1", site.spec(1))
+        holder = provider.holder("cloud1")
+        await site.fill(holder)
+        client = client_of(await running("cloud1", 1))
+        token = site.token()
+        first, second, *_ = site.objects
+        assert await client.read(first, token) == site.objects[first]
+        await asyncio.to_thread(own_azurite.end)
+        with pytest.raises(UnavailableError):
+            await client.read(second, token)
+        with pytest.raises(UnavailableError):
+            await holder.put_document("control", site.control().encode())
+        left = (await provider.delete("cloud1")).left
+        assert left
+        assert "object store" in left[0]
+        await asyncio.to_thread(own_azurite.start)
+
+        async def is_gone() -> bool:
+            return await provider.services() == []
+
+        await until(is_gone)
+        assert keys(open_remote(load_settings(host.home).store, meter=Meter())) == []
