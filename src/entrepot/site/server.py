@@ -32,17 +32,17 @@ from entrepot.site.api.sessions import login_routes, session_routes
 from entrepot.site.api.tasks import task_routes
 from entrepot.site.auth import Sessions
 from entrepot.site.cloud.careroutes import care_router
+from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.routes import cloud_router
-from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
 from entrepot.site.controls import Controls
+from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
 from entrepot.site.enrolment import Enrolment
-from entrepot.site.cost.routes import cost_router
 from entrepot.site.holders import Holders
 from entrepot.site.keyloading import refresh
 from entrepot.site.keys import SiteKeys, new_id
@@ -115,14 +115,14 @@ class SiteServer:
             holder=self.holder,
             clock=clock,
             gateways=GatewaySettings(segment_seconds=settings.segment_seconds),
+            log=LogOptions(
+                days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose
+            ),
         )
         self.holders = Holders(database, keys=keys, http=self.http, clock=clock)
         self.holders.register_cloud(self.clouds.providers.holder)
         sender = Sender(database, shelf=self.shelf, clock=clock, threads=settings.threads)
         self.distribution = DistributionEngine(
-            log=LogOptions(
-                days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose
-            ),
             database,
             site=site,
             holder=self.holder,
@@ -224,6 +224,7 @@ class SiteServer:
                 *key_routes(self.rotation, self.signers, self._keys_info),
                 cloud_router(self.clouds),
                 notification_router(self.subscriptions),
+                cost_router(database, site=self.keys.site.code, clock=clock),
                 care_router(self.clouds),
             ],
         )
@@ -246,7 +247,6 @@ class SiteServer:
                 loop.call_soon_threadsafe(self.controls.wake)
 
         self.database.on_change(wake)
-                cost_router(database, site=self.keys.site.code, clock=clock),
         await asyncio.to_thread(self.deltas.sweep)
         try:
             async with asyncio.TaskGroup() as group:
