@@ -42,6 +42,7 @@ class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[int, int] = (0, 0)  # highest (epoch, counter) of a control document
     revoked_devices: frozenset[str] = frozenset()
     revoked_tokens: frozenset[str] = frozenset()
+    least_trust: int = 0  # number of the highest trust document that was obeyed before this process began
 
 
 def with_trust(obeyed: Obeyed, text: bytes, *, now: float) -> Obeyed:
@@ -54,6 +55,8 @@ def with_trust(obeyed: Obeyed, text: bytes, *, now: float) -> Obeyed:
         return obeyed
     offered = verify_trust_by_fingerprint(text, obeyed.pin)
     held = obeyed.trust
+    if offered.number < obeyed.least_trust:
+        raise ReplayError(f"The trust document {offered.number} is older than {obeyed.least_trust}, which was obeyed.")
     if held is not None and (offered.number < held.number or offered.epoch < held.epoch):
         raise ReplayError(f"The trust document {offered.number} is older than {held.number}, which is obeyed.")
     if held is not None and offered.number == held.number and offered != held:
