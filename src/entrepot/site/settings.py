@@ -37,12 +37,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
             cloud one small object.
         drain_seconds: how long running requests may go on when the server stops.
-    """
-
-    site: str
         log_days: how many days rotated logs of cloud points are kept.
         log_rotate_bytes: size at which such a log is rotated before its day is over.
         log_verbose: one line for each transaction in these logs, besides the sums.
+    """
+
+    site: str
     url: str
     listen: str
     database: str = ""
@@ -57,14 +57,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_hours: int = 12
     segment_seconds: float = 30.0
     drain_seconds: float = 5.0
+    log_days: int = 35
+    log_rotate_bytes: int = 250 * MIB
+    log_verbose: bool = False
 
 
 class Home:
     """Where a site server keeps what."""
 
-    log_days: int = 35
-    log_rotate_bytes: int = 250 * MIB
-    log_verbose: bool = False
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.settings_file = self.folder / FILE
@@ -119,6 +119,8 @@ def check_settings(settings: Settings) -> None:
         "session_hours": (1, 24 * 30),
         "segment_seconds": (1, 600),
         "drain_seconds": (0, 600),
+        "log_days": (1, 3650),
+        "log_rotate_bytes": (MIB, 100 * GIB),
     }
     for name, (low, high) in bounds.items():
         if not low <= getattr(settings, name) <= high:
@@ -126,8 +128,6 @@ def check_settings(settings: Settings) -> None:
 
 
 def save_settings(home: Home, settings: Settings) -> None:
-        "log_days": (1, 3650),
-        "log_rotate_bytes": (MIB, 100 * GIB),
     """Write the settings down, with what was left at its default left out.
 
     Raises:
