@@ -94,7 +94,7 @@ async def test_every_route_but_the_login_wants_a_session(site) -> None:
     schema = json.loads((await site.ask("GET", "/api/docs/openapi.json")).body)
     for path, methods in schema["paths"].items():
         for method in methods:
-            answer = await site.ask(method.upper(), re.sub(r"\{\w+\}", "x", path), b"{}")
+            answer = await site.ask(method.upper(), re.sub(r"\{\w+\}", "x", path.replace("{number}", "1")), b"{}")
             expected = 400 if path.endswith("/login") else 401
             assert answer.status == expected, (method, path, answer.body)
 

@@ -162,3 +162,13 @@ class SweepLedger(Protocol):
         Returns:
             how many are gone; 0 when none is left that no other sweep is busy with.
         """
+
+    def claim_strays(self, found: Sequence[tuple[ObjectId, int]], now: float) -> int:
+        """Move files that have no row, such as after the database was restored from a backup, to *deleting*.
+
+        Args:
+            found: ids of files and their sizes, listed before this call.
+
+        Returns:
+            how many have no row.
+        """

@@ -6,11 +6,13 @@ from typing import Final
 
 import msgspec
 
+from entrepot.content.checking import Listed
 from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, State, Totals
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR
+from entrepot.rules.verdicts import Verdict
 
 _PAUSES: Final = 300
 
@@ -29,7 +31,8 @@ class _Session(msgspec.Struct):
 
 
 class MemoryLibrary:
-    """A :class:`~entrepot.content.ledger.Library` and :class:`~entrepot.content.ledger.SweepLedger` in memory."""
+    """A :class:`~entrepot.content.ledger.Library`, :class:`~entrepot.content.ledger.SweepLedger` and
+    :class:`~entrepot.content.checking.CheckLedger` in memory."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class MemoryLibrary:
         self.index: dict[bytes, KnownChunk] = {}
         self.sets: dict[ObjectId, frozenset[ObjectId]] = {}
         self.sessions: dict[str, _Session] = {}
+        self.checks: dict[ObjectId, tuple[float, Verdict]] = {}
         self._opened = 0
 
     def open_session(self, subject: str) -> Ledger:
@@ -127,7 +131,53 @@ class MemoryLibrary:
                 delete(ids)
             for object_id in ids:
                 del self.objects[object_id]
+                self.checks.pop(object_id, None)
             return len(ids)
+
+    def claim_strays(self, found: Sequence[tuple[ObjectId, int]], now: float) -> int:
+        """See :meth:`SweepLedger.claim_strays`."""
+        with self.lock:
+            strays = [each for each in found if each[0] not in self.objects]
+            for object_id, size in strays:
+                self.objects[object_id] = _Row(size, SET, State.DELETING, now)
+            return len(strays)
+
+    def due(self, before: float, after: ObjectId | None, limit: int) -> list[Listed]:
+        """See :meth:`CheckLedger.due`."""
+        with self.lock:
+            settled = sorted(each for each in self._settled() if each > (after or b""))
+            due = [each for each in settled if self.checks.get(each, (-1.0, Verdict.GOOD))[0] < before]
+            return [Listed(object_id=each, size=self.objects[each].size) for each in due[:limit]]
+
+    def note(
+        self, sound: Sequence[ObjectId], suspect: Sequence[ObjectId], now: float, look: Callable[[ObjectId], Verdict]
+    ) -> dict[ObjectId, Verdict]:
+        """See :meth:`CheckLedger.note`."""
+        with self.lock:
+            settled = self._settled()
+            found = {each: look(each) for each in suspect if each in settled}
+            good = {each: Verdict.GOOD for each in sound if each in settled}
+            self.checks |= {each: (now, verdict) for each, verdict in (good | found).items()}
+            return found
+
+    def faulty(self, after: ObjectId | None, limit: int) -> list[Listed]:
+        """See :meth:`CheckLedger.faulty`."""
+        with self.lock:
+            bad = sorted(
+                each for each in self._settled() if each > (after or b"") and self._verdict(each) is not Verdict.GOOD
+            )
+            return [Listed(object_id=each, size=self.objects[each].size) for each in bad[:limit]]
+
+    def _settled(self) -> set[ObjectId]:
+        """What sets need: durably stored, whatever sessions are doing."""
+        return set().union(self.sets, *self.sets.values())
+
+    def _verdict(self, object_id: ObjectId) -> Verdict:
+        return self.checks.get(object_id, (0.0, Verdict.GOOD))[1]
+
+    def bad(self, object_id: ObjectId) -> bool:
+        """Whether validation found an object missing or damaged."""
+        return self._verdict(object_id) is not Verdict.GOOD
 
     def _change(self, object_id: ObjectId, state: State, now: float) -> None:
         self.objects[object_id].state, self.objects[object_id].changed = state, now
@@ -197,6 +247,9 @@ class MemoryLedger:
                     payload_hash=each.payload_hash,
                     generation=each.generation,
                 )
+                before = library.index.get(each.index_hash)
+                if before is not None and before.object_id != each.object_id and library.bad(before.object_id):
+                    del library.index[each.index_hash]
                 winner = library.index.setdefault(each.index_hash, mine)
                 if winner.object_id != each.object_id:
                     winners[each.index_hash] = winner

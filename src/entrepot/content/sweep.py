@@ -6,12 +6,13 @@ needed now is condemned. A file is deleted durably before its row goes, so no fi
 be repeated; runs may overlap, also of several processes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
 
 from entrepot.content.ledger import SweepLedger
+from entrepot.core.errors import CancelledError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR
 from entrepot.objects.shelf import Shelf
@@ -60,4 +61,27 @@ def finish_deletions(ledger: SweepLedger, shelf: Shelf) -> int:
     deleted = 0
     while count := ledger.finish_deletion(DELETE_BATCH, delete):
         deleted += count
+    return deleted
+
+
+def sweep_strays(
+    ledger: SweepLedger, shelf: Shelf, *, now: float, cancelled: Callable[[], bool] = lambda: False
+) -> int:
+    """Look through all files, and delete those that have no row; returns how many.
+
+    There are none unless the database was restored from a backup, or somebody copied files there: a file is written
+    after its row, and deleted before it. Listing comes first, so what is stored meanwhile has its row by then.
+
+    Raises:
+        UnavailableError, StorageError: by the ledger or the store; run it again.
+        CancelledError: ``cancelled`` says so.
+    """
+    deleted = 0
+    after: ObjectId | None = None
+    while page := shelf.page(after, BATCH):
+        if cancelled():
+            raise CancelledError("The work was stopped.")
+        if ledger.claim_strays(page, now):
+            deleted += finish_deletions(ledger, shelf)
+        after = page[-1][0]
     return deleted

@@ -9,7 +9,7 @@ anyway.
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, literal, select, update
 
 from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, State, Totals
 from entrepot.content.sealing import Purpose
@@ -17,7 +17,9 @@ from entrepot.core.errors import NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR, Clock
 from entrepot.database.engine import Database, insert_into
+from entrepot.database.tables.checks import object_check
 from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
+from entrepot.rules.verdicts import Verdict
 
 LEASE_SECONDS: Final = HOUR
 _PAUSE: Final = 0.1
@@ -93,7 +95,7 @@ def adopt_set(connection: Connection, session: str, set_id: ObjectId, now: float
     own = connection.execute(held.where(object_.c.object_id == set_id)).scalar()
     if own is None:
         raise NotFoundError(f"The object set {set_id.hex()[:16]} was not made in this session.")
-    if _find_set(connection, set_id) is None:
+    if _find_set(connection, set_id, lock=True) is None:
         number = connection.execute(
             insert(object_set).values(object=own, created=now).returning(object_set.c.id)
         ).scalar_one()
@@ -110,14 +112,24 @@ def drop_set(connection: Connection, set_id: ObjectId) -> None:
         connection.execute(delete(object_set).where(object_set.c.id == number))
 
 
+def lock_set(connection: Connection, set_id: ObjectId) -> bool:
+    """Let nobody adopt a set anew until this transaction ends; False when somebody is doing that now."""
+    row = select(object_set.c.id).join(object_, object_.c.id == object_set.c.object)
+    free = row.where(object_.c.object_id == set_id).with_for_update(of=object_set, skip_locked=True)
+    return connection.execute(free).first() is not None
+
+
 def end_session(connection: Connection, session: str) -> None:
     """End a session and its leases, in the caller's transaction."""
     connection.execute(delete(session_object).where(session_object.c.session == session))
     connection.execute(delete(publish_session).where(publish_session.c.id == session))
 
 
-def _find_set(connection: Connection, set_id: ObjectId) -> int | None:
+def _find_set(connection: Connection, set_id: ObjectId, *, lock: bool = False) -> int | None:
+    """A set's number. ``lock``: nobody drops it until this transaction ends."""
     found = select(object_set.c.id).join(object_, object_.c.id == object_set.c.object)
+    if lock:
+        found = found.with_for_update(of=object_set)
     number: int | None = connection.execute(found.where(object_.c.object_id == set_id)).scalar()
     return number
 
@@ -211,6 +223,7 @@ class SqlLedger:
                 }
                 for each in sorted(mine.values(), key=lambda each: each.index_hash)
             ]
+            _forget_broken(connection, list(mine.values()), numbers)
             connection.execute(insert_into(connection, chunk).on_conflict_do_nothing(), rows)
             found = _indexed(connection, list(mine))
             # A sweep may begin to delete a winner in between; then this chunk stays without an entry, which costs
@@ -274,6 +287,14 @@ def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[
     found = select(*columns, object_.c.id, object_.c.object_id, object_.c.size, object_.c.state)
     found = found.join(object_, object_.c.id == chunk.c.object).where(chunk.c.index_hash.in_(index_hashes))
     return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_, key_share=True)).all()
+
+
+def _forget_broken(connection: Connection, chunks: list[NewChunk], numbers: dict[bytes, int]) -> None:
+    """Take entries out of the index whose objects validation found missing or damaged: these new ones replace them."""
+    broken = exists().where(object_check.c.object == chunk.c.object, object_check.c.verdict != Verdict.GOOD.value)
+    mine = [each.index_hash for each in chunks]
+    own = list(numbers.values())
+    connection.execute(delete(chunk).where(chunk.c.index_hash.in_(mine), chunk.c.object.not_in(own), broken))
 
 
 def _numbers(connection: Connection, ids: Sequence[ObjectId]) -> dict[bytes, int]:

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, selec
 from entrepot.content.checking import Listed
 from entrepot.content.ledger import State
 from entrepot.core.ids import ObjectId
+from entrepot.database.contents import Version, get_version
 from entrepot.database.engine import Database, insert_into
 from entrepot.database.librarystats import in_scope, set_purpose
 from entrepot.database.tables.checks import object_check as checks
@@ -152,6 +153,26 @@ def needed_by(connection: Connection, object_id: bytes, *, limit: int = MAX_NAME
     )
     found += [f"{name} {old} to {new}" for name, old, new in connection.execute(led)]
     return found[:limit]
+
+
+def versions_with(connection: Connection, ids: Sequence[ObjectId], *, each: int) -> list[Version]:
+    """Versions that need some of these objects: of each content so many at most, the newest first."""
+    named, member = objects.alias("named"), objects.alias("member")
+    inside = exists(
+        select(set_object.c.object)
+        .join(object_set, object_set.c.id == set_object.c.object_set)
+        .join(named, named.c.id == object_set.c.object)
+        .join(member, member.c.id == set_object.c.object)
+        .where(named.c.object_id == versions.c.set_id, member.c.object_id.in_(ids))
+    )
+    query = select(versions.c.content, versions.c.number).where(inside)
+    counted: dict[str, int] = {}
+    found = []
+    for content, number in connection.execute(query.order_by(versions.c.content, versions.c.number.desc())).all():
+        counted[content] = counted.get(content, 0) + 1
+        if counted[content] <= each:
+            found.append(get_version(connection, content, number))
+    return found
 
 
 def holders_of(connection: Connection, object_id: bytes) -> list[str]:

@@ -5,15 +5,20 @@ sweep and a publisher never wait for each other. Each transaction touches a boun
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from sqlalchemy import ColumnElement, Select, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select, update
 from sqlalchemy import delete as sql_delete
 
-from entrepot.content.ledger import State
+from entrepot.content.ledger import SET, State
 from entrepot.core.ids import ObjectId
-from entrepot.database.engine import Database
+from entrepot.database import retention
+from entrepot.database.engine import Database, insert_if_free
 from entrepot.database.library import end_session
 from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
+from entrepot.protocol.libraryapi import SweepPreview
+
+MAX_UNUSED: Final = 1000
 
 
 class SqlSweepLedger:
@@ -73,6 +78,52 @@ class SqlSweepLedger:
                 delete([ObjectId(row.object_id) for row in found])
                 connection.execute(sql_delete(object_).where(object_.c.id.in_([row.id for row in found])))
         return len(found)
+
+    def claim_strays(self, found: Sequence[tuple[ObjectId, int]], now: float) -> int:
+        """See :meth:`SweepLedger.claim_strays`. A row in *deleting* keeps publishers waiting until the file is gone."""
+        claimed = 0
+        with self._database.transaction() as connection:
+            for object_id, size in found:
+                values = {
+                    "object_id": object_id,
+                    "size": size,
+                    "purpose": SET,
+                    "state": State.DELETING.value,
+                    "changed": now,
+                }
+                claimed += insert_if_free(connection, object_, values)
+        return claimed
+
+
+def preview(connection: Connection, *, now: float, grace_seconds: float) -> SweepPreview:
+    """What a sweep would delete now, and once the grace is over; sets that nobody needs count as gone."""
+    unused = [bytes(set_id) for set_id in retention.unused_sets(connection, limit=MAX_UNUSED)]
+    numbers = select(object_set.c.id).join(object_, object_.c.id == object_set.c.object)
+    going = list(connection.scalars(numbers.where(object_.c.object_id.in_(unused))))
+    lapsed = select(publish_session.c.id).where(publish_session.c.lease_until < now)
+    idle = and_(
+        ~exists().where(set_object.c.object == object_.c.id, set_object.c.object_set.not_in(going)),
+        ~exists().where(session_object.c.object == object_.c.id, session_object.c.session.not_in(lapsed)),
+        ~exists().where(object_set.c.object == object_.c.id, object_set.c.id.not_in(going)),
+    )
+    ready = and_(object_.c.state == State.CONDEMNED, object_.c.changed < now - grace_seconds)
+    due, due_size = _sums(connection, or_(object_.c.state == State.DELETING, and_(ready, idle)))
+    later, later_size = _sums(connection, and_(object_.c.state != State.DELETING, idle, ~ready))
+    ended = select(func.count()).select_from(publish_session).where(publish_session.c.lease_until < now)
+    return SweepPreview(
+        due_objects=due,
+        due_bytes=due_size,
+        later_objects=later,
+        later_bytes=later_size,
+        lapsed_sessions=int(connection.execute(ended).scalar_one()),
+        unused_sets=len(unused),
+    )
+
+
+def _sums(connection: Connection, condition: ColumnElement[bool]) -> tuple[int, int]:
+    query = select(func.count(), func.coalesce(func.sum(object_.c.size), 0)).where(condition)
+    number, size = connection.execute(query).one()
+    return int(number), int(size)
 
 
 def _needed() -> ColumnElement[bool]:

@@ -1,10 +1,10 @@
 """What nobody needs any more, among rows that are only bookkeeping."""
 
-from sqlalchemy import Connection, and_, exists, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
 
 from entrepot.core.ids import ObjectId
 from entrepot.database.hierarchy import note_change
-from entrepot.database.library import drop_set
+from entrepot.database.library import drop_set, lock_set
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions
@@ -47,18 +47,35 @@ def forget_former_sealings(connection: Connection) -> int:
     return forgotten
 
 
-def drop_unused_sets(connection: Connection, *, limit: int = 100) -> int:
-    """Drop object sets of the library that no version, no delta and no point has any more; the sweep deletes what only
-    they named. A set on a point stays known until the point has lost it: it says what is to be deleted there."""
-    used = [exists().where(table.c.set_id == objects.c.object_id) for table in (versions, deltas, point_set)]
+def unused_sets(connection: Connection, *, limit: int = 100) -> list[ObjectId]:
+    """Object sets of the library that no version, no delta and no point has any more."""
     query = (
         select(objects.c.object_id)
         .join(object_set, object_set.c.object == objects.c.id)
-        .where(*(~each for each in used))
+        .where(*(~each for each in _used()))
         .order_by(objects.c.object_id)
         .limit(limit)
     )
-    found = list(connection.scalars(query))
-    for set_id in found:
-        drop_set(connection, ObjectId(set_id))
-    return len(found)
+    return [ObjectId(set_id) for set_id in connection.scalars(query)]
+
+
+def drop_unused_sets(connection: Connection, *, limit: int = 100) -> int:
+    """Drop the sets that nobody needs; the sweep deletes what only they named. A set on a point stays known until the
+    point has lost it: it says what is to be deleted there.
+
+    A set that is found unused may be adopted anew at this moment: a delta that is made again has the same objects. So
+    it is locked, and looked at again.
+    """
+    dropped = 0
+    for set_id in unused_sets(connection, limit=limit):
+        if not lock_set(connection, set_id):
+            continue
+        wanted = select(objects.c.id).where(objects.c.object_id == set_id, or_(*_used()))
+        if connection.execute(wanted).first() is None:
+            drop_set(connection, set_id)
+            dropped += 1
+    return dropped
+
+
+def _used() -> list[ColumnElement[bool]]:
+    return [exists().where(table.c.set_id == objects.c.object_id) for table in (versions, deltas, point_set)]

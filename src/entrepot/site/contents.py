@@ -1,4 +1,4 @@
-"""The use cases of contents: publish, distribute, roll back, delete."""
+"""The use cases of contents: publish, distribute, delete. Those of single versions: ``versions``."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,6 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import (
     ContentInfo,
     ContentRequest,
-    CurrentRequest,
     DeltaInfo,
     DistributionInfo,
     DistributionRequest,
@@ -97,23 +96,6 @@ class Contents:
         self._work()
         return task
 
-    async def set_current(self, name_or_id: str, request: CurrentRequest) -> ContentInfo:
-        """Make another version the current one, and want it on every point.
-
-        Raises:
-            NotFoundError: no such content or version.
-            ConflictError: the content is being deleted.
-        """
-        info = await self._database.write(self._set_current, name_or_id, request.version)
-        self._work()
-        return info
-
-    def _set_current(self, connection: Connection, name_or_id: str, number: int) -> ContentInfo:
-        content = _kept(connection, name_or_id)
-        contents.set_current(connection, content.id, number)
-        distribution.want_everywhere(connection, content.id, number, now=self._clock())
-        return described(connection, content.id)[0]
-
     async def distribute(
         self, name_or_id: str, request: DistributionRequest, *, full: bool = False
     ) -> list[DistributionInfo]:
@@ -134,7 +116,7 @@ class Contents:
     def _distribute(
         self, connection: Connection, name_or_id: str, request: DistributionRequest, full: bool
     ) -> list[DistributionInfo]:
-        content = _kept(connection, name_or_id)
+        content = kept_content(connection, name_or_id)
         targets = [points.get_point(connection, name) for name in request.points]
         for point in targets:
             check_distribution(PointKind(point.kind), content.type.value)
@@ -261,8 +243,13 @@ def _forget(connection: Connection, content: str) -> None:
         drop_set(connection, ObjectId(set_id))
 
 
-def _kept(connection: Connection, name_or_id: str) -> Content:
-    """A content that is not being deleted."""
+def kept_content(connection: Connection, name_or_id: str) -> Content:
+    """A content that is not being deleted.
+
+    Raises:
+        NotFoundError: no such content.
+        ConflictError: it is being deleted.
+    """
     content = contents.get_content(connection, name_or_id)
     if content.deleting:
         raise ConflictError(f"The content {content.name!r} is being deleted.")

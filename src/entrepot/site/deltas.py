@@ -20,7 +20,7 @@ from entrepot.content.sealing import Purpose, open_sealed
 from entrepot.core.errors import UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
-from entrepot.database import contents, distribution
+from entrepot.database import contents, distribution, versions
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.engine import Database
 from entrepot.database.library import adopt_set
@@ -98,6 +98,7 @@ class DeltaHandler:
                 return
             kept = keeper.finish()
             with self._database.transaction() as connection:
+                versions.lock(connection, content.id)  # neither version is deleted meanwhile
                 if (old.sealing, new.sealing) != _sealings(connection, job):
                     raise UnavailableError("A version was sealed anew while its delta was made.")
                 self._add(connection, job, made, kept, ledger)

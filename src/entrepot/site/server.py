@@ -27,9 +27,11 @@ from entrepot.site.api.contents import content_routes
 from entrepot.site.api.deployments import deployment_routes
 from entrepot.site.api.devices import device_routes
 from entrepot.site.api.keys import key_routes
+from entrepot.site.api.library import library_routes
 from entrepot.site.api.points import point_routes
 from entrepot.site.api.sessions import login_routes, session_routes
 from entrepot.site.api.tasks import task_routes
+from entrepot.site.api.versions import version_routes
 from entrepot.site.auth import Sessions
 from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.logfile import LogOptions
@@ -37,6 +39,7 @@ from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.routes import cloud_router
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import ProviderFactory
+from entrepot.site.comparison import Comparisons
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
 from entrepot.site.controls import Controls
 from entrepot.site.cost.routes import cost_router
@@ -47,6 +50,7 @@ from entrepot.site.holders import Holders
 from entrepot.site.keyloading import refresh
 from entrepot.site.keys import SiteKeys, new_id
 from entrepot.site.keysinfo import keys_info
+from entrepot.site.library import LibraryCare
 from entrepot.site.locating import Locator
 from entrepot.site.managementpoint import ManagementPoint
 from entrepot.site.notifications.outbox import Outbox
@@ -61,6 +65,7 @@ from entrepot.site.settings import Home, Settings
 from entrepot.site.signers import Signers
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep, load_tls_certificate
+from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
 from entrepot.trust.inspection import expires
 from entrepot.web.asgi import App, Receive, Scope, Send
 from entrepot.web.health import Health
@@ -155,6 +160,19 @@ class SiteServer:
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
+        self.versions = Versions(database, site=site, clock=clock, deltas=settings.deltas_kept > 0, work=self._wake)
+        self.comparisons = Comparisons(
+            database, shelf=self.shelf, keys=keys, scratch=home.folder / "scratch" / "comparisons"
+        )
+        self.library_care = LibraryCare(
+            database,
+            settings=settings,
+            shelf=self.shelf,
+            keys=keys,
+            holders=self.holders,
+            holder=self.holder,
+            clock=clock,
+        )
         self.sessions = Sessions(database, clock=clock, hours=settings.session_hours)
         self.upkeep = Upkeep(
             database,
@@ -181,6 +199,7 @@ class SiteServer:
         self.publishing.register(RESEAL, reseal)
         self.publishing.register(DELTA, deltas, max_attempts=3)
         self.tasks.register(DELETE, DeleteHandler(self.database), max_attempts=1000)
+        self.tasks.register(DELETE_VERSION, DeleteVersionHandler(self.database), max_attempts=1000)
         return deltas
 
     def _wake(self) -> None:
@@ -191,6 +210,7 @@ class SiteServer:
     def _cancel(self, task_id: str) -> None:
         self.tasks.cancel(task_id)
         self.publishing.cancel(task_id)
+        self.library_care.tasks.cancel(task_id)
 
     def _trust_changed(self) -> None:
         self.controls.retry()
@@ -217,6 +237,8 @@ class SiteServer:
             routes=[
                 *session_routes(self.sessions, database, self.keys),
                 *content_routes(self.contents, database),
+                *version_routes(self.versions, self.comparisons),
+                *library_routes(self.library_care),
                 *point_routes(database, self.enrolment, self.controls.retire),
                 *device_routes(database, self.enrolment, self.locator, clock),
                 *deployment_routes(database, clock),
@@ -255,13 +277,14 @@ class SiteServer:
                 group.create_task(self.distribution.serve())
                 group.create_task(self.controls.serve())
                 group.create_task(self.upkeep.serve())
+                group.create_task(self.library_care.serve())
                 group.create_task(_every(FLUSH_SECONDS, self.management_point.flush))
                 group.create_task(_every(KEYS_SECONDS, self._follow_keys))
                 group.create_task(CloudLoops(self.clouds).serve())
                 group.create_task(self.outbox.serve())
         finally:
             await self.distribution.stop()
-            await asyncio.gather(self.tasks.stop(), self.publishing.stop())
+            await asyncio.gather(self.tasks.stop(), self.publishing.stop(), self.library_care.tasks.stop())
             with contextlib.suppress(EntrepotError):
                 await self.management_point.flush()
             await self.http.close()

@@ -33,6 +33,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         threads: objects in flight to one point.
         deltas_kept: for how many earlier versions a delta to the newest one is made.
         cloud_after_internet_facing: offer internet clients the cloud after an internet-facing point, not only instead.
+        validation_days: how often every object of the library is read again and compared with its id, in days; 0: only
+            when somebody asks.
+        validation_rate: bytes a second that a validation reads at most; 0: no limit.
         session_hours: how long an administrator's session lasts.
         segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
             cloud one small object.
@@ -54,6 +57,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     threads: int = 8
     deltas_kept: int = 3
     cloud_after_internet_facing: bool = False
+    validation_days: int = 30
+    validation_rate: int = 20_000_000
     session_hours: int = 12
     segment_seconds: float = 30.0
     drain_seconds: float = 5.0
@@ -116,6 +121,8 @@ def check_settings(settings: Settings) -> None:
         "transfers": (1, 50),
         "threads": (1, 64),
         "deltas_kept": (0, 10),
+        "validation_days": (0, 365),
+        "validation_rate": (0, 10**12),
         "session_hours": (1, 24 * 30),
         "segment_seconds": (1, 600),
         "drain_seconds": (0, 600),

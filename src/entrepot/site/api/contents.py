@@ -11,7 +11,6 @@ from entrepot.database.engine import Database
 from entrepot.protocol.siteapi import (
     ContentInfo,
     ContentRequest,
-    CurrentRequest,
     DistributionInfo,
     DistributionRequest,
     DownloadInfo,
@@ -41,11 +40,6 @@ def _publishing(contents: Contents) -> Handlers:
         """Publish the next version."""
         return task_info(await contents.publish_next(content, data))
 
-    @post("/contents/{content:str}/current", status_code=200, tags=["Contents"])
-    async def set_current_version(content: FromPath[str], data: JSONBody[CurrentRequest]) -> ContentInfo:
-        """Roll back, or forward, to an existing version."""
-        return await contents.set_current(content, data)
-
     @get("/contents", tags=["Contents"])
     async def list_contents() -> list[ContentInfo]:
         """All contents, by name."""
@@ -61,7 +55,7 @@ def _publishing(contents: Contents) -> Handlers:
         """Take a content away from every point, then forget it."""
         return task_info(await contents.delete(content))
 
-    return [create_content, publish_version, set_current_version, list_contents, get_content_info, delete_content]
+    return [create_content, publish_version, list_contents, get_content_info, delete_content]
 
 
 def _distributing(contents: Contents) -> Handlers:

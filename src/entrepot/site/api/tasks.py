@@ -9,14 +9,9 @@ from litestar.params import FromPath, FromQuery
 from entrepot.core.times import Clock
 from entrepot.database import tasks
 from entrepot.database.engine import Database
-from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
-
-
-def task_info(task: Task) -> TaskInfo:
-    """A task as the API shows it."""
-    return TaskInfo(**{name: getattr(task, name) for name in TaskInfo.__struct_fields__})
+from entrepot.site.taskinfo import task_info as task_info
 
 
 def task_routes(database: Database, cancel: Callable[[str], None], clock: Clock) -> list[HTTPRouteHandler]:

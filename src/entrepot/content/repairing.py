@@ -1,0 +1,106 @@
+"""Repair from the source: an object is made again, byte for byte, if the source still has the same bytes.
+
+A manifest says which ranges of which files a chunk consists of. They are read, put together and compared with the
+chunk's SHA-256; then they are sealed as they were. The reference has the key; what may differ is how the compressor was
+asked, so the ways that publishing knows are tried. Nothing but the very object that is missing ever comes out.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from entrepot.content.compressing import Effort, compress
+from entrepot.content.manifest import Part
+from entrepot.content.sealing import OVERHEAD, Codec
+from entrepot.core.ids import ObjectId
+from entrepot.objects.hashing import object_id_of
+from entrepot.protocol import SealedRef
+
+LEVELS: Final = (3, 1, 2, 4, 5, 6, 7, 8, 9, 12, 15, 19)
+_NONCE: Final = bytes(12)
+
+Piece = tuple[int, int, str, int]
+"""(offset in the chunk, length, path, offset in the file)."""
+
+
+def rebuilt(parts: Iterable[Part], wanted: Collection[ObjectId], source: Path) -> Iterator[tuple[ObjectId, bytes]]:
+    """Make chunks again from the source folder (or the single file) of a version.
+
+    Args:
+        parts: of the version's manifest.
+        wanted: at most so many as may be put together at once; what the source does not give is left out.
+    """
+    left = set(wanted)
+    refs: dict[ObjectId, SealedRef] = {}
+    pieces: dict[ObjectId, list[Piece]] = {}
+    for part in parts:
+        numbers = {number for number, ref in enumerate(part.chunks) if ref.object_id in left}
+        if not numbers:
+            continue
+        refs |= {ObjectId(part.chunks[number].object_id): part.chunks[number] for number in numbers}
+        for entry in part.entries:
+            at = entry.offset
+            for extent in entry.extents:
+                if extent.chunk in numbers:
+                    object_id = ObjectId(part.chunks[extent.chunk].object_id)
+                    pieces.setdefault(object_id, []).append((extent.offset, extent.length, entry.path, at))
+                at += extent.length
+        for object_id in list(pieces):
+            data = _again(refs[object_id], pieces[object_id], source)
+            if data is not None:
+                yield object_id, data
+                left.discard(object_id)
+                del pieces[object_id], refs[object_id]
+
+
+def _again(ref: SealedRef, pieces: list[Piece], source: Path) -> bytes | None:
+    plain = _plain(ref, sorted(pieces), source)
+    if plain is None or hashlib.sha256(plain).digest() != ref.sha256:
+        return None
+    return sealed_as(plain, ref)
+
+
+def _plain(ref: SealedRef, pieces: list[Piece], source: Path) -> bytes | None:
+    """The chunk's bytes as the source has them now; None where they are not all there."""
+    gathered = bytearray()
+    for offset, length, path, at in pieces:
+        if offset > len(gathered):
+            return None
+        skip = len(gathered) - offset
+        if skip >= length:
+            continue
+        found = _read(source, path, at + skip, length - skip)
+        if len(found) != length - skip:
+            return None
+        gathered += found
+    return bytes(gathered) if len(gathered) == ref.plain_size else None
+
+
+def _read(source: Path, path: str, at: int, length: int) -> bytes:
+    file = source / path if source.is_dir() else source
+    try:
+        with file.open("rb") as opened:
+            opened.seek(at)
+            return opened.read(length)
+    except OSError:
+        return b""
+
+
+def sealed_as(plain: bytes, ref: SealedRef) -> bytes | None:
+    """Seal a plaintext so that it becomes the object of a reference; None when no way of compressing gives that."""
+    for payload in _payloads(plain):
+        if len(payload) + OVERHEAD - 1 != ref.sealed_size:
+            continue
+        data = AESGCM(ref.key).encrypt(_NONCE, payload, None)
+        if object_id_of(data) == ref.object_id:
+            return data
+    return None
+
+
+def _payloads(plain: bytes) -> Iterator[bytes]:
+    yield bytes([Codec.RAW]) + plain
+    for how in (*(each for each in Effort if each is not Effort.NONE), *LEVELS):
+        yield bytes([Codec.ZSTD]) + compress(plain, how)
