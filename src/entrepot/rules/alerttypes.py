@@ -30,6 +30,11 @@ _RAISE: Final = "Raise the threshold, if the cost is intended."
 _SCHEDULE: Final = "Distribute less often, or fewer versions: what the site sends is sent once for each version."
 _PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
 
+_SERVICE_CERTIFICATE: Final = "Renew the service certificate under the same name and import its .pfx file."
+_MANAGEMENT_CERTIFICATE: Final = (
+    "For a management certificate: upload the new .cer to the subscription first, then import the .pfx file."
+)
+
 _TYPES: Final = (
     AlertType(
         key="storage_warning",
@@ -110,10 +115,51 @@ _TYPES: Final = (
         key="certificate_problem",
         severity=Severity.WARNING,
         title="A certificate of the cloud point has expired or expires soon",
+        remedies=(_SERVICE_CERTIFICATE, _MANAGEMENT_CERTIFICATE),
+    ),
+    AlertType(
+        key="certificate_60_days",
+        severity=Severity.INFORMATIONAL,
+        title="A certificate of the cloud point expires within 60 days",
+        remedies=(_SERVICE_CERTIFICATE, _MANAGEMENT_CERTIFICATE),
+    ),
+    AlertType(
+        key="certificate_7_days",
+        severity=Severity.CRITICAL,
+        title="A certificate of the cloud point expires within 7 days",
+        remedies=(_SERVICE_CERTIFICATE, _MANAGEMENT_CERTIFICATE),
+    ),
+    AlertType(
+        key="certificate_1_day",
+        severity=Severity.CRITICAL,
+        title="A certificate of the cloud point expires within a day",
+        remedies=(_SERVICE_CERTIFICATE, _MANAGEMENT_CERTIFICATE),
+    ),
+    AlertType(
+        key="certificate_expired",
+        severity=Severity.CRITICAL,
+        title="A certificate of the cloud point has expired",
+        remedies=(_SERVICE_CERTIFICATE, _MANAGEMENT_CERTIFICATE),
+    ),
+    AlertType(
+        key="store_problem",
+        severity=Severity.CRITICAL,
+        title="The cloud point's store cannot be used",
+        remedies=("Look at the store's disk, quota and permissions at the cloud; update the cloud point.",),
+    ),
+    AlertType(
+        key="clock_skew",
+        severity=Severity.WARNING,
+        title="The cloud's clock and the site's differ",
         remedies=(
-            "Renew the service certificate under the same name and import its .pfx file.",
-            "For a management certificate: upload the new .cer to the subscription first, then import the .pfx file.",
+            "Let both computers take their time from the network; tokens fail when clocks are two minutes apart.",
         ),
+    ),
+    AlertType(
+        key="dns_problem",
+        severity=Severity.WARNING,
+        title="The service's name leads elsewhere",
+        remedies=("Correct the alias (CNAME) that `entrepot cloud dns NAME` shows.",),
     ),
     AlertType(
         key="accounting_gap",

@@ -3,11 +3,19 @@
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
+import dns.asyncresolver
+import dns.exception
+import dns.nameserver
+import dns.resolver
 import msgspec
 
+from entrepot.core.errors import BadInputError
 from entrepot.protocol.siteapi import DnsRecord
+
+DNS_SECONDS: Final = 5.0
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +41,69 @@ async def system_resolver(name: str) -> Resolved:
     )
 
 
+def dns_resolver(servers: Sequence[str] = (), *, fallback: Resolver = system_resolver) -> Resolver:
+    """A resolver that asks DNS itself, so that the alias can be seen, and not only where it ends.
+
+    Args:
+        servers: ``address`` or ``address:port`` (``[v6]:port``) of name servers; empty: the system's.
+        fallback: asked for names that DNS does not have, such as those of a hosts file, unless servers are given.
+
+    Raises:
+        BadInputError: a server that is no address.
+    """
+    chosen = [_server(text) for text in servers]
+
+    async def resolve(name: str) -> Resolved:
+        try:
+            asking = dns.asyncresolver.Resolver(configure=not chosen)
+            if chosen:
+                asking.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in chosen]
+            asking.lifetime = DNS_SECONDS
+            found = await _ask(asking, name)
+        except (dns.exception.DNSException, OSError, UnicodeError):
+            found = None
+        if found is None and not chosen:
+            return await fallback(name)
+        return found or Resolved(canonical="", addresses=())
+
+    return resolve
+
+
+async def _ask(asking: dns.asyncresolver.Resolver, name: str) -> Resolved | None:
+    """Both families; None when the name has neither addresses nor an alias."""
+    canonical, addresses = "", set[str]()
+    for kind in ("A", "AAAA"):
+        try:
+            answer = await asking.resolve(name, kind, raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN as missing:
+            canonical = canonical or _alias(name, missing)
+            continue
+        canonical = answer.canonical_name.to_text() if answer.canonical_name else canonical
+        addresses |= {entry.to_text() for entry in answer.rrset or ()}
+    if not addresses and not canonical:
+        return None
+    return Resolved(canonical=canonical or name, addresses=tuple(sorted(addresses)))
+
+
+def _alias(name: str, missing: dns.resolver.NXDOMAIN) -> str:
+    """The name at the end of an alias that leads nowhere; empty when there is no alias."""
+    try:
+        canonical = missing.canonical_name.to_text()
+    except (TypeError, dns.exception.DNSException):
+        return ""
+    return "" if _same_name(canonical, name) else canonical
+
+
+def _server(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "53")
+    try:
+        return str(ipaddress.ip_address(host.strip("[]"))), int(port)
+    except ValueError:
+        raise BadInputError(
+            f"{text[:80]!r} is not the address of a name server.", next_step="Write address or address:port."
+        ) from None
+
+
 def host_of(address: str) -> str:
     """The host in ``host:port`` or ``[v6]:port``."""
     host, _, port = address.rpartition(":")
@@ -51,20 +122,36 @@ def record_for(fqdn: str, address: str) -> DnsRecord | None:
     return DnsRecord(name=fqdn, type=kind, value=host)
 
 
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a name exists for this computer, and what is wrong with it (empty: nothing)."""
+
+    found: bool
+    problem: str
+
+
 async def problem_with(fqdn: str, address: str, resolver: Resolver) -> str:
     """Why clients that ask for ``fqdn`` would not reach ``address``; empty when they would."""
+    return (await check_name(fqdn, address, resolver)).problem
+
+
+async def check_name(fqdn: str, address: str, resolver: Resolver) -> Verdict:
+    """Look where ``fqdn`` leads, and compare that with ``address``."""
     record = record_for(fqdn, address)
     if record is None:
-        return "The cloud has not given the service an address yet."
+        return Verdict(found=False, problem="The cloud has not given the service an address yet.")
     found = await resolver(fqdn)
-    if not found.addresses:
-        return f"{fqdn} cannot be resolved: create the record {record.name} {record.type} {record.value}."
+    if not found.addresses and not _same_name(found.canonical, record.value):
+        problem = f"{fqdn} cannot be resolved: create the record {record.name} {record.type} {record.value}."
+        return Verdict(found=False, problem=problem)
     if _same_name(found.canonical, record.value) or record.value in found.addresses:
-        return ""
+        return Verdict(found=True, problem="")
     target = await resolver(record.value) if record.type == "CNAME" else Resolved(canonical="", addresses=())
     if set(target.addresses) & set(found.addresses):
-        return ""
-    return f"{fqdn} leads to {', '.join(found.addresses)}, not to {record.value}: correct its {record.type} record."
+        return Verdict(found=True, problem="")
+    leads = ", ".join(found.addresses)
+    return Verdict(
+        found=True, problem=f"{fqdn} leads to {leads}, not to {record.value}: correct its {record.type} record."
+    )
 
 
 def _same_name(one: str, other: str) -> bool:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from entrepot.core.errors import NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
 from entrepot.core.times import DAY, HOUR, Clock
-from entrepot.database import cloud, tasks, usage
+from entrepot.database import cloud, clouddetails, tasks, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -17,9 +17,11 @@ from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import CloudPointState, CollectSummary
 from entrepot.site.cloud.collection import Collector
+from entrepot.site.cloud.dns import Resolver, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
 from entrepot.site.cloud.judging import Finding, certificate_finding, judge, judge_usage
 from entrepot.site.cloud.metering import Meter
+from entrepot.site.cloud.probing import certificate_findings, clock_finding, details_of, dns_finding, probe_store
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 from entrepot.site.cloud.waiting import Sleep
@@ -45,7 +47,9 @@ class Monitor:
         meter: Meter,
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
+        resolver: Resolver = system_resolver,
     ) -> None:
+        self._resolver = resolver
         self._database = database
         self._providers = providers
         self._collector = collector
@@ -65,7 +69,8 @@ class Monitor:
             await self._database.write(_settle_orphan, point, now)
             return
         seen = await self._seen(point)
-        await self._database.write(_note, point, seen, now)
+        probes = await self._probe(point, seen, now)
+        await self._database.write(_note, point, seen, probes, now)
         if seen.status is not None and _runs_unwanted(point, seen):
             log.warning("stopping_unwanted_service", point=point.point)
             await (await self._providers.of(point)).stop(point.service)
@@ -76,6 +81,13 @@ class Monitor:
         except TrustError as error:  # the key does not open here: as bad as a refused certificate
             return Look(subscription_error=error, status_error=error)
         return await look(provider, point, sleep=self._sleep)
+
+    async def _probe(self, point: CloudPoint, seen: Look, now: float) -> tuple[Finding, ...]:
+        """What the cloud does not say itself."""
+        findings = [clock_finding(seen, now, self._clock()), await dns_finding(point, self._resolver)]
+        if seen.status is not None and point.address:
+            findings.append(await probe_store(await self._providers.store_of(point)))
+        return tuple(findings)
 
     async def collect(self, point_id: str) -> CollectSummary:
         """Collect now, measure, and evaluate thresholds at once (R26).
@@ -145,7 +157,7 @@ def _runs_unwanted(point: CloudPoint, seen: Look) -> bool:
     return settled and stopped and seen.status is not None and seen.status.state is not RunState.STOPPED
 
 
-def _note(connection: Connection, before: CloudPoint, seen: Look, now: float) -> None:
+def _note(connection: Connection, before: CloudPoint, seen: Look, probes: tuple[Finding, ...], now: float) -> None:
     """Write down what was seen, unless the point changed hands meanwhile."""
     point = cloud.get_cloud_point(connection, before.point)
     if point.task != before.task:
@@ -165,7 +177,9 @@ def _note(connection: Connection, before: CloudPoint, seen: Look, now: float) ->
         state, message = settled_state(point, seen)
         values |= {"state": state, "message": message}
     certificate = cloud.certificate(connection, point.management_certificate)
-    findings: list[Finding] = [certificate_finding(point, certificate.not_after, now)]
+    levels = certificate_findings(point, certificate.not_after, now)
+    findings: list[Finding] = [certificate_finding(point, certificate.not_after, now), *levels, *probes]
+    clouddetails.keep_health(connection, point.point, details_of(point, seen, (*levels, *probes)), int(now))
     if not _busy(connection, point):
         findings += findings_of(point, seen)
     cloud.update_cloud_point(connection, point.point, **values)

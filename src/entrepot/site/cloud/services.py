@@ -102,7 +102,13 @@ class CloudServices:
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock, options=log)
         self.monitor = Monitor(
-            database, providers=self.providers, collector=self.collector, meter=self.meter, clock=clock, sleep=sleep
+            database,
+            providers=self.providers,
+            collector=self.collector,
+            meter=self.meter,
+            clock=clock,
+            sleep=sleep,
+            resolver=resolver,
         )
         self.cycle = LifeCycle(
             database,

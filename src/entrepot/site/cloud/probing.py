@@ -1,0 +1,140 @@
+"""Looks deeper than a cloud's own word: the store (write, read, delete), the clock, DNS, the certificates (R6, R37)."""
+
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from entrepot.core.errors import EntrepotError
+from entrepot.core.times import DAY, iso
+from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.cloudapi import HealthDetail
+from entrepot.protocol.cloudhost import ServiceStatus
+from entrepot.protocol.siteapi import CloudPointState
+from entrepot.rules.alerts import Condition
+from entrepot.site.cloud.dns import Resolver, check_name, record_for
+from entrepot.site.cloud.health import Look
+from entrepot.site.cloud.judging import Finding
+from entrepot.site.cloud.waiting import running
+
+if TYPE_CHECKING:
+    from entrepot.web.dataplane import Holder
+
+MAX_SKEW: Final = 60
+"""Seconds. Tokens and signed documents allow two minutes; the alert comes before they fail."""
+PROBE: Final = "probe/site"
+LEVELS: Final = (
+    ("certificate_1_day", DAY),
+    ("certificate_7_days", 7 * DAY),
+    ("certificate_60_days", 60 * DAY),
+)
+"""From the most urgent; ``certificate_problem`` opens at 30 days and stays until there is a new certificate."""
+_QUIET_AT: Final = 30 * DAY
+
+
+async def probe_store(holder: "Holder") -> Finding:
+    """Write, read and delete a small document. What does not answer is the business of other alerts."""
+    token = secrets.token_bytes(16)
+    try:
+        await holder.put_document(PROBE, token)
+        read = await holder.get_document(PROBE, limit=1024)
+        await holder.delete_document(PROBE)
+    except EntrepotError as error:
+        condition = Condition.UNKNOWN if error.retryable else Condition.BAD
+        return Finding(type="store_problem", condition=condition, message=f"The store refuses: {error}")
+    good = read == token
+    message = "" if good else "The store gives back something else than was written."
+    return Finding(type="store_problem", condition=Condition.GOOD if good else Condition.BAD, message=message)
+
+
+def clock_finding(seen: Look, before: float, after: float) -> Finding:
+    """Compare the cloud's clock with the site's, which it was asked between two moments of."""
+    told = seen.subscription.time if seen.subscription is not None else 0
+    if not told:
+        return Finding(type="clock_skew", condition=Condition.UNKNOWN)
+    skew = int(told - after if told > after else min(0.0, told - before))
+    bad = abs(skew) > MAX_SKEW
+    side = "ahead of" if skew > 0 else "behind"
+    message = f"The cloud's clock is {abs(skew)} s {side} the site's." if bad else ""
+    return Finding(type="clock_skew", condition=Condition.BAD if bad else Condition.GOOD, message=message)
+
+
+async def dns_finding(point: CloudPoint, resolver: Resolver) -> Finding:
+    """Whether the service's name leads elsewhere. That this server cannot resolve it is told, but is no alert: the name
+    may exist for clients only."""
+    if record_for(point.fqdn, point.address) is None:
+        return Finding(type="dns_problem", condition=Condition.UNKNOWN)
+    verdict = await check_name(point.fqdn, point.address, resolver)
+    if not verdict.found:
+        return Finding(type="dns_problem", condition=Condition.UNKNOWN, message=verdict.problem)
+    return Finding(
+        type="dns_problem",
+        condition=Condition.BAD if verdict.problem else Condition.GOOD,
+        message=verdict.problem,
+    )
+
+
+def certificate_findings(point: CloudPoint, management_expires: int, now: float) -> tuple[Finding, ...]:
+    """Warnings 60, 7 and 1 days before a certificate expires, and when it has; one of them is open at a time."""
+    kinds = (("service", point.certificate_expires), ("management", management_expires))
+    level = {what: _level(expires - now) for what, expires in kinds}
+    findings = []
+    for key in ("certificate_expired", *(name for name, _ in LEVELS)):
+        told = [
+            f"The {what} certificate of {point.name} {_word(expires, now)}."
+            for what, expires in kinds
+            if level[what] == key
+        ]
+        condition = Condition.BAD if told else Condition.GOOD
+        findings.append(Finding(type=key, condition=condition, message=" ".join(told)))
+    return tuple(findings)
+
+
+def _level(left: float) -> str:
+    if left <= 0:
+        return "certificate_expired"
+    for key, seconds in LEVELS:
+        if left <= seconds:
+            # Between 30 and 7 days the alert certificate_problem speaks.
+            return "" if key == "certificate_60_days" and left <= _QUIET_AT else key
+    return ""
+
+
+def _word(expires: int, now: float) -> str:
+    return f"expired at {iso(expires)}" if expires <= now else f"expires at {iso(expires)}"
+
+
+def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> tuple[HealthDetail, ...]:
+    """Everything that was looked at, one line each, for people."""
+    subscription = seen.subscription
+    lines = [
+        HealthDetail(
+            name="subscription",
+            state="good" if subscription is not None and subscription.state == "active" else "bad",
+            message=str(seen.subscription_error or "") if subscription is None else subscription.state,
+        ),
+        HealthDetail(
+            name="deployment",
+            state=_deployment(point, seen.status),
+            message=str(seen.status_error or "") if seen.status is None else " ".join(seen.status.notes),
+        ),
+    ]
+    for one in seen.status.instances if seen.status is not None else ():
+        good = "good" if one.state == "running" else "bad"
+        told = f"{one.state}, {one.restarts} restarts"
+        lines.append(HealthDetail(name=f"instance {one.id}", state=good, message=told))
+    names = {"store_problem": "store", "clock_skew": "clock", "dns_problem": "DNS"}
+    lines += [
+        HealthDetail(name=names[one.type], state=one.condition.value, message=one.message)
+        for one in findings
+        if one.type in names
+    ]
+    bad = [one.message for one in findings if one.type.startswith("certificate_") and one.condition is Condition.BAD]
+    lines.append(HealthDetail(name="certificates", state="bad" if bad else "good", message=" ".join(bad)))
+    return tuple(lines)
+
+
+def _deployment(point: CloudPoint, status: ServiceStatus | None) -> str:
+    if status is None:
+        return "unknown"
+    if point.state is CloudPointState.STOPPED:
+        return "good"
+    return "good" if running(status, 0) >= status.wanted and not status.notes else "bad"
