@@ -142,7 +142,7 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
     listener = open_listener("127.0.0.1", 0)
     made.url = listener_url(listener)
     stop = asyncio.Event()
-    task = asyncio.create_task(serve(made.app, listener=listener, tls=files, stop=stop))
+    task = asyncio.create_task(serve(lambda *call: made.app(*call), listener=listener, tls=files, stop=stop))
     yield made
     stop.set()
     await task
