@@ -23,6 +23,8 @@ from entrepot.protocol.costapi import (
     PriceUseRequest,
     Quote,
     QuoteRequest,
+    SavingsBy,
+    SavingsReport,
 )
 from entrepot.protocol.siteapi import ALL_DEVICES
 
@@ -160,6 +162,49 @@ def quote(
             ("without deltas and reuse", f"{found.amount_full} {found.currency}"),
             ("assumed", "\n".join(found.assumptions)),
         ),
+    )
+
+
+@app.command()
+def savings(
+    ctx: typer.Context,
+    by: Annotated[SavingsBy, typer.Option(help="content or point.")] = SavingsBy.CONTENT,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Of so many days.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what dedupe, compression, deltas, caches and peers kept from being transferred, as devices reported it.
+
+    \b
+    Examples:
+      entrepot cost savings
+      entrepot cost savings --by point --days 90
+    """
+    with site_session(ctx) as session:
+        found = session.get("/savings", SavingsReport, by=by.value, days=days)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Name", ">Downloads", ">Transferred", ">Compression", ">Own cache", ">Installed", ">Peers", ">Deltas"),
+        [
+            (
+                one.name,
+                str(one.downloads),
+                *(
+                    size(count)
+                    for count in (
+                        one.transferred,
+                        one.compression,
+                        one.own_cache,
+                        one.installed,
+                        one.peers,
+                        one.deltas,
+                    )
+                ),
+            )
+            for one in found.lines
+        ],
+        empty="No device has reported a download in this time.",
     )
 
 

@@ -99,6 +99,37 @@ class CostReport(Model, frozen=True, kw_only=True):
     figures_from: int
 
 
+class SavingsBy(StrEnum):
+    """What savings are told by."""
+
+    CONTENT = "content"
+    POINT = "point"
+
+
+class SavingsLine(Model, frozen=True, kw_only=True):
+    """Bytes that were transferred, and bytes that were not, by what kept them from it. ``plain``: what whole downloads
+    would have been without anything (by content only)."""
+
+    subject: str
+    name: str
+    downloads: int
+    plain: int
+    transferred: int
+    compression: int
+    own_cache: int
+    installed: int
+    peers: int
+    deltas: int
+
+
+class SavingsReport(Model, frozen=True, kw_only=True):
+    """``GET /savings?by=content&days=30`` (R28): from what devices reported."""
+
+    by: SavingsBy
+    since: int
+    lines: tuple[SavingsLine, ...]
+
+
 class CrossingInfo(Model, frozen=True, kw_only=True):
     """When a level is reached: seconds since 1970, 0: not within a year."""
 

@@ -23,7 +23,7 @@ from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import BadInputError, ForbiddenError, IntegrityError, NotFoundError, UnauthenticatedError
 from entrepot.core.sizes import KIB
 from entrepot.core.times import Clock
-from entrepot.database import devices, points
+from entrepot.database import devices, points, savings
 from entrepot.database.devices import Device
 from entrepot.database.engine import Database
 from entrepot.database.locations import AskerRow
@@ -184,7 +184,7 @@ class ManagementPoint:
         assert row.device is not None
         report = _decoded(body, DownloadReport)
         _check_report(report)
-        await self._database.write(devices.add_download, row.device.id, report, now=self._clock())
+        await self._database.write(savings.take_report, row.device.id, report, now=self._clock())
         await send_response(send, 204)
 
     async def _device(self, scope: Scope, body: bytes) -> AskerRow:

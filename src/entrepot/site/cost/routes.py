@@ -19,11 +19,14 @@ from entrepot.protocol.costapi import (
     PriceUseRequest,
     Quote,
     QuoteRequest,
+    SavingsBy,
+    SavingsReport,
 )
 from entrepot.rules.forecast import Planned
 from entrepot.site.cost import sheets
 from entrepot.site.cost.charging import report
 from entrepot.site.cost.quoting import point_forecast, quote
+from entrepot.site.cost.saving import savings_report
 
 
 def cost_router(database: Database, *, site: str, clock: Clock) -> Router:
@@ -74,12 +77,17 @@ def _figure_routes(database: Database, site: str, clock: Clock) -> list[HTTPRout
         planned = Planned(stored=max(0, planned_storage), sent=max(0, planned_transfer))
         return await database.read(_forecast, name, clock(), planned)
 
+    @get("/savings")
+    async def get_savings(by: FromQuery[SavingsBy] = SavingsBy.CONTENT, days: FromQuery[int] = 30) -> SavingsReport:
+        """What dedupe, compression, deltas, caches and peers kept from being transferred."""
+        return await database.read(savings_report, by=by, days=days, now=clock())
+
     @post("/quotes", status_code=200)
     async def make_quote(data: JSONBody[QuoteRequest]) -> Quote:
         """What a deployment would send through the cloud, and cost."""
         return await database.read(quote, data, site=site, now=clock())
 
-    return [get_cost, get_cloud_point_forecast, make_quote]
+    return [get_cost, get_cloud_point_forecast, get_savings, make_quote]
 
 
 def _forecast(connection: Connection, name: str, now: float, planned: Planned) -> PointForecast:
