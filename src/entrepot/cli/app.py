@@ -21,6 +21,7 @@ from entrepot.cli import (
     host,
     key,
     login,
+    plan,
     point,
     point_local,
     settings,
@@ -69,6 +70,7 @@ for _name, _group in (
 alert.app.add_typer(alert_delivery.subscriptions, name="subscription")
 alert.app.add_typer(alert_delivery.mail, name="mail")
 alert.app.add_typer(alert_delivery.windows, name="window")
+app.command(rich_help_panel=ADMINISTRATION)(plan.plan)
 point.app.command("init")(point_local.init)
 point.app.command("serve")(point_local.serve)
 app.command(rich_help_panel=ROLES)(demo_command.demo)

@@ -1,0 +1,244 @@
+"""The planner (R29): from fleet, content, peers and prices to storage, transfer, requests and cost, before anything is
+bought. A discrete-event simulation: every client decides by itself when it fetches each release.
+
+Each content is released again and again at even intervals. A client comes for a release after a while (exponential, so
+that most come early and some late), fetches what it lacks of the version that is then current, and can give it to
+neighbours on its network from then on. Clients on the intranet use points on premises; those on the internet the cloud.
+What one run draws serves four tallies at once: with and without deltas, with and without peers. The same seed gives the
+same plan.
+"""
+
+import heapq
+import random
+from array import array
+from decimal import Decimal
+from typing import Final
+
+import msgspec
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.times import DAY, HOUR
+from entrepot.rules.prices import POLLS_AN_HOUR, Cost, PriceSheet, Usage, cost
+
+MAX_CLIENTS: Final = 5_000_000
+MAX_EVENTS: Final = 50_000_000
+SEGMENTS_AN_HOUR: Final = 120
+MANIFEST_REQUESTS: Final = 2
+
+
+class PlannedContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Content: sealed bytes, objects, releases a month; percent of it that a release changes, and a delta's size in
+    percent of what changed."""
+
+    name: str
+    size: int
+    objects: int = 0  # 0: one for each MiB
+    releases_a_month: int = 1
+    changed_percent: int = 20
+    delta_percent: int = 15
+
+
+class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Clients and how they behave. ``networks``: how many LANs the internet's clients sit in, 0: each alone (home).
+    ``peer_percent``: of a download that a neighbour with the content can give. ``hours``: a client's mean delay."""
+
+    clients: int
+    internet_percent: int = 30
+    networks: int = 0
+    peer_percent: int = 90
+    hours: int = 48
+    days: int = 30
+    versions_kept: int = 2
+    instances: int = 2
+    cloud_points: int = 1
+    already_installed: bool = True
+    seed: int = 1
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True):
+    """What one variant comes to in the planned days; ``cost`` by the sheet."""
+
+    deltas: bool
+    peers: bool
+    sent: int
+    from_peers: int
+    requests: int
+    stored: int
+    uploaded: int
+    cost: Cost
+    total: Decimal
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The result. ``downloads`` by clients on the internet."""
+
+    downloads: int
+    releases: int
+    currency: str
+    tallies: tuple[Tally, ...]
+
+
+class _Sums:
+    __slots__ = ("from_peers", "requests", "sent")
+
+    def __init__(self) -> None:
+        self.sent = self.from_peers = self.requests = 0
+
+
+_VARIANTS: Final = ((False, False), (True, False), (False, True), (True, True))
+
+
+def check_plan(fleet: Fleet, contents: tuple[PlannedContent, ...]) -> None:
+    """Check that a plan makes sense, and can be simulated.
+
+    Raises:
+        BadInputError: a figure is out of bounds.
+    """
+    shares = [fleet.internet_percent, fleet.peer_percent]
+    shares += [share for one in contents for share in (one.changed_percent, one.delta_percent)]
+    if any(not 0 <= share <= 100 for share in shares):
+        raise BadInputError("A share is 0 to 100 percent.")
+    if not 1 <= fleet.clients <= MAX_CLIENTS or not 1 <= fleet.days <= 366 or not 1 <= fleet.hours <= 24 * 365:
+        raise BadInputError(f"Give 1 to {MAX_CLIENTS:,} clients, 1 to 366 days, and a delay of 1 hour to a year.")
+    counts = (fleet.networks, fleet.versions_kept, fleet.instances, fleet.cloud_points)
+    if min(counts) < 0 or fleet.cloud_points < 1 or fleet.versions_kept < 1 or max(counts) > MAX_CLIENTS:
+        raise BadInputError("Networks, kept versions, instances and cloud points are counts, the last three above 0.")
+    if not 1 <= len(contents) <= 1000:
+        raise BadInputError("Give 1 to 1,000 contents.")
+    for one in contents:
+        if not 0 < one.size < 2**50 or not 0 <= one.objects < 2**31 or not 1 <= one.releases_a_month <= 744:
+            raise BadInputError(f"The content {one.name!r} has a size, objects, or releases that are out of bounds.")
+    outside = fleet.clients * fleet.internet_percent // 100
+    events = outside * sum(max(1, one.releases_a_month * fleet.days // 30) for one in contents)
+    if events > MAX_EVENTS:
+        raise BadInputError(
+            f"This plan has {events:,} downloads; {MAX_EVENTS:,} can be simulated.",
+            next_step="Plan a tenth of the clients and multiply.",
+        )
+
+
+def plan(fleet: Fleet, contents: tuple[PlannedContent, ...], sheet: PriceSheet) -> Plan:
+    """Simulate.
+
+    Raises:
+        BadInputError: see :func:`check_plan`.
+    """
+    check_plan(fleet, contents)
+    draw = random.Random(fleet.seed)  # noqa: S311  # a simulation, which must give the same again
+    outside = fleet.clients * fleet.internet_percent // 100
+    networks = fleet.networks or outside
+    alone = range(outside)
+    network_of = array("L", (draw.randrange(networks) for _ in alone) if fleet.networks else alone)
+    sums = {variant: _Sums() for variant in _VARIANTS}
+    downloads = releases = 0
+    for content in contents:
+        made, fetched = _simulate(content, fleet, draw, network_of, sums, networks)
+        releases += made
+        downloads += fetched
+    tallies = tuple(_tally(fleet, contents, sheet, variant, sums[variant]) for variant in _VARIANTS)
+    return Plan(downloads=downloads, releases=releases, currency=sheet.currency, tallies=tallies)
+
+
+def _simulate(
+    content: PlannedContent,
+    fleet: Fleet,
+    draw: random.Random,
+    network_of: "array[int]",
+    sums: dict[tuple[bool, bool], _Sums],
+    networks: int,
+) -> tuple[int, int]:
+    """One content's releases over the planned time; contents do not influence each other. Releases, and downloads."""
+    horizon, mean = fleet.days * DAY, fleet.hours * HOUR
+    count = max(1, content.releases_a_month * fleet.days // 30)
+    moments = [number * horizon // count for number in range(count)]
+    outside = len(network_of)
+    held = array("H", [1 if fleet.already_installed else 0]) * outside
+    given = array("H", [0]) * max(1, networks)
+    queue: list[tuple[float, int]] = []
+    current, upcoming, downloads = 1, 0, 0
+    while upcoming < count or queue:
+        if upcoming < count and (not queue or moments[upcoming] <= queue[0][0]):
+            begin = moments[upcoming]
+            current, upcoming = current + 1, upcoming + 1
+            queue.extend((begin + draw.expovariate(1 / mean), client) for client in range(outside))
+            heapq.heapify(queue)
+            continue
+        at, client = heapq.heappop(queue)
+        if at > horizon:
+            break
+        behind = current - held[client]
+        if behind:
+            downloads += 1
+            neighbours = given[network_of[client]] == current
+            _count(content, fleet, sums, behind=behind, whole=not held[client], neighbours=neighbours)
+            held[client] = current
+            given[network_of[client]] = current
+    return count, downloads
+
+
+def _count(
+    content: PlannedContent,
+    fleet: Fleet,
+    sums: dict[tuple[bool, bool], _Sums],
+    *,
+    behind: int,
+    whole: bool,
+    neighbours: bool,
+) -> None:
+    objects = content.objects or max(1, content.size >> 20)
+    unchanged = 0.0 if whole else (1 - content.changed_percent / 100) ** behind
+    lacking = round(content.size * (1 - unchanged))
+    lacking_objects = max(1, round(objects * (1 - unchanged)))
+    by_delta = not whole and behind <= fleet.versions_kept
+    small = lacking * content.delta_percent // 100 if by_delta else lacking
+    small_objects = max(1, small >> 20) if by_delta else lacking_objects
+    for (deltas, peers), total in sums.items():
+        size, requests = (small, small_objects) if deltas else (lacking, lacking_objects)
+        shared = size * fleet.peer_percent // 100 if peers and neighbours else 0
+        total.sent += size - shared
+        total.from_peers += shared
+        total.requests += (requests * (size - shared) // size if size else 0) + MANIFEST_REQUESTS
+
+
+def _tally(
+    fleet: Fleet,
+    contents: tuple[PlannedContent, ...],
+    sheet: PriceSheet,
+    variant: tuple[bool, bool],
+    sums: _Sums,
+) -> Tally:
+    deltas, peers = variant
+    stored = uploaded = 0
+    for one in contents:
+        changed = one.size * one.changed_percent // 100
+        releases = max(1, one.releases_a_month * fleet.days // 30)
+        extra = changed * one.delta_percent // 100 if deltas else 0
+        stored += one.size + changed * (fleet.versions_kept - 1) + extra * fleet.versions_kept
+        uploaded += one.size + releases * (changed + extra)
+    hours = fleet.days * 24
+    points = fleet.cloud_points
+    instance_hours = fleet.instances * hours * points
+    records = instance_hours * SEGMENTS_AN_HOUR if sums.requests else 0
+    used = Usage(
+        month_hours=720,
+        byte_hours=stored * hours * points,
+        sent=sums.sent,
+        uploaded=uploaded * points,
+        client_reads=sums.requests,
+        upload_writes=(uploaded >> 20) * points,
+        overhead_reads=instance_hours * POLLS_AN_HOUR + records,
+        overhead_writes=records,
+        instance_hours=instance_hours,
+    )
+    amounts = cost(sheet, used)
+    return Tally(
+        deltas=deltas,
+        peers=peers,
+        sent=sums.sent,
+        from_peers=sums.from_peers,
+        requests=sums.requests,
+        stored=stored * points,
+        uploaded=uploaded * points,
+        cost=amounts,
+        total=amounts.total,
+    )

@@ -1,0 +1,86 @@
+"""The planner: a discrete-event simulation of a fleet (R29)."""
+
+from decimal import Decimal
+
+import msgspec
+import pytest
+
+from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import GB
+from entrepot.rules.plan import Fleet, PlannedContent, plan
+from entrepot.rules.prices import PriceSheet, Tier
+
+SHEET = PriceSheet(
+    name="test",
+    currency="EUR",
+    storage_gb_month=Decimal("0.02"),
+    egress=(Tier(per_gb=Decimal("0.1")),),
+    instance_hour=Decimal("0.1"),
+)
+OFFICE = PlannedContent(name="office", size=GB, objects=1000, releases_a_month=1, changed_percent=20, delta_percent=10)
+
+
+def tallies(fleet: Fleet, *contents: PlannedContent):
+    found = plan(fleet, contents, SHEET)
+    return found, {(one.deltas, one.peers): one for one in found.tallies}
+
+
+def test_new_clients_fetch_everything_once():
+    fleet = Fleet(clients=1000, internet_percent=40, already_installed=False, hours=1)
+    found, by = tallies(fleet, OFFICE)
+    assert found.downloads == 400
+    assert by[False, False].sent == by[True, True].sent == 400 * GB
+    assert by[False, False].requests == 400 * (1000 + 2)
+    assert by[False, False].cost.egress == Decimal(40)
+
+
+def test_clients_that_have_the_version_before_fetch_what_changed_or_its_delta():
+    _, by = tallies(Fleet(clients=100, internet_percent=100, hours=1), OFFICE)
+    assert by[False, False].sent == 100 * GB // 5
+    assert by[True, False].sent == 100 * GB // 50
+    assert by[True, False].total < by[False, False].total
+
+
+def test_neighbours_share_what_the_first_of_them_fetched():
+    fleet = Fleet(clients=1000, internet_percent=100, networks=10, peer_percent=100, hours=1)
+    _, by = tallies(fleet, OFFICE)
+    assert by[False, True].sent == 10 * GB // 5
+    assert by[False, True].sent + by[False, True].from_peers == by[False, False].sent
+
+
+def test_clients_that_come_late_in_a_fast_rhythm_skip_releases():
+    often = msgspec.structs.replace(OFFICE, releases_a_month=30)
+    found, by = tallies(Fleet(clients=200, internet_percent=100, hours=24 * 20), often)
+    assert found.releases == 30
+    assert found.downloads < 200 * 30
+    assert 0 < by[True, False].sent < by[False, False].sent
+
+
+def test_the_same_seed_gives_the_same_plan_and_another_does_not():
+    fleet = Fleet(clients=500, internet_percent=50, networks=20, hours=200)
+    assert tallies(fleet, OFFICE)[0] == tallies(fleet, OFFICE)[0]
+    other = msgspec.structs.replace(fleet, seed=2)
+    assert tallies(other, OFFICE)[0].downloads != tallies(fleet, OFFICE)[0].downloads
+
+
+def test_storage_and_instances_are_charged_for_every_cloud_point():
+    _, one = tallies(Fleet(clients=1, internet_percent=0), OFFICE)
+    _, two = tallies(Fleet(clients=1, internet_percent=0, cloud_points=2), OFFICE)
+    assert two[False, False].cost.instances == 2 * one[False, False].cost.instances == Decimal(288)
+    assert two[False, False].stored == 2 * one[False, False].stored
+    assert one[False, False].sent == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"clients": 0}, {"clients": 10**9}, {"internet_percent": 101}, {"days": 0}, {"cloud_points": 0}, {"hours": 0}],
+)
+def test_plans_that_make_no_sense_are_refused(changes):
+    with pytest.raises(BadInputError):
+        plan(msgspec.structs.replace(Fleet(clients=10), **changes), (OFFICE,), SHEET)
+
+
+def test_a_plan_that_would_never_end_is_refused():
+    often = msgspec.structs.replace(OFFICE, releases_a_month=744)
+    with pytest.raises(BadInputError, match="can be simulated"):
+        plan(Fleet(clients=5_000_000, internet_percent=100), (often,), SHEET)
