@@ -65,7 +65,7 @@ def translated(error: Exception, what: str) -> EntrepotError:
         )
     if isinstance(error, vendor.InvalidPathError):
         return BadInputError(f"{what[:200]!r} is not a key that this store can hold.")
-    if not status and "certificate" in text:
+    if not status and "InvalidCertificate" in text:
         return TrustError(
             "The object store's TLS certificate is not trusted.",
             next_step="Check the endpoint; give the file of its CA in the settings if it has one of its own.",
