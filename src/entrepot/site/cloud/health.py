@@ -63,7 +63,7 @@ def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, str]:
         return CloudPointState.DEGRADED, "The service should be stopped, but its instances run; they refuse clients."
     count = running(status, 0)
     if count >= status.wanted and status.state is RunState.RUNNING:
-        return CloudPointState.READY, ""
+        return (CloudPointState.DEGRADED, " ".join(status.notes)) if status.notes else (CloudPointState.READY, "")
     if count:
         return CloudPointState.DEGRADED, f"{count} of {status.wanted} instances run."
     return CloudPointState.FAILED, f"The service is {status.state.value} at the cloud: no instance runs."

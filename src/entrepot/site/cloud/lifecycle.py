@@ -22,7 +22,7 @@ from entrepot.database import alerts, cloud, collection, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
-from entrepot.protocol.cloudhost import ServiceSpec, ServiceStatus
+from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import CloudPointState
 from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
@@ -254,6 +254,9 @@ class LifeCycle:
         async with self._lock(point.point):
             await self.in_charge(task)
             status = await provider.create(point.service, self._spec(point), report.step)
+            if point.wanted is ServiceState.RUNNING and status.state is RunState.STOPPED:
+                report.step("Starting the instances")
+                await provider.start(point.service)
         await self._saw(task, report, status)
         check_certificate(status, point)
         counter = await self._publish(task)

@@ -148,7 +148,7 @@ class CloudServices:
         loaded = load_pfx(request.service_pfx, password, now)
         fqdn = check_service_certificate(loaded, request.fqdn, now)
         point = adopted or prefixed_id("pt", secrets.token_bytes(8))
-        task = await self.database.write(self._add, request, service, fqdn, loaded, point)
+        task = await self.database.write(self._add, request, service, fqdn, loaded, point, bool(adopted))
         self._engine.wake()
         return task
 
@@ -198,6 +198,7 @@ class CloudServices:
         fqdn: str,
         loaded: LoadedPfx,
         point_id: str,
+        adopted: bool,
     ) -> Task:
         now = int(self.clock())
         certificate = cloud.certificate(connection, request.management_certificate)
@@ -210,7 +211,12 @@ class CloudServices:
             sealed = self.keys.vault.seal(registry_secret(point_id), password) if len(password) else b""
             clouddetails.keep_options(connection, point_id, request.azure, sealed)
         create_alerts(connection, point, now)
-        return self._order(connection, CloudAction.CREATE, point)
+        if not adopted:
+            return self._order(connection, CloudAction.CREATE, point)
+        # What it stores is there already: a failure must not clean it away, as a creation's does.
+        state = WORKING[CloudAction.UPDATE]
+        cloud.update_cloud_point(connection, point_id, state=state, begun=True, ready=now)
+        return self._order(connection, CloudAction.UPDATE, point)
 
     def _new_point(
         self, request: CloudPointRequest, service: str, fqdn: str, loaded: LoadedPfx, certificate: str, point_id: str

@@ -1,0 +1,371 @@
+"""Renewal, updates, orphans, plans, upload limits, and what health checks find."""
+
+import msgspec
+import pytest
+
+from entrepot.core.errors import (
+    BadInputError,
+    ConflictError,
+    ForbiddenError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+)
+from entrepot.core.ids import ObjectId
+from entrepot.core.secret import Secret
+from entrepot.core.times import DAY
+from entrepot.database import alerts, clouddetails
+from entrepot.objects.hashing import object_id_of
+from entrepot.protocol.cloudapi import (
+    AzureOptions,
+    OrphanRequest,
+    RenewManagementCertificate,
+    RenewServiceCertificate,
+    UploadSchedule,
+    UploadWindow,
+)
+from entrepot.protocol.cloudhost import RunState
+from entrepot.protocol.siteapi import CloudPointState, TaskState
+from entrepot.rules.alerts import AlertState
+from entrepot.site.cloud.accounts import account_of
+from entrepot.site.cloud.dns import Resolved
+from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
+from entrepot.trust.certificates import UnsuitableCertificateError, new_management
+
+from .conftest import FQDN, NOW, PASSWORD, SiteUnderTest
+
+
+def _renewal(site: SiteUnderTest, fqdn: str = FQDN, days: int = 300) -> RenewServiceCertificate:
+    pfx = site.keys.authority.issue_service_pfx(fqdn, days=days, password=Secret(PASSWORD), now=site.clock())
+    return RenewServiceCertificate(service_pfx=pfx, service_password=PASSWORD)
+
+
+async def _state(site: SiteUnderTest, point: str, type_: str) -> AlertState:
+    return (await site.database.read(alerts.find, type_=type_, subject=point)).alert.state
+
+
+# --- renewal
+
+
+async def test_a_renewed_service_certificate_reaches_the_cloud_and_the_point_goes_on(site) -> None:
+    before = await site.make_point()
+    task = await site.services.renew("cloud1", _renewal(site))
+    assert (await site.services.get("cloud1")).state is CloudPointState.UPGRADING
+    await site.settle()
+    await site.completed(task)
+    point = await site.services.get("cloud1")
+    assert point.state is CloudPointState.READY
+    assert point.certificate_expires > before.certificate_expires
+    assert site.cloud.services["cloud1"].spec.certificate == point.certificate
+    assert "PRIVATE KEY" in site.cloud.services["cloud1"].spec.private_key
+
+
+async def test_a_certificate_of_another_name_is_no_renewal(site) -> None:
+    before = await site.make_point()
+    with pytest.raises(UnsuitableCertificateError):
+        await site.services.renew("cloud1", _renewal(site, "cloud2.contoso.com"))
+    assert await site.services.get("cloud1") == before
+
+
+async def test_renewing_a_stopped_point_leaves_it_stopped(site) -> None:
+    await site.make_point()
+    await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    task = await site.services.renew("cloud1", _renewal(site))
+    await site.settle()
+    await site.completed(task)
+    assert (await site.services.get("cloud1")).state is CloudPointState.STOPPED
+    assert site.cloud.services["cloud1"].state is RunState.STOPPED
+
+
+async def test_a_management_certificate_is_tried_at_the_cloud_before_it_is_kept(site) -> None:
+    await site.make_point()
+    (before,) = site.services.certificates.management()
+    renewed = new_management("Test management", 300, "ec", now=NOW)
+    request = RenewManagementCertificate(pfx=renewed.pfx(Secret(PASSWORD)), password=PASSWORD)
+    site.cloud.failures["check"] = [ForbiddenError("Unknown certificate.")]
+    with pytest.raises(ForbiddenError, match="does not accept"):
+        await site.services.renewal.management("management", request)
+    assert site.services.certificates.management() == [before]
+    await site.services.renewal.management("management", request)
+    (after,) = site.services.certificates.management()
+    assert (after.id, after.name, after.usable) == (before.id, before.name, True)
+    assert after.thumbprint != before.thumbprint
+    await site.services.monitor.check((await site.services.get("cloud1")).point)
+    assert site.connections[-1].certificate == renewed.cer
+
+
+async def test_a_management_certificate_of_another_name_is_no_renewal(site) -> None:
+    site.import_certificate()
+    other = new_management("Somebody else", 300, "ec", now=NOW)
+    with pytest.raises(UnsuitableCertificateError, match="keeps the name"):
+        await site.services.renewal.management(
+            "management", RenewManagementCertificate(pfx=other.pfx(Secret(PASSWORD)), password=PASSWORD)
+        )
+
+
+# --- update, stop, plan
+
+
+async def test_an_update_of_a_service_that_is_gone_says_so(site) -> None:
+    await site.make_point()
+    site.cloud.services.clear()
+    task = await site.services.act(CloudAction.UPDATE, "cloud1")
+    await site.settle()
+    assert (await site.task(task)).error_code == "not_found"
+    assert site.cloud.services == {}
+
+
+async def test_what_the_cloud_notes_makes_a_point_degraded_until_it_is_gone(site) -> None:
+    site.cloud.notes = ["Create the record asuid.cloud1 TXT PROOF."]
+    point = await site.make_point()
+    assert point.state is CloudPointState.DEGRADED
+    assert "PROOF" in point.message
+    site.cloud.notes = []
+    await site.services.act(CloudAction.UPDATE, "cloud1")
+    await site.settle()
+    assert (await site.services.get("cloud1")).state is CloudPointState.READY
+
+
+async def test_a_stop_tells_what_goes_on_costing(site) -> None:
+    await site.make_point()
+    task = await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    message = (await site.completed(task)).message
+    assert "disk (cloud1/disk)" in message
+    assert "instance (" not in message
+
+
+async def test_a_plan_has_prices_and_creates_nothing(site) -> None:
+    site.import_certificate()
+    site.services.prices = lambda meter, quantity, _region: (quantity * 0.1, "EUR") if meter == "x/hour" else None
+    plan = await site.services.plan(site.request(instances=3))
+    assert (plan.monthly, plan.currency, plan.unpriced) == (219.0, "EUR", ("x/disk",))
+    assert site.cloud.services == {}
+    with pytest.raises(NotFoundError):
+        await site.services.get("cloud1")
+
+
+# --- kinds of cloud
+
+
+AZURE = AzureOptions(
+    tenant="contoso.onmicrosoft.com",
+    application="aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee",
+    image="registry/entrepot@sha256:00",
+    registry_user="puller",
+    registry_password="registry-secret",  # of a test
+)
+
+
+async def test_azure_wants_an_rsa_certificate_a_region_and_no_pin(site) -> None:
+    site.import_certificate()  # its key is on a curve
+    azure = site.request(provider="azure", azure=AZURE, host_url="", host_pin="", region="westeurope")
+    with pytest.raises(UnsuitableCertificateError, match="RSA only"):
+        await site.services.create(azure)
+    for changes in ({"region": ""}, {"host_pin": "ab" * 32}, {"azure": None}, {"port": 8443}, {"provider": "other"}):
+        with pytest.raises(BadInputError):
+            await site.services.create(msgspec.structs.replace(azure, **changes))
+
+
+async def test_the_registrys_password_is_kept_sealed_and_reaches_the_provider(site) -> None:
+    pair = new_management("Contoso", 300, "rsa", now=NOW)
+    site.services.certificates.import_management("rsa", pair.pfx(Secret(PASSWORD)), Secret(PASSWORD))
+    changes = {"azure": AZURE, "host_url": "", "host_pin": "", "region": "westeurope", "management_certificate": "rsa"}
+    await site.services.create(site.request(provider="azure", **changes))
+    await site.settle()
+    connection = site.connections[-1]
+    assert connection.azure == AZURE
+    assert (connection.url, connection.mark) == ("https://management.azure.com", site.keys.hierarchy.root_public)
+    site.database.close()
+    raw = b"".join(path.read_bytes() for path in site.folder.glob("site.db*"))
+    assert b"registry-secret" not in raw
+
+
+# --- orphans
+
+
+async def _orphaned(site: SiteUnderTest) -> OrphanRequest:
+    """A service whose point the database forgot."""
+    await site.make_point()
+    point = await site.services.get("cloud1")
+    await site.services.act(CloudAction.DELETE, "cloud1")
+    service = site.cloud.services["cloud1"]
+    await site.settle()
+    site.cloud.services["cloud1"] = service
+    return OrphanRequest(service="cloud1", point=point.point, account=account_of(site.request()))
+
+
+async def test_known_services_and_those_of_others_are_no_orphans(site) -> None:
+    await site.make_point()
+    other = msgspec.structs.replace(site.cloud.services["cloud1"].spec, root=b"x" * 32, point="pt-other")
+    await site.cloud.create("theirs", other)
+    assert await site.services.orphans.search(None) == []
+
+
+async def test_an_orphan_is_listed_and_removed(site) -> None:
+    request = await _orphaned(site)
+    (orphan,) = await site.services.orphans.search(request.account)
+    assert (orphan.service, orphan.point, orphan.fqdn) == ("cloud1", request.point, FQDN)
+    task = await site.services.remove_orphan(request)
+    await site.settle()
+    await site.completed(task)
+    assert site.cloud.services == {}
+    with pytest.raises(NotFoundError):
+        await site.services.remove_orphan(request)
+
+
+async def test_an_orphan_is_adopted_with_what_it_stores(site) -> None:
+    request = await _orphaned(site)
+    task = await site.services.adopt(site.request())
+    await site.settle()
+    await site.completed(task)
+    point = await site.services.get("cloud1")
+    assert (point.point, point.state) == (request.point, CloudPointState.READY)
+    assert await site.services.orphans.search(None) == []
+
+
+async def test_what_was_adopted_meanwhile_is_not_removed(site) -> None:
+    request = await _orphaned(site)
+    task = await site.services.remove_orphan(request)
+    await site.database.write(_pause, task.id)
+    await site.services.adopt(site.request())
+    await site.settle()
+    ended = await site.task(task)
+    assert ended.state is TaskState.FAILED
+    assert "no orphan any more" in ended.error
+    assert "cloud1" in site.cloud.services
+
+
+def _pause(connection, task_id: str) -> None:
+    from entrepot.database.tables.tasks import task
+
+    connection.execute(task.update().where(task.c.id == task_id).values(run_after=NOW + 1000))
+
+
+async def test_what_is_no_orphan_is_neither_removed_nor_adopted(site) -> None:
+    point = await site.make_point()
+    request = OrphanRequest(service="cloud1", point=point.point, account=account_of(site.request()))
+    with pytest.raises(NotFoundError):
+        await site.services.remove_orphan(request)
+    with pytest.raises((NotFoundError, ConflictError)):
+        await site.services.adopt(site.request())
+
+
+# --- uploads
+
+
+@pytest.mark.parametrize(
+    ("weekday", "minute", "rate"),
+    [(1, 0, 500), (1, 9 * 60, 0), (6, 9 * 60, 500), (5, 23 * 60, None), (6, 60, None), (7, 23 * 60, 500)],
+)
+def test_the_first_window_that_holds_decides(weekday, minute, rate) -> None:
+    schedule = UploadSchedule(
+        bytes_per_second=500,
+        windows=(
+            UploadWindow(begin=8 * 60, end=18 * 60, days=(1, 2, 3, 4, 5)),
+            UploadWindow(begin=22 * 60, end=6 * 60, days=(5,), bytes_per_second=10**9),
+        ),
+    )
+    assert rate_at(schedule, weekday, minute) == (10**9 if rate is None else rate)
+
+
+def test_without_a_limit_nothing_waits() -> None:
+    assert rate_at(UploadSchedule(), 1, 0) is None
+
+
+def test_all_transfers_to_a_point_share_its_rate() -> None:
+    slept: list[float] = []
+    schedule = UploadSchedule(bytes_per_second=1000)
+    pacer = Pacer(schedule, moment=lambda: (1, 0), monotonic=lambda: 0.0, sleep=slept.append)
+    for _ in range(3):
+        pacer.take(500)
+    assert slept == [0.0, 0.5, 1.0]
+
+
+async def test_a_closed_schedule_lets_documents_through_and_objects_wait(site) -> None:
+    point = await site.make_point()
+    closed = UploadSchedule(windows=(UploadWindow(begin=0, end=0),))
+    await site.database.write(clouddetails.keep_upload, point.point, closed)
+    holder = await site.services.providers.holder(point.point)
+    await holder.put_document("note", b"x")
+    data = bytes(3 * PACED)
+    with pytest.raises(UnavailableError, match="closed"):
+        await holder.put(object_id_of(data), len(data), lambda: [data])
+    await site.database.write(clouddetails.keep_upload, point.point, UploadSchedule(bytes_per_second=10**9))
+    holder = await site.services.providers.holder(point.point)
+    await holder.put(object_id_of(data), len(data), lambda: [data])
+    assert await holder.missing([object_id_of(data), ObjectId(bytes(32))]) == [ObjectId(bytes(32))]
+
+
+# --- health
+
+QUIET = "never_triggered"
+
+
+async def test_certificate_alerts_follow_each_other_as_the_day_comes_near(site) -> None:
+    point = await site.make_point()  # its service certificate has 200 days
+    stages = [(61, ""), (60, "certificate_60_days"), (29, ""), (7, "certificate_7_days"), (1, "certificate_1_day")]
+    for days, expected in [*stages, (-1, "certificate_expired")]:
+        site.clock.now = point.certificate_expires - days * DAY
+        await site.services.monitor.check(point.point)
+        kinds = ("certificate_60_days", "certificate_7_days", "certificate_1_day", "certificate_expired")
+        active = [kind for kind in kinds if await _state(site, point.point, kind) is AlertState.ACTIVE]
+        assert active == ([expected] if expected else [])
+    await site.services.renew("cloud1", _renewal(site))
+    await site.settle()
+    assert await _state(site, point.point, "certificate_expired") is AlertState.CANCELED
+
+
+async def test_a_store_that_refuses_is_an_alert_and_one_that_is_silent_is_not(site) -> None:
+    point = await site.make_point()
+    site.cloud.failures["put_document"] = [UnavailableError("Silent.")]
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "store_problem") is AlertState.NEVER_TRIGGERED
+    site.cloud.failures["put_document"] = [StorageError("Disk full.")]
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "store_problem") is AlertState.ACTIVE
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "store_problem") is AlertState.CANCELED
+    assert (await site.cloud.services["cloud1"].holder.list_documents("probe")).keys == ()
+
+
+@pytest.mark.parametrize(
+    ("offset", "state"), [(0, "never_triggered"), (59, "never_triggered"), (90, "active"), (-90, "active")]
+)
+async def test_a_clock_that_differs_is_an_alert(site, offset, state) -> None:
+    point = await site.make_point()
+    site.cloud.time = int(site.clock() + offset)
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "clock_skew") == state
+
+
+async def test_a_name_that_leads_elsewhere_is_an_alert_a_missing_one_is_shown(site) -> None:
+    point = await site.make_point()
+    answers = {
+        "leads": Resolved(canonical=FQDN, addresses=("198.51.100.7",)),
+        "missing": Resolved(canonical="", addresses=()),
+    }
+    for answer, state in (("missing", AlertState.NEVER_TRIGGERED), ("leads", AlertState.ACTIVE)):
+
+        async def resolver(_: str, found: Resolved = answers[answer]) -> Resolved:
+            return found
+
+        site.services.monitor._resolver = resolver
+        await site.services.monitor.check(point.point)
+        assert await _state(site, point.point, "dns_problem") is state
+        kept = await site.database.read(clouddetails.detail, point.point)
+        assert any(one.name == "DNS" and one.message for one in kept.health)
+
+
+async def test_health_names_every_instance_and_what_is_wrong(site) -> None:
+    point = await site.make_point()
+    site.cloud.services["cloud1"].broken = 1
+    await site.services.monitor.check(point.point)
+    kept = await site.database.read(clouddetails.detail, point.point)
+    lines = {one.name: one.state for one in kept.health}
+    assert lines["subscription"] == "good"
+    assert (lines["instance i0"], lines["instance i1"], lines["deployment"]) == ("good", "bad", "bad")
+    assert lines["store"] == "good"
+    assert kept.looked == int(site.clock())
