@@ -1,0 +1,280 @@
+"""The library is validated, repaired, swept and measured; so is what points have of it."""
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrepot.content.sealing import Purpose
+from entrepot.core.errors import IntegrityError, NotFoundError
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import DAY, HOUR
+from entrepot.database.tables.library import object_ as objects
+from entrepot.objects.hashing import object_id_of
+from entrepot.objects.shelf import key_of
+from entrepot.protocol.libraryapi import (
+    ContentLibraryInfo,
+    Fault,
+    LibraryInfo,
+    LibraryRequest,
+    PointValidationRequest,
+    SetValidation,
+    SweepPreview,
+    SweepRequest,
+)
+from entrepot.protocol.siteapi import ContentInfo, CurrentRequest, TaskInfo, TaskState
+from entrepot.site.library import LibraryCare
+
+
+class Care:
+    """The library's part of the site, with the points of the test."""
+
+    def __init__(self, site: Any) -> None:
+        self.site = site
+        self.server = site.server
+
+        async def holders(point: str) -> Any:
+            return site.points[point]
+
+        self.part = LibraryCare(
+            site.database,
+            settings=site.server.settings,
+            shelf=site.server.shelf,
+            keys=site.keys,
+            holders=holders,
+            holder="test",
+            clock=site.clock,
+        )
+
+    async def run(self, method: str, path: str, body: object) -> TaskInfo:
+        """Ask for a task, run it, and give its end."""
+        task = await self.site.call(method, path, TaskInfo, body)
+        await self.part.tasks.run_once()
+        return await self.site.call("GET", f"/tasks/{task.id}", TaskInfo)
+
+    async def validate(self, **more: Any) -> TaskInfo:
+        return await self.run("POST", "/library/validate", LibraryRequest(rate=0, **more))
+
+    async def repair(self) -> TaskInfo:
+        return await self.run("POST", "/library/repair", LibraryRequest())
+
+    async def faults(self) -> list[Fault]:
+        return await self.site.call("GET", "/library/faults", list[Fault])
+
+    def of(self, purpose: int) -> list[ObjectId]:
+        """Objects of the library by what they are."""
+        with self.site.database.reading() as connection:
+            found = connection.scalars(
+                objects.select().where(objects.c.purpose == purpose).with_only_columns(objects.c.object_id)
+            )
+            return [ObjectId(object_id) for object_id in found]
+
+    def flip(self, object_id: ObjectId, shelf: Any = None) -> None:
+        """Change a byte of a stored object."""
+        store = (shelf or self.server.shelf).store
+        data = bytearray(b"".join(store.read(key_of(object_id))))
+        data[len(data) // 2] ^= 1
+        store.put(key_of(object_id), bytes(data))
+
+
+@pytest.fixture
+async def care(site: Any, source: Path) -> Care:
+    await site.publish("App", source)
+    return Care(site)
+
+
+async def test_a_sound_library_is_found_sound(care) -> None:
+    before = await care.site.call("GET", "/library", LibraryInfo)
+    assert (before.validation.checked_objects, before.validation.state) == (0, "not validated")
+    ended = await care.validate()
+    assert (ended.state, ended.message[:10]) == (TaskState.COMPLETED, "All sound:")
+    [content] = await care.site.call("GET", "/library/contents", list[ContentLibraryInfo])
+    assert content.validation.state == "good"
+    assert content.validation.checked == int(care.site.clock())
+    assert content.validation.objects == content.validation.checked_objects == len(care.server.shelf.page(limit=9999))
+
+
+async def test_a_flipped_bit_and_a_lost_file_are_found_named_and_kept_from_everybody(care) -> None:
+    flipped, lost = care.of(Purpose.CHUNK)[:2]
+    care.flip(flipped)
+    care.server.shelf.delete(lost)
+    ended = await care.validate()
+    assert ended.message.startswith("1 missing and 1 damaged of ")
+    found = {fault.object_id: fault for fault in await care.faults()}
+    assert {key: fault.verdict for key, fault in found.items()} == {flipped.hex(): "damaged", lost.hex(): "missing"}
+    assert {fault.kind for fault in found.values()} == {"chunk"}
+    assert all(fault.needed_by == ("App 1",) for fault in found.values())
+    info = await care.site.call("GET", "/library", LibraryInfo)
+    assert (info.validation.missing, info.validation.damaged, info.validation.state) == (1, 1, "damaged")
+    assert care.server.shelf.has([flipped]) == [False]
+
+
+async def test_chunks_are_made_again_from_the_source(care) -> None:
+    for object_id in care.of(Purpose.CHUNK):
+        care.flip(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert "made again from the source" in ended.message
+    assert await care.faults() == []
+    for object_id in care.of(Purpose.CHUNK):
+        care.server.shelf.read_whole(object_id)
+
+
+async def test_what_the_source_has_no_more_comes_from_a_point(care, source) -> None:
+    await care.site.enrolled_point("dp")
+    await care.site.distributed("App", "dp")
+    everything = [object_id for object_id, _ in care.server.shelf.page(limit=9999)]
+    (source / "big.bin").write_bytes(b"something else")
+    (source / "sub" / "file 7").unlink()
+    for object_id in everything:
+        care.flip(object_id)
+    await care.validate()
+    assert len(await care.faults()) == len(everything)
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert "made again from the database" in ended.message
+    assert "fetched from distribution points" in ended.message
+    for object_id in everything:
+        care.server.shelf.read_whole(object_id)
+    assert await care.faults() == []
+
+
+async def test_what_nobody_has_stays_known_and_is_told(care, source) -> None:
+    (source / "big.bin").write_bytes(b"something else")
+    for object_id in care.of(Purpose.CHUNK):
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert ended.state is TaskState.FAILED
+    assert ended.error_code == IntegrityError.code
+    assert "neither the source nor any point" in ended.error
+    assert await care.faults()
+
+
+async def test_a_damaged_copy_of_a_point_is_not_taken(care, source) -> None:
+    point = await care.site.enrolled_point("dp")
+    await care.site.distributed("App", "dp")
+    [root] = care.of(Purpose.MANIFEST_ROOT)
+    care.flip(root)
+    care.flip(root, care.site.points[point].shelf)
+    await care.validate()
+    assert (await care.repair()).state is TaskState.FAILED
+    assert [fault.kind for fault in await care.faults()] == ["manifest root"]
+
+
+async def test_publishing_the_same_bytes_heals(care) -> None:
+    for object_id in care.of(Purpose.CHUNK):
+        care.flip(object_id)
+    await care.validate()
+    assert len(await care.faults()) == len(care.of(Purpose.CHUNK))
+    await care.site.next_version("App")
+    await care.part.run_once()
+    assert await care.faults() == []
+    await care.validate()
+    assert await care.faults() == []
+
+
+async def test_figures_add_up(care, source) -> None:
+    (source / "new").write_bytes(secrets.token_bytes(5000))
+    await care.site.next_version("App")
+    await care.site.publish("Copy", source)
+    [app, copy] = [each.figures for each in await care.site.call("GET", "/library/contents", list[ContentLibraryInfo])]
+    whole = (await care.site.call("GET", "/library", LibraryInfo)).figures
+    assert (app.versions, copy.versions, whole.versions) == (2, 1, 3)
+    assert whole.logical == app.logical + copy.logical
+    assert whole.unique < app.unique + copy.unique
+    assert whole.saved_by_dedupe == whole.logical - whole.unique > 0
+    assert whole.saved_by_compression == whole.unique - whole.stored > 0
+    assert whole.saved_by_deltas > 0
+    assert whole.unmeasured == 0
+    assert copy.shared == copy.stored
+    assert whole.stored + whole.overhead == sum(size for _, size in care.server.shelf.page(limit=9999))
+
+
+async def test_a_sweep_deletes_what_its_preview_says(care, source) -> None:
+    (source / "new").write_bytes(secrets.token_bytes(300_000))
+    await care.site.next_version("App")
+    await care.site.call("POST", "/contents/App/current", ContentInfo, CurrentRequest(version=1))
+    await care.site.run_tasks()
+    await care.site.call("DELETE", "/contents/App/versions/2", TaskInfo)
+    await care.site.run_tasks()
+    preview = await care.site.call("GET", "/library/sweep", SweepPreview)
+    assert (preview.due_objects, preview.later_objects > 0) == (0, True)
+    before = care.server.shelf.page(limit=9999)
+    ended = await care.run("POST", "/library/sweep", SweepRequest(now=True))
+    after = care.server.shelf.page(limit=9999)
+    assert ended.message == f"{preview.later_objects} objects deleted."
+    assert len(before) - len(after) == preview.later_objects
+    assert sum(size for _, size in before) - sum(size for _, size in after) == preview.later_bytes
+    assert (await care.validate()).message.startswith("All sound")
+
+
+async def test_a_sweep_waits_an_hour_unless_it_is_told_not_to(care, clock) -> None:
+    await care.site.call("DELETE", "/contents/App", TaskInfo)
+    await care.site.run_tasks()
+    count = len(care.server.shelf.page(limit=9999))
+    assert (await care.run("POST", "/library/sweep", SweepRequest())).message.startswith("0 objects deleted")
+    clock.advance(2 * HOUR)
+    ended = await care.run("POST", "/library/sweep", SweepRequest())
+    assert ended.message.startswith(f"{count} objects deleted")
+    assert care.server.shelf.page() == []
+
+
+async def test_files_that_the_database_does_not_know_go_when_asked(care) -> None:
+    known = care.server.shelf.page(limit=9999)
+    data = secrets.token_bytes(1000)
+    care.server.shelf.put(object_id_of(data), data)
+    await care.run("POST", "/library/sweep", SweepRequest(now=True))
+    assert len(care.server.shelf.page(limit=9999)) == len(known) + 1
+    ended = await care.run("POST", "/library/sweep", SweepRequest(strays=True))
+    assert ended.message.endswith("1 stray files deleted.")
+    assert care.server.shelf.page(limit=9999) == known
+
+
+async def test_a_point_is_validated_and_mended(care) -> None:
+    point = await care.site.enrolled_point("dp")
+    await care.site.distributed("App", "dp")
+    shelf = care.site.points[point].shelf
+    flipped, lost = care.of(Purpose.CHUNK)[:2]
+    care.flip(flipped, shelf)
+    shelf.delete(lost)
+    ended = await care.run("POST", "/points/dp/validate", PointValidationRequest(rate=0))
+    assert (ended.state, ended.message) == (TaskState.COMPLETED, "2 objects are missing or damaged.")
+    [found] = await care.site.call("GET", "/points/dp/validation", list[SetValidation])
+    assert (found.content_name, found.version, found.missing, found.damaged) == ("App", 1, 1, 1)
+    assert found.checked == int(care.site.clock())
+    ended = await care.run("POST", "/points/dp/validate", PointValidationRequest(rate=0, repair=True, content="App"))
+    assert ended.message == "All sound. 2 objects were sent again."
+    [found] = await care.site.call("GET", "/points/dp/validation", list[SetValidation])
+    assert (found.missing, found.damaged) == (0, 0)
+    assert shelf.read_whole(flipped) == care.server.shelf.read_whole(flipped)
+    assert shelf.has([lost]) == [True]
+
+
+async def test_redistributing_mends_a_point_too(care) -> None:
+    point = await care.site.enrolled_point("dp")
+    await care.site.distributed("App", "dp")
+    shelf = care.site.points[point].shelf
+    for object_id in care.of(Purpose.CHUNK):
+        care.flip(object_id, shelf)
+    await care.site.call("POST", "/contents/App/redistribute", list[Any], {"points": ["dp"]})
+    await care.site.distribute_due()
+    for object_id in care.of(Purpose.CHUNK):
+        shelf.read_whole(object_id)
+
+
+async def test_a_point_that_does_not_exist_is_not_validated(care) -> None:
+    with pytest.raises(NotFoundError):
+        await care.site.call("POST", "/points/none/validate", TaskInfo, PointValidationRequest())
+
+
+async def test_validation_comes_by_itself_when_the_last_one_is_long_ago(care, clock) -> None:
+    await care.part.run_once()
+    assert await care.site.call("GET", "/library", LibraryInfo)
+    clock.advance(31 * DAY)
+    care.site.token = ""
+    await care.part.run_once()
+    [task] = (await care.site.call("GET", "/library", LibraryInfo)).tasks
+    assert task.title == "Validate the library"
