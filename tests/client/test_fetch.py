@@ -8,7 +8,7 @@ import pytest
 
 from entrepot.client.fetch import fetch, locate
 from entrepot.client.settings import Settings, save_settings
-from entrepot.core.errors import ConflictError, NotFoundError, StorageError
+from entrepot.core.errors import ConflictError, NotFoundError, StorageError, UnavailableError
 from entrepot.durable.locks import HomeLock
 from entrepot.protocol.location import Withheld
 
@@ -165,6 +165,24 @@ async def test_old_versions_go_once_there_are_enough(world, source: Path, tools)
     assert sorted(path.name for path in (home / "records").iterdir()) == [f"{tools.content}.2", f"{tools.content}.3"]
 
 
+async def test_what_was_begun_and_never_finished_goes_with_the_next_success(world, source: Path, tools) -> None:
+    point = world.point("near")
+    home = await world.client(retries=0)
+    world.publish(source)
+    point.damage = lambda _, data: data if len(data) < 100_000 else b"damaged"
+    with pytest.raises(UnavailableError):
+        await fetch(home, tools.content)
+    assert sorted(path.name for path in (home / "staging").iterdir()) == [
+        f"{tools.content}.1",
+        f"{tools.content}.1.record",
+    ]
+    point.damage = lambda _, data: data
+    (source / "bin" / "tool").write_bytes(b"changed")
+    world.publish(source, 2)
+    await fetch(home, tools.content)
+    assert list((home / "staging").iterdir()) == []
+
+
 async def test_an_older_version_can_be_asked_for(world, source: Path, tools) -> None:
     world.point("near")
     home = await world.client()
@@ -221,8 +239,6 @@ async def test_a_disk_without_room_is_named_before_anything_is_fetched(world, tm
 
 
 async def test_reports_wait_until_the_site_takes_them(world, source: Path, tools) -> None:
-    from entrepot.core.errors import UnavailableError
-
     world.publish(source)
     world.point("near")
     world.refuse_reports = UnavailableError("Busy.")

@@ -56,6 +56,19 @@ def test_an_interrupted_set_up_is_repeated(home: Path) -> None:
     assert HostAdministration(home).subscriptions() == []
 
 
+def test_a_subscription_with_a_bad_certificate_is_not_made(home: Path, management: Pair) -> None:
+    administration = HostAdministration(home)
+    with pytest.raises(BadInputError):
+        administration.add_subscription("contoso", certificate=b"no certificate")
+    with pytest.raises(BadInputError, match="expired"):
+        HostAdministration(home, clock=lambda: NOW + 400 * 86_400).add_subscription(
+            "contoso", certificate=management.cer
+        )
+    assert administration.subscriptions() == []
+    made = administration.add_subscription("contoso", certificate=management.cer)
+    assert [one.subscription for one in administration.certificates("contoso")] == [made.id]
+
+
 def test_an_address_that_nobody_can_be_told_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="cannot be told"):
         init_host(tmp_path / "host", "0.0.0.0:0", now=NOW)

@@ -117,9 +117,7 @@ def add_subscription(
     cer = None if certificate is None else _read_cer(certificate)
     host = HostAdministration(home)
     quota = None if storage is None else parse_size(storage)
-    row = host.add_subscription(name, storage_quota=quota, instance_quota=instances)
-    if cer is not None:
-        host.upload_certificate(row.id, cer)
+    row = host.add_subscription(name, storage_quota=quota, instance_quota=instances, certificate=cer)
     if as_json:
         print_json(row)
     else:

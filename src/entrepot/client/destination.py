@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from entrepot.client.home import Home, native, tree_name
 from entrepot.client.records import Described, Record
 from entrepot.client.staging import Staging
-from entrepot.client.trees import Installed, Trees
+from entrepot.client.trees import UNFINISHED, Installed, Trees
 from entrepot.core.errors import StorageError
 from entrepot.core.sizes import format_size
 from entrepot.durable.files import make_folder, storage_errors
@@ -73,7 +73,7 @@ class ManagedDestination:
         self._trees = Trees(home)
         self._name = tree_name(content, version)
         self._folder = home.staging / self._name
-        self.record: Final = Record(home.staging / f"{self._name}.record")
+        self.record: Final = Record(home.staging / f"{self._name}{UNFINISHED}")
         self.staging = Staging(self._folder, resuming=False)
 
     def installed(self, content: str) -> list[Installed]:

@@ -24,6 +24,9 @@ from entrepot.core.errors import FormatError, NotFoundError, StorageError
 from entrepot.durable.files import storage_errors, sync_folder
 from entrepot.protocol import SealedRef
 
+UNFINISHED: Final = ".record"
+"""What the name of a record in the making ends with."""
+
 
 class Installed(msgspec.Struct, frozen=True, kw_only=True):
     """A whole tree: ``folder`` holds the content, ``record`` what is known of it."""
@@ -90,8 +93,16 @@ class Trees:
         shutil.rmtree(native(away), ignore_errors=True)
 
     def prune(self, content: str, keep: int) -> list[int]:
-        """Delete all but the newest ``keep`` versions of a content; those in use stay. Returns what was deleted."""
+        """Delete all but the newest ``keep`` versions of a content; those in use stay. Returns what was deleted.
+
+        What was begun of the content and never finished goes, too: no later run would take it up or remove it.
+        """
         gone = []
+        for entry in list(self._home.staging.iterdir()):
+            name = split_tree_name(entry.name.removesuffix(UNFINISHED))
+            if name is not None and name[0] == content:
+                with contextlib.suppress(StorageError, OSError):
+                    self.discard(entry)
         for tree in self.of(content)[keep:]:
             with contextlib.suppress(StorageError, OSError):
                 self.remove(tree.described.content, tree.described.version)

@@ -15,6 +15,7 @@ from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.settings import Folders, load_settings
 from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
 from entrepot.core.times import Clock
+from entrepot.trust import inspection
 
 _LOCAL: Final = "local"
 
@@ -33,14 +34,24 @@ class HostAdministration:
         self._clock = clock
 
     def add_subscription(
-        self, name: str, *, storage_quota: int | None = None, instance_quota: int | None = None
+        self,
+        name: str,
+        *,
+        storage_quota: int | None = None,
+        instance_quota: int | None = None,
+        certificate: bytes | None = None,
     ) -> SubscriptionRow:
         """Create a subscription; quotas default to the host's settings.
 
+        Args:
+            certificate: its management certificate (``.cer``, DER or PEM), to be let in at once.
+
         Raises:
-            BadInputError: no proper name or quota.
+            BadInputError: no proper name or quota; not a certificate, or an expired one. Nothing was made.
             ConflictError: the name is taken.
         """
+        if certificate is not None:
+            inspection.check_validity(inspection.load_cer(certificate), self._clock())
         with self._open() as subscriptions:
             row = subscriptions.add(
                 name,
@@ -49,6 +60,8 @@ class HostAdministration:
                 now=self._clock(),
             )
         self._audit.note("subscription.add", actor=_LOCAL, subject=row.id, name=name)
+        if certificate is not None:
+            self.upload_certificate(row.id, certificate)
         return row
 
     def subscriptions(self) -> list[SubscriptionRow]:
