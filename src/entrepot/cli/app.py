@@ -20,6 +20,7 @@ from entrepot.cli import (
     gateway,
     host,
     key,
+    library,
     login,
     plan,
     point,
@@ -27,6 +28,7 @@ from entrepot.cli import (
     settings,
     site,
     task,
+    versions,
 )
 from entrepot.cli.demo import command as demo_command
 
@@ -46,6 +48,7 @@ app.command(rich_help_panel=ADMINISTRATION)(login.login)
 app.command(rich_help_panel=ADMINISTRATION)(login.logout)
 for _name, _group in (
     ("content", content.app),
+    ("library", library.app),
     ("cloud", cloud.app),
     ("point", point.app),
     ("boundary", boundary.app),
@@ -73,6 +76,16 @@ alert.app.add_typer(alert_delivery.windows, name="window")
 app.command(rich_help_panel=ADMINISTRATION)(plan.plan)
 point.app.command("init")(point_local.init)
 point.app.command("serve")(point_local.serve)
+point.app.command("validate")(versions.validate_point)
+for _command in (
+    versions.compare,
+    versions.rollback,
+    versions.history,
+    versions.delete_version,
+    versions.redistribute,
+    versions.cancel_distribution,
+):
+    content.app.command()(_command)
 app.command(rich_help_panel=ROLES)(demo_command.demo)
 
 
