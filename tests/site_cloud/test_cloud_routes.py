@@ -20,6 +20,7 @@ from entrepot.protocol.siteapi import (
     TaskInfo,
     UsageBucket,
 )
+from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.dns import Resolved
 from entrepot.site.cloud.routes import cloud_router
 from entrepot.trust.certificates import new_management
@@ -159,3 +160,22 @@ async def test_a_service_certificate_is_issued_over_the_api(api) -> None:
         api, "POST", "/service-certificates", None, status=201, fqdn="c.contoso.com", days=30, password=PASSWORD
     )
     assert base64.b64decode(made["pfx"])[:1] == b"\x30"
+
+
+async def test_care_routes_speak_the_models_of_the_protocol(site) -> None:
+    await site.make_point()
+    app = Litestar(route_handlers=[care_router(site.services)], openapi_config=None)
+    async with AsyncTestClient(app) as client:
+        schedule = {"bytes_per_second": 5, "windows": [{"begin": 0, "end": 60, "days": [1]}]}
+        assert (await client.put("/cloud-points/cloud1/upload", json=schedule)).json()["bytes_per_second"] == 5
+        assert (await client.get("/cloud-points/cloud1/upload")).json()["windows"][0]["end"] == 60
+        health = (await client.get("/cloud-points/cloud1/health?now=true")).json()
+        assert health["status"] == "Ready"
+        assert {one["name"] for one in health["details"]} >= {"subscription", "store", "certificates"}
+        assert (await client.get("/cloud-points/cloud1/metrics?days=7")).json()["egress_bytes"] == 2
+        empty = await client.post(
+            "/cloud-orphans/search", content=b"null", headers={"Content-Type": "application/json"}
+        )
+        assert empty.json() == []
+        assert (await client.post("/cloud-orphans/search")).json() == []
+        assert (await client.post("/cloud-points/cloud1/update")).status_code == 202

@@ -11,7 +11,7 @@ from entrepot.cli import (
     boundary,
     certificate,
     client,
-    cloud,
+    cloudcare,
     collection,
     content,
     cost,
@@ -49,7 +49,7 @@ app.command(rich_help_panel=ADMINISTRATION)(login.logout)
 for _name, _group in (
     ("content", content.app),
     ("library", library.app),
-    ("cloud", cloud.app),
+    ("cloud", cloudcare.app),
     ("point", point.app),
     ("boundary", boundary.app),
     ("device", device.app),

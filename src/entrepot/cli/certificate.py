@@ -13,6 +13,7 @@ from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.durable.files import make_folder, write_file, write_private
+from entrepot.protocol.cloudapi import RenewManagementCertificate
 from entrepot.protocol.siteapi import (
     CertificateInfo,
     ManagementCertificateRequest,
@@ -22,7 +23,7 @@ from entrepot.protocol.siteapi import (
 
 app = typer.Typer(no_args_is_help=True, help="Certificates: make, import, list.")
 
-MAX_PFX_FILE = 65_536
+MAX_PFX_FILE = 262_144
 Days = Annotated[int, typer.Option(help="How long it is valid.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
@@ -112,7 +113,8 @@ def issue_service(
 def import_management(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="How the site will call it.")],
-    pfx: Annotated[Path, typer.Argument(help="The .pfx file.")],
+    pfx: Annotated[Path, typer.Argument(help="The .pfx file, or a .publishsettings file.")],
+    subscription: Annotated[str, typer.Option(help="Which subscription of a .publishsettings file.")] = "",
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
@@ -120,14 +122,46 @@ def import_management(
     """Import a management certificate with its private key into the site. The password is used once, not stored.
 
     \b
-    Example:
+    Examples:
       entrepot certificate import contoso-cloud certs/contoso-cloud.pfx
+      entrepot certificate import contoso-cloud contoso.publishsettings
+    """
+    published = pfx.suffix.lower() == ".publishsettings"
+    data = read_pfx(pfx)
+    asked = None if published else read_secret(f"Password of {pfx.name}", file=password_file, stdin=password_stdin)
+    password = "" if asked is None else asked.reveal_text()
+    body = ManagementCertificateRequest(name=name, pfx=data, password=password, subscription=subscription)
+    with site_session(ctx) as session:
+        info = session.post("/management-certificates", body, CertificateInfo)
+    if as_json:
+        print_json(info)
+        return
+    _print([info])
+    for note in info.notes:
+        say(note)
+
+
+@app.command()
+def renew(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the certificate in the site.")],
+    pfx: Annotated[Path, typer.Argument(help="The .pfx file of the new one, with the same common name.")],
+    password_file: PasswordFile = None,
+    password_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
+) -> None:
+    """Replace a management certificate by a new one of the same name, once every cloud that it opens accepts it.
+
+    \b
+    Example:
+      entrepot host certificate upload contoso certs/contoso-cloud.cer     (on the cloud host, first)
+      entrepot certificate renew contoso-cloud certs/contoso-cloud.pfx
     """
     data = read_pfx(pfx)
     password = read_secret(f"Password of {pfx.name}", file=password_file, stdin=password_stdin)
-    body = ManagementCertificateRequest(name=name, pfx=data, password=password.reveal_text())
+    body = RenewManagementCertificate(pfx=data, password=password.reveal_text())
     with site_session(ctx) as session:
-        info = session.post("/management-certificates", body, CertificateInfo)
+        info = session.post(f"/management-certificates/{seg(name)}/renew", body, CertificateInfo)
     if as_json:
         print_json(info)
     else:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_usage
+from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan, print_usage
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_json, say, size
 from entrepot.cli.secrets import read_secret
@@ -14,6 +14,7 @@ from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
 from entrepot.core.sizes import parse_size
+from entrepot.protocol.cloudapi import AZURE, HOST, AzureOptions, CloudPlan
 from entrepot.protocol.siteapi import (
     CloudPointInfo,
     CloudPointPatch,
@@ -46,11 +47,18 @@ CRITICAL = "Critical alert when so many percent of the transfer quota are used."
 def create(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name: lower-case letters, digits, hyphens.")],
-    host: Annotated[str, typer.Option("--host", help="Address of the cloud host's management API.")],
-    host_pin: Annotated[str, typer.Option(help="SHA-256 of the host's TLS certificate; `host init` prints it.")],
-    subscription: Annotated[str, typer.Option(help="Subscription id at the cloud host.")],
+    subscription: Annotated[str, typer.Option(help="Subscription id at the cloud.")],
     certificate: Annotated[str, typer.Option("--certificate", help="Name of an imported management certificate.")],
     service_pfx: Annotated[Path, typer.Option(help="Service certificate with its key, PKCS#12.")],
+    host: Annotated[str, typer.Option("--host", help="Address of the cloud host's management API.")] = "",
+    host_pin: Annotated[str, typer.Option(help="SHA-256 of the host's TLS certificate; `host init` prints it.")] = "",
+    azure_tenant: Annotated[str, typer.Option(help="Directory (tenant) id: the cloud is Azure.")] = "",
+    azure_application: Annotated[str, typer.Option(help="Client id of the application registration.")] = "",
+    azure_image: Annotated[str, typer.Option(help="Gateway image: registry/name@sha256:…")] = "",
+    azure_resource_group: Annotated[str, typer.Option(help="Resource group to use; empty: one of its own.")] = "",
+    azure_redundancy: Annotated[str, typer.Option(help="LRS, ZRS or GRS.")] = "LRS",
+    registry_user: Annotated[str, typer.Option(help="User at the image registry, if it asks.")] = "",
+    registry_password_file: Annotated[Path | None, typer.Option(help="File with that user's password.")] = None,
     service_password_file: Annotated[Path | None, typer.Option(help="File with the password of --service-pfx.")] = None,
     fqdn: Annotated[str, typer.Option(help="Service name; default: the certificate's name.")] = "",
     port: Annotated[int, typer.Option(help="Port at which clients reach it; 0: what the cloud assigns.")] = 0,
@@ -63,6 +71,8 @@ def create(
     transfer_quota: TransferQuota = "10000GB",
     transfer_warning: Annotated[int, typer.Option(min=1, max=100, help=WARN)] = 50,
     transfer_critical: Annotated[int, typer.Option(min=1, max=100, help=CRITICAL)] = 90,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list what would be made.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Take over the orphaned service of this name.")] = False,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -74,10 +84,28 @@ def create(
         --host-pin 3F2A… --subscription sub-… --certificate contoso-cloud \\
         --service-pfx certs/cloud1.contoso.com.pfx --instances 2 \\
         --storage-quota 500GB --transfer-quota 2TB
+      entrepot cloud create cloud-az --azure-tenant contoso.onmicrosoft.com \\
+        --azure-application 1111… --azure-image contoso.azurecr.io/entrepot@sha256:… \\
+        --subscription 2222… --region westeurope --certificate contoso-cloud \\
+        --service-pfx certs/cloud2.contoso.com.pfx --dry-run
     """
+    azure = None
+    if azure_tenant or azure_application or azure_image:
+        asked = read_secret(f"Password of {registry_user}", file=registry_password_file) if registry_user else None
+        azure = AzureOptions(
+            tenant=azure_tenant,
+            application=azure_application,
+            image=azure_image,
+            resource_group=azure_resource_group,
+            redundancy=azure_redundancy.upper(),
+            registry_user=registry_user,
+            registry_password="" if asked is None else asked.reveal_text(),
+        )
     password = read_secret(f"Password of {service_pfx.name}", file=service_password_file)
     body = CloudPointRequest(
         name=name,
+        provider=HOST if azure is None else AZURE,
+        azure=azure,
         host_url=host,
         host_pin=host_pin.replace(":", "").replace("-", ""),
         subscription=subscription,
@@ -99,7 +127,10 @@ def create(
         ),
     )
     with site_session(ctx) as session:
-        task = session.post("/cloud-points", body, TaskInfo)
+        if dry_run:
+            print_plan(session.post("/cloud-points/plan", body, CloudPlan), as_json=as_json)
+            return
+        task = session.post("/cloud-orphans/adopt" if adopt else "/cloud-points", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json, done=f"Cloud point {name} is ready.")
         if wait and not as_json:
             print_cloud_point(session.get(f"/cloud-points/{seg(name)}", CloudPointInfo))

@@ -1,6 +1,7 @@
 """How cloud points and their usage are shown to people."""
 
-from entrepot.cli.output import age, day, print_facts, print_rows, size, when
+from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
+from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
 from entrepot.protocol.siteapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket
 
 
@@ -81,6 +82,30 @@ def _instances(info: CloudPointInfo) -> str:
 
 def _figures(info: CloudPointInfo) -> str:
     return f"{age(info.usage.age_seconds)} old" if info.usage.collected else "not collected yet"
+
+
+def print_plan(plan: CloudPlan, *, as_json: bool) -> None:
+    """What would be created, and what it costs before anything is stored or sent."""
+    if as_json:
+        print_json(plan)
+        return
+    for check in plan.checks:
+        say(f"[green]✓[/] {check}")
+    rows = [
+        (one.kind, one.name, one.meter or "free", _price(one), "stays" if one.stays else "ends")
+        for one in plan.resources
+    ]
+    print_rows(("What", "Name", "Charged by", ">A month", "While stopped"), rows, empty="Nothing would be created.")
+    say(f"Together, before anything is stored or sent: {plan.monthly:.2f} {plan.currency}".rstrip())
+    if plan.unpriced:
+        say(f"[yellow]Without a known price:[/] {', '.join(plan.unpriced)}")
+    say("Nothing was created.")
+
+
+def _price(resource: PlannedResource) -> str:
+    if resource.monthly is None:
+        return "not known"
+    return f"{resource.monthly:.2f} {resource.currency}".rstrip() if resource.meter else ""
 
 
 def print_usage(buckets: list[UsageBucket]) -> None:

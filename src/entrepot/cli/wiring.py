@@ -20,7 +20,7 @@ def cloud_providers(proxy: str = "", ca: str = "") -> ProviderFactory:
             return _azure(connection, proxy, ca)
         if connection.provider != HOST:
             raise BadInputError(
-                f"{connection.provider!r} is not a kind of cloud that this version knows.", next_step="Use host or azure."
+                f"{connection.provider!r} is not a kind of cloud that is known here.", next_step="Use host or azure."
             )
         return HostProvider(
             url=connection.url,

@@ -10,7 +10,7 @@ GET    ``/cloud-points/{id}/upload``         :class:`UploadSchedule`; ``PUT`` re
 GET    ``/cloud-points/{id}/health``         :class:`CloudHealth`
 GET    ``/cloud-points/{id}/metrics``        :class:`CloudMetrics`: what the cloud itself counted
 POST   ``/management-certificates/{id}/renew`` :class:`RenewManagementCertificate`
-POST   ``/cloud-orphans/search``             :class:`CloudAccount` or null → list of :class:`Orphan`
+POST   ``/cloud-orphans/search``             :class:`OrphanSearch` → list of :class:`Orphan`
 POST   ``/cloud-orphans/remove``             :class:`OrphanRequest` → task
 POST   ``/cloud-orphans/adopt``              a request for a cloud point → task
 ====== ===================================== =====================================================================
@@ -194,6 +194,12 @@ class Orphan(_Model, frozen=True, kw_only=True):
     state: str
     stored_bytes: int
     account: CloudAccount
+
+
+class OrphanSearch(_Model, frozen=True, kw_only=True):
+    """Where to look; without an account in all subscriptions that cloud points of the site use."""
+
+    account: CloudAccount | None = None
 
 
 class OrphanRequest(_Model, frozen=True, kw_only=True):

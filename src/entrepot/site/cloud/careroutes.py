@@ -9,12 +9,12 @@ from sqlalchemy import Connection
 from entrepot.core.times import DAY
 from entrepot.database import cloud, clouddetails
 from entrepot.protocol.cloudapi import (
-    CloudAccount,
     CloudHealth,
     CloudMetrics,
     CloudPlan,
     Orphan,
     OrphanRequest,
+    OrphanSearch,
     RenewManagementCertificate,
     RenewServiceCertificate,
     UploadSchedule,
@@ -98,8 +98,8 @@ def _look_routes(services: CloudServices) -> Handlers:
 
 def _orphans(services: CloudServices) -> Handlers:
     @post("/cloud-orphans/search", status_code=200)
-    async def search_orphans(data: JSONBody[CloudAccount | None]) -> list[Orphan]:
-        return await services.orphans.search(data)
+    async def search_orphans(data: JSONBody[OrphanSearch]) -> list[Orphan]:
+        return await services.orphans.search(data.account)
 
     @post("/cloud-orphans/remove", status_code=202)
     async def remove_orphan(data: JSONBody[OrphanRequest]) -> TaskInfo:

@@ -1,0 +1,275 @@
+"""``entrepot cloud``, continued: what keeps a cloud point in order (R3, R4, R6, R25, R37, R40)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.certificate import read_pfx
+from entrepot.cli.cloud import Name
+from entrepot.cli.cloud import app as cloud_app
+from entrepot.cli.options import AsJson, Wait, Yes
+from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import seg, site_session
+from entrepot.cli.waiting import finish
+from entrepot.core.errors import BadInputError, UnavailableError
+from entrepot.core.sizes import parse_size
+from entrepot.protocol.cloudapi import (
+    HOST,
+    CloudAccount,
+    CloudHealth,
+    CloudMetrics,
+    Orphan,
+    OrphanRequest,
+    OrphanSearch,
+    RenewServiceCertificate,
+    UploadSchedule,
+    UploadWindow,
+)
+from entrepot.protocol.siteapi import CloudPointInfo, TaskInfo
+
+app = cloud_app
+"""The same group of commands, with those of this file."""
+_DAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu", "fri", "sat", "sun"), 1)}
+
+
+@cloud_app.command()
+def update(ctx: typer.Context, name: Name, wait: Wait = True, as_json: AsJson = False) -> None:
+    """Bring the service in the cloud to what the site wants, and bind its name if DNS is ready; downloads go on.
+
+    \b
+    Example:
+      entrepot cloud update cloud-eu
+    """
+    with site_session(ctx) as session:
+        task = session.post(f"/cloud-points/{seg(name)}/update", None, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json)
+
+
+@cloud_app.command("renew-certificate")
+def renew_certificate(
+    ctx: typer.Context,
+    name: Name,
+    service_pfx: Annotated[Path, typer.Argument(help="The new service certificate with its key, PKCS#12.")],
+    service_password_file: Annotated[Path | None, typer.Option(help="File with its password.")] = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Give the running instances a new service certificate of the same name; running downloads go on (R4).
+
+    \b
+    Example:
+      entrepot cloud renew-certificate cloud-eu certs/cloud1.contoso.com.pfx
+    """
+    data = read_pfx(service_pfx)
+    password = read_secret(f"Password of {service_pfx.name}", file=service_password_file)
+    body = RenewServiceCertificate(service_pfx=data, service_password=password.reveal_text())
+    with site_session(ctx) as session:
+        task = session.post(f"/cloud-points/{seg(name)}/certificate", body, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json)
+
+
+@cloud_app.command()
+def health(
+    ctx: typer.Context,
+    name: Name,
+    now: Annotated[bool, typer.Option("--now", help="Look now instead of showing what was seen last.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was looked at, and what is wrong: subscription, deployment, instances, store, clock, DNS, certificates.
+
+    Exit code 10 when the status is Degraded or Error.
+
+    \b
+    Example:
+      entrepot cloud health cloud-eu --now
+    """
+    with site_session(ctx) as session:
+        found = session.get(f"/cloud-points/{seg(name)}/health", CloudHealth, now="true" if now else None)
+    if as_json:
+        print_json(found)
+    else:
+        say(f"{name}: {found.status}, looked at {when(found.checked) or 'never'}")
+        rows = [(one.name, one.state, one.message) for one in found.details]
+        print_rows(
+            ("What", "State", "Details"), rows, empty="Not looked at yet. Next: entrepot cloud health NAME --now"
+        )
+    if found.status in ("Degraded", "Error"):
+        raise typer.Exit(UnavailableError.family.exit_code)
+
+
+@cloud_app.command()
+def metrics(
+    ctx: typer.Context,
+    name: Name,
+    days: Annotated[int, typer.Option(min=1, max=90, help="How far back.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the cloud itself counted, to compare with the site's own figures.
+
+    \b
+    Example:
+      entrepot cloud metrics cloud-eu --days 7
+    """
+    with site_session(ctx) as session:
+        found = session.get(f"/cloud-points/{seg(name)}/metrics", CloudMetrics, days=str(days))
+        own = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo)
+    if as_json:
+        print_json(found)
+        return
+    print_facts(
+        name,
+        (
+            ("period", f"{when(found.since)} to {when(found.until)}"),
+            ("stored, by the cloud", _size(found.stored_bytes)),
+            ("stored, by the site", size(own.usage.stored_bytes)),
+            ("objects, by the cloud", "not told" if found.stored_objects is None else str(found.stored_objects)),
+            ("sent, by the cloud", _size(found.egress_bytes)),
+            ("sent in 30 days, by the gateways' records", size(own.usage.transferred_30_days)),
+        ),
+    )
+
+
+def _size(count: int | None) -> str:
+    return "not told" if count is None else size(count)
+
+
+@cloud_app.command("upload-limit")
+def upload_limit(
+    ctx: typer.Context,
+    name: Name,
+    rate: Annotated[str | None, typer.Option(help="Bytes a second, such as 2MB; 0: no limit.")] = None,
+    window: Annotated[
+        list[str] | None,
+        typer.Option(help="DAYS HH:MM-HH:MM RATE, such as 'mon-fri 08:00-18:00 0'; repeat; 0 closes. Replaces all."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show or change how fast the site sends content to a cloud point, and when. The site server's time zone counts.
+
+    \b
+    Examples:
+      entrepot cloud upload-limit cloud-eu
+      entrepot cloud upload-limit cloud-eu --rate 5MB --window 'mon-fri 08:00-18:00 500KB'
+    """
+    with site_session(ctx) as session:
+        kept = session.get(f"/cloud-points/{seg(name)}/upload", UploadSchedule)
+        if rate is not None or window is not None:
+            changed = UploadSchedule(
+                bytes_per_second=kept.bytes_per_second if rate is None else parse_size(rate),
+                windows=kept.windows if window is None else tuple(parse_window(text) for text in window),
+            )
+            kept = session.call("PUT", f"/cloud-points/{seg(name)}/upload", changed, UploadSchedule)
+    if as_json:
+        print_json(kept)
+        return
+    say(f"{name}: {_rate(kept.bytes_per_second, 'no limit')}, outside these windows:")
+    names = {number: day for day, number in _DAYS.items()}
+    rows = []
+    for one in kept.windows:
+        days, times = " ".join(names[day] for day in one.days), f"{_clock(one.begin)} to {_clock(one.end)}"
+        rows.append((days, times, _rate(one.bytes_per_second, "closed")))
+    print_rows(("Days", "Time", "Rate"), rows, empty="none")
+
+
+def _rate(count: int, zero: str) -> str:
+    return f"{size(count)}/s" if count else zero
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def parse_window(text: str) -> UploadWindow:
+    """Read ``mon-fri 08:00-18:00 500KB``.
+
+    Raises:
+        BadInputError: another form.
+    """
+    parts = text.lower().split()
+    try:
+        days, times, rate = parts
+        begin, end = (_minutes(one) for one in times.split("-"))
+        return UploadWindow(days=_days(days), begin=begin, end=end, bytes_per_second=parse_size(rate))
+    except (ValueError, KeyError):
+        raise BadInputError(
+            f"{text[:80]!r} is no upload window.", next_step="Write days, times and rate: mon-fri 08:00-18:00 500KB."
+        ) from None
+
+
+def _minutes(text: str) -> int:
+    hours, minutes = text.split(":")
+    if not (0 <= int(hours) <= 24 and 0 <= int(minutes) < 60 and int(hours) * 60 + int(minutes) <= 1440):
+        raise ValueError(text)
+    return int(hours) * 60 + int(minutes)
+
+
+def _days(text: str) -> tuple[int, ...]:
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        begin, end = _DAYS[first], _DAYS[last or first]
+        found += range(begin, end + 1) if begin <= end else [*range(begin, 8), *range(1, end + 1)]
+    return tuple(dict.fromkeys(found))
+
+
+Host = Annotated[str, typer.Option("--host", help="Address of a cloud host that no cloud point of this site uses.")]
+Pin = Annotated[str, typer.Option(help="SHA-256 of that host's TLS certificate.")]
+Subscription = Annotated[str, typer.Option(help="Subscription id there.")]
+Certificate = Annotated[str, typer.Option("--certificate", help="Name of an imported management certificate.")]
+
+
+@cloud_app.command()
+def orphans(
+    ctx: typer.Context,
+    host: Host = "",
+    host_pin: Pin = "",
+    subscription: Subscription = "",
+    certificate: Certificate = "",
+    remove: Annotated[str | None, typer.Option(help="Remove the orphan of this name and all that it stores.")] = None,
+    yes: Yes = False,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """List services in the clouds that are this hierarchy's and that its database does not know; or remove one (R40).
+
+    Without options all subscriptions are looked at that cloud points of this site use. To keep an orphan with what it
+    stores, adopt it: `entrepot cloud create NAME … --adopt`.
+
+    \b
+    Examples:
+      entrepot cloud orphans
+      entrepot cloud orphans --remove cloud-old --yes
+    """
+    account = None
+    if host or subscription or certificate:
+        if not (host and host_pin and subscription and certificate):
+            raise BadInputError("A subscription is named by --host, --host-pin, --subscription and --certificate.")
+        pin = host_pin.replace(":", "").replace("-", "")
+        account = CloudAccount(
+            subscription=subscription, management_certificate=certificate, provider=HOST, host_url=host, host_pin=pin
+        )
+    with site_session(ctx) as session:
+        found = session.post("/cloud-orphans/search", OrphanSearch(account=account), list[Orphan])
+        if remove is None:
+            _print_orphans(found, as_json)
+            return
+        orphan = next((one for one in found if one.service == remove), None)
+        if orphan is None:
+            raise BadInputError(f"There is no orphan {remove!r}.", next_step="List them: entrepot cloud orphans")
+        confirm(f"Remove the orphan {remove} and all that it stores ({size(orphan.stored_bytes)})?", yes=yes)
+        body = OrphanRequest(service=orphan.service, point=orphan.point, account=orphan.account)
+        task = session.post("/cloud-orphans/remove", body, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json)
+
+
+def _print_orphans(found: list[Orphan], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Service", "Name for clients", "State", ">Stored", "Subscription"),
+        [(one.service, one.fqdn, one.state, size(one.stored_bytes), one.account.subscription) for one in found],
+        empty="No orphans: every service of this hierarchy in these clouds is known.",
+    )
