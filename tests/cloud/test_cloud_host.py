@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from entrepot.cloud.gateway.seen import load_seen
 from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import (
@@ -287,6 +288,32 @@ async def test_a_killed_host_leaves_no_orphan_and_brings_everything_back(
         return any(name in {one.id for one in service.instances} for name in await collect(provider.holder("dp1")))
 
     await until(shipped)
+
+
+async def test_a_control_document_of_yesterday_is_refused_by_new_instances_of_a_new_host(
+    host: Any, site: Any, provider: HostProvider, service: Any, client_of: Maker, until: Maker
+) -> None:
+    holder, old = provider.holder("dp1"), site.control().encode()
+    newest = site.control(counter=1000, revoked_devices=("dev-1",))
+    await holder.put_document("control", newest.encode())
+
+    async def remembered() -> bool:
+        [kept] = [load_seen(path) for path in host.home.rglob("seen")]
+        return bool(kept.counter == 1000)
+
+    await until(remembered)
+    host.end(signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not host.gateways()
+
+    await until(gone)
+    [control] = host.home.rglob("store/control")
+    control.write_bytes(old)  # by somebody who can write the store: it was valid, and has not expired
+    host.start()
+    await until_ready(provider, 2)
+    with pytest.raises(EntrepotError, match="no valid control document"):
+        await client_of(service).read(site.big, site.token())
 
 
 async def test_a_deletion_that_was_interrupted_is_finished(

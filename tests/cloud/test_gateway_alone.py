@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from entrepot.cloud.gateway.config import GatewayConfig, save_config
+from entrepot.cloud.gateway.seen import load_seen
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import EntrepotError, NotFoundError
 from entrepot.objects.folder import FolderStore
@@ -115,7 +116,7 @@ async def test_on_sigterm_running_downloads_finish_and_everything_is_shipped(
     assert await asyncio.to_thread(alone.wait) == 0
     [records] = (await collect(alone.holder)).values()
     assert [(record.status, record.sent) for record in records] == [(200, len(site.objects[site.big]))]
-    assert list(alone.state.iterdir()) == []
+    assert [left.name for left in alone.state.iterdir()] == ["seen"]
 
 
 async def test_the_next_instance_ships_what_a_killed_one_left(
@@ -126,7 +127,7 @@ async def test_the_next_instance_ships_what_a_killed_one_left(
     await asyncio.sleep(1.1)  # the promise: durable within a second
     alone.send(signal.SIGKILL)
     alone.wait()
-    [left] = alone.state.iterdir()
+    [left] = [path for path in alone.state.iterdir() if path.is_dir()]
     alone.start()
 
     async def shipped() -> bool:
@@ -142,7 +143,7 @@ async def test_what_a_killed_gateway_was_sending_is_counted(
 ) -> None:
     await site.fill(alone.holder)
     download = await client_of(alone.start()).begin(site.big, site.token())
-    [folder] = alone.state.iterdir()
+    [folder] = [path for path in alone.state.iterdir() if path.is_dir()]
 
     async def noted() -> bool:
         return (folder / "running").exists()
@@ -249,3 +250,39 @@ async def is_so(provider: HostProvider, state: str, instances: int) -> bool:
     status = await provider.status("dp1")
     running = [one for one in status.instances if one.state == "running"]
     return status.state == state and len(running) == len(status.instances) == instances
+
+
+async def test_an_instance_that_starts_anew_refuses_what_is_older_than_what_was_obeyed(
+    alone: Alone, site: Any, client_of: Maker, until: Maker
+) -> None:
+    await site.fill(alone.holder)
+    old_control, old_trust = site.control().encode(), site.trust().encode()
+    await alone.holder.put_document("trust", site.trust(2).encode())
+    newest = site.control(counter=100, revoked_devices=("dev-1",))
+    await alone.holder.put_document("control", newest.encode())
+    alone.start()
+
+    async def remembered() -> bool:
+        kept = load_seen(alone.state / "seen")
+        return (kept.trust, kept.counter) == (2, 100)
+
+    await until(remembered)
+    alone.send(signal.SIGKILL)
+    alone.wait()
+    await alone.holder.put_document("control", old_control)  # by somebody who can write the store
+    client = client_of(alone.start())
+    with pytest.raises(EntrepotError, match="no valid control document"):
+        await client.read(site.big, site.token())
+    await alone.holder.put_document("trust", old_trust)
+    await alone.holder.put_document("control", site.control().encode())
+    alone.send(signal.SIGKILL)
+    alone.wait()
+    client = client_of(alone.start())
+    with pytest.raises(EntrepotError, match="no valid control document"):
+        await client.read(site.big, site.token())
+    await alone.holder.put_document("trust", site.trust(2).encode())
+
+    async def served() -> bool:
+        return bool(await client.read(site.big, site.token()) == site.objects[site.big])
+
+    await until(served)
