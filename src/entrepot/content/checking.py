@@ -20,7 +20,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.rules.verdicts import Verdict
 
 BATCH: Final = 500
-BATCH_BYTES: Final = 64 * MIB
+BATCH_BYTES: Final = 16 * MIB
 _NAP: Final = 0.5
 
 

@@ -1,0 +1,168 @@
+"""A site server that is killed while it validates, sweeps, or deletes a version: it goes on, and nothing is lost."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from entrepot.core.secret import Secret
+from entrepot.protocol.libraryapi import Fault, LibraryInfo, LibraryRequest, SweepRequest
+from entrepot.protocol.siteapi import (
+    PREFIX,
+    ContentInfo,
+    ContentRequest,
+    LoginRequest,
+    Session,
+    TaskInfo,
+    TaskState,
+    VersionRequest,
+)
+from entrepot.site.setup import NewSite, init_site
+from entrepot.web.http import HttpClient
+from entrepot.web.tls import TlsTrust
+
+PASSWORD = "correct horse battery"
+T = TypeVar("T")
+
+pytestmark = pytest.mark.process
+
+SERVE = """
+import sys
+from pathlib import Path
+from entrepot.site.serve import serve_site
+from entrepot.web.server import run_process
+run_process(serve_site(Path(sys.argv[1])))
+"""
+
+
+class Estate:
+    """A site's home, its server process, and an administrator."""
+
+    def __init__(self, folder: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.home = folder / "site"
+        self.url = f"https://127.0.0.1:{port}"
+        self._log = folder / "site.log"
+        new = NewSite(
+            code="PS1",
+            name="Contoso",
+            url=self.url,
+            administrator="admin",
+            password=Secret(PASSWORD),
+            passphrase=Secret("a long passphrase"),
+        )
+        init_site(self.home, new, now=time.time())
+        ca = (self.home / "tls.crt").read_text().split("-----END CERTIFICATE-----\n")[1]
+        self.http = HttpClient(TlsTrust.hierarchy(ca + "-----END CERTIFICATE-----\n"))
+        self._token = ""
+        self._child: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        with self._log.open("a") as log:
+            arguments = [sys.executable, "-c", SERVE, str(self.home)]
+            self._child = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=log, text=True)
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline()
+        assert line, self._log.read_text()[-3000:]
+        assert json.loads(line)["ready"]
+
+    def kill(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait(timeout=60)
+            assert child.stdout is not None
+            child.stdout.close()
+
+    async def call(self, method: str, path: str, kind: type[T], body: object = None) -> T:
+        if not self._token:
+            login = LoginRequest(name="admin", password=PASSWORD)
+            session = await self.http.request_json("POST", f"{self.url}{PREFIX}/login", login, Session)
+            self._token = session.token
+        return await self.http.request_json(method, f"{self.url}{PREFIX}{path}", body, kind, bearer=self._token)
+
+    async def until(self, path: str, kind: type[T], settled: Any) -> T:
+        deadline = time.monotonic() + 120
+        while True:
+            found = await self.call("GET", path, kind)
+            if settled(found):
+                return found
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.05)
+
+    async def ended(self, task: TaskInfo) -> TaskInfo:
+        found = await self.until(f"/tasks/{task.id}", TaskInfo, lambda each: each.state.final)
+        assert found.state is TaskState.COMPLETED, found.error
+        return found
+
+
+@pytest.fixture
+async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
+    made = Estate(tmp_path)
+    made.start()
+    yield made
+    made.kill()
+    await made.http.close()
+
+
+@pytest.fixture
+async def source(estate: Estate, tmp_path: Path) -> Path:
+    """A folder that is published as App, version 1."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"file{number}").write_bytes(os.urandom(12_000_000))
+    request = ContentRequest(name="App", source=str(folder))
+    await estate.ended(await estate.call("POST", "/contents", TaskInfo, request))
+    return folder
+
+
+async def test_a_killed_validation_goes_on_where_it_was(estate: Estate, source: Path) -> None:
+    body = LibraryRequest(rate=30_000_000)
+    task = await estate.call("POST", "/library/validate", TaskInfo, body)
+    whole = await estate.until(f"/tasks/{task.id}", TaskInfo, lambda each: each.total > 0)
+    await estate.until("/library", LibraryInfo, lambda info: info.validation.checked_objects > 0)
+    estate.kill()
+    estate.start()
+    ended = await estate.ended(task)
+    assert 0 < ended.total < whole.total, "it began anew"
+    info = await estate.call("GET", "/library", LibraryInfo)
+    assert info.validation.state == "good"
+    assert await estate.call("GET", "/library/faults", list[Fault]) == []
+
+
+async def test_killed_deletions_and_sweeps_lose_nothing_and_leave_nothing(estate: Estate, source: Path) -> None:
+    (source / "file0").write_bytes(os.urandom(12_000_000))
+    await estate.ended(await estate.call("POST", "/contents/App/versions", TaskInfo, VersionRequest()))
+    await estate.until("/tasks", list[TaskInfo], lambda found: all(task.state.final for task in found))
+    deletion = await estate.call("DELETE", "/contents/App/versions/1", TaskInfo)
+    estate.kill()
+    estate.start()
+    await estate.ended(deletion)
+    sweeping = await estate.call("POST", "/library/sweep", TaskInfo, SweepRequest(now=True, strays=True))
+    estate.kill()
+    estate.start()
+    await estate.ended(sweeping)
+    swept = await estate.ended(
+        await estate.call("POST", "/library/sweep", TaskInfo, SweepRequest(now=True, strays=True))
+    )
+    assert swept.message == "0 objects deleted, 0 stray files deleted."
+    content = await estate.call("GET", "/contents/App", ContentInfo)
+    assert [version.number for version in content.versions] == [2]
+    files = [path for path in (estate.home / "library" / "objects").rglob("*") if path.is_file()]
+    info = await estate.call("GET", "/library", LibraryInfo)
+    assert len(files) == info.figures.objects
+    assert sum(path.stat().st_size for path in files) < 61_000_000, "the objects of version 1 are still there"
+    checked = await estate.ended(await estate.call("POST", "/library/validate", TaskInfo, LibraryRequest(rate=0)))
+    assert checked.message.startswith("All sound")
