@@ -3,13 +3,13 @@
 ``point.toml`` is written last, by a successful enrolment: without it there is no point in this folder.
 """
 
-import json
 import tomllib
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
+from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import is_prefixed_id, site_code
 from entrepot.core.sizes import KIB
@@ -179,6 +179,5 @@ def write_settings(home: PointHome, settings: PointSettings) -> None:
     check_settings(settings)
     lines = ["# A distribution point of Entrepôt. Unknown keys are refused.\n"]
     for name, value in msgspec.to_builtins(settings).items():
-        # JSON scalars are TOML scalars, but for characters written as two surrogates.
-        lines.append(f"{name} = {json.dumps(value, ensure_ascii=False)}\n")
+        lines.append(f"{name} = {toml_value(value)}\n")
     write_file(home.settings, "".join(lines).encode())

@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.siteapi import PREFIX
-from entrepot.site.api.documentation import assets, describe_refusals, documentation
+from entrepot.site.api.documentation import assets, describe, documentation
 from entrepot.site.auth import Sessions
 from entrepot.web.asgi import Scope
 from entrepot.web.bearer import bearer_token
@@ -39,7 +39,7 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
     async def require_session(connection: AnyConnection, _: BaseRouteHandler) -> None:
         connection.scope["user"] = await sessions.check(bearer_token(cast("Scope", connection.scope)))
 
-    describe_refusals((*open_routes, *routes))
+    describe((*open_routes, *routes))
     guarded = Router(path="/", route_handlers=list(routes), guards=[require_session], security=[{"session": []}])
     api = Router(path=PREFIX, route_handlers=[*open_routes, guarded])
     return Litestar(

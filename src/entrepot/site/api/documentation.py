@@ -67,12 +67,13 @@ def documentation() -> OpenAPIConfig:
     )
 
 
-def describe_refusals(routes: Iterable[Router | HTTPRouteHandler]) -> None:
-    """Note at every route how it refuses: with a problem document (RFC 9457)."""
+def describe(routes: Iterable[Router | HTTPRouteHandler]) -> None:
+    """Note at every route what it is called, and how it refuses: with a problem document (RFC 9457)."""
     for route in routes:
         known = [route] if isinstance(route, HTTPRouteHandler) else _handlers(route)
         for handler in known:
             handler.responses = {**_refusals(), **(handler.responses or {})}
+            handler.summary = handler.summary or handler.handler_name.replace("_", " ").capitalize()
 
 
 def _handlers(router: Router) -> list[HTTPRouteHandler]:
