@@ -138,7 +138,7 @@ async def test_the_gateways_get_a_configuration_that_they_can_read_and_no_secret
     body = next(body for method, path, body in arm.bodies if method == "PUT" and path.endswith("containerApps/cloud1"))
     secrets = {one["name"]: one["value"] for one in body["properties"]["configuration"]["secrets"]}
     config = msgspec.json.decode(secrets["gateway"], type=GatewayConfig)
-    assert (config.point, config.root, config.certificate) == (POINT, ROOT, "")
+    assert (config.point, config.root, config.front) == (POINT, ROOT, True)
     assert config.remote is not None
     assert (config.remote.account, config.remote.bucket) == ("entrepot0123456789abcdef", "entrepot")
     assert secrets["registry-password"] == "registry-secret"

@@ -44,7 +44,7 @@ class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
 class Workers:
     """The Granian worker that accepts, and older ones that still finish their requests."""
 
-    def __init__(self, app: App, listener: socket.socket, tls: TlsFiles) -> None:
+    def __init__(self, app: App, listener: socket.socket, tls: TlsFiles | None) -> None:
         self._app = app
         self._listener = listener
         self._tls = tls
@@ -63,9 +63,7 @@ class Workers:
             websockets=False,
             backlog=BACKLOG,
             backpressure=MAX_CONNECTIONS,
-            ssl_cert=self._tls.cert,
-            ssl_key=self._tls.key,
-            ssl_protocol_min=SSLProtocols.tls13 if self._tls.minimum == "1.3" else SSLProtocols.tls12,
+            **self._ssl(),
             log_enabled=False,
             log_dictconfig=_QUIET,
         )
@@ -75,8 +73,17 @@ class Workers:
         worker.start()
         self._running.append(worker)
 
+    def _ssl(self) -> dict[str, Any]:
+        """Nothing where a front of the cloud ends TLS."""
+        if self._tls is None:
+            return {}
+        minimum = SSLProtocols.tls13 if self._tls.minimum == "1.3" else SSLProtocols.tls12
+        return {"ssl_cert": self._tls.cert, "ssl_key": self._tls.key, "ssl_protocol_min": minimum}
+
     def renew(self) -> None:
         """Start a worker on the new certificate, let the old one finish. A bad certificate changes nothing."""
+        if self._tls is None:
+            return
         try:
             check_tls(self._tls)
         except EntrepotError as error:

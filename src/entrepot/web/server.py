@@ -99,7 +99,7 @@ async def serve(
     app: App,
     *,
     listener: socket.socket,
-    tls: TlsFiles,
+    tls: TlsFiles | None,
     ready: Callable[[], None] = lambda: None,
     drain_seconds: float = 5.0,
     stop: asyncio.Event | None = None,
@@ -119,7 +119,8 @@ async def serve(
         BadInputError: the certificate and key cannot be used together, or the key file is readable by others.
         EntrepotError: the application's start-up failed.
     """
-    check_tls(tls)
+    if tls is not None:
+        check_tls(tls)
     raise_descriptor_limit()
     requests = _Requests(app)
     stopping = stop or asyncio.Event()

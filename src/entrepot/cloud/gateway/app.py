@@ -176,7 +176,7 @@ class Gateway:
             serve(
                 Health(self.plane, check=self._health, registry=registry_of(self.plane)),
                 listener=listener,
-                tls=TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
+                tls=None if config.front else TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
                 ready=lambda: announce_ready("gateway", url),
                 drain_seconds=config.drain_seconds,
                 stop=self._stop,

@@ -25,6 +25,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         remote: S3 or Azure Blob; its credentials stand in a file of their own, or in the environment.
         state: folder below which each instance keeps its journal.
         certificate, private_key: PEM files of the service certificate; the key's mode is 0600.
+        front: a front of the cloud ends TLS and is the only one that reaches this port (Azure Container Apps' ingress);
+            then there is no certificate here, and HTTP is spoken.
         listen: ``host:port``; empty when a listener is inherited.
         listener: descriptor of an inherited listening socket, or -1.
         parent: process id of the host that started us and speaks to us over the pipes, or 0.
@@ -41,6 +43,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     state: str
     certificate: str
     private_key: str
+    front: bool = False
     listen: str = ""
     listener: int = -1
     parent: int = 0
@@ -73,6 +76,8 @@ def load_config(path: Path) -> GatewayConfig:
         raise BadInputError("The gateway configuration gives store or remote: one of them.")
     if config.remote is not None and config.remote.kind is StoreKind.FOLDER:
         raise BadInputError("The gateway configuration names a folder by store, not by remote.")
+    if config.front == bool(config.certificate or config.private_key):
+        raise BadInputError("The gateway configuration has a certificate and its key, or a front: one of them.")
     if not 0.05 <= config.poll <= 60 or not 0 <= config.drain_seconds <= 3600:
         raise BadInputError("The gateway configuration's poll is 0.05 to 60, drain_seconds 0 to 3600.")
     if not config.instance.replace("-", "").isalnum() or not config.instance.isascii():

@@ -49,6 +49,7 @@ def gateway_config(service: str, spec: ServiceSpec, storage: str, endpoint: str)
         "state": STATE_PATH,
         "certificate": "",
         "private_key": "",
+        "front": True,
         "listen": f"0.0.0.0:{PORT}",
     }
 
@@ -95,7 +96,8 @@ def app(
 
 
 def _template(options: AzureOptions, instances: int) -> dict[str, Any]:
-    probe = {"httpGet": {"path": "/healthz", "port": PORT}, "periodSeconds": 10}
+    # Not /healthz: a gateway without a control document, or one that is stopped by it, answers 503 there and is well.
+    probe = {"tcpSocket": {"port": PORT}, "periodSeconds": 10}
     return {
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "containers": [
