@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from entrepot.content.checking import CheckLedger
 from entrepot.content.chunking import DomainKeys, domain_keys
 from entrepot.content.ledger import Ledger, SweepLedger
 from entrepot.content.ledger import Library as LibraryPort
@@ -26,6 +27,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.library import SqlLibrary
+from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.database.schema import create_tables
 from entrepot.objects.memory import MemoryStore
@@ -154,6 +156,7 @@ class Ledgers:
     Attributes:
         library: sessions and sets.
         sweeping: what the sweep needs.
+        checking: what validation needs.
         now: seconds since 1970.
         pausing: called when a publisher waits for a deletion to end.
     """
@@ -164,15 +167,17 @@ class Ledgers:
         self.pausing: Callable[[], None] = lambda: None
         self.library: LibraryPort
         self.sweeping: SweepLedger
+        self.checking: CheckLedger
         if database is None:
             memory = MemoryLibrary(clock=lambda: self.now, pause=self._pause)
-            self.library, self.sweeping = memory, memory
+            self.library, self.sweeping, self.checking = memory, memory, memory
         else:
             numbers = itertools.count(1)
             self.library = SqlLibrary(
                 database, clock=lambda: self.now, new_id=lambda: f"session-{next(numbers)}", pause=self._pause
             )
             self.sweeping = SqlSweepLedger(database)
+            self.checking = SqlCheckLedger(database)
 
     def _pause(self, seconds: float) -> None:
         self.pauses += 1
