@@ -225,7 +225,9 @@ async def test_a_rotation_that_is_killed_at_any_moment_happened_whole_or_not_at_
 @pytest.fixture
 async def point(estate: Estate) -> AsyncIterator[Server]:
     """A real point that has enrolled and serves."""
-    added = await estate.call("POST", "/points", PointCode, PointRequest(name="Berlin", fallback=True, internet_facing=True))
+    added = await estate.call(
+        "POST", "/points", PointCode, PointRequest(name="Berlin", fallback=True, internet_facing=True)
+    )
     home = estate.folder / "point"
     init = ["point", "init", "--home", str(home), "--code", added.code, "--listen", "127.0.0.1:0"]
     await command(*init)
