@@ -4,7 +4,8 @@ The way in (``publish``): ``snapshot`` walks the source in path order, ``ahead``
 change, ``chunking`` cuts it, ``keeping`` seals each chunk once (``compressing``, ``sealing``) and puts it on a shelf,
 ``writing`` lists the files in manifest parts, ``collecting`` ends with the object set (``objectset``). The way out
 (``reading``): the signed root, then parts in order, each checked before it is believed. ``delta`` leads from one
-version to another.
+version to another. ``archives`` unpacks what is published from an archive, ``surprises`` warns, ``rehearsal`` tells
+without storing what a publish would add.
 
 ``ledger`` is the port to the library's books: which plaintexts are sealed already, which objects a publisher holds or a
 set needs. ``sweep`` deletes the rest and never races a publisher. ``memory`` keeps the books for tests; the site keeps

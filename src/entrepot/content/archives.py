@@ -217,7 +217,7 @@ def _tar_members(path: Path) -> Generator[Member, None, None]:
     opened = open_deb(path) if path.name.lower().endswith(DEB) else open_tar(path)
     with opened as stream, tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:", errorlevel=2) as archive:
         while (info := archive.next()) is not None:
-            archive.members.clear()  # or every name stays in memory
+            archive.members.clear()  # type: ignore[attr-defined]  # or every name stays in memory
             yield _tar_member(archive, info)
 
 

@@ -8,7 +8,7 @@ not depend on where cuts fall, only dedupe does.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from typing import Final
 
@@ -107,8 +107,13 @@ class BigEnd(msgspec.Struct, frozen=True):
 Cut = Group | BigChunk | BigEnd
 
 
-def cut(items: Iterable[Item], keys: DomainKeys, pool: Executor) -> Iterator[Cut]:
+def cut(
+    items: Iterable[Item], keys: DomainKeys, pool: Executor, look: Callable[[str, bytes], None] = lambda *_: None
+) -> Iterator[Cut]:
     """Read a snapshot's items in order and cut them. Memory: what is read ahead (``content/ahead.py``), one group.
+
+    Args:
+        look: is shown the path and bytes of each small file.
 
     Raises:
         RefusedError: a file changed while it was read, or cannot be read.
@@ -123,6 +128,8 @@ def cut(items: Iterable[Item], keys: DomainKeys, pool: Executor) -> Iterator[Cut
                 yield BigEnd(_entry(read.item, read.sha256))
         else:
             for small in read:
+                if small.data:
+                    look(small.item.path, small.data)
                 yield from group.take(small)
     yield from group.close()
 

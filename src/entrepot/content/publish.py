@@ -24,6 +24,7 @@ from entrepot.content.manifest import MAX_ROOT, VERSION, Entry, Root
 from entrepot.content.patterns import Excludes
 from entrepot.content.sealing import Purpose
 from entrepot.content.snapshot import Warnings, walk
+from entrepot.content.surprises import Surprises
 from entrepot.content.writing import Counts, ManifestWriter
 from entrepot.core.encoding import pack
 from entrepot.core.errors import CancelledError, EntrepotError, RefusedError
@@ -151,7 +152,9 @@ class _Run:
     ) -> Published:
         """Do it."""
         warnings = Warnings(for_windows=options.for_windows)
-        self._keep_chunks(cut(walk(source, Excludes(options.excludes), warnings), self._keys, self._pool))
+        surprises = Surprises()
+        items = surprises.watch(walk(source, Excludes(options.excludes), warnings))
+        self._keep_chunks(cut(items, self._keys, self._pool, surprises.look))
         self._writer.finish()
         self._part_keeper.finish()
         counts = self._writer.counts
@@ -170,7 +173,7 @@ class _Run:
             windows_safe=not warnings.count,
             parts=tuple(self._parts),
         )
-        return self._finish(self._keep_root(root, sign), root, counts, warnings)
+        return self._finish(self._keep_root(root, sign), root, counts, (*surprises.texts(), *warnings.texts()))
 
     def _keep_chunks(self, pieces: Iterator[Cut]) -> None:
         keeper: Keeper[ChunkNote] = self._keeper(Purpose.CHUNK, self._take_chunk)
@@ -223,7 +226,7 @@ class _Run:
         assert refs[0] is not None
         return refs[0]
 
-    def _finish(self, ref: SealedRef, root: Root, counts: Counts, warnings: Warnings) -> Published:
+    def _finish(self, ref: SealedRef, root: Root, counts: Counts, warnings: tuple[str, ...]) -> Published:
         kept = keep_set(self._shelf, self._ledger)
         return Published(
             root=ref,
@@ -238,7 +241,7 @@ class _Run:
             stored_size=root.stored_size,
             new_objects=self._kept.objects + kept.new,
             new_bytes=self._kept.size + kept.size * kept.new,
-            warnings=warnings.texts(),
+            warnings=warnings,
         )
 
     def _keeper(self, purpose: Purpose, deliver: Callable[[SealedRef | None, Note], None]) -> Keeper[Note]:

@@ -1,0 +1,73 @@
+"""Warnings about what was hardly meant to be published."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrepot.content.surprises import MAX_NAMED, leap
+from entrepot.core.sizes import GIB, MIB
+
+PEM = b"-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        (".env", b"A=1"),
+        ("sub/ID_RSA", b"x"),
+        ("server.pfx", os.urandom(300_000)),
+        ("notes.txt", b"hello\n" + PEM),
+        ("key.pem", PEM.replace(b"RSA ", b"")),
+        ("ssh", PEM.replace(b"RSA", b"OPENSSH")),
+        ("config.ini", b"id = AKIA" + b"ABCDEFGHIJ234567" + b"\n"),
+        ("ci.yml", b"token: ghp_" + b"a1B2" * 9),
+    ],
+)
+def test_likely_secrets_are_named(library: Any, tmp_path: Path, name: str, data: bytes) -> None:
+    source = tmp_path / "source"
+    (source / name).parent.mkdir(parents=True)
+    (source / name).write_bytes(data)
+    (source / "harmless").write_bytes(b"x")
+    (warning,) = library.publish(source).warnings
+    assert name in warning
+    assert "secret" in warning
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("cert.pem", b"-----BEGIN CERTIFICATE-----\nMIIEowIBAAKCAQEA\n"),
+        ("parser.py", b'if line == "-----BEGIN PRIVATE KEY-----":'),
+        ("keyboard", b"AKIA is short"),
+        ("environment", b"A=1"),
+        (".gitignore", b"*.o"),
+    ],
+)
+def test_harmless_files_are_not(library: Any, tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    assert library.publish(tmp_path / name).warnings == ()
+
+
+def test_version_control_is_named_once(library: Any, tmp_path: Path) -> None:
+    for name in ("app/.git/HEAD", "app/.git/objects/aa/1", "app/.git/config"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (warning,) = library.publish(tmp_path / "app").warnings
+    assert "'.git'" in warning
+
+
+def test_many_secrets_are_counted(library: Any, tmp_path: Path) -> None:
+    for number in range(MAX_NAMED + 5):
+        (tmp_path / f"{number}.key").write_text(str(number))
+    warnings = library.publish(tmp_path).warnings
+    assert len(warnings) == MAX_NAMED + 1
+    assert "5 further files" in warnings[-1]
+
+
+def test_leaps_in_size() -> None:
+    assert leap(GIB, GIB + MIB) == leap(0, GIB) == leap(1, MIB) == ""
+    assert "much larger" in leap(20 * MIB, GIB)
+    assert "much smaller" in leap(GIB, 20 * MIB)
