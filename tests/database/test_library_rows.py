@@ -1,0 +1,249 @@
+"""Versions, figures, verdicts and sweeps in SQL, on both kinds of database."""
+
+import itertools
+
+import pytest
+
+from entrepot.content.ledger import SET, Announcement
+from entrepot.content.sealing import Purpose
+from entrepot.core.errors import ConflictError
+from entrepot.core.ids import ObjectId
+from entrepot.database import (
+    contents,
+    history,
+    librarychecks,
+    librarystats,
+    librarysweep,
+    pointchecks,
+    pointsets,
+    retention,
+    versions,
+)
+from entrepot.database.contents import Content, Delta, Version
+from entrepot.database.engine import Database
+from entrepot.database.library import SqlLibrary
+from entrepot.database.librarychecks import SqlCheckLedger
+from entrepot.database.pointsets import PointSet
+from entrepot.database.tables.points import point as point_table
+from entrepot.objects.hashing import object_id_of
+from entrepot.protocol.siteapi import ContentType
+from entrepot.rules.verdicts import Verdict
+
+NOW = 1_774_267_200.0
+
+
+def chunk(name: str) -> ObjectId:
+    return object_id_of(name.encode())
+
+
+class Shop:
+    """A content App with versions 1 and 2 and a delta between them; 100 bytes sealed an object, 300 plain a chunk."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        numbers = itertools.count(1)
+        self.library = SqlLibrary(
+            database, clock=lambda: NOW, new_id=lambda: f"ses-{next(numbers)}", pause=lambda _: None
+        )
+        self.content = Content(
+            id="pkg-1",
+            name="App",
+            type=ContentType.PACKAGE,
+            source="/srv/app",
+            excludes=(),
+            for_windows=False,
+            isolated=False,
+            current=0,
+            pointer_counter=0,
+            deleting=False,
+            site="PS1",
+            created=int(NOW),
+        )
+        with database.transaction() as connection:
+            contents.add_content(connection, self.content)
+        self.one = self.version(1, "a", "b", "c")
+        self.two = self.version(2, "b", "c", "d")
+        delta_set = self.adopt("delta", {"p": Purpose.DELTA_PACK})
+        with database.transaction() as connection:
+            contents.add_delta(
+                connection,
+                Delta(
+                    content="pkg-1",
+                    from_version=1,
+                    to_version=2,
+                    set_id=delta_set,
+                    root=b"r",
+                    size=100,
+                    created=int(NOW),
+                    saved=60,
+                ),
+            )
+        self.delta_set = delta_set
+
+    def adopt(self, name: str, members: dict[str, int]) -> ObjectId:
+        ledger = self.library.open_session(name)
+        ledger.announce(
+            [
+                Announcement(
+                    object_id=chunk(each),
+                    sealed_size=100,
+                    purpose=purpose,
+                    plain_size=300 if purpose == Purpose.CHUNK else 200,
+                )
+                for each, purpose in members.items()
+            ]
+        )
+        set_id = object_id_of(f"set {name}".encode())
+        ledger.announce([Announcement(object_id=set_id, sealed_size=40, purpose=SET)])
+        self.library.adopt(ledger.session, set_id)
+        return set_id
+
+    def version(self, number: int, *chunks: str) -> Version:
+        set_id = self.adopt(f"{number}", dict.fromkeys(chunks, Purpose.CHUNK))
+        zeros = dict.fromkeys(("files", "folders", "links", "chunks", "new_objects", "new_bytes", "objects"), 0)
+        made = Version(
+            content="pkg-1",
+            number=number,
+            set_id=set_id,
+            set_size=40,
+            root=b"r",
+            plain_size=900,
+            stored_size=300,
+            warnings=(),
+            created=int(NOW),
+            **zeros,
+        )
+        with self.database.transaction() as connection:
+            contents.add_version(connection, made)
+        return made
+
+    def point(self, *held: tuple[bytes, int, int]) -> None:
+        """A point dp that has some sets: (set, version, from)."""
+        values = {
+            "id": "pt-1",
+            "name": "dp",
+            "name_key": "dp",
+            "kind": "standard",
+            "site": "PS1",
+            "state": "active",
+            "url": "https://dp",
+            "public_key": b"",
+            "certificates": "",
+            "csr": b"",
+            "certificate_expires": 0,
+            "fallback": False,
+            "internet_facing": False,
+            "message": "",
+            "created": int(NOW),
+        }
+        with self.database.transaction() as connection:
+            connection.execute(point_table.insert().values(values))
+            for set_id, version, from_version in held:
+                pointsets.begin_set(connection, self.point_set(set_id, version, from_version))
+                pointsets.hold_set(connection, "pt-1", set_id, now=NOW)
+
+    def point_set(self, set_id: bytes, version: int, from_version: int = 0) -> PointSet:
+        return PointSet(
+            point="pt-1",
+            set_id=set_id,
+            content="pkg-1",
+            version=version,
+            from_version=from_version,
+            state=pointsets.HELD,
+            size=40,
+            changed=int(NOW),
+            retired=0,
+        )
+
+
+@pytest.fixture
+def shop(database: Database) -> Shop:
+    return Shop(database)
+
+
+def test_figures(shop: Shop) -> None:
+    with shop.database.reading() as connection:
+        found = librarystats.figures(connection)
+        assert librarystats.figures(connection, "pkg-1") == found
+        assert librarystats.update_bytes(connection, shop.one, shop.two) == (100, 60)
+        assert librarystats.update_bytes(connection, shop.two, shop.one) == (100, None)
+    assert (found.versions, found.objects, found.logical, found.unique, found.stored) == (2, 8, 1800, 1200, 400)
+    assert (found.overhead, found.saved_by_dedupe, found.saved_by_compression) == (220, 600, 800)
+    assert (found.saved_by_deltas, found.shared, found.unmeasured) == (60, 0, 0)
+
+
+def test_what_a_version_frees_and_what_goes_with_it(shop: Shop) -> None:
+    shop.point((shop.one.set_id, 1, 0), (shop.delta_set, 2, 1))
+    with shop.database.transaction() as connection:
+        assert versions.freed_by(connection, versions.sets_of(connection, shop.one)) == (4, 280)
+        uses = versions.point_uses(connection, shop.one)
+        assert [(use.point_name, use.version, use.from_version) for use in uses] == [("dp", 1, 0), ("dp", 2, 1)]
+        assert versions.devices_on(connection, shop.one) == 0
+        content = contents.get_content(connection, "App")
+        with pytest.raises(ConflictError):
+            versions.remove(connection, content, shop.two, now=NOW)
+    with shop.database.transaction() as connection:
+        versions.lock(connection, "pkg-1")
+        for set_id in (shop.one.set_id, shop.delta_set):
+            pointsets.forget_set(connection, "pt-1", set_id)
+        assert versions.remove(connection, content, shop.one, now=NOW) == []
+        history.note(connection, content, history.VERSION_DELETED, version=1, now=NOW, by="admin")
+        assert contents.next_number(connection, "pkg-1") == 3
+        assert [version.number for version in contents.list_versions(connection, "pkg-1")] == [2]
+        assert contents.list_deltas(connection, "pkg-1") == []
+        assert retention.unused_sets(connection) == []
+        preview = librarysweep.preview(connection, now=NOW, grace_seconds=3600)
+        assert (preview.due_objects, preview.later_objects, preview.later_bytes) == (0, 4, 280)
+        assert [event.version for event in history.listed(connection, "pkg-1")] == [1]
+
+
+def test_unused_sets_are_dropped_unless_somebody_is_adopting_them(shop: Shop) -> None:
+    spare = shop.adopt("spare", {"s": Purpose.CHUNK})
+    with shop.database.transaction() as connection:
+        assert retention.unused_sets(connection) == [spare]
+        assert retention.drop_unused_sets(connection) == 1
+        assert retention.drop_unused_sets(connection) == 0
+
+
+def test_verdicts_and_who_needs_what(shop: Shop) -> None:
+    ledger = SqlCheckLedger(shop.database, "pkg-1")
+    assert ledger.amount(NOW) == (8, 620)
+    ledger.note([chunk("a")], [chunk("b"), chunk("p")], NOW, lambda _: Verdict.MISSING)
+    ledger.note([chunk("a")], [], NOW + 1, lambda _: Verdict.MISSING)
+    with shop.database.reading() as connection:
+        faults = {fault.object_id: fault for fault in librarychecks.faults(connection, "pkg-1")}
+        assert faults[chunk("b").hex()].needed_by == ("App 2", "App 1")
+        assert faults[chunk("p").hex()].needed_by == ("App 1 to 2",)
+        assert faults[chunk("p").hex()].kind == "delta pack"
+        found = librarystats.validation(connection)
+        assert (found.objects, found.checked_objects, found.missing, found.damaged) == (8, 3, 2, 0)
+        assert librarychecks.oldest_check(connection) == int(NOW)
+        assert [each.number for each in librarychecks.versions_with(connection, [chunk("a")], each=5)] == [1]
+        assert [each.number for each in librarychecks.versions_with(connection, [chunk("b")], each=1)] == [2]
+        assert librarychecks.faults(connection, after="ff" * 32) == []
+
+
+def test_a_point_is_looked_through_set_by_set_and_goes_on_where_it_was(shop: Shop) -> None:
+    shop.point((shop.one.set_id, 1, 0), (shop.two.set_id, 2, 0))
+    begun = int(NOW) + 5
+    with shop.database.transaction() as connection:
+        first, second = pointchecks.to_check(connection, "pt-1", "", begun=begun)
+        assert pointchecks.begin(connection, first, begun=begun) == b""
+        due = pointchecks.objects_due(connection, first, begun=begun, after=b"", limit=10)
+        assert {each.object_id for each in due} == {chunk("a"), chunk("b"), chunk("c"), shop.one.set_id}
+        verdicts = {due[0].object_id: Verdict.DAMAGED, due[1].object_id: Verdict.GOOD}
+        assert pointchecks.note(connection, first, verdicts, now=NOW)
+    with shop.database.transaction() as connection:
+        assert pointchecks.begin(connection, first, begun=begun) == due[1].object_id
+        assert pointchecks.begin(connection, first, begun=begun + 1) == b""
+        pointchecks.finish(connection, first, now=begun + 1)
+        assert pointchecks.to_check(connection, "pt-1", "", begun=begun) == [second]
+        rest = pointchecks.objects_due(connection, second, begun=begun, after=b"", limit=10)
+        assert {each.object_id for each in rest} == {chunk("d"), shop.two.set_id}
+        assert [each.object_id for each in pointchecks.faulty(connection, "pt-1", "pkg-1")] == [due[0].object_id]
+        shown = pointchecks.described(connection, "pt-1")
+        assert shown[0].damaged == 1
+        assert librarychecks.holders_of(connection, chunk("d")) == ["pt-1"]
+        pointsets.begin_removal(connection, "pt-1", first.set_id, now=NOW)
+        assert not pointchecks.note(connection, first, verdicts, now=NOW)
+        pointsets.forget_set(connection, "pt-1", first.set_id)
