@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrepot.content.delta.folding import fold
 from entrepot.content.delta.format import MAX_RANGES, MAX_REFERENCE, PlainRange
-from entrepot.content.delta.plaintext import fold
 from entrepot.content.delta.references import SLACK, Anchor, merge, window
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
+from entrepot.content.delta.folding import fold
 from entrepot.content.delta.format import MAX_REFERENCE, PlainRange
-from entrepot.content.delta.plaintext import fold
 from entrepot.content.manifest import Part, decode_part
 from entrepot.core.errors import FormatError
 from entrepot.core.paths import path_key

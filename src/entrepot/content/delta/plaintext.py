@@ -3,7 +3,6 @@
 Memory stays bounded however many files and chunks the version has.
 """
 
-import re
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -13,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.content.delta.folding import fold
 from entrepot.content.manifest import EntryKind, Part
 from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import IntegrityError
@@ -52,15 +52,6 @@ class OldFile(msgspec.Struct, frozen=True):
 
     position: int
     size: int
-
-
-_HASH: Final = re.compile(r"(?<![0-9A-Za-z])(?=[a-f]*[0-9])[0-9a-f]{7,}(?![0-9A-Za-z])")
-_NUMBERS: Final = re.compile(r"\d+(?:[._]\d+)*")
-
-
-def fold(text: str) -> str:
-    """A name without what changes from release to release: version numbers and hashes become ``#``."""
-    return _NUMBERS.sub("#", _HASH.sub("#", text))
 
 
 class OldPlaintext:
