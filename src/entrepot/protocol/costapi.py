@@ -99,6 +99,29 @@ class CostReport(Model, frozen=True, kw_only=True):
     figures_from: int
 
 
+class BudgetRequest(Model, frozen=True, kw_only=True):
+    """``PUT /budgets/{cloud point}`` (R23): bytes to clients in 30 rolling days that are never exceeded in stream mode.
+    From ``critical_percent`` of it on only the ``critical`` contents are granted."""
+
+    bytes: Annotated[int, Meta(ge=1, le=2**62)]
+    critical_percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    critical: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+
+
+class BudgetInfo(Model, frozen=True, kw_only=True):
+    """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected."""
+
+    cloud_point: str
+    bytes: int
+    critical_percent: int
+    critical: tuple[str, ...]
+    used: int
+    granted: int
+    left: int
+    created: int
+    by: str
+
+
 class SavingsBy(StrEnum):
     """What savings are told by."""
 

@@ -7,13 +7,16 @@ MAX_TOKEN_SETS = 64
 MAX_TOKEN_LIFETIME = 8 * 3600
 MAX_SITE_TOKEN_LIFETIME = 600
 CLOCK_SKEW = 120
+ALLOWANCE_PREFIX = "allow/"
+"""Keys in a cloud point's store: ``allow/<jti>/<slot>``, each created by the one instance that won the slot."""
 
 
-class ContentClaims(msgspec.Struct, frozen=True, kw_only=True):
+class ContentClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a client shows to a distribution point: the object sets it may read there.
 
     ``iss`` site code, ``sub`` device id, ``aud`` one cloud point's id or ``points:<site>``; ``sets`` are
-    base64url object-set ids, at most 64; the first listed set that holds the object is charged.
+    base64url object-set ids, at most 64; the first listed set that holds the object is charged. ``allow`` is the
+    token's allowance where a budget is active: bytes that all instances together may send on it; 0: no bound.
     """
 
     iss: str
@@ -24,6 +27,7 @@ class ContentClaims(msgspec.Struct, frozen=True, kw_only=True):
     nbf: int
     exp: int
     sets: tuple[str, ...]
+    allow: int = 0
 
 
 class SiteClaims(msgspec.Struct, frozen=True, kw_only=True):

@@ -38,6 +38,7 @@ from entrepot.protocol.tokens import MAX_TOKEN_SETS, points_audience
 from entrepot.rules import location
 from entrepot.rules.boundaries import Address, groups_of, parse_addresses, reach
 from entrepot.rules.location import Decision
+from entrepot.site.cost.budgets import BudgetBook, within_budgets
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.snapshot import Snapshot, merged_use
 from entrepot.trust.signing import sign
@@ -50,11 +51,20 @@ POLICY_LIFETIME: Final = 8 * HOUR
 class Locator:
     """Answers devices. The snapshot is renewed within a request when the change counter has moved."""
 
-    def __init__(self, database: Database, *, keys: SiteKeys, clock: Clock, switches: location.Switches) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        keys: SiteKeys,
+        clock: Clock,
+        switches: location.Switches,
+        budgets: BudgetBook | None = None,
+    ) -> None:
         self._database = database
         self._keys = keys
         self._clock = clock
         self._switches = switches
+        self._budgets = budgets
         self._snapshot: Snapshot | None = None
         self._renewing = asyncio.Lock()
 
@@ -104,6 +114,9 @@ class Locator:
         version, decision = self._decide(snapshot, version, asker, merged_use(uses))
         offers = _useful_deltas(snapshot, content, version, request.held)
         reply = self._reply(snapshot, row.device, request, content, version, asker, decision, offers)
+        if self._budgets is not None:
+            needed = version.stored_size + sum(delta.size for delta in offers)
+            reply = within_budgets(reply, self._budgets, self._keys, counter=snapshot.counter, needed=needed)
         return sign(to_json(reply), typ=SignedType.LOCATION, key=self._keys.policy)
 
     def _decide(

@@ -42,6 +42,7 @@ from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.comparison import Comparisons
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
 from entrepot.site.controls import Controls
+from entrepot.site.cost.budgets import BudgetBook, sweep_slots
 from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
@@ -73,6 +74,7 @@ from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
 
 FLUSH_SECONDS: Final = 15.0
+SWEEP_SECONDS: Final = 3600.0
 KEYS_SECONDS: Final = 5.0
 
 log = structlog.get_logger("site.server")
@@ -143,6 +145,7 @@ class SiteServer:
             keys=keys,
             clock=clock,
             switches=Switches(cloud_after_internet_facing=settings.cloud_after_internet_facing),
+            budgets=BudgetBook(database, clock=clock),
         )
         self.enrolment = Enrolment(database, keys=keys, clock=clock, pushed=self._point_enrolled)
         self.management_point = ManagementPoint(
@@ -282,6 +285,7 @@ class SiteServer:
                 group.create_task(_every(KEYS_SECONDS, self._follow_keys))
                 group.create_task(CloudLoops(self.clouds).serve())
                 group.create_task(self.outbox.serve())
+                group.create_task(_every(SWEEP_SECONDS, lambda: sweep_slots(self.database, self.clouds)))
         finally:
             await self.distribution.stop()
             await asyncio.gather(self.tasks.stop(), self.publishing.stop(), self.library_care.tasks.stop())
@@ -302,7 +306,7 @@ class _Doors:
         await (self._management_point if inside else self._api)(scope, receive, send)
 
 
-async def _every(seconds: float, once: Callable[[], Awaitable[None]]) -> None:
+async def _every(seconds: float, once: Callable[[], Awaitable[object]]) -> None:
     while True:
         await asyncio.sleep(seconds)
         try:

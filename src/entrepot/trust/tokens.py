@@ -38,6 +38,7 @@ def mint_content_token(
     now: float,
     jti: str,
     lifetime: int = MAX_TOKEN_LIFETIME,
+    allow: int = 0,
 ) -> str:
     """Make a content token.
 
@@ -50,10 +51,14 @@ def mint_content_token(
         now: seconds since 1970.
         jti: unique id, for revocation.
         lifetime: seconds.
+        allow: bytes that may be sent on it in all, where a budget is active; 0: no bound.
 
     Raises:
-        BadInputError: no sets or more than 64, a lifetime over 8 hours, or a jti that is empty or too long.
+        BadInputError: no sets or more than 64, a lifetime over 8 hours, a jti that is empty or too long, or a negative
+            allowance.
     """
+    if allow < 0:
+        raise BadInputError("An allowance is not negative.")
     if not 1 <= len(sets) <= MAX_TOKEN_SETS or any(len(set_id) != OBJECT_ID_BYTES for set_id in sets):
         raise BadInputError(f"A content token names 1 to {MAX_TOKEN_SETS} object sets.")
     _check_minting(jti, lifetime, MAX_TOKEN_LIFETIME)
@@ -67,6 +72,7 @@ def mint_content_token(
         nbf=issued,
         exp=issued + lifetime,
         sets=tuple(b64url(set_id) for set_id in sets),
+        allow=allow,
     )
     return sign(to_json(claims), typ=SignedType.CONTENT_TOKEN, key=key)
 
@@ -93,6 +99,8 @@ def verify_content_token(
     _check_claims(claims, verified, audience, kids, now)
     if claims.exp - claims.iat > MAX_TOKEN_LIFETIME or claims.nbf > now + CLOCK_SKEW or not claims.sub:
         raise UnauthenticatedError("The content token's lifetime is not acceptable.", next_step=_EXPIRED)
+    if claims.allow < 0:
+        raise UnauthenticatedError("The content token's allowance is not acceptable.")
     if not 1 <= len(claims.sets) <= MAX_TOKEN_SETS:
         raise UnauthenticatedError("The content token names no object set, or too many.")
     with _refusals():

@@ -27,11 +27,12 @@ CACHED_TOKENS: Final = 20_000
 class _Verified:
     """What is kept of a token: a third of its size."""
 
-    __slots__ = ("device", "jti", "sets", "until")
+    __slots__ = ("allow", "device", "jti", "sets", "until")
 
     def __init__(self, claims: ContentClaims, until: float) -> None:
         self.device = claims.sub
         self.jti = claims.jti
+        self.allow = claims.allow
         self.sets = set_ids(claims)
         self.until = until
 
@@ -75,7 +76,7 @@ class TokenAuthoriser:
         if verified.device in obeyed.revoked_devices or verified.jti in obeyed.revoked_tokens:
             raise ForbiddenError("The site has withdrawn this access.", next_step="Ask the site's administrator.")
         set_id = await self._sets.first_holding(verified.sets, object_id)
-        return Grant(device=verified.device, jti=verified.jti, set_id=set_id or b"")
+        return Grant(device=verified.device, jti=verified.jti, set_id=set_id or b"", allow=verified.allow)
 
     async def site(self, token: str) -> None:
         """See :class:`~entrepot.web.grants.Authoriser`. Works without, and after, a control document: it is by this

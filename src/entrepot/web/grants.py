@@ -11,12 +11,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     """A client's token is good here and now.
 
     ``set_id`` is the first set of the token that holds the object, and is charged; empty when none does: then the
-    object does not exist for this client (404), but the request is recorded.
+    object does not exist for this client (404), but the request is recorded. ``allow``: bytes that may be sent on this
+    token in all; 0: no bound.
     """
 
     device: str
     jti: str
     set_id: bytes = b""
+    allow: int = 0
 
 
 class Authoriser(Protocol):

@@ -19,6 +19,7 @@ from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.times import Clock
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.transactions import Record
+from entrepot.web.allowances import Debit, unbounded
 from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
 from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import Download, Downloads
@@ -87,6 +88,7 @@ class ObjectPlane:
         guard: looks at documents before they are stored.
         held: told of every object that came (its size) or went (its size, negative).
         clock: for the records' time.
+        allowances: asked before each piece is sent, on tokens that have an allowance.
 
     Attributes:
         downloads: limits and numbers of what is running.
@@ -103,6 +105,7 @@ class ObjectPlane:
         held: Held = lambda _id, _size: None,
         clock: Clock = time.time,
         downloads: Downloads | None = None,
+        allowances: Debit = unbounded,
     ) -> None:
         self._shelf = shelf
         self._authorise = authorise
@@ -113,6 +116,7 @@ class ObjectPlane:
         self._requests: dict[Download, _Request] = {}
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self.downloads = downloads or Downloads()
+        self._debit = allowances
         self.device_rate = 0.0
         self.sent = 0
         """Bytes of objects handed to the transport since the start."""
@@ -236,6 +240,8 @@ class ObjectPlane:
                 wanted = None
             matches = etag_matches(header(scope, b"if-none-match"), etag)
             opened = await self._in_thread(self._open, object_id, wanted, not (head or matches))
+            if opened.first:
+                await self._debit(grant, len(opened.first))
         except RangeNotSatisfiableError as error:
             size = await self._in_thread(self._shelf.size, object_id)
             return await send_problem(send, error, status=416, headers=[(b"content-range", b"bytes */%d" % size)])
@@ -254,7 +260,7 @@ class ObjectPlane:
         await send({"type": "http.response.start", "status": 206 if opened.span.partial else 200, "headers": start})
         if head or not opened.span.length:
             return await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return await self._pump_watched(download, opened, receive, send)
+        return await self._pump_watched(download, grant, opened, receive, send)
 
     def _open(self, object_id: ObjectId, wanted: str | None, read: bool) -> _Opened:
         """In a worker thread: find the object and read its first piece."""
@@ -268,17 +274,19 @@ class ObjectPlane:
             next(pieces, None)  # closes the file here and not in the event loop
         return _Opened(size, span, first, pieces)
 
-    async def _pump_watched(self, download: Download, opened: _Opened, receive: Receive, send: Send) -> None:
+    async def _pump_watched(
+        self, download: Download, grant: Grant, opened: _Opened, receive: Receive, send: Send
+    ) -> None:
         watch = asyncio.create_task(_watch(receive, download))
         try:
-            await self._pump(download, opened, send)
+            await self._pump(download, grant, opened, send)
         except EntrepotError as error:  # too late for an answer
             _log.error("object_not_readable", problem=str(error))
             raise ResponseAbortedError(error.code) from error
         finally:
             watch.cancel()
 
-    async def _pump(self, download: Download, opened: _Opened, send: Send) -> None:
+    async def _pump(self, download: Download, grant: Grant, opened: _Opened, send: Send) -> None:
         loop = asyncio.get_running_loop()
         left = opened.span.length
         piece = opened.first
@@ -291,6 +299,7 @@ class ObjectPlane:
             if left <= 0:
                 return
             piece = await self._in_thread(next, opened.pieces, b"")
+            await self._debit(grant, len(piece))
         _log.error("object_truncated", missing=left)
         raise ResponseAbortedError("truncated")
 

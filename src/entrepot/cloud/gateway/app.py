@@ -37,6 +37,7 @@ from entrepot.protocol.control import GatewaySettings
 from entrepot.protocol.transactions import Record
 from entrepot.trust.root import fingerprint
 from entrepot.web.authorise import TokenAuthoriser
+from entrepot.web.allowances import Allowances
 from entrepot.web.control import serving
 from entrepot.web.embedded import TlsFiles
 from entrepot.web.grants import Grant
@@ -132,7 +133,9 @@ class Gateway:
             seen=self._seen,
         )
         authoriser = GatewayAuthoriser(self.watcher, self.recorder, config.point, SetLibrary(Shelf(store)))
-        self.plane = ObjectPlane(shelf, authoriser, self.recorder.record)
+        self.plane = ObjectPlane(
+            shelf, authoriser, self.recorder.record, allowances=Allowances(store, holder=config.instance).take
+        )
         self.watcher.watch(self.plane)
 
     async def _health(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Price sheets, which cloud point uses which, and what clients saved. Prices are decimal numbers in text: no floats."""
+"""Price sheets and who uses them, savings, and budgets with their grants. Prices are decimal numbers in text."""
 
 from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
 
@@ -33,4 +33,29 @@ saving_day = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("downloads", BigInteger, nullable=False),
     Index("ix_saving_day_content", "content"),
+)
+
+budget = Table(
+    "budget",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("bytes", BigInteger, nullable=False),  # to clients, in 30 rolling days
+    Column("critical_percent", Integer, nullable=False),  # from this share on only critical contents are granted
+    Column("critical", Text, nullable=False),  # JSON list of content ids
+    Column("created", BigInteger, nullable=False),
+    Column("by", String(128), nullable=False),
+)
+
+budget_grant = Table(
+    "budget_grant",
+    metadata,
+    Column("jti", String(64), primary_key=True),
+    Column("point", String(40), nullable=False),
+    Column("device", String(40), nullable=False),
+    Column("content", String(40), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("expires", BigInteger, nullable=False),
+    Index("ix_budget_grant_point", "point", "expires"),
+    Index("ix_budget_grant_device", "device", "point", "content", "version"),
 )

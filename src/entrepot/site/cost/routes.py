@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Request, Router, get, post, put
+from litestar import Request, Router, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy import Connection
@@ -11,6 +11,8 @@ from entrepot.core.times import Clock
 from entrepot.database import cloud
 from entrepot.database.engine import Database
 from entrepot.protocol.costapi import (
+    BudgetInfo,
+    BudgetRequest,
     CostBy,
     CostReport,
     PointForecast,
@@ -23,7 +25,7 @@ from entrepot.protocol.costapi import (
     SavingsReport,
 )
 from entrepot.rules.forecast import Planned
-from entrepot.site.cost import sheets
+from entrepot.site.cost import budgets, sheets
 from entrepot.site.cost.charging import report
 from entrepot.site.cost.quoting import point_forecast, quote
 from entrepot.site.cost.saving import savings_report
@@ -31,7 +33,11 @@ from entrepot.site.cost.saving import savings_report
 
 def cost_router(database: Database, *, site: str, clock: Clock) -> Router:
     """Everything under ``/price-sheets``, ``/cost`` and ``/quotes``, and the forecasts of cloud points."""
-    handlers = [*_sheet_routes(database, clock), *_figure_routes(database, site, clock)]
+    handlers = [
+        *_sheet_routes(database, clock),
+        *_figure_routes(database, site, clock),
+        *_budget_routes(database, site, clock),
+    ]
     return Router(path="/", route_handlers=handlers, tags=["Cost"])
 
 
@@ -88,6 +94,27 @@ def _figure_routes(database: Database, site: str, clock: Clock) -> list[HTTPRout
         return await database.read(quote, data, site=site, now=clock())
 
     return [get_cost, get_cloud_point_forecast, get_savings, make_quote]
+
+
+def _budget_routes(database: Database, site: str, clock: Clock) -> list[HTTPRouteHandler]:
+    @get("/budgets")
+    async def list_budgets() -> list[BudgetInfo]:
+        """The budgets of cloud points, and how they stand."""
+        return await database.read(budgets.listed, site=site, now=clock())
+
+    @put("/budgets/{name:str}")
+    async def put_budget(
+        request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[BudgetRequest]
+    ) -> BudgetInfo:
+        """Set a cloud point's budget."""
+        return await database.write(budgets.put, name, data, by=_who(request), now=clock())
+
+    @delete("/budgets/{name:str}")
+    async def delete_budget(name: FromPath[str]) -> None:
+        """Lift a cloud point's budget."""
+        await database.write(budgets.delete, name)
+
+    return [list_budgets, put_budget, delete_budget]
 
 
 def _forecast(connection: Connection, name: str, now: float, planned: Planned) -> PointForecast:

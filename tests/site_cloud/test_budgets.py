@@ -1,0 +1,192 @@
+"""Budgets (R23): grants never exceed them, also when several ask at once, also after a crash; on either path."""
+
+import asyncio
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entrepot.core.errors import LimitedError, NotFoundError
+from entrepot.core.sizes import MIB
+from entrepot.core.times import HOUR, hour_of
+from entrepot.database import budgets, usage
+from entrepot.database.budgets import Budget, Grant
+from entrepot.objects.memory import MemoryStore
+from entrepot.protocol import Freshness, SealedRef
+from entrepot.protocol.costapi import BudgetRequest
+from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind
+from entrepot.site.cost.budgets import REFUSED, BudgetBook, delete, listed, put, sweep_slots, within_budgets
+from entrepot.trust.tokens import verify_content_token
+from entrepot.web.allowances import Allowances
+from entrepot.web.grants import Grant as Shown
+
+from .conftest import NOW, SITE
+
+SIZE = 10 * MIB
+NEEDED = SIZE + SIZE // 4 + 4 * MIB
+
+
+def _reply(point: str, device: str = "dev-1") -> LocationReply:
+    def source(name: str, audience: str) -> Source:
+        return Source(point=name, name=name, url="https://x", audience=audience, trust="system", reason="")
+
+    ref = {field.name: bytes(32) if field.type is bytes else 0 for field in msgspec.structs.fields(SealedRef)}
+    return LocationReply(
+        nonce="n",
+        fresh=Freshness(epoch=1, counter=1, issued=NOW, expires=NOW + HOUR),
+        site=SITE,
+        device=device,
+        network=Network.INTERNET,
+        content="pkg-1",
+        name="App",
+        version=1,
+        root=SealedRef(**ref),
+        set_id=bytes(32),
+        tiers=(
+            Tier(kind=TierKind.REMOTE, sources=(source("pt-home", "points:PS1"),)),
+            Tier(kind=TierKind.CLOUD, sources=(source(point, point),)),
+        ),
+        withheld=(),
+        tokens={"points:PS1": "home", point: "cloud"},
+    )
+
+
+@pytest.fixture
+async def bounded(site):
+    point = await site.make_point()
+    with site.database.transaction() as connection:
+        usage.set_collected(connection, point.point, now=NOW)
+    return point
+
+
+def _set(site, amount: int, **more) -> None:
+    with site.database.transaction() as connection:
+        put(connection, "cloud1", BudgetRequest(bytes=amount, **more), by="anna", now=NOW)
+
+
+def _answer(site, point, device: str) -> LocationReply:
+    book = BudgetBook(site.database, clock=site.clock)
+    return within_budgets(_reply(point.point, device), book, site.keys, counter=1, needed=SIZE)
+
+
+async def test_without_a_budget_nothing_changes(site, bounded):
+    reply = _reply(bounded.point)
+    book = BudgetBook(site.database, clock=site.clock)
+    assert within_budgets(reply, book, site.keys, counter=1, needed=SIZE) is reply
+
+
+async def test_tokens_carry_an_allowance_until_the_budget_is_granted_and_then_the_point_is_withheld(site, bounded):
+    _set(site, 2 * NEEDED)
+    for device in ("dev-1", "dev-2"):
+        token = _answer(site, bounded, device).tokens[bounded.point]
+        claims = verify_content_token(token, site.keys.ring, SITE, bounded.point, None, site.clock())
+        assert (claims.allow, claims.sub) == (NEEDED, device)
+    refused = _answer(site, bounded, "dev-3")
+    assert bounded.point not in refused.tokens
+    assert refused.tokens["points:PS1"] == "home"
+    assert [tier.kind for tier in refused.tiers] == [TierKind.REMOTE]
+    assert refused.withheld[-1].reason == REFUSED
+    [info] = await site.database.read(listed, site=SITE, now=site.clock())
+    assert (info.used, info.granted, info.left) == (0, 2 * NEEDED, 0)
+
+
+async def test_asking_again_gives_the_same_allowance_again_and_not_another(site, bounded):
+    _set(site, 2 * NEEDED)
+    ids = set()
+    for _ in range(5):
+        token = _answer(site, bounded, "dev-1").tokens[bounded.point]
+        ids.add(verify_content_token(token, site.keys.ring, SITE, bounded.point, None, site.clock()).jti)
+    assert len(ids) == 1
+
+
+async def test_a_grant_counts_until_a_collection_after_its_end_has_the_figures(site, bounded):
+    _set(site, NEEDED)
+    _answer(site, bounded, "dev-1")
+    site.clock.advance(2 * HOUR + 60)
+    assert bounded.point not in _answer(site, bounded, "dev-2").tokens, "what was sent may not be collected yet"
+    with site.database.transaction() as connection:
+        usage.add_to_hour(connection, bounded.point, hour_of(NOW), sent=100)
+        usage.set_collected(connection, bounded.point, now=int(site.clock()) + 2 * HOUR)
+    assert bounded.point not in _answer(site, bounded, "dev-2").tokens, "what was used counts"
+    _set(site, NEEDED + 100)
+    assert bounded.point in _answer(site, bounded, "dev-2").tokens
+
+
+async def test_from_a_share_on_only_critical_content_is_granted(site, bounded):
+    with site.database.transaction() as connection:
+        budget = Budget(point=bounded.point, bytes=4 * NEEDED, critical_percent=25, critical=("pkg-2",))
+        budgets.put_budget(connection, budget)
+    assert bounded.point in _answer(site, bounded, "dev-1").tokens
+    assert bounded.point not in _answer(site, bounded, "dev-2").tokens
+    book = BudgetBook(site.database, clock=site.clock)
+    assert book.grant(bounded.point, device="dev-2", content="pkg-2", version=1, size=SIZE) is not None
+
+
+async def test_a_budget_can_be_lifted(site, bounded):
+    _set(site, NEEDED)
+    with site.database.transaction() as connection:
+        delete(connection, "cloud1")
+    assert _answer(site, bounded, "dev-1").tokens[bounded.point] == "cloud"
+    with site.database.transaction() as connection, pytest.raises(NotFoundError):
+        delete(connection, "cloud1")
+
+
+async def test_many_that_ask_at_once_are_granted_no_more_than_there_is(site, bounded):
+    _set(site, 5 * NEEDED)
+    book = BudgetBook(site.database, clock=site.clock)
+
+    def ask(number: int) -> Grant | None:
+        return book.grant(bounded.point, device=f"dev-{number}", content="pkg-1", version=1, size=SIZE)
+
+    found = await asyncio.gather(*(asyncio.to_thread(ask, number) for number in range(20)))
+    assert sum(grant is not None for grant in found) == 5
+
+
+async def test_slots_of_grants_that_ended_are_removed_from_the_store(site, bounded):
+    _set(site, 5 * NEEDED)
+    book = BudgetBook(site.database, clock=site.clock)
+    grant = book.grant(bounded.point, device="dev-1", content="pkg-1", version=1, size=SIZE)
+    holder = site.cloud.services["cloud1"].holder
+    await holder.put_document(f"allow/{grant.jti}/0", b"gw-1")
+    assert await sweep_slots(site.database, site.services) == 0
+    site.clock.advance(30 * HOUR)
+    assert await sweep_slots(site.database, site.services) == 1
+    assert (await holder.list_documents("allow/")).keys == ()
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, 5), st.integers(0, 2), st.sampled_from(["ask", "read", "read", "crash"])), max_size=40
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 6 * NEEDED), steps)
+def test_whatever_clients_and_instances_do_no_more_is_served_than_the_budget(budget, sequence):
+    """The rule of grants and the purses of three instances together, with crashes and greedy readers."""
+    from entrepot.rules.allowance import granted
+
+    store = MemoryStore()
+    instances = [Allowances(store, holder=f"gw-{number}") for number in range(3)]
+
+    async def run() -> int:
+        tokens: dict[int, Shown] = {}
+        served = 0
+        for client, instance, verb in sequence:
+            if verb == "crash":
+                instances[instance] = Allowances(store, holder=f"gw-{instance}-next")
+            elif verb == "ask" and client not in tokens:
+                outstanding = sum(token.allow for token in tokens.values())
+                allow = granted(NEEDED, budget=budget, used=0, outstanding=outstanding)
+                if allow:
+                    tokens[client] = Shown(device=f"dev-{client}", jti=f"t{client}", set_id=bytes(32), allow=allow)
+            elif verb == "read" and client in tokens:
+                for _ in range(40):
+                    try:
+                        await instances[instance].take(tokens[client], MIB)
+                    except LimitedError:
+                        break
+                    served += MIB
+        return served
+
+    assert asyncio.run(run()) <= budget

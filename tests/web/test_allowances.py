@@ -1,0 +1,130 @@
+"""Allowances: bytes served never exceed a token's allowance, whatever instances and clients do (R23)."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entrepot.core.errors import ForbiddenError, LimitedError, UnavailableError
+from entrepot.core.sizes import KIB, MIB
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.memory import MemoryStore
+from entrepot.rules.allowance import LEAST, SLOTS, granted, slots
+from entrepot.web.allowances import Allowances
+from entrepot.web.grants import Grant
+
+
+def token(allow: int, jti: str = "a1") -> Grant:
+    return Grant(device="dev-1", jti=jti, set_id=bytes(32), allow=allow)
+
+
+@given(st.integers(0, 2**50))
+def test_slots_add_up_to_the_allowance(allowance):
+    found = slots(allowance)
+    assert sum(found) == allowance
+    assert len(found) <= SLOTS
+    assert all(size >= LEAST for size in found[:-1])
+
+
+sizes = st.integers(0, 2**50)
+
+
+@given(st.integers(1, 2**40), sizes, sizes, sizes)
+def test_a_grant_is_whole_or_none_and_never_beyond_the_budget(needed, budget, used, outstanding):
+    allowance = granted(needed, budget=budget, used=used, outstanding=outstanding)
+    assert allowance in (0, needed)
+    assert not allowance or used + outstanding + allowance <= budget
+
+
+moves = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from(["take", "take", "take", "crash"]), st.integers(1, 8 * MIB)),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 40 * MIB), moves)
+def test_with_several_instances_and_crashes_no_more_is_served_than_allowed(allow, sequence):
+    store = MemoryStore()
+    instances = [Allowances(store, holder=f"gw-{number}") for number in range(4)]
+
+    async def run() -> int:
+        served = 0
+        for which, verb, count in sequence:
+            if verb == "crash":
+                instances[which] = Allowances(store, holder=f"gw-{which}-again")
+                continue
+            try:
+                await instances[which].take(token(allow), count)
+            except LimitedError:
+                continue
+            served += count
+        return served
+
+    assert asyncio.run(run()) <= allow
+
+
+async def test_a_hostile_client_that_asks_everyone_at_once_gets_no_more(tmp_path):
+    allow, store = 30 * MIB, FolderStore(tmp_path)
+    instances = [Allowances(store, holder=f"gw-{number}") for number in range(3)]
+    draw = random.Random(5)
+
+    async def ask() -> int:
+        served = 0
+        for _ in range(60):
+            count = draw.choice([1, 64 * KIB, 256 * KIB])
+            try:
+                await draw.choice(instances).take(token(allow), count)
+            except LimitedError:
+                break
+            served += count
+        return served
+
+    assert sum(await asyncio.gather(*(ask() for _ in range(40)))) <= allow
+
+
+async def test_one_honest_client_of_one_instance_gets_all_of_it():
+    instance, served = Allowances(MemoryStore(), holder="gw"), 0
+    with pytest.raises(LimitedError):
+        while True:
+            await instance.take(token(10 * MIB), 256 * KIB)
+            served += 256 * KIB
+    assert served == 10 * MIB
+
+
+async def test_tokens_without_an_allowance_are_not_bounded_and_others_not_mixed_up():
+    store = MemoryStore()
+    instance = Allowances(store, holder="gw")
+    await instance.take(token(0), 10**12)
+    assert list(store.list("").entries) == []
+    await instance.take(token(MIB, "one"), MIB)
+    await instance.take(token(MIB, "two"), MIB)
+    with pytest.raises(LimitedError):
+        await instance.take(token(MIB, "one"), 1)
+
+
+async def test_purses_are_bounded_and_what_a_forgotten_one_held_is_lost():
+    instance, store = Allowances(MemoryStore(), holder="gw", kept=2), None
+    assert store is None
+    for jti in ("one", "two", "three"):
+        await instance.take(token(5 * MIB, jti), 1)
+    await instance.take(token(5 * MIB, "one"), MIB)  # from its second slot
+    with pytest.raises(LimitedError):
+        await instance.take(token(5 * MIB, "one"), MIB)
+
+
+async def test_without_the_store_nothing_is_served():
+    class Down(MemoryStore):
+        def put(self, *_args: object, **_kwargs: object) -> bool:
+            raise UnavailableError("The store does not answer.")
+
+    with pytest.raises(UnavailableError):
+        await Allowances(Down(), holder="gw").take(token(5 * MIB), 1)
+
+
+@pytest.mark.parametrize("jti", ["../control", "a/b", "", "x" * 65])
+async def test_an_id_that_would_leave_its_place_is_refused(jti):
+    with pytest.raises(ForbiddenError):
+        await Allowances(MemoryStore(), holder="gw").take(token(5 * MIB, jti), 1)
