@@ -315,9 +315,9 @@ async def test_metrics_are_azure_monitors(azure, spec) -> None:
 async def test_a_plan_lists_what_would_be_made_and_what_stays_after_a_stop(azure, arm) -> None:
     parts = await azure.plan("cloud1", "", 2)
     staying = {one.kind for one in parts if one.stays and one.meter}
-    assert staying == {"Storage account, content", "Storage account, operations"}
-    processors = next(one for one in parts if one.kind.endswith("processors"))
-    assert processors.quantity == 0.5 * 2 * 730 * 3600
+    assert staying == {"Storage account (LRS), content", "Storage account (LRS), operations"}
+    replicas = next(one for one in parts if one.meter == "instance_hour")
+    assert (replicas.quantity, replicas.kind) == (2 * 730, "Container app, 0.5 vCPU and 1 GiB a replica")
     assert arm.things == {}
 
 

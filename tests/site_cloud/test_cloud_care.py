@@ -1,5 +1,7 @@
 """Renewal, updates, orphans, plans, upload limits, and what health checks find."""
 
+from decimal import Decimal
+
 import msgspec
 import pytest
 
@@ -27,8 +29,10 @@ from entrepot.protocol.cloudapi import (
 from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.siteapi import CloudPointState, TaskState
 from entrepot.rules.alerts import AlertState
+from entrepot.rules.prices import PriceSheet, Tier
 from entrepot.site.cloud.accounts import account_of
 from entrepot.site.cloud.dns import Resolved
+from entrepot.site.cloud.planning import sheet_prices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
 from entrepot.trust.certificates import UnsuitableCertificateError, new_management
@@ -145,6 +149,20 @@ async def test_a_plan_has_prices_and_creates_nothing(site) -> None:
     assert site.cloud.services == {}
     with pytest.raises(NotFoundError):
         await site.services.get("cloud1")
+
+
+def test_a_price_sheet_prices_a_plan() -> None:
+    sheet = PriceSheet(
+        name="ours",
+        currency="EUR",
+        storage_gb_month=Decimal("0.02"),
+        egress=(Tier(per_gb=Decimal("0.08")),),
+        instance_hour=Decimal("0.1"),
+    )
+    prices = sheet_prices(sheet)
+    assert prices("instance_hour", 730, "") == (pytest.approx(73.0), "EUR")
+    assert prices("egress_gb", 0, "") == (0.0, "EUR")
+    assert prices("unheard-of", 1, "") is None
 
 
 # --- kinds of cloud

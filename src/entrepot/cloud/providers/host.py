@@ -138,13 +138,13 @@ class HostProvider:
             PlannedResource(
                 kind="gateway instance",
                 name=service,
-                meter="host/instance-hour",
+                meter="instance_hour",
                 unit="instance-hour",
                 quantity=instances * MONTH_HOURS,
                 stays=False,
             ),
-            PlannedResource(kind="stored content", name=f"{service}/store", meter="host/storage", unit="GB-month"),
-            PlannedResource(kind="transfers to clients", name=service, meter="host/egress", unit="GB", stays=False),
+            PlannedResource(kind="stored content", name=f"{service}/store", meter="storage_gb_month", unit="GB-month"),
+            PlannedResource(kind="transfers to clients", name=service, meter="egress_gb", unit="GB", stays=False),
         )
 
     async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:

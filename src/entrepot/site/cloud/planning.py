@@ -7,6 +7,7 @@ import msgspec
 from entrepot.core.errors import EntrepotError
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
+from entrepot.rules.prices import PriceSheet
 from entrepot.site.cloudport import Cloud
 
 Prices = Callable[[str, float, str], tuple[float, str] | None]
@@ -15,6 +16,22 @@ Prices = Callable[[str, float, str], tuple[float, str] | None]
 
 def no_prices(_meter: str, _quantity: float, _region: str) -> None:
     """No price sheet was loaded: nothing is known."""
+
+
+def sheet_prices(sheet: PriceSheet) -> Prices:
+    """Prices of a price sheet; transfers at the price of their first gigabyte."""
+    rates = {
+        "instance_hour": sheet.instance_hour,
+        "storage_gb_month": sheet.storage_gb_month,
+        "writes_per_10000": sheet.writes_per_10000,
+        "egress_gb": sheet.egress[0].per_gb,
+    }
+
+    def price(meter: str, quantity: float, _region: str) -> tuple[float, str] | None:
+        rate = rates.get(meter)
+        return None if rate is None else (float(rate) * quantity, sheet.currency)
+
+    return price
 
 
 def priced(resources: Sequence[PlannedResource], prices: Prices, region: str, checks: Sequence[str]) -> CloudPlan:

@@ -13,7 +13,7 @@ from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.core.ids import prefixed_id, service_name
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
-from entrepot.database import cloud, clouddetails, tasks
+from entrepot.database import cloud, clouddetails, prices, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -41,7 +41,7 @@ from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.monitor import Monitor
 from entrepot.site.cloud.orphans import REMOVE, Orphans
-from entrepot.site.cloud.planning import Prices, no_prices, priced
+from entrepot.site.cloud.planning import Prices, no_prices, priced, sheet_prices
 from entrepot.site.cloud.providers import Providers, registry_secret, service_secret
 from entrepot.site.cloud.renewal import Renewal
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
@@ -88,11 +88,11 @@ class CloudServices:
         resolver: Resolver = system_resolver,
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
         sleep: Sleep = asyncio.sleep,
-        prices: Prices = no_prices,
+        rates: Prices = no_prices,
         log: LogOptions = DEFAULT_LOGS,
     ) -> None:
         self.database = database
-        self.prices = prices
+        self.prices = rates
         self.keys = keys
         self.clock = clock
         self.resolver = resolver
@@ -188,7 +188,9 @@ class CloudServices:
         subscription = await provider.check()
         parts = await provider.plan(service, "", request.instances)
         told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
-        return priced(parts, self.prices, request.region, (told, f"The service certificate serves {fqdn}."))
+        sheet = await self.database.read(prices.sheet_of, "")
+        rates = self.prices if sheet is None else sheet_prices(sheet)
+        return priced(parts, rates, request.region, (told, f"The service certificate serves {fqdn}."))
 
     def _add(
         self,

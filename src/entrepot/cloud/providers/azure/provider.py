@@ -24,7 +24,7 @@ from entrepot.protocol.cloudhost import Remains, ServiceSpec, ServiceStatus, Sub
 from entrepot.trust.inspection import expires, load_cer
 from entrepot.web.dataplane import Holder, ShelfHolder
 
-MONTH_SECONDS: Final = 730 * 3600
+MONTH_HOURS: Final = 730
 MAX_REPLICAS: Final = 64
 STORAGE_BOUND: Final = 5 * 10**15
 """A storage account's default bound, 5 PB."""
@@ -223,40 +223,28 @@ def open_container(name: str, endpoint: str, account: AzureAccount) -> ObjectSto
 
 def _parts(account: AzureAccount, named: names.Names, instances: int) -> tuple[PlannedResource, ...]:
     options = account.access.options
-    seconds = instances * MONTH_SECONDS
-    redundancy = options.redundancy.lower()
     return (
         *([PlannedResource(kind="Resource group", name=named.group)] if named.own_group else []),
         PlannedResource(kind="Container Apps environment", name=named.environment),
         PlannedResource(
-            kind="Container app, processors",
+            kind=f"Container app, {options.cpu:g} vCPU and {options.memory_gib:g} GiB a replica",
             name=named.app,
-            meter="azure/container-apps/vcpu-second",
-            unit="vCPU-second",
-            quantity=options.cpu * seconds,
+            meter="instance_hour",
+            unit="replica-hour",
+            quantity=instances * MONTH_HOURS,
             stays=False,
         ),
         PlannedResource(
-            kind="Container app, memory",
-            name=named.app,
-            meter="azure/container-apps/gib-second",
-            unit="GiB-second",
-            quantity=options.memory_gib * seconds,
-            stays=False,
-        ),
-        PlannedResource(
-            kind="Storage account, content",
+            kind=f"Storage account ({options.redundancy}), content",
             name=named.storage or "(named after the cloud point's id)",
-            meter=f"azure/blob/hot-{redundancy}/gb-month",
+            meter="storage_gb_month",
             unit="GB-month",
         ),
         PlannedResource(
-            kind="Storage account, operations",
+            kind=f"Storage account ({options.redundancy}), operations",
             name=named.storage or "(named after the cloud point's id)",
-            meter=f"azure/blob/hot-{redundancy}/operations",
+            meter="writes_per_10000",
             unit="10,000 operations",
         ),
-        PlannedResource(
-            kind="Transfers to clients", name=named.app, meter="azure/bandwidth/egress-gb", unit="GB", stays=False
-        ),
+        PlannedResource(kind="Transfers to clients", name=named.app, meter="egress_gb", unit="GB", stays=False),
     )
