@@ -1,5 +1,7 @@
 """Real software to measure on: released wheels and Debian packages, unpacked below ``build/benchmarks``."""
 
+import fnmatch
+import functools
 import shutil
 import subprocess
 import sys
@@ -60,6 +62,21 @@ def installed_wheel(requirement: str, target: Path) -> Path:
     return target
 
 
+def debian_releases(pattern: str) -> list[str]:
+    """``name=version`` of what the machine's package sources offer, oldest first; ``pattern`` may hold one ``*``."""
+    names = subprocess.run(["apt-cache", "pkgnames"], check=True, capture_output=True, text=True).stdout.split()
+    found = []
+    for name in sorted(fnmatch.filter(names, pattern)):
+        listed = subprocess.run(["apt-cache", "madison", name], check=True, capture_output=True, text=True).stdout
+        found += [f"{name}={line.split('|')[1].strip()}" for line in listed.splitlines() if "Packages" in line]
+
+    def older(one: str, other: str) -> int:
+        command = ["dpkg", "--compare-versions", one.partition("=")[2], "lt", other.partition("=")[2]]
+        return -1 if subprocess.run(command, check=False).returncode == 0 else 1
+
+    return sorted(dict.fromkeys(found), key=functools.cmp_to_key(older))
+
+
 def debian_package(name: str) -> Path:
     """Download a Debian package once (any version of it that the registry has); the path of the file."""
     folder = ROOT / "debs"
@@ -75,6 +92,7 @@ def debian_package(name: str) -> Path:
 def installed_debian(name: str, target: Path) -> Path:
     """Unpack a Debian package's files."""
     if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["dpkg-deb", "-x", str(debian_package(name)), str(target)], check=True)
     return target
 

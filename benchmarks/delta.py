@@ -1,11 +1,14 @@
-"""Bytes that a client on version 1 fetches for version 2, over pairs of real releases, against ``zstd -3 --patch-
-from`` on the tars.
+"""Bytes that a client on version 1 fetches for version 2, over pairs of real releases.
 
-Pairs: patch releases of wheels, one tree whose paths carry the version number, one pair of compressed archives (the
-wheels
-themselves), one major upgrade. Keys: pairs, patch_vs_patch_from (geometric mean over the patch releases; below 1 is
-smaller), worst_tree_vs_patch_from, worst_vs_patch_from, worst_vs_full, mb_per_s_core (plain bytes of the chunks that
-the old version lacks, per processor second).
+The peer is ``zstd -3 --patch-from`` on the tars. Pairs: patch releases of wheels and of Debian packages, trees whose
+paths carry the version number, one pair of compressed archives (the wheels themselves), one major upgrade. Of a Debian
+package the two newest releases are taken that the machine's own package sources offer; where they offer one only, the
+pair is left out. Fetched counts all: both roots, manifest parts or their patches, the delta, and full objects where no
+patch helps.
+
+Keys: pairs, patch_vs_patch_from (geometric mean over the patch releases; below 1 is smaller),
+worst_tree_vs_patch_from, worst_vs_patch_from, worst_vs_full, mb_per_s_core (plain bytes of the chunks that the old
+version lacks, per processor second).
 """
 
 import json
@@ -19,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks.corpus import ROOT, installed_wheel, wheel
+from benchmarks.corpus import ROOT, debian_releases, installed_debian, installed_wheel, wheel
 from benchmarks.library import BenchmarkSite, open_site
 from benchmarks.measuring import fresh, report
 from entrepot.content.delta.making import Version, make_delta
@@ -46,6 +49,9 @@ PAIRS = (
     Pair("pandas", "patch", "pandas==2.3.2", "pandas==2.3.3"),
     Pair("django", "patch", "django==5.2.7", "django==5.2.8"),
     Pair("PySide6", "patch", "PySide6-Essentials==6.9.1", "PySide6-Essentials==6.9.2"),
+    Pair("postgresql (Debian)", "patch", "deb:postgresql-15", ""),
+    Pair("node (Debian)", "patch", "deb:libnode108", ""),
+    Pair("kernel (Debian), numbered paths", "numbered", "deb:linux-image-6.1.0-*-cloud-amd64", ""),
     Pair("scipy, numbered paths", "numbered", "scipy==1.17.0", "scipy==1.17.1"),
     Pair("numpy, major upgrade", "major", "numpy==1.26.4", "numpy==2.3.5"),
     Pair("scipy, the wheels as files", "archive", "scipy==1.17.0", "scipy==1.17.1"),
@@ -64,8 +70,20 @@ class Figures(msgspec.Struct, frozen=True):
     cpu: float
 
 
+def offered(pair: Pair) -> Pair | None:
+    """The pair with its releases; None when the package sources do not offer two."""
+    if not pair.old.startswith("deb:"):
+        return pair
+    releases = debian_releases(pair.old[4:])
+    if len(releases) < 2:
+        return None
+    return msgspec.structs.replace(pair, old=f"deb:{releases[-2]}", new=f"deb:{releases[-1]}")
+
+
 def source(pair: Pair, requirement: str, work: Path) -> Path:
     """The tree of one release, laid out as the pair's kind wants it."""
+    if requirement.startswith("deb:"):
+        return installed_debian(requirement[4:], ROOT / "debian" / requirement[4:].replace("=", "-"))
     if pair.kind == "archive":
         folder = work / requirement
         folder.mkdir(parents=True)
@@ -104,7 +122,7 @@ def measure(pair: Pair, work: Path) -> Figures:
     known = {ref.object_id for ref in before.root.parts}
     manifest = sum(ref.sealed_size for ref in (after.ref, *after.root.parts) if ref.object_id not in known)
     full = sum(ref.sealed_size for ref in chunks.values()) + manifest
-    fetched = sum(ref.sealed_size for ref in lacking) + manifest - (made.saved if made else 0)
+    fetched = made.fetched if made else sum(ref.sealed_size for ref in lacking) + manifest
     return Figures(
         name=pair.name,
         kind=pair.kind,
@@ -155,7 +173,7 @@ def cpu_seconds() -> float:
 def main() -> None:
     """Measure and print."""
     done = []
-    for pair in PAIRS:
+    for pair in filter(None, map(offered, PAIRS)):
         work = fresh((ROOT / "delta-work").resolve())
         done.append(measure(pair, work))
         shutil.rmtree(work)
@@ -170,7 +188,7 @@ def main() -> None:
         "mb_per_s_core": round(sum(item.plain for item in done) / sum(item.cpu for item in done) / 1e6, 1),
     }
     lines = [
-        f"{item.name:30} fetched {item.fetched / 1e6:8.2f} MB, all {item.full / 1e6:8.2f} MB, "
+        f"{item.name:32} fetched {item.fetched / 1e6:8.2f} MB, all {item.full / 1e6:8.2f} MB, "
         f"patch-from {item.patch_from / 1e6:8.2f} MB, ratio {ratios[item.name]:.2f}, "
         f"{item.plain / item.cpu / 1e6:.1f} MB/s a core"
         for item in done

@@ -1,0 +1,63 @@
+"""References that no path suggests: renamed, moved and merged files; and the choice of ranges."""
+
+import itertools
+import random
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+from versions import GENERATION, Shelf, build_version
+
+from entrepot.content.delta.format import MAX_RANGES, MAX_REFERENCE, PlainRange
+from entrepot.content.delta.making import Made, make_delta
+from entrepot.content.delta.references import merge
+from entrepot.content.delta.similarity import features
+
+NOISE = random.Random(11)
+
+
+def delta(files: dict[str, bytes], later: dict[str, bytes], folder: Path) -> Made | None:
+    shelf = Shelf()
+    old, new = build_version(shelf, 1, files), build_version(shelf, 2, later)
+    return make_delta(
+        old, new, scratch=folder, generation=GENERATION, sign=lambda payload: payload.hex(), store=shelf.store
+    )
+
+
+def changed(body: bytes) -> bytes:
+    return body[: len(body) // 2] + b"a change" + body[len(body) // 2 :]
+
+
+def test_a_file_under_quite_another_name_is_found_by_its_content(tmp_path: Path) -> None:
+    body = NOISE.randbytes(200_000)
+    made = delta({"lib/alpha.so": body, "stays": b"x"}, {"plugins/omega.bin": changed(body), "stays": b"x"}, tmp_path)
+    assert made is not None
+    assert made.fetched < 5_000
+
+
+def test_files_merged_into_one_are_found_by_their_content(tmp_path: Path) -> None:
+    one, two = NOISE.randbytes(90_000), NOISE.randbytes(90_000)
+    made = delta({"a/one": one, "z/two": two, "m": NOISE.randbytes(9)}, {"both": changed(one) + two}, tmp_path)
+    assert made is not None
+    assert made.fetched < 5_000
+
+
+def test_content_that_was_never_there_gets_no_patch(tmp_path: Path) -> None:
+    made = delta({"a": NOISE.randbytes(100_000)}, {"b": NOISE.randbytes(100_000)}, tmp_path)
+    assert made is None or made.patches == 0
+
+
+def test_features_do_not_depend_on_where_content_lies() -> None:
+    body = NOISE.randbytes(100_000)
+    moved = NOISE.randbytes(777) + body
+    shared = {value for value, _ in features(body)} & {value for value, _ in features(moved)}
+    assert len(shared) > 50
+
+
+@given(st.lists(st.tuples(st.integers(0, 1 << 30), st.integers(1, 1 << 24)), max_size=40))
+def test_merged_ranges_keep_the_bounds_of_the_format(drawn: list[tuple[int, int]]) -> None:
+    merged = merge([PlainRange(position, length) for position, length in drawn])
+    assert len(merged) <= MAX_RANGES
+    assert sum(piece.length for piece in merged) <= MAX_REFERENCE
+    assert all(a.position + a.length <= b.position for a, b in itertools.pairwise(merged))
+    assert bool(merged) == bool(drawn)
