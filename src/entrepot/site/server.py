@@ -34,6 +34,7 @@ from entrepot.site.api.tasks import task_routes
 from entrepot.site.api.versions import version_routes
 from entrepot.site.auth import Sessions
 from entrepot.site.cloud.careroutes import care_router
+from entrepot.site.cloud.dns import dns_resolver
 from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.routes import cloud_router
@@ -122,6 +123,7 @@ class SiteServer:
             holder=self.holder,
             clock=clock,
             gateways=GatewaySettings(segment_seconds=settings.segment_seconds),
+            resolver=dns_resolver(settings.dns_servers),
             log=LogOptions(
                 days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose
             ),

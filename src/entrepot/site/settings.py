@@ -27,6 +27,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             belongs into PostgreSQL's own password file.
         proxy: HTTP proxy for everything that the site sends to the cloud.
         cloud_ca: path of a PEM file: CAs to trust for Azure instead of the system's, where a proxy opens TLS.
+        dns_servers: ``address`` or ``address:port`` of name servers that are asked where the names of cloud points
+            lead; empty: the system's.
         resolve: fixed addresses for host names (``name = "address:port"``), as in a hosts file.
         publishing: versions and deltas that are made at the same time; each takes all cores.
         transfers: points to which content is sent at the same time.
@@ -51,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database: str = ""
     proxy: str = ""
     cloud_ca: str = ""
+    dns_servers: list[str] = []
     resolve: dict[str, str] = {}
     publishing: int = 2
     transfers: int = 3

@@ -15,7 +15,7 @@ import msgspec
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.siteapi import DnsRecord
 
-DNS_SECONDS: Final = 5.0
+DNS_SECONDS: Final = 3.0
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,12 +72,13 @@ def dns_resolver(servers: Sequence[str] = (), *, fallback: Resolver = system_res
 async def _ask(asking: dns.asyncresolver.Resolver, name: str) -> Resolved | None:
     """Both families; None when the name has neither addresses nor an alias."""
     canonical, addresses = "", set[str]()
-    for kind in ("A", "AAAA"):
-        try:
-            answer = await asking.resolve(name, kind, raise_on_no_answer=False)
-        except dns.resolver.NXDOMAIN as missing:
-            canonical = canonical or _alias(name, missing)
+    asked = (asking.resolve(name, kind, raise_on_no_answer=False) for kind in ("A", "AAAA"))
+    for answer in await asyncio.gather(*asked, return_exceptions=True):
+        if isinstance(answer, dns.resolver.NXDOMAIN):
+            canonical = canonical or _alias(name, answer)
             continue
+        if isinstance(answer, BaseException):
+            raise answer
         canonical = answer.canonical_name.to_text() if answer.canonical_name else canonical
         addresses |= {entry.to_text() for entry in answer.rrset or ()}
     if not addresses and not canonical:

@@ -68,8 +68,8 @@ class Monitor:
         if not point.ready or point.state is CloudPointState.DELETING:
             await self._database.write(_settle_orphan, point, now)
             return
-        seen = await self._seen(point)
-        probes = await self._probe(point, seen, now)
+        seen, leads = await asyncio.gather(self._seen(point), dns_finding(point, self._resolver))
+        probes = (leads, *await self._probe(point, seen, now))
         await self._database.write(_note, point, seen, probes, now)
         if seen.status is not None and _runs_unwanted(point, seen):
             log.warning("stopping_unwanted_service", point=point.point)
@@ -84,7 +84,7 @@ class Monitor:
 
     async def _probe(self, point: CloudPoint, seen: Look, now: float) -> tuple[Finding, ...]:
         """What the cloud does not say itself."""
-        findings = [clock_finding(seen, now, self._clock()), await dns_finding(point, self._resolver)]
+        findings = [clock_finding(seen, now, self._clock())]
         if seen.status is not None and point.address:
             findings.append(await probe_store(await self._providers.store_of(point)))
         return tuple(findings)
