@@ -139,6 +139,7 @@ async def test_the_count_of_what_is_stored_survives_restart_and_sigkill(site, ho
     for number in (15, 9):
         await asyncio.to_thread(host.end, number)
         await asyncio.to_thread(host.start)
+        assert '"event": "store.metered"' in host.log() or number == 9, "an orderly end says what the store cost"
         after = await provider.status("cloud1")
         assert after.stored_objects == before.stored_objects
         assert after.stored_bytes >= before.stored_bytes

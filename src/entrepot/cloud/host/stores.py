@@ -11,10 +11,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.usage import CountingStore, Usage
+from entrepot.cloud.storage import ServiceStore
 from entrepot.core.errors import ConflictError, EntrepotError, ForbiddenError, NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import DAY
@@ -23,6 +26,8 @@ from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
 from entrepot.web.asgi import Receive, Scope, Send
 from entrepot.web.grants import Grant
 from entrepot.web.objects import ObjectPlane
+
+_log = structlog.get_logger("entrepot.host")
 
 
 class StoreEndpoints:
@@ -87,9 +92,11 @@ class StoreEndpoints:
             await asyncio.to_thread(self._storage.probe)
 
     async def recount(self) -> None:
-        """Walk over all stores again; those far away, where it costs requests, once a day."""
+        """Walk over all stores again; those far away, where it costs requests, once a day. What they cost is logged."""
         now = time.monotonic()
         for endpoint in list(self._open.values()):
+            if endpoint.remote:
+                endpoint.log_meter()
             if endpoint.remote and now < endpoint.counted + DAY:
                 continue
             usage = await asyncio.to_thread(self._storage.measure, endpoint.row)
@@ -99,6 +106,8 @@ class StoreEndpoints:
     async def note(self) -> None:
         """Keep all counts for the next start: nothing is stored any more."""
         for endpoint in self._open.values():
+            if endpoint.remote:
+                endpoint.log_meter()
             with contextlib.suppress(EntrepotError):  # then it is counted anew
                 await asyncio.to_thread(self._storage.note, endpoint.row, endpoint.store.usage, final=True)
 
@@ -134,7 +143,7 @@ class StoreEndpoints:
         store = CountingStore(opened.store, self._storage.known(row), lambda: self._allowance(row))
         guard = _Guard(lambda: self._signal(row.id))
         plane = ObjectPlane(Shelf(store, lookups=opened.lookups), _SiteOnly(), guard=guard)
-        return _Open(row, store, plane, remote=opened.remote)
+        return _Open(row, store, plane, opened)
 
     def _allowance(self, row: ServiceRow) -> int:
         """Bytes that the subscription may still store, over all its services."""
@@ -145,13 +154,20 @@ class StoreEndpoints:
 
 
 class _Open:
-    def __init__(self, row: ServiceRow, store: CountingStore, plane: ObjectPlane, *, remote: bool) -> None:
+    def __init__(self, row: ServiceRow, store: CountingStore, plane: ObjectPlane, opened: ServiceStore) -> None:
         self.row = row
         self.store = store
         self.plane = plane
-        self.remote = remote
+        self.remote = opened.remote
+        self.meter = opened.meter
         self.counted = time.monotonic()
         self.running: set[asyncio.Task[Any]] = set()
+
+    def log_meter(self) -> None:
+        """What the host itself has exchanged with the store since it opened it."""
+        total = self.meter.total
+        operations = {name: count.requests for name, count in self.meter.counts.items() if count.requests}
+        _log.info("store.metered", service=self.row.name, sent=total.sent, received=total.received, requests=operations)
 
 
 class _SiteOnly:
