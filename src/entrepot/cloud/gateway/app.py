@@ -25,6 +25,7 @@ from entrepot.cloud.gateway.pipes import HEARTBEAT_SECONDS, MAX_LINE, Heartbeat,
 from entrepot.cloud.gateway.recorder import TransactionRecorder
 from entrepot.cloud.gateway.seen import FILE, keep_seen, load_seen
 from entrepot.cloud.gateway.watcher import ControlWatcher
+from entrepot.cloud.metrics import with_store
 from entrepot.cloud.storage import ServiceStore, open_service_store
 from entrepot.core.errors import NotFoundError, StorageError, UnavailableError
 from entrepot.core.ids import ObjectId
@@ -106,7 +107,7 @@ class Gateway:
         self._config = config
         self._settings = GatewaySettings()
         opened = open_service_store(Path(config.store), config.remote or StoreSettings())
-        store = opened.store
+        store, self._meter = opened.store, opened.meter
         shelf = Shelf(_for_clients(opened, config.remote))
         state = Path(config.state)
         self._seen = config.seen if config.parent else config.seen.merged(load_seen(state / FILE))
@@ -177,7 +178,7 @@ class Gateway:
             background.append(asyncio.create_task(self._remember(), name="remember"))
         serving_task = asyncio.create_task(
             serve(
-                Health(self.plane, check=self._health, registry=registry_of(self.plane)),
+                Health(self.plane, check=self._health, registry=with_store(registry_of(self.plane), self._meter)),
                 listener=listener,
                 tls=None if config.front else TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
                 ready=lambda: announce_ready("gateway", url),
