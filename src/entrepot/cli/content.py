@@ -13,6 +13,7 @@ from entrepot.cli.watching import watch_distribution
 from entrepot.core.errors import NotFoundError
 from entrepot.protocol.siteapi import (
     ContentInfo,
+    ContentPatch,
     ContentRequest,
     ContentType,
     CurrentRequest,
@@ -94,6 +95,35 @@ def _warn(content: ContentInfo) -> None:
     )
     for warning in newest.warnings:
         say(f"[yellow]Warning:[/] {warning}")
+
+
+@app.command()
+def update(
+    ctx: typer.Context,
+    content: Content,
+    deltas: Annotated[
+        int,
+        typer.Option(
+            min=-1, max=20, help="From how many earlier versions deltas are made; -1: as the site's setting says."
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Change a content. It applies from the next version on.
+
+    \b
+    Example:
+      entrepot content update 7-Zip --deltas 5
+    """
+    with site_session(ctx) as session:
+        changed = session.call("PATCH", f"/contents/{seg(content)}", ContentPatch(delta_versions=deltas), ContentInfo)
+    if as_json:
+        print_json(changed)
+        return
+    kept = (
+        "as many versions as the site's setting says" if changed.delta_versions is None else str(changed.delta_versions)
+    )
+    say(f"Deltas to the next version of {changed.name} are made from the last {kept}.")
 
 
 @app.command("list")

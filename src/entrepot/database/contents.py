@@ -21,7 +21,8 @@ from entrepot.protocol.siteapi import ContentType
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """A content. ``current`` is 0 until its first version is published."""
+    """A content. ``current`` is 0 until its first version is published; ``delta_versions`` is from how many earlier
+    versions deltas are made, None for as many as the site's setting says."""
 
     id: str
     name: str
@@ -35,6 +36,11 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     deleting: bool
     site: str
     created: int
+    delta_versions: int | None = None
+
+    def deltas_kept(self, setting: int) -> int:
+        """From how many earlier versions deltas are made, given the site's setting."""
+        return setting if self.delta_versions is None else self.delta_versions
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +89,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     created: int
     saved: int = 0
+    fetched: int = 0
 
     def __repr__(self) -> str:
         return f"Delta({self.content}, {self.from_version} to {self.to_version})"
@@ -126,6 +133,11 @@ def change_source(connection: Connection, content: str, *, source: str, excludes
     """Remember where the next version comes from."""
     values = {"source": source, "excludes": to_json(excludes).decode()}
     connection.execute(update(contents).where(contents.c.id == content).values(values))
+
+
+def change_delta_versions(connection: Connection, content: str, count: int | None) -> None:
+    """From how many earlier versions deltas to the next one are made; None: the site's setting."""
+    connection.execute(update(contents).where(contents.c.id == content).values(delta_versions=count))
 
 
 def mark_deleting(connection: Connection, content: str) -> None:

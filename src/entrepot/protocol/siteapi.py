@@ -144,7 +144,8 @@ class ContentRequest(Model, frozen=True, kw_only=True):
     content id.
 
     ``source`` is an absolute path on the site server; ``excludes`` glob patterns; ``for_windows`` refuses names that
-    Windows cannot store; ``isolated`` gives the content its own dedupe domain.
+    Windows cannot store; ``isolated`` gives the content its own dedupe domain; ``delta_versions`` is from how many
+    earlier versions deltas are made (left out: the site's setting ``deltas_kept``).
     """
 
     name: Name
@@ -153,6 +154,14 @@ class ContentRequest(Model, frozen=True, kw_only=True):
     excludes: Patterns = ()
     for_windows: bool = False
     isolated: bool = False
+    delta_versions: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+
+class ContentPatch(Model, frozen=True, kw_only=True):
+    """``PATCH /contents/{id}``: what is left out stays → :class:`ContentInfo`. ``delta_versions`` as in
+    :class:`ContentRequest`; -1 goes back to the site's setting."""
+
+    delta_versions: Annotated[int, Meta(ge=-1, le=20)] | None = None
 
 
 class VersionRequest(Model, frozen=True, kw_only=True):
@@ -192,12 +201,14 @@ class VersionInfo(Model, frozen=True, kw_only=True):
 
 
 class DeltaInfo(Model, frozen=True, kw_only=True):
-    """A delta index between two versions; ``size`` is what a client downloads for it at most."""
+    """A delta index between two versions; ``size`` is what a client downloads for it at most, ``fetched`` what a client
+    on the old version downloads in all."""
 
     from_version: int
     to_version: int
     set_id: str
     size: int
+    fetched: int = 0
 
 
 class Priority(StrEnum):
@@ -278,6 +289,7 @@ class ContentInfo(Model, frozen=True, kw_only=True):
     created: int
     versions: tuple[VersionInfo, ...]
     distribution: tuple[DistributionInfo, ...]
+    delta_versions: int | None = None
 
 
 # ---------------------------------------------------------------------------------------------- points, boundaries

@@ -17,6 +17,7 @@ from entrepot.database.library import drop_set
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import (
     ContentInfo,
+    ContentPatch,
     ContentRequest,
     DeltaInfo,
     DistributionInfo,
@@ -77,9 +78,26 @@ class Contents:
             deleting=False,
             site=self._site,
             created=int(now),
+            delta_versions=request.delta_versions,
         )
         content = contents.add_content(connection, new)
         return ask_to_publish(connection, content, source=source, excludes=request.excludes, now=now)
+
+    async def change(self, name_or_id: str, request: ContentPatch) -> ContentInfo:
+        """Change what applies from the next version on.
+
+        Raises:
+            NotFoundError: no such content.
+            ConflictError: it is being deleted.
+        """
+        await self._database.write(self._change, name_or_id, request)
+        return (await self.describe(name_or_id))[0]
+
+    def _change(self, connection: Connection, name_or_id: str, request: ContentPatch) -> None:
+        content = kept_content(connection, name_or_id)
+        if request.delta_versions is not None:
+            count = None if request.delta_versions < 0 else request.delta_versions
+            contents.change_delta_versions(connection, content.id, count)
 
     async def publish_next(self, name_or_id: str, request: VersionRequest) -> Task:
         """Publish the next version, from where the last one came unless another source is given.
@@ -291,6 +309,7 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
                 to_version=delta.to_version,
                 set_id=delta.set_id.hex(),
                 size=delta.size,
+                fetched=delta.fetched,
             )
         )
     versions: dict[str, list[VersionInfo]] = {}
@@ -314,6 +333,7 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
             state=_state(connection, content),
             current=content.current,
             created=content.created,
+            delta_versions=content.delta_versions,
             versions=tuple(versions.get(content.id, ())),
             distribution=tuple(rows.get(content.id, ())),
         )

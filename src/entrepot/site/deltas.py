@@ -130,6 +130,7 @@ class DeltaHandler:
             size=made.size,
             created=int(now),
             saved=made.saved,
+            fetched=made.fetched,
         )
         contents.add_delta(connection, delta)
         if contents.get_content(connection, job.content).current == job.to_version:

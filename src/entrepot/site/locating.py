@@ -212,6 +212,7 @@ class Locator:
             root=self._keys.open_ref(name, delta.root),
             set_id=delta.set_id,
             size=delta.size,
+            fetched=delta.fetched,
         )
 
     async def policy(self, row: AskerRow) -> str:

@@ -15,7 +15,9 @@ from sqlalchemy import Connection
 
 from entrepot.content.ledger import Library
 from entrepot.content.publish import Progress, Published, PublishOptions, publish
+from entrepot.content.surprises import leap
 from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
+from entrepot.core.sizes import format_size
 from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, hierarchy, tasks
 from entrepot.database.contents import Content, Version
@@ -127,9 +129,14 @@ class PublishHandler:
         signer = self._keys.manifest
         ledger = self._library.open_session(f"{content.name}, version {job.number}")
 
+        begun = self._clock()
+        with self._database.reading() as connection:
+            before = _last_size(connection, content.id)
+
         def note(progress: Progress) -> None:
             report.amount(progress.plain_size)
-            report.message(f"{progress.files} files, {progress.new_objects} new objects")
+            pace = pace_text(progress.plain_size, expected=before, seconds=self._clock() - begun)
+            report.message(f"{progress.files} files, {progress.new_objects} new objects{pace}")
 
         try:
             published = publish(
@@ -146,6 +153,9 @@ class PublishHandler:
             )
             report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")
             with self._database.transaction() as connection:
+                surprise = leap(_last_size(connection, content.id), published.plain_size)
+                if surprise:
+                    published = msgspec.structs.replace(published, warnings=(surprise, *published.warnings))
                 version = self._version(job, published, keys.generation.number, signer.kid)
                 self._add(connection, job, content, published, version, ledger.session)
         except BaseException:
@@ -174,7 +184,8 @@ class PublishHandler:
         if version.generation < hierarchy.newest_generation(connection, content.site):
             ask_to_reseal(connection, content, version, now=now)  # the secret was compromised meanwhile
         distribution.want_everywhere(connection, content.id, job.number, now=now)
-        for number in earlier[-self._deltas_kept :] if self._deltas_kept else []:
+        kept = contents.get_content(connection, content.id).deltas_kept(self._deltas_kept)
+        for number in earlier[-kept:] if kept else []:
             ask_for_delta(connection, content, from_version=number, to_version=job.number, now=now)
 
     def _version(self, job: PublishJob, published: Published, generation: int, signed_by: str) -> Version:
@@ -231,6 +242,28 @@ def ask_for_delta(connection: Connection, content: Content, *, from_version: int
         now=now,
         payload=DeltaJob(content=content.id, from_version=from_version, to_version=to_version),
     )
+
+
+def pace_text(done: int, *, expected: int, seconds: float) -> str:
+    """How fast it goes, and how long it will take if the version is as large as the last one (``expected`` bytes)."""
+    if seconds < 1 or not done:
+        return ""
+    rate = done / seconds
+    left = f", about {format_seconds((expected - done) / rate)} left" if expected > done else ""
+    return f", {format_size(int(rate))}/s{left}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Readable: ``40 s``, ``3 min``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
+def _last_size(connection: Connection, content: str) -> int:
+    versions = contents.list_versions(connection, content)
+    return versions[-1].plain_size if versions else 0
 
 
 def _has_version(connection: Connection, job: PublishJob) -> bool:

@@ -131,9 +131,10 @@ class ResealHandler:
         """Ask for the deltas to the current version from those before it, where both are of this generation."""
         known = {version.number: version for version in contents.list_versions(connection, content.id)}
         current = known.get(content.current)
-        if current is None or current.generation < generation or not self._deltas_kept:
+        kept = content.deltas_kept(self._deltas_kept)
+        if current is None or current.generation < generation or not kept:
             return
-        earlier = sorted(number for number in known if number < current.number)[-self._deltas_kept :]
+        earlier = sorted(number for number in known if number < current.number)[-kept:]
         for number in earlier:
             made = contents.find_delta(connection, content.id, number, current.number)
             if made is None and known[number].generation >= generation:

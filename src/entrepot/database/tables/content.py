@@ -23,6 +23,7 @@ content = Table(
     Column("deleting", Boolean, nullable=False),
     Column("site", String(3), nullable=False),
     Column("created", BigInteger, nullable=False),
+    Column("delta_versions", Integer, nullable=True),  # deltas from so many versions; null: the site's setting
 )
 
 content_version = Table(
@@ -63,4 +64,5 @@ content_delta = Table(
     Column("size", BigInteger, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("saved", BigInteger, nullable=False, server_default="0"),  # what a client need not fetch thanks to it
+    Column("fetched", BigInteger, nullable=False, server_default="0"),  # by a client on the old version, in all
 )

@@ -1,6 +1,6 @@
 """Contents, their distribution, and the downloads that devices reported."""
 
-from litestar import delete, get, post
+from litestar import delete, get, patch, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 
@@ -10,6 +10,7 @@ from entrepot.database.devices import get_device
 from entrepot.database.engine import Database
 from entrepot.protocol.siteapi import (
     ContentInfo,
+    ContentPatch,
     ContentRequest,
     DistributionInfo,
     DistributionRequest,
@@ -50,12 +51,17 @@ def _publishing(contents: Contents) -> Handlers:
         """One content, with its versions and distribution."""
         return (await contents.describe(content))[0]
 
+    @patch("/contents/{content:str}", tags=["Contents"])
+    async def change_content(content: FromPath[str], data: JSONBody[ContentPatch]) -> ContentInfo:
+        """Change what applies from the next version on."""
+        return await contents.change(content, data)
+
     @delete("/contents/{content:str}", status_code=202, tags=["Contents"])
     async def delete_content(content: FromPath[str]) -> TaskInfo:
         """Take a content away from every point, then forget it."""
         return task_info(await contents.delete(content))
 
-    return [create_content, publish_version, list_contents, get_content_info, delete_content]
+    return [create_content, publish_version, list_contents, get_content_info, change_content, delete_content]
 
 
 def _distributing(contents: Contents) -> Handlers:
