@@ -82,8 +82,10 @@ def test_publishing_makes_a_content_the_first_time_and_a_version_later(logged_in
     )
     assert ran.code == 0, ran.err
     assert ran.value["state"] == "completed"
-    assert logged_in.bodies("POST /api/v1/contents")[0] | {"source": ""} == {
-        "name": "7-Zip", "source": "", "type": "package", "excludes": ["*.log"], "for_windows": True, "isolated": False,
+    asked = logged_in.bodies("POST /api/v1/contents")[0]
+    assert {name: asked[name] for name in ("name", "source", "type", "excludes", "for_windows", "isolated")} == {
+        "name": "7-Zip", "source": str(tmp_path), "type": "package", "excludes": ["*.log"], "for_windows": True,
+        "isolated": False,
     }  # fmt: skip
     logged_in.replies["GET /api/v1/contents/7-Zip"] = content()
     assert entrepot("content", "publish", str(tmp_path), "--name", "7-Zip").code == 0
