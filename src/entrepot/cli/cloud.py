@@ -323,6 +323,7 @@ def thresholds(
     transfer_quota: Annotated[str | None, typer.Option(help="Upper bound of transfers in 30 days.")] = None,
     transfer_warning: Annotated[int | None, typer.Option(min=1, max=100, help=WARN)] = None,
     transfer_critical: Annotated[int | None, typer.Option(min=1, max=100, help=CRITICAL)] = None,
+    upload_quota: Annotated[str | None, typer.Option(help="Upper bound of what the site sends in 30 days.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the alert thresholds; what is left out stays (R24). Percentages: free storage, used transfer.
@@ -337,6 +338,7 @@ def thresholds(
         transfer_quota=None if transfer_quota is None else parse_size(transfer_quota),
         transfer_warning_percent=transfer_warning,
         transfer_critical_percent=transfer_critical,
+        upload_quota=None if upload_quota is None else parse_size(upload_quota),
     )
     with site_session(ctx) as session:
         info = session.call("PATCH", f"/cloud-points/{seg(name)}", body, CloudPointInfo)

@@ -52,7 +52,15 @@ def print_cloud_point(info: CloudPointInfo) -> None:
                 f"warning at {limits.storage_warning_free_percent} % free of {size(limits.storage_quota)}",
             ),
             ("to clients, 30 days", size(used.transferred_30_days)),
-            ("from the site, 30 days", size(used.uploaded_30_days)),
+            ("from the site, 30 days", f"{size(used.uploaded_30_days)} of {size(limits.upload_quota)}"),
+            ("stored, by the site's books", size(used.counted_bytes) if used.counted_at else ""),
+            (
+                "stored, by the last listing",
+                f"{size(used.listed_bytes)}, {when(used.listed_at)}; differs by {used.difference:,} bytes"
+                if used.listed_at
+                else "",
+            ),
+            ("last collection failed", used.error),
             (
                 "transfer thresholds",
                 f"warning at {limits.transfer_warning_percent} %, critical at "
