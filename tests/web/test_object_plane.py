@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import threading
 
 import aiohttp
@@ -19,9 +20,12 @@ from entrepot.core.errors import (
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.hashing import object_id_of
+from entrepot.objects.memory import MemoryStore
+from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import MAX_MISSING_IDS, MAX_OBJECT_BYTES, ObjectPage
+from entrepot.web.downloads import LEAST_PIECE, MEMORY, PIECES_ON_THEIR_WAY, Downloads
 from entrepot.web.http import HttpClient
-from entrepot.web.objects import ObjectPlane
+from entrepot.web.readers import REOPEN_SECONDS, Readers
 
 NOBODY = ObjectId(bytes(32))
 
@@ -48,17 +52,17 @@ async def test_a_request_that_ends_before_its_answer_is_recorded_as_failed(plane
     """Status 0 would make the site refuse the segment with all its other records."""
     object_id, _ = stock(100)
     looking, going_on = asyncio.Event(), threading.Event()
-    loop, real_size = asyncio.get_running_loop(), shelf.size
+    loop, really_open = asyncio.get_running_loop(), shelf.store.open_file
 
-    def slow_size(wanted):
+    def slowly_open(key):
         loop.call_soon_threadsafe(looking.set)
         going_on.wait()
-        return real_size(wanted)
+        return really_open(key)
 
     async def nothing(*_):
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(shelf, "size", slow_size)
+    monkeypatch.setattr(shelf.store, "open_file", slowly_open)
     headers = [(b"authorization", b"Bearer good")]
     scope = {"type": "http", "method": "GET", "path": f"/objects/{object_id.hex()}", "headers": headers}
     request = asyncio.create_task(plane(scope, nothing, nothing))
@@ -265,25 +269,51 @@ async def test_a_device_that_asks_too_often_is_slowed_down(plane, served, http, 
         await http.read_object(url, object_id, bearer="other")
 
 
-async def test_an_object_whose_file_is_cut_short_never_looks_whole(plane, served, http, stock, shelf, tmp_path):
+async def test_an_object_whose_file_is_cut_short_never_looks_whole(plane, served, http, stock, tmp_path):
     object_id, data = stock(4 * MIB)
-
-    class Short:
-        """A shelf whose file loses its end between the look at its size and the reading."""
-
-        store = shelf.store
-
-        def size(self, object_id):
-            return len(data)
-
-        def read(self, object_id, start=0, length=None):
-            yield data[: 1 * MIB]
-
-    broken = ObjectPlane(Short(), plane._authorise)
-    async with served(broken) as url:
+    [path] = tmp_path.rglob(object_id.hex())
+    async with served(plane) as url:
+        assert await http.read_object(url, object_id, bearer="good") == data
+        os.truncate(path, 1 * MIB)  # under a plane that has seen its size
         with pytest.raises(UnavailableError, match="broke off"):
             await http.read_object(url, object_id, bearer="good")
-    broken.close()
+
+
+async def test_an_object_that_was_removed_or_replaced_is_noticed(shelf):
+    data, now = bytes(100), 0.0
+    object_id = object_id_of(data)
+    shelf.put(object_id, data)
+    readers = Readers(shelf, lambda: now)
+    assert await (await readers.open(object_id)).read(0, 100, 64) == data[:64]
+    shelf.delete(object_id)
+    now = REOPEN_SECONDS + 0.1
+    with pytest.raises(NotFoundError):
+        await readers.open(object_id)
+    readers.close()
+
+
+async def test_a_store_that_is_no_folder_is_read_in_pieces(shelf):
+    data = bytes(range(256)) * 4096
+    object_id = object_id_of(data)
+    elsewhere = Shelf(MemoryStore())
+    elsewhere.put(object_id, data)
+    readers = Readers(elsewhere)
+    opened, at, gathered = await readers.open(object_id), 17, b""
+    while piece := await opened.read(at, len(data) - at, 50_000):
+        assert len(piece) <= 50_000
+        gathered, at = gathered + piece, at + len(piece)
+    assert (opened.size, gathered) == (len(data), data[17:])
+    readers.close()
+
+
+def test_pieces_shrink_while_many_downloads_run():
+    downloads = Downloads()
+    sizes = []
+    for number in (0, 64, 256, 2000):
+        downloads._running = set(range(number))  # type: ignore[arg-type]  # only their number counts
+        sizes.append(downloads.piece)
+        assert downloads.piece * PIECES_ON_THEIR_WAY * number <= max(MEMORY, LEAST_PIECE * PIECES_ON_THEIR_WAY * number)
+    assert sizes == [256 * KIB, 112 * KIB, 16 * KIB, 16 * KIB]
 
 
 async def test_the_site_stores_lists_and_removes(plane, served, http, shelf):

@@ -167,18 +167,24 @@ class FolderStore:
                 yield waiting
             yield self._path(key)
 
-    @contextlib.contextmanager
-    def _open(self, key: str) -> Iterator[int]:
-        descriptor = -1
+    def open_file(self, key: str) -> int:
+        """A descriptor of the file that holds it, for reading; the caller closes it.
+
+        Raises:
+            NotFoundError: there is no such key.
+            StorageError: the disk refuses.
+        """
         for candidate in self._candidates(key):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError), storage_errors(key):
                 descriptor = os.open(candidate, os.O_RDONLY | getattr(os, "O_BINARY", 0))
                 if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                    break
+                    return descriptor
                 os.close(descriptor)
-                descriptor = -1
-        if descriptor < 0:
-            raise NotFoundError(f"The store has no {key}.")
+        raise NotFoundError(f"The store has no {key}.")
+
+    @contextlib.contextmanager
+    def _open(self, key: str) -> Iterator[int]:
+        descriptor = self.open_file(key)
         try:
             yield descriptor
         finally:

@@ -8,10 +8,17 @@ import asyncio
 from collections.abc import Callable
 
 from entrepot.core.errors import UnavailableError
-from entrepot.core.sizes import KIB
+from entrepot.core.sizes import KIB, MIB
 
 MINIMUM_WAIT = 5.0
 """Seconds that even the smallest piece may take; less would punish a short pause of the network."""
+
+MEMORY = 64 * MIB
+"""What all running downloads together may have on its way, give or take what the server needs for a connection."""
+PIECES_ON_THEIR_WAY = 9
+"""Seen: how many pieces the server holds for a client that reads slowly, in its queue, HTTP and TLS buffers."""
+LEAST_PIECE = 16 * KIB
+MOST_PIECE = 256 * KIB
 
 
 class Download:
@@ -59,6 +66,12 @@ class Downloads:
     def __len__(self) -> int:
         return len(self._running)
 
+    @property
+    def piece(self) -> int:
+        """Bytes to hand over at once: large pieces cost less, small ones keep memory bounded when many are running."""
+        share = MEMORY // (PIECES_ON_THEIR_WAY * max(1, len(self._running)))
+        return max(LEAST_PIECE, min(MOST_PIECE, share - share % LEAST_PIECE))
+
     def begin(self, device: str, jti: str) -> Download:
         """Register the current task.
 
@@ -78,9 +91,6 @@ class Downloads:
     def finish(self, download: Download) -> None:
         """It is over, whole or not."""
         self._running.discard(download)
-        if not self._running and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def cut(self, reason: str, chosen: Callable[[Download], bool]) -> int:
         """Break off the chosen ones; returns how many."""

@@ -59,7 +59,7 @@ class Workers:
             port=port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(max_buffer_size=64 * 1024),
+            http1_settings=HTTP1Settings(max_buffer_size=16 * 1024),
             websockets=False,
             backlog=BACKLOG,
             backpressure=MAX_CONNECTIONS,

@@ -1,16 +1,15 @@
 """The object plane: sealed objects for clients, storage operations for the site, the same on every holder.
 
-Plain ASGI. Objects travel in pieces of at most 256 KiB, read in worker threads; ``send`` waits for the client, and
-between two pieces the event loop runs. A download ends visibly broken (fewer bytes than announced) when its client
+Plain ASGI. Objects travel in pieces (:attr:`Downloads.piece`); ``send`` waits for the client, and between two pieces
+the event loop runs. A download ends visibly broken (fewer bytes than announced) when its client
 leaves or stops reading, when it is cut, or when the stored bytes end early; it never ends whole when it is not.
 """
 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import Final, TypeVar
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -25,31 +24,18 @@ from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
+from entrepot.web.readers import Readers, Reading
 from entrepot.web.storing import Held, SiteStore
 from entrepot.web.throttle import Throttle
 
-READERS: Final = 16
 CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
 _OBJECTS: Final = "/objects"
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
-T = TypeVar("T")
 LEFT: Final = "client left"
 UNANSWERED: Final = 503
 """Recorded as the status of a request that ended before it had one: the server was stopped, or failed."""
 _log = structlog.get_logger("entrepot.web")
-
-
-class _Opened:
-    """An object ready to send: its size, which bytes, and the pieces after the first."""
-
-    __slots__ = ("first", "pieces", "size", "span")
-
-    def __init__(self, size: int, span: Span, first: bytes, pieces: Iterator[bytes]) -> None:
-        self.size = size
-        self.span = span
-        self.first = first
-        self.pieces = pieces
 
 
 class _Request:
@@ -76,6 +62,15 @@ class _Request:
             duration=round((time.monotonic() - self.begun) * 1000),
             method=self.method,
         )
+
+
+class _Transfer(NamedTuple):
+    """Bytes on their way to a client: what it may have, where they come from, which, and the first piece of them."""
+
+    grant: Grant
+    opened: Reading
+    span: Span
+    first: bytes
 
 
 class ObjectPlane:
@@ -111,10 +106,11 @@ class ObjectPlane:
         self._authorise = authorise
         self._recorder = recorder
         self._clock = clock
-        self._site = SiteStore(shelf, guard, held)
+        self._held = held
+        self._site = SiteStore(shelf, guard, self._changed)
         self._throttle = Throttle()
         self._requests: dict[Download, _Request] = {}
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="read")
+        self._readers = Readers(shelf)
         self.downloads = downloads or Downloads()
         self._debit = allowances
         self.device_rate = 0.0
@@ -147,7 +143,7 @@ class ObjectPlane:
 
     def close(self) -> None:
         """Let go of the worker threads."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.close()
         self._site.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -238,59 +234,50 @@ class ObjectPlane:
             wanted = None if head else header(scope, b"range")
             if wanted and header(scope, b"if-range") not in (None, etag):
                 wanted = None
+            opened = await self._readers.open(object_id)
+            span = choose_span(wanted, opened.size)
             matches = etag_matches(header(scope, b"if-none-match"), etag)
-            opened = await self._in_thread(self._open, object_id, wanted, not (head or matches))
-            if opened.first:
-                await self._debit(grant, len(opened.first))
+            bare = head or matches or not span.length
+            first = b"" if bare else await opened.read(span.start, span.length, self.downloads.piece)
+            if first:
+                await self._debit(grant, len(first))
         except RangeNotSatisfiableError as error:
-            size = await self._in_thread(self._shelf.size, object_id)
-            return await send_problem(send, error, status=416, headers=[(b"content-range", b"bytes */%d" % size)])
+            size = [(b"content-range", b"bytes */%d" % opened.size)]
+            return await send_problem(send, error, status=416, headers=size)
         except EntrepotError as error:
             return await send_problem(send, error, head=head)
         if matches:
             return await send_response(send, 304, headers=tags)
         start = [
-            (b"content-length", b"%d" % opened.span.length),
+            (b"content-length", b"%d" % span.length),
             (b"content-type", b"application/octet-stream"),
             (b"accept-ranges", b"bytes"),
             *tags,
         ]
-        if opened.span.partial:
-            start.append((b"content-range", opened.span.content_range(opened.size)))
-        await send({"type": "http.response.start", "status": 206 if opened.span.partial else 200, "headers": start})
-        if head or not opened.span.length:
+        if span.partial:
+            start.append((b"content-range", span.content_range(opened.size)))
+        await send({"type": "http.response.start", "status": 206 if span.partial else 200, "headers": start})
+        if bare:
             return await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return await self._pump_watched(download, grant, opened, receive, send)
+        return await self._pump_watched(download, _Transfer(grant, opened, span, first), receive, send)
 
-    def _open(self, object_id: ObjectId, wanted: str | None, read: bool) -> _Opened:
-        """In a worker thread: find the object and read its first piece."""
-        size = self._shelf.size(object_id)
-        span = choose_span(wanted, size)
-        if not read or not span.length:
-            return _Opened(size, span, b"", iter(()))
-        pieces = iter(self._shelf.read(object_id, span.start, span.length))
-        first = next(pieces, b"")
-        if len(first) == span.length:
-            next(pieces, None)  # closes the file here and not in the event loop
-        return _Opened(size, span, first, pieces)
-
-    async def _pump_watched(
-        self, download: Download, grant: Grant, opened: _Opened, receive: Receive, send: Send
-    ) -> None:
+    async def _pump_watched(self, download: Download, transfer: _Transfer, receive: Receive, send: Send) -> None:
+        if len(transfer.first) == transfer.span.length:  # handed over at once: nothing to watch for
+            return await self._pump(download, transfer, send)
         watch = asyncio.create_task(_watch(receive, download))
         try:
-            await self._pump(download, grant, opened, send)
+            await self._pump(download, transfer, send)
         except EntrepotError as error:  # too late for an answer
             _log.error("object_not_readable", problem=str(error))
             raise ResponseAbortedError(error.code) from error
         finally:
             watch.cancel()
 
-    async def _pump(self, download: Download, grant: Grant, opened: _Opened, send: Send) -> None:
+    async def _pump(self, download: Download, transfer: _Transfer, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        left = opened.span.length
-        piece = opened.first
+        at, left, piece = transfer.span.start, transfer.span.length, transfer.first
         while piece:
+            at += len(piece)
             left -= len(piece)
             download.expect(len(piece), minimum_rate=self.downloads.minimum_rate, now=loop.time())
             download.sent += len(piece)  # before: a cut may come when the transport has it already (an upper bound)
@@ -298,13 +285,15 @@ class ObjectPlane:
             download.deadline = float("inf")
             if left <= 0:
                 return
-            piece = await self._in_thread(next, opened.pieces, b"")
-            await self._debit(grant, len(piece))
+            await asyncio.sleep(0)  # send did not wait if the transport had room: others' turn, and cuts'
+            piece = await transfer.opened.read(at, left, self.downloads.piece)
+            await self._debit(transfer.grant, len(piece))
         _log.error("object_truncated", missing=left)
         raise ResponseAbortedError("truncated")
 
-    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
+    def _changed(self, object_id: ObjectId, size: int) -> None:
+        self._readers.forget(object_id)
+        self._held(object_id, size)
 
     async def _broken_off(self, download: Download, started: bool, send: Send) -> None:
         if started or download.reason == LEFT:

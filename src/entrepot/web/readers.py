@@ -1,0 +1,149 @@
+"""Reads objects for the event loop: what the page cache holds at once, everything else in worker threads.
+
+A thread for every piece would cost more than the TLS around it. So a piece whose first and last byte are in the page
+cache (``preadv2`` with ``RWF_NOWAIT`` says so without waiting) is read in the loop. Where the shelf is not a folder, or
+the system has no such call, all reading is done in threads.
+"""
+
+import asyncio
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, Protocol, TypeVar
+
+from entrepot.core.ids import ObjectId
+from entrepot.core.times import Clock
+from entrepot.durable.files import storage_errors
+from entrepot.objects.folder import FolderStore
+from entrepot.objects.shelf import Shelf, key_of
+
+THREADS: Final = 16
+OPEN_FILES: Final = 128
+REOPEN_SECONDS: Final = 2.0
+"""How long an open file answers for its object: one that was deleted or replaced meanwhile is noticed after that."""
+_CAN_ASK: Final = hasattr(os, "preadv") and hasattr(os, "RWF_NOWAIT")
+T = TypeVar("T")
+_InThread = Callable[..., Awaitable[bytes]]
+
+
+class Reading(Protocol):
+    """One object being read by one request.
+
+    Attributes:
+        size: of the whole object.
+    """
+
+    size: int
+
+    async def read(self, start: int, length: int, most: int) -> bytes:
+        """The next piece of a span. Spans are read in order, from one beginning to one end.
+
+        Args:
+            start, length: what is left of the span.
+            most: bytes that the piece may have.
+
+        Returns:
+            At least one byte; none when the stored bytes end here.
+
+        Raises:
+            EntrepotError: it cannot be read.
+        """
+
+
+class Readers:
+    """Opens the objects of one shelf. Use it in one event loop.
+
+    Args:
+        clock: seconds, never going back.
+    """
+
+    def __init__(self, shelf: Shelf, clock: Clock = time.monotonic) -> None:
+        self._shelf = shelf
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+        self._files: OrderedDict[ObjectId, tuple[_File, float]] = OrderedDict()
+        self._folder = shelf.store if _CAN_ASK and isinstance(shelf.store, FolderStore) else None
+
+    async def open(self, object_id: ObjectId) -> Reading:
+        """Find an object.
+
+        Raises:
+            NotFoundError: it is not here.
+        """
+        if self._folder is None:
+            size = await self._in_thread(self._shelf.size, object_id)
+            return _Stream(self._shelf, object_id, size, self._in_thread)
+        now = self._clock()
+        known = self._files.get(object_id)
+        if known is None or now - known[1] > REOPEN_SECONDS:
+            file = await self._in_thread(_File, self._folder, object_id, self._in_thread)
+            self.forget(object_id)
+            self._files[object_id] = known = (file, now)
+            if len(self._files) > OPEN_FILES:
+                self._files.popitem(last=False)
+        return known[0]
+
+    def forget(self, object_id: ObjectId) -> None:
+        """The object has just been removed or replaced."""
+        self._files.pop(object_id, None)
+
+    def close(self) -> None:
+        """Let go of the threads and files."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._files.clear()
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: object) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+
+class _File:
+    """An open file, shared by all requests for it, closed with its last user."""
+
+    def __init__(self, store: FolderStore, object_id: ObjectId, in_thread: _InThread) -> None:
+        self._descriptor = store.open_file(key_of(object_id))
+        self._in_thread = in_thread
+        self.size = os.fstat(self._descriptor).st_size
+
+    def __del__(self) -> None:
+        if hasattr(self, "_descriptor"):
+            os.close(self._descriptor)
+
+    async def read(self, start: int, length: int, most: int) -> bytes:
+        """See :class:`Reading`."""
+        length = min(length, most)
+        if self._cached(start) and self._cached(start + length - 1):
+            return self._read(start, length)
+        return await self._in_thread(self._read, start, length)
+
+    def _read(self, start: int, length: int) -> bytes:
+        with storage_errors("an object"):
+            return os.pread(self._descriptor, length, start)
+
+    def _cached(self, at: int) -> bool:
+        try:
+            return os.preadv(self._descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
+        except OSError:  # would wait; or this file system cannot tell
+            return False
+
+
+class _Stream:
+    """One request's own way through an object of any store."""
+
+    def __init__(self, shelf: Shelf, object_id: ObjectId, size: int, in_thread: _InThread) -> None:
+        self._shelf = shelf
+        self._object_id = object_id
+        self._in_thread = in_thread
+        self._pieces: Iterator[bytes] | None = None
+        self._rest = memoryview(b"")
+        self.size = size
+
+    async def read(self, start: int, length: int, most: int) -> bytes:
+        """See :class:`Reading`."""
+        if self._pieces is None:
+            self._pieces = iter(self._shelf.read(self._object_id, start, length))
+        if not self._rest:
+            self._rest = memoryview(await self._in_thread(next, self._pieces, b""))
+        piece, self._rest = self._rest[:most], self._rest[most:]
+        return bytes(piece)
