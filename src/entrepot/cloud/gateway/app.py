@@ -37,8 +37,8 @@ from entrepot.objects.verifying import VerifyingStore
 from entrepot.protocol.control import GatewaySettings
 from entrepot.protocol.transactions import Record
 from entrepot.trust.root import fingerprint
-from entrepot.web.authorise import TokenAuthoriser
 from entrepot.web.allowances import Allowances
+from entrepot.web.authorise import TokenAuthoriser
 from entrepot.web.control import serving
 from entrepot.web.embedded import TlsFiles
 from entrepot.web.grants import Grant
@@ -242,7 +242,6 @@ class Gateway:
             with contextlib.suppress(BlockingIOError):
                 os.write(descriptor, encode_heartbeat(beat))
             await asyncio.sleep(HEARTBEAT_SECONDS)
-
 
     async def _remember(self) -> None:
         """Without a host: keep what was seen for the next start."""
