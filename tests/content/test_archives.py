@@ -138,6 +138,11 @@ HOSTILE: dict[str, list[tuple[tarfile.TarInfo, bytes]]] = {
     "twice, or below": [(entry("a"), b"x"), (entry("a/b"), b"y")],
     "'a' twice": [(entry("a"), b"x"), (entry("a"), b"y")],
     "'l' twice": [(entry("l", tarfile.SYMTYPE, "a"), b""), (entry("l/below"), b"x")],
+    "'d/e' twice, or below": [
+        (entry("d", tarfile.SYMTYPE, "."), b""),
+        (entry("d/e", tarfile.SYMTYPE, ".."), b""),
+        (entry("e/x/escaped", tarfile.SYMTYPE, "z"), b""),
+    ],
     "unsafe path '../../": [(entry("h", tarfile.LNKTYPE, "../../escaped"), b"")],
     "no file before it": [(entry("h", tarfile.LNKTYPE, "later"), b""), (entry("later"), b"x")],
     "neither a file": [(entry("dev", tarfile.CHRTYPE), b"")],

@@ -8,6 +8,7 @@ unpacked; only a zip's own directory is held.
 """
 
 import contextlib
+import errno
 import os
 import stat
 import tarfile
@@ -116,12 +117,17 @@ class _Unpacking:
                 raise self._refused(f"holds {path!r}, which is neither a file nor a folder nor a link")
 
     def finish(self) -> None:
-        """Make the links: no file is written any more, so none can be written through them."""
+        """Make the links: no file is written any more, so none can be written through them; nor is a link."""
         for path, target in self._links:
-            where = self._folder.joinpath(*path.split("/"))
             with storage_errors(path), self._clashes(path):
-                where.parent.mkdir(parents=True, exist_ok=True)
-                where.symlink_to(target)
+                folder = self._folder
+                *above, name = path.split("/")
+                for each in above:
+                    folder /= each
+                    if folder.is_symlink():
+                        raise NotADirectoryError(errno.ENOTDIR, "a link", path)
+                    folder.mkdir(exist_ok=True)
+                (folder / name).symlink_to(target)
 
     def _checked(self, path: str) -> str:
         plain = path.removeprefix("./").rstrip("/")
