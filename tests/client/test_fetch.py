@@ -165,6 +165,17 @@ async def test_old_versions_go_once_there_are_enough(world, source: Path, tools)
     assert sorted(path.name for path in (home / "records").iterdir()) == [f"{tools.content}.2", f"{tools.content}.3"]
 
 
+async def test_an_old_version_that_was_asked_for_stays(world, source: Path, tools) -> None:
+    world.point("near")
+    home = await world.client(keep_versions=2)
+    for number in (1, 2, 3):
+        (source / "version").write_bytes(str(number).encode())
+        world.publish(source, number)
+        await fetch(home, tools.content)
+    result = await fetch(home, tools.content, version=1)
+    assert (result.folder / "version").read_bytes() == b"1"
+
+
 async def test_what_was_begun_and_never_finished_goes_with_the_next_success(world, source: Path, tools) -> None:
     point = world.point("near")
     home = await world.client(retries=0)

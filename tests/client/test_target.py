@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.client import target as target_module
 from entrepot.client.fetch import fetch
+from entrepot.client.target import obsolete
 from entrepot.core.errors import ConflictError
 
 
@@ -150,3 +152,14 @@ async def test_a_version_given_up_leaves_nothing_in_the_next(
     assert tools.listing(target) == tools.listing(source)
     (record,) = (home / "targets").iterdir()
     assert sorted(path.name for path in record.iterdir()) == [f"{tools.content}.3", "target.json"]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 100])
+def test_another_spelling_is_the_same_file_where_case_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    monkeypatch.setattr(target_module, "BATCH", batch)
+    old = ["Data/one", "Data/two", "README", "gone", "same"]
+    new = ["data/one", "data/three", "readme", "same"]
+    assert list(obsolete(old, lambda: iter(new), ignores_case=True)) == ["Data/two", "gone"]
+    assert list(obsolete(old, lambda: iter(new), ignores_case=False)) == ["Data/one", "Data/two", "README", "gone"]

@@ -223,7 +223,10 @@ class _Task:
                 await asyncio.to_thread(self._cache.flush)
         await self._report(work, "")
         await asyncio.to_thread(
-            Trees(self._session.home).prune, self._reply.content, self._session.settings.keep_versions
+            Trees(self._session.home).prune,
+            self._reply.content,
+            self._session.settings.keep_versions,
+            spare=self._reply.version,
         )
         return self._result(work, folder)
 

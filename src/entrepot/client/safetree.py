@@ -250,6 +250,8 @@ class SafeTree:
                 raise FileNotFoundError(errno.ENOENT, "gone", path)
             level, name = place
             if not sync and sys.platform == "win32":
+                if find(level, name) is None:
+                    raise FileNotFoundError(errno.ENOENT, "gone", path)
                 return
             access = os.O_RDWR if sys.platform == "win32" else os.O_RDONLY
             descriptor = os.open(level.at(name), access | FILE_FLAGS | NONBLOCK, dir_fd=level.descriptor)

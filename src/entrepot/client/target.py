@@ -5,9 +5,10 @@ may be there (``owned``): one normally, two while a change is under way. A folde
 that was replaced by another since, is refused: nobody's files are touched.
 """
 
+import itertools
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +23,12 @@ from entrepot.client.trees import Installed, Trees
 from entrepot.content.manifest import EntryKind, Part
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, FormatError, IntegrityError
-from entrepot.core.paths import path_key
+from entrepot.core.paths import case_key, path_key
 from entrepot.durable.files import make_folder, storage_errors, write_private
 
 _MAX: Final = 64 * 1024
+BATCH: Final = 16 * 1024
+"""Paths compared without regard to case at a time."""
 
 
 class TargetState(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,17 +151,13 @@ class FolderDestination:
         return self._folder
 
     def _remove_old(self, old: Record) -> None:
-        """Remove what a former version had and this one lacks; memory: one part of each."""
-        new = _paths(self.record)
-        following = next(new, None)
+        """Remove what a former version had and this one lacks."""
+        staging = self.staging.folder
+        ignores_case = native(staging.with_name(staging.name.upper())).exists()
         with SafeTree(self._folder) as tree:
-            for path in _paths(old, lenient=True):
-                key = path_key(path)
-                while following is not None and path_key(following) < key:
-                    following = next(new, None)
-                if following != path:
-                    tree.remove(path)
-                    _prune(tree, path)
+            for path in obsolete(_paths(old, lenient=True), lambda: _paths(self.record), ignores_case=ignores_case):
+                tree.remove(path)
+                _prune(tree, path)
 
     def _move_in(self, part: Part, staging: Path) -> None:
         with SafeTree(self._folder) as tree, SafeTree(staging) as source:
@@ -183,6 +182,34 @@ def target_trees(home: Home, folder: Path, content: str) -> list[Installed]:
         if described is not None and is_meant(content, described.content, described.name):
             found.append(Installed(folder=folder, record=Record(place / name), described=described))
     return found
+
+
+def obsolete(old: Iterable[str], new: Callable[[], Iterator[str]], *, ignores_case: bool) -> Iterator[str]:
+    """Paths of a former version that a new one lacks. Where the disk ignores case, a path of the new version in another
+    spelling is the same file and stays. Memory: one part of each version, and :data:`BATCH` paths.
+
+    Args:
+        old: in path order.
+        new: gives the new version's paths, in path order, as often as asked.
+    """
+    lacking = _lacking(old, new())
+    if not ignores_case:
+        yield from lacking
+        return
+    while batch := list(itertools.islice(lacking, BATCH)):
+        keys = {case_key(path) for path in batch}
+        kept = {key for path in new() if (key := case_key(path)) in keys}
+        yield from (path for path in batch if case_key(path) not in kept)
+
+
+def _lacking(old: Iterable[str], new: Iterator[str]) -> Iterator[str]:
+    following = next(new, None)
+    for path in old:
+        key = path_key(path)
+        while following is not None and path_key(following) < key:
+            following = next(new, None)
+        if following != path:
+            yield path
 
 
 def _load(place: Path, folder: Path) -> TargetState | None:

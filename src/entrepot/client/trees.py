@@ -92,8 +92,10 @@ class Trees:
                 return
         shutil.rmtree(native(away), ignore_errors=True)
 
-    def prune(self, content: str, keep: int) -> list[int]:
+    def prune(self, content: str, keep: int, *, spare: int) -> list[int]:
         """Delete all but the newest ``keep`` versions of a content; those in use stay. Returns what was deleted.
+
+        ``spare`` stays, too, however old: the version that somebody has just asked for.
 
         What was begun of the content and never finished goes, too: no later run would take it up or remove it.
         """
@@ -104,6 +106,8 @@ class Trees:
                 with contextlib.suppress(StorageError, OSError):
                     self.discard(entry)
         for tree in self.of(content)[keep:]:
+            if tree.described.version == spare:
+                continue
             with contextlib.suppress(StorageError, OSError):
                 self.remove(tree.described.content, tree.described.version)
                 gone.append(tree.described.version)
