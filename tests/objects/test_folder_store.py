@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +79,26 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> No
     with pytest.raises(StorageError, match="No space"):
         store.put("k", full())
     assert [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "lock"] == []
+
+
+def test_a_flush_that_fails_after_naming_is_made_good_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FolderStore(tmp_path)
+    (tmp_path / "a").mkdir()
+    store.put("a/k", b"x", durable=False)
+    synced: list[set[Path]] = []
+
+    def sync(_: Path, *, files: Iterable[Path], folders: Iterable[Path]) -> None:
+        synced.append(set(folders))
+        if len(synced) == 2:
+            raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(folder_module, "sync_all", sync)
+    with pytest.raises(StorageError):
+        store.flush()
+    store.flush()
+    assert synced == [set(), {tmp_path / "a"}, {tmp_path / "a"}]
 
 
 def test_a_flush_that_fails_keeps_what_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

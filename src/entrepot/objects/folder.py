@@ -84,8 +84,9 @@ class FolderStore:
                 with storage_errors(str(self._root)):
                     if batch:
                         sync_all(self._root, files=batch.values(), folders=())
-                    changed = dirty | {self._name_waiting(key, temporary) for key, temporary in batch.items()}
-                    sync_all(self._root, files=(), folders=changed)
+                    for key, temporary in batch.items():
+                        dirty.add(self._name_waiting(key, temporary))
+                    sync_all(self._root, files=(), folders=dirty)
             except BaseException:
                 with self._lock:
                     self._dirty |= dirty
