@@ -3,12 +3,14 @@
 import os
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entrepot.client.cache import Cache
+from entrepot.core.errors import StorageError
 from entrepot.objects.hashing import object_id_of
-from entrepot.objects.shelf import key_of
+from entrepot.objects.shelf import Shelf, key_of
 
 
 def put(cache: Cache, data: bytes) -> bytes:
@@ -53,6 +55,26 @@ def test_damage_is_removed_and_not_given_out(tmp_path: Path) -> None:
     object_id = put(cache, b"object")
     cache.flush()
     tmp_path.joinpath(*key_of(object_id).split("/")).write_bytes(b"Object")  # type: ignore[arg-type]
+    assert cache.read(object_id, 6) is None
+    assert not cache.has(object_id)
+
+
+def test_an_object_that_grew_or_cannot_be_read_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache(tmp_path, 1000)
+    object_id = put(cache, b"object")
+    cache.flush()
+    with tmp_path.joinpath(*key_of(object_id).split("/")).open("ab") as file:  # type: ignore[arg-type]
+        file.write(b"more")
+    assert cache.read(object_id, 6) is None
+    assert not cache.has(object_id)
+
+    put(cache, b"object")
+    cache.flush()
+
+    def unreadable(*_: object, **__: object) -> bytes:
+        raise StorageError("A sector cannot be read.")
+
+    monkeypatch.setattr(Shelf, "read_whole", unreadable)
     assert cache.read(object_id, 6) is None
     assert not cache.has(object_id)
 

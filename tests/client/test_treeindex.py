@@ -114,3 +114,28 @@ def test_foreign_or_cut_files_are_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "index").write_bytes(data)
     with pytest.raises(FormatError):
         TreeIndex(tmp_path / "index")
+
+
+def test_a_flipped_bit_is_a_format_error_or_another_answer(tmp_path: Path) -> None:
+    chunk = ref(b"0123456789")
+    entries = [
+        Entry(kind=EntryKind.FILE, path=name, size=5, sha256=b"s" * 32, extents=(Extent(0, at, 5),))
+        for name, at in (("a/\u00e9", 0), ("b", 5))
+    ]
+    path = tmp_path / "index"
+    build_index([Part(1, (chunk,), tuple(entries))], path)
+    good = path.read_bytes()
+    refused = 0
+    for bit in range(len(good) * 8):
+        data = bytearray(good)
+        data[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(data)
+        try:
+            with TreeIndex(path) as index:
+                for piece in index.covering(chunk.object_id, 10) or ():
+                    assert 0 <= piece.offset < 2**63 - piece.length
+                for part in index.ranges(0, 10):
+                    assert part.offset >= 0 < part.length
+        except FormatError:
+            refused += 1
+    assert refused > 100

@@ -16,6 +16,7 @@ from entrepot.content.ahead import (
     MAX_CHUNK,
     MIN_CHUNK,
     RUN_BYTES,
+    RUN_ITEMS,
     WINDOW,
     Chunks,
     Read,
@@ -90,6 +91,25 @@ def test_no_more_is_read_ahead_than_said(tmp_path: Path) -> None:
             assert isinstance(read, Chunks)
             given += read.item.size
             assert walked - given <= AHEAD + WINDOW
+
+
+def test_empty_folders_are_not_walked_without_end(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (folder,) = items(tmp_path)
+    walked = given = 0
+
+    def many() -> Iterator[Item]:
+        nonlocal walked
+        for _ in range(3 * AHEAD // KIB):
+            walked += 1
+            yield folder
+
+    with ThreadPoolExecutor(3) as pool:
+        for read in read_ahead(many(), pool, SEED):
+            assert isinstance(read, tuple)
+            given += len(read)
+            assert walked - given <= AHEAD // KIB + RUN_ITEMS
+    assert given == 3 * AHEAD // KIB
 
 
 def test_a_file_that_vanishes_ends_the_reading_in_its_turn(tmp_path: Path) -> None:

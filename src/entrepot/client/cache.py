@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from entrepot.core.errors import IntegrityError, NotFoundError, StorageError
+from entrepot.core.errors import IntegrityError, LimitedError, NotFoundError, StorageError
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.sizes import MIB
 from entrepot.objects.folder import FolderStore
@@ -56,7 +56,7 @@ class Cache:
             data = self._shelf.read_whole(name, size)
         except NotFoundError:
             return None
-        except IntegrityError:
+        except (IntegrityError, LimitedError, StorageError):  # other bytes, more of them, or none that the disk gives
             self.discard(object_id)
             return None
         with contextlib.suppress(OSError):  # it may wait for the flush, or be evicted just now

@@ -65,7 +65,7 @@ class DeltaSource:
         self._root: DeltaRoot | None = None
         self._cursor: DeltaCursor | None = None
         self._packs: OrderedDict[int, asyncio.Future[bytes]] = OrderedDict()
-        self._failed_packs = 0
+        self._failed_packs: set[int] = set()
 
     async def part(self, ref: SealedRef) -> bytes | None:
         """The plain bytes of a part of the new manifest, verified; None when a full object is needed."""
@@ -137,25 +137,28 @@ class DeltaSource:
         patch = patches.get(ref.object_id)
         if patch is None or self.problem:
             return None
-        return await self._apply(ref, patch, self._old_bytes)
+        plain = await self._apply(ref, patch, self._old_bytes)
+        self.rebuilt += plain is not None
+        return plain
 
     async def _apply(self, ref: SealedRef, patch: Patch, read: Callable[[Ranges], bytes | None]) -> bytes | None:
         """What a patch makes, verified; None when it cannot be had."""
+        if patch.pack in self._failed_packs:
+            return None  # asked for in vain: each of its chunks would ask again
         try:
             old = await asyncio.to_thread(read, patch.ranges)
             if old is None:
                 return None
             pack = await self._pack(patch.pack)
-            plain = await asyncio.to_thread(rebuild_chunk, patch, pack, old, ref)
+            return await asyncio.to_thread(rebuild_chunk, patch, pack, old, ref)
         except IntegrityError:
             return None  # this patch does not fit what is on the disk; the next one may
         except EntrepotError as error:
-            self._failed_packs += 1
-            if self._failed_packs >= MAX_FAILED:
+            self._failed_packs.add(patch.pack)
+            self._packs.pop(patch.pack, None)
+            if len(self._failed_packs) >= MAX_FAILED:
                 self.problem = error.message
             return None
-        self.rebuilt += 1
-        return plain
 
     def _old_bytes(self, ranges: Ranges) -> bytes | None:
         pieces = []

@@ -24,11 +24,15 @@ import msgspec
 
 from entrepot.content.manifest import EntryKind, Part
 from entrepot.core.errors import FormatError
+from entrepot.core.paths import check_path
 from entrepot.durable.files import replacing, storage_errors
 
 MAGIC: Final = b"ENTIDX\x00\x01"
 RUN: Final = 64 * 1024
 """Pieces sorted in memory at a time (3.5 MiB)."""
+
+MAX_SIZE: Final = 2**62
+"""What a version may say that it holds; no file offset within it overflows."""
 
 _HEAD: Final = struct.Struct(">8sQQQ")
 _PIECE: Final = struct.Struct(">32sIIQQ")
@@ -166,7 +170,7 @@ class TreeIndex:
         magic, self._pieces, self._files, self.plain_size = _HEAD.unpack_from(self._data, 0)
         self._files_at = _HEAD.size + self._pieces * _PIECE.size
         self._paths_at = self._files_at + self._files * _FILE.size
-        if magic != MAGIC or self._paths_at > len(self._data):
+        if magic != MAGIC or self._paths_at > len(self._data) or self.plain_size > MAX_SIZE:
             raise FormatError(f"The index {path} is damaged.")
 
     def __enter__(self) -> Self:
@@ -180,7 +184,11 @@ class TreeIndex:
         self._data.close()
 
     def pieces(self, object_id: bytes) -> Iterator[Piece]:
-        """Every place where bytes of this chunk lie, in order of their start in the chunk."""
+        """Every place where bytes of this chunk lie, in order of their start in the chunk.
+
+        Raises:
+            FormatError: the index is damaged.
+        """
         low, high = 0, self._pieces
         while low < high:
             middle = (low + high) // 2
@@ -193,11 +201,17 @@ class TreeIndex:
             found, start, length, offset, path = _PIECE.unpack_from(self._data, _HEAD.size + low * _PIECE.size)
             if found != object_id:
                 return
+            if offset + length > self.plain_size:
+                raise FormatError("The index is damaged: a piece reaches beyond the end.")
             yield Piece(start, length, self._path(path), offset)
             low += 1
 
     def covering(self, object_id: bytes, size: int) -> list[Piece] | None:
-        """Pieces that together are the whole chunk, in order and without overlap; None when the tree lacks some."""
+        """Pieces that together are the whole chunk, in order and without overlap; None when the tree lacks some.
+
+        Raises:
+            FormatError: the index is damaged.
+        """
         chosen: list[Piece] = []
         at = 0
         for piece in self.pieces(object_id):
@@ -215,16 +229,20 @@ class TreeIndex:
         """The files that make up a range of the version's plaintext.
 
         Raises:
-            FormatError: the range reaches beyond the end.
+            FormatError: the range reaches beyond the end, or the index is damaged.
         """
         if position < 0 or length < 0 or position + length > self.plain_size:
             raise FormatError("A range reaches beyond the end of the version.")
         found: list[FileRange] = []
         number = self._file_at(position)
         while length:
+            if number >= self._files:
+                raise FormatError("The index is damaged: it lists too few files.")
             begin, path = self._file(number)
             end = self._file(number + 1)[0] if number + 1 < self._files else self.plain_size
             take = min(length, end - position)
+            if begin > position or take <= 0:
+                raise FormatError("The index is damaged: its files are in disorder.")
             found.append(FileRange(self._path(path), position - begin, take))
             position += take
             length -= take
@@ -247,6 +265,9 @@ class TreeIndex:
         return position, path
 
     def _path(self, at: int) -> str:
-        begin = self._paths_at + at
-        (length,) = _LENGTH.unpack_from(self._data, begin)
-        return self._data[begin + _LENGTH.size : begin + _LENGTH.size + length].decode()
+        begin = self._paths_at + at + _LENGTH.size
+        end = begin + int.from_bytes(self._data[begin - _LENGTH.size : begin])
+        try:
+            return check_path(self._data[begin:end].decode())
+        except UnicodeDecodeError:
+            raise FormatError("The index is damaged: a path is not UTF-8.") from None

@@ -174,7 +174,10 @@ class EarlierTree:
 
     def recut(self, ref: SealedRef) -> bytes | None:
         """The plain bytes of a chunk, verified; None when the tree does not have them, or not any more."""
-        pieces = self._index.covering(ref.object_id, ref.plain_size)
+        try:
+            pieces = self._index.covering(ref.object_id, ref.plain_size)
+        except FormatError:
+            return None  # a damaged index costs a download, nothing more
         if not pieces:
             return None
         plain = self._join((piece.path, piece.offset, piece.length) for piece in pieces)

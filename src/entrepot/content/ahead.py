@@ -22,6 +22,8 @@ AVERAGE_CHUNK: Final = MIB
 MAX_CHUNK: Final = 4 * MIB
 WINDOW: Final = 8 * MIB
 AHEAD: Final = 16 * MIB
+ITEM: Final = KIB
+"""What an item counts beside its bytes, so that empty files, folders and links are bounded, too."""
 RUN_BYTES: Final = MIB
 RUN_ITEMS: Final = 64
 
@@ -95,7 +97,7 @@ def _works(items: Iterable[Item], chunker: FastCDC) -> Iterator["_Run | _Big"]:
             yield _Big(item, chunker)
         else:
             run.items.append(item)
-            run.size += size
+            run.size += size + ITEM
             if run.size >= RUN_BYTES or len(run.items) >= RUN_ITEMS:
                 yield run
                 run = _Run()
