@@ -94,6 +94,11 @@ class Site:
         self.everything: dict[ObjectId, bytes] = {**self.objects, self.set_id: encoded}
         self._counter = 0
 
+    @property
+    def counter(self) -> int:
+        """The last control document's."""
+        return self._counter
+
     def trust(self, number: int = 1) -> str:
         now = int(time.time())
         keys = tuple(
@@ -115,12 +120,13 @@ class Site:
         revoked_devices: tuple[str, ...] = (),
         settings: GatewaySettings = GatewaySettings(segment_seconds=1.0, minimum_rate=1),  # noqa: B008  # frozen
     ) -> str:
-        self._counter = counter or self._counter + 1
+        number = counter or self._counter + 1
+        self._counter = max(self._counter, number)
         now = int(time.time())
         document = ControlDocument(
             site="PS1",
             point=point,
-            fresh=Freshness(epoch=1, counter=self._counter, issued=now, expires=now + lifetime),
+            fresh=Freshness(epoch=1, counter=number, issued=now, expires=now + lifetime),
             state=state,
             token_kids=(self.token_key.kid,),
             revoked_devices=revoked_devices,

@@ -7,6 +7,7 @@ from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
 from entrepot.protocol.siteapi import CertificateInfo
+from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
     CertificateExpiredError,
     NoPrivateKeyError,
@@ -66,7 +67,7 @@ def test_after_a_restore_the_certificate_is_unusable_until_imported_again(site, 
     pfx = pair.pfx(Secret(PASSWORD))
     first = site.services.certificates.import_management("management", pfx, Secret(PASSWORD))
     vault = ServerVault.create(tmp_path / "new-vault.key")
-    site.services.certificates._keys = msgspec.structs.replace(site.keys, vault=vault)
+    site.services.certificates._keys = SiteKeys(msgspec.structs.replace(site.keys.now, vault=vault), {})
     assert [one.usable for one in site.services.certificates.management()] == [False]
     again = site.services.certificates.import_management("management", pfx, Secret(PASSWORD))
     assert (again.id, again.usable) == (first.id, True)

@@ -164,7 +164,10 @@ class HttpClient:
             ) as response:
                 if response.status >= 300 and response.status not in accept:
                     raise await _refusal(response)
-                yield response
+                try:
+                    yield response
+                finally:
+                    _break_off(response)
 
     async def request(
         self,
@@ -295,6 +298,15 @@ async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
             raise LimitedError(f"The answer of {response.url.host} is larger than {limit} bytes.")
         pieces.append(piece)
     return b"".join(pieces)
+
+
+def _break_off(response: aiohttp.ClientResponse) -> None:
+    """Close the connection of an answer that was not read to its end, if so.
+
+    At once: TLS's farewell would wait, half a minute long, behind bytes that nobody reads.
+    """
+    if response.connection is not None and response.connection.transport is not None:
+        response.connection.transport.abort()
 
 
 async def _refusal(response: aiohttp.ClientResponse) -> EntrepotError:
