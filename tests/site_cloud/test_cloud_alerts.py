@@ -1,5 +1,7 @@
 """Thresholds, health and the alerts that follow (R21, R22, R25, R26, R37)."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -13,6 +15,7 @@ from entrepot.protocol.siteapi import CloudPointPatch, CloudPointState, TaskStat
 from entrepot.rules.alerts import ALERT_TYPES, AlertState
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_buckets
+from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.states import CloudAction
 
 from .conftest import LOW, NOW, Gateway, SiteUnderTest, record
@@ -119,6 +122,19 @@ async def test_before_the_first_collection_nothing_is_claimed(site) -> None:
     assert await _state(site, point.point, "transfer_warning") is AlertState.NEVER_TRIGGERED
     info = await site.database.read(cloud_point_info, point, now=site.clock())
     assert (info.usage.collected, info.usage.transferred_30_days) == (0, 0)
+
+
+async def test_figures_that_are_not_collected_any_more_are_an_alert(site) -> None:
+    point = await site.make_point()
+    await site.services.collect("cloud1")
+    site.clock.advance(4 * HOUR)
+    site.cloud.failures["list_documents"] = [UnavailableError("The store does not answer.")]
+    loops = CloudLoops(site.services)
+    await loops.collect_once()
+    await asyncio.gather(*loops._busy.values())
+    assert await _state(site, point.point, "figures_stale") is AlertState.ACTIVE
+    kept = await site.database.read(usage.stored_usage, point.point)
+    assert kept.listed_at == int(site.clock()), "the daily listing does not wait for the collection"
 
 
 async def test_the_age_of_the_figures_is_shown(site) -> None:

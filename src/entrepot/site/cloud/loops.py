@@ -74,9 +74,11 @@ class CloudLoops:
 
     async def _collect(self, point: CloudPoint) -> None:
         monitor = self._services.monitor
-        if not await monitor.collect_if_due(point.point):
+        try:
+            await monitor.collect_if_due(point.point)
+        finally:  # also when the store does not answer: only then do figures grow old
             await monitor.evaluate(point.point)
-        await monitor.reconcile_if_due(point.point)
+            await monitor.reconcile_if_due(point.point)
 
     async def meter_once(self) -> None:
         """Write down what was sent to cloud points."""
