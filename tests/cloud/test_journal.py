@@ -1,10 +1,12 @@
 """The transaction journal: what is durable, what a crash leaves, how it reaches the store."""
 
+import errno
 import hashlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -225,6 +227,54 @@ def test_a_folder_that_was_removed_cannot_be_locked(state: Path) -> None:
     FolderLock.create(state / "gw-1").release()
 
 
+def test_a_folder_that_the_disk_refuses_does_not_hold_up_the_others(
+    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, instance in enumerate(("gw-1", "gw-2")):
+        journal = open_journal(state, instance)
+        journal.append([make_record(number)], now_ms=NOW, limits=LIMITS)
+        journal.sync()
+        journal.release()
+    really = os.open
+
+    def refusing(path, *arguments):
+        if str(path).endswith("gw-1/lock"):
+            raise OSError(errno.EMFILE, "Too many open files")
+        return really(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refusing)
+    store = MemoryStore()
+    with pytest.raises(StorageError):
+        adopt_leftovers(state, store)
+    assert numbers(store, "gw-2") == [1]
+    monkeypatch.undo()
+    assert adopt_leftovers(state, store) == 1
+
+
+def test_the_shipper_survives_whatever_the_system_refuses(
+    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems = [OSError(errno.ENFILE, "Too many open files in system")]
+
+    def adopt(state: Path, store: MemoryStore) -> int:
+        if problems:
+            raise problems.pop()
+        return adopt_leftovers(state, store)
+
+    monkeypatch.setattr("entrepot.cloud.gateway.recorder.adopt_leftovers", adopt)
+    store, failed = MemoryStore(), list[str]()
+    recorder = make_recorder(state, store, failed, lambda: NOW / 1000)
+    recorder.start()
+    recorder.record(make_record(7))
+    recorder.ship_soon()
+    until = time.monotonic() + 20
+    while numbers(store) != [7] and time.monotonic() < until:
+        time.sleep(0.01)
+    assert problems == []
+    assert numbers(store) == [7]
+    recorder.close(ship_seconds=20)
+
+
 def make_recorder(
     state: Path, store: MemoryStore, failed: list[str], clock: Callable[[], float]
 ) -> TransactionRecorder:
@@ -293,6 +343,7 @@ def test_a_recorder_whose_sync_fails_ends_the_process(
 
 _WRITER = """
 import sys
+import time
 from pathlib import Path
 from entrepot.cloud.gateway.journal import Journal, Limits
 from entrepot.protocol.transactions import Record

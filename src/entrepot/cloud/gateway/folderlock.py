@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from entrepot.core.errors import ConflictError
-from entrepot.durable.files import make_folder
+from entrepot.durable.files import make_folder, storage_errors
 
 LOCK_NAME = "lock"
 _ATTEMPTS = 30
@@ -30,10 +30,15 @@ class FolderLock:
 
     @classmethod
     def try_take(cls, folder: Path) -> Self | None:
-        """Lock an existing folder; None when somebody holds it or the folder is gone."""
+        """Lock an existing folder; None when somebody holds it or the folder is gone.
+
+        Raises:
+            StorageError: the disk, or the limit of open files, refuses.
+        """
         path = folder / LOCK_NAME
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with storage_errors(str(path)):
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:
@@ -43,6 +48,9 @@ class FolderLock:
                 return cls(folder, descriptor)
         except (BlockingIOError, FileNotFoundError):
             pass
+        except OSError:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
         return None
 
@@ -52,6 +60,7 @@ class FolderLock:
 
         Raises:
             ConflictError: another process has it.
+            StorageError: the disk refuses.
         """
         for attempt in range(_ATTEMPTS):  # an adopter may be looking into the new folder, or removing it
             if attempt:

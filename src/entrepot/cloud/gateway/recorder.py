@@ -183,7 +183,7 @@ class TransactionRecorder:
                 ship_closed(self._folder, self._store, below=self._shippable)
                 if not stopping:
                     adopt_leftovers(self._state, self._store)
-            except EntrepotError as error:
+            except (EntrepotError, OSError) as error:  # whatever it is: without this thread nothing would ever travel
                 _log.warning("journal.not_shipped", error=str(error))
                 if not stopping:
                     self._stopping.wait(_RETRY_SECONDS)

@@ -13,7 +13,7 @@ import structlog
 from entrepot.cloud.gateway.folderlock import FolderLock
 from entrepot.cloud.gateway.journal import journals, recover, store_key
 from entrepot.cloud.gateway.running import restore
-from entrepot.core.errors import NotFoundError
+from entrepot.core.errors import EntrepotError, NotFoundError, UnavailableError
 from entrepot.durable.files import storage_errors, sync_folder
 from entrepot.objects.store import ObjectStore
 
@@ -59,30 +59,45 @@ def ship_closed(folder: Path, store: ObjectStore, *, below: int | None = None) -
 def adopt_leftovers(state: Path, store: ObjectStore) -> int:
     """Ship what dead instances left below ``state``, and remove their folders.
 
-    Safe to call from several processes at once, and while instances run: their folders are locked.
+    Safe to call from several processes at once, and while instances run: their folders are locked. A folder that the
+    disk refuses does not hold up the others.
 
     Returns:
         number of segments shipped.
 
     Raises:
         UnavailableError: the store does not answer; call again later.
-        StorageError: the disk refuses.
+        StorageError: the disk refuses; raised when the other folders are done.
     """
     shipped = 0
+    problem: EntrepotError | OSError | None = None
     with storage_errors(str(state)):
         folders = sorted(path for path in state.iterdir() if path.is_dir()) if state.is_dir() else []
     for folder in folders:
-        lock = FolderLock.try_take(folder)
-        if lock is None:
-            continue
-        with lock:
-            restore(folder)
-            count = ship_closed(folder, store)
-            shipped += count
-            lock.remove_folder()
-        if count:
-            _log.info("journal.adopted", instance=folder.name, segments=count)
+        try:
+            shipped += _adopt(folder, store)
+        except UnavailableError:  # the store is the same for all
+            raise
+        except (EntrepotError, OSError) as error:
+            _log.warning("journal.not_adopted", instance=folder.name, error=str(error))
+            problem = problem or error
+    if problem is not None:
+        raise problem
     return shipped
+
+
+def _adopt(folder: Path, store: ObjectStore) -> int:
+    """Ship what is left in one folder, unless its instance lives, and remove it; number of segments."""
+    lock = FolderLock.try_take(folder)
+    if lock is None:
+        return 0
+    with lock:
+        restore(folder)
+        count = ship_closed(folder, store)
+        lock.remove_folder()
+    if count:
+        _log.info("journal.adopted", instance=folder.name, segments=count)
+    return count
 
 
 def _stored(key: str, store: ObjectStore) -> bytes | None:
