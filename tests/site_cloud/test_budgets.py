@@ -6,16 +6,20 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert, select
 
-from entrepot.core.errors import LimitedError, NotFoundError
+from entrepot.core.errors import LimitedError, NotFoundError, UnavailableError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import HOUR, hour_of
 from entrepot.database import budgets, usage
 from entrepot.database.budgets import Budget, Grant
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.tables import cost
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import Freshness, SealedRef
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind
+from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import REFUSED, BudgetBook, delete, listed, put, sweep_slots, within_budgets
 from entrepot.trust.tokens import verify_content_token
 from entrepot.web.allowances import Allowances
@@ -151,8 +155,54 @@ async def test_slots_of_grants_that_ended_are_removed_from_the_store(site, bound
     await holder.put_document(f"allow/{grant.jti}/0", b"gw-1")
     assert await sweep_slots(site.database, site.services) == 0
     site.clock.advance(30 * HOUR)
+    assert await sweep_slots(site.database, site.services) == 0, "what was sent on it may not be collected yet"
+    _collected(site, bounded)
     assert await sweep_slots(site.database, site.services) == 1
     assert (await holder.list_documents("allow/")).keys == ()
+
+
+def _collected(site, *points: CloudPoint) -> None:
+    with site.database.transaction() as connection:
+        for point in points:
+            usage.set_collected(connection, point.point, now=int(site.clock()))
+
+
+async def test_however_many_grants_ended_all_are_swept_in_one_run(site, bounded, monkeypatch):
+    monkeypatch.setattr("entrepot.site.cost.budgets.SWEPT_AT_ONCE", 2)
+    _set(site, 5 * NEEDED)
+    for number in range(5):
+        assert bounded.point in _answer(site, bounded, f"dev-{number}").tokens
+    site.clock.advance(30 * HOUR)
+    _collected(site, bounded)
+    assert await sweep_slots(site.database, site.services) == 5
+
+
+async def test_a_store_that_does_not_answer_holds_up_no_other(site, bounded):
+    await site.services.create(site.request("cloud2", "cloud2.contoso.com"))
+    await site.settle()
+    other = await site.services.get("cloud2")
+    with site.database.transaction() as connection:
+        for point in (bounded, other):
+            budgets.put_budget(connection, Budget(point=point.point, bytes=NEEDED))
+    for point in (bounded, other):
+        assert point.point in _answer(site, point, "dev-1").tokens
+    site.clock.advance(30 * HOUR)
+    _collected(site, bounded, other)
+    site.cloud.failures["delete_document"] = [UnavailableError("The store does not answer.")]
+    assert await sweep_slots(site.database, site.services) == 1
+    assert await sweep_slots(site.database, site.services) == 1, "the first one's turn comes again"
+
+
+async def test_a_deleted_cloud_point_leaves_neither_budget_nor_grants_nor_prices(site, bounded):
+    _set(site, NEEDED)
+    _answer(site, bounded, "dev-1")
+    with site.database.transaction() as connection:
+        connection.execute(insert(cost.price_use).values(point=bounded.point, sheet="list"))
+    await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle()
+    with site.database.reading() as connection:
+        left = [connection.execute(select(table)).all() for table in (cost.budget, cost.budget_grant, cost.price_use)]
+    assert left == [[], [], []]
 
 
 steps = st.lists(

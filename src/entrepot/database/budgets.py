@@ -115,17 +115,28 @@ def _existing(connection: Connection, wanted: Grant, now: float) -> Grant | None
     return None if row is None else Grant(**row)
 
 
-def expired(connection: Connection, point: str, *, before: int, limit: int = 200) -> list[Grant]:
-    """Grants that no longer count and whose slots may go from the store."""
+def expired(connection: Connection, point: str, *, before: int, limit: int) -> list[Grant]:
+    """Grants that ended before, no longer count (see :func:`standing`), and whose slots may go from the store."""
     grants = budget_grant
-    columns = [grants.c[name] for name in Grant.__struct_fields__]
-    query = select(*columns).where(grants.c.point == point, grants.c.expires < before).order_by(grants.c.expires)
-    return [Grant(**row) for row in connection.execute(query.limit(limit)).mappings()]
+    collected = usage.stored_usage(connection, point).collected
+    query = (
+        select(*(grants.c[name] for name in Grant.__struct_fields__))
+        .where(grants.c.point == point, grants.c.expires < before, grants.c.expires + SETTLED_AFTER <= collected)
+        .order_by(grants.c.expires)
+        .limit(limit)
+    )
+    return [Grant(**row) for row in connection.execute(query).mappings()]
 
 
 def forget_grants(connection: Connection, ids: list[str]) -> None:
     """Their slots are gone from the store."""
     connection.execute(delete(budget_grant).where(budget_grant.c.jti.in_(ids)))
+
+
+def forget_point(connection: Connection, point: str) -> None:
+    """Forget a deleted cloud point's budget and grants; its store went with it."""
+    connection.execute(delete(table).where(table.c.point == point))
+    connection.execute(delete(budget_grant).where(budget_grant.c.point == point))
 
 
 def _budget(row: object) -> Budget:

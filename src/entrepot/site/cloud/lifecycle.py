@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
 from entrepot.core.times import Clock, iso
-from entrepot.database import alerts, cloud, collection, usage
+from entrepot.database import alerts, budgets, cloud, collection, prices, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -330,6 +330,8 @@ def _forget(connection: Connection, task: Task, now: int) -> None:
         raise CancelledError("A later request took over.")
     collection.forget_segments(connection, task.subject)
     usage.forget_usage(connection, task.subject)
+    budgets.forget_point(connection, task.subject)
+    prices.forget_point(connection, task.subject)
     alerts.end_subject(connection, task.subject, now=now)
     cloud.delete_cloud_point(connection, task.subject)
 

@@ -9,13 +9,15 @@ import secrets
 from typing import Final
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import NotFoundError
+from entrepot.core.errors import EntrepotError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR, Clock
 from entrepot.database import budgets, cloud, contents
 from entrepot.database.budgets import Budget, Grant
+from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
@@ -29,6 +31,9 @@ from entrepot.trust.tokens import mint_content_token
 LIFETIME: Final = 2 * HOUR
 """Of tokens under a budget: shorter than usual, so that what is granted and not used is free again soon."""
 REFUSED: Final = "its transfer budget has no room now"
+SWEPT_AT_ONCE: Final = 200
+
+log = structlog.get_logger("site.cost.budgets")
 
 
 class BudgetBook:
@@ -116,21 +121,34 @@ def within_budgets(
 async def sweep_slots(database: Database, clouds: CloudServices) -> int:
     """Remove the slots of grants that no longer count from the stores; how many grants.
 
+    A store that does not answer is left for the next run, and holds up no other.
+
     Raises:
-        EntrepotError: a store or the database does not answer; the next run goes on.
+        EntrepotError: the database does not answer; the next run goes on.
     """
     swept = 0
     for point in await clouds.points():
-        gone = await database.read(budgets.expired, point.point, before=int(clouds.clock()) - DAY)
-        if not gone or not has_store(point):
+        if not has_store(point):
             continue
-        store = await clouds.providers.store_of(point)
-        for grant in gone:
-            for number in range(len(slots(grant.bytes))):
-                await store.delete_document(f"{ALLOWANCE_PREFIX}{grant.jti}/{number}")
-        await database.write(budgets.forget_grants, [grant.jti for grant in gone])
-        swept += len(gone)
+        try:
+            while count := await _sweep_some(database, clouds, point):
+                swept += count
+        except EntrepotError as error:
+            log.warning("slots_not_swept", point=point.point, error=str(error), code=error.code)
     return swept
+
+
+async def _sweep_some(database: Database, clouds: CloudServices, point: CloudPoint) -> int:
+    before = int(clouds.clock()) - DAY
+    gone = await database.read(budgets.expired, point.point, before=before, limit=SWEPT_AT_ONCE)
+    if not gone:
+        return 0
+    store = await clouds.providers.store_of(point)
+    for grant in gone:
+        for number in range(len(slots(grant.bytes))):
+            await store.delete_document(f"{ALLOWANCE_PREFIX}{grant.jti}/{number}")
+    await database.write(budgets.forget_grants, [grant.jti for grant in gone])
+    return len(gone)
 
 
 def put(connection: Connection, cloud_point: str, request: BudgetRequest, *, by: str, now: float) -> BudgetInfo:
