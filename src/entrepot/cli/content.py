@@ -1,7 +1,7 @@
 """``entrepot content``: publish, list, distribute, delete."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -11,6 +11,7 @@ from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.cli.watching import watch_distribution
 from entrepot.core.errors import NotFoundError
+from entrepot.core.times import DAY
 from entrepot.protocol.siteapi import (
     ContentInfo,
     ContentPatch,
@@ -21,11 +22,16 @@ from entrepot.protocol.siteapi import (
     DistributionRequest,
     DownloadInfo,
     Priority,
+    Rehearsal,
+    RehearsalRequest,
     TaskInfo,
     VersionRequest,
 )
 
 app = typer.Typer(no_args_is_help=True, help="Publish software and distribute it to distribution points.")
+
+_REHEARSAL_SECONDS: Final = DAY
+"""How long a rehearsal may take: it reads and seals the whole source."""
 
 Content = Annotated[str, typer.Argument(help="Name or id of the content.")]
 Excludes = Annotated[
@@ -42,6 +48,12 @@ def publish(
     exclude: Excludes = None,
     for_windows: Annotated[bool, typer.Option(help="Refuse names that Windows cannot store.")] = False,
     isolated: Annotated[bool, typer.Option(help="Share no chunk with other content.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be stored and what clients would fetch.")
+    ] = False,
+    clients: Annotated[
+        int, typer.Option(min=1, max=10_000_000, help="With --dry-run: add up what so many clients would fetch.")
+    ] = 1,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -55,10 +67,23 @@ def publish(
       entrepot content publish /srv/apps/7-zip/26.01 --name 7-Zip --type application
       entrepot content publish /srv/apps/7-zip/26.02 --name 7-Zip        (the next version)
       entrepot content publish /srv/apps/office --exclude '*.log' --exclude 'cache/**' --no-wait
+      entrepot content publish /srv/apps/7-zip/26.03 --name 7-Zip --dry-run --clients 5000
     """
     source = source.absolute()
     name = name or source.name
     with site_session(ctx) as session:
+        if dry_run:
+            asked = RehearsalRequest(
+                name=name,
+                source=str(source),
+                excludes=tuple(exclude) if exclude else None,
+                for_windows=for_windows,
+                isolated=isolated,
+                clients=clients,
+            )
+            said = session.call("POST", "/rehearsals", asked, Rehearsal, patience=_REHEARSAL_SECONDS)
+            _show_rehearsal(said, as_json=as_json)
+            return
         known = _find(session, name)
         if known is None:
             body = ContentRequest(
@@ -76,6 +101,27 @@ def publish(
         finish(session, task, wait=wait, as_json=as_json)
         if wait and not as_json:
             _warn(session.get(f"/contents/{seg(task.subject)}", ContentInfo))
+
+
+def _show_rehearsal(said: Rehearsal, *, as_json: bool) -> None:
+    if as_json:
+        print_json(said)
+        return
+    many = f"{said.clients} clients" if said.clients > 1 else ""
+    facts = [
+        ("files", str(said.files)),
+        ("size", size(said.plain_size)),
+        ("objects", f"{said.objects}, {said.new_objects} of them new"),
+        ("the library would grow by", size(said.new_bytes)),
+        ("a client without anything fetches", size(said.first_fetch)),
+        (f"{many} without anything fetch" if many else "", size(said.all_first_fetch)),
+    ]
+    if said.current:
+        facts.append((f"a client with version {said.current} fetches", f"{size(said.update_fetch)}, less with a delta"))
+        facts.append((f"{many} with version {said.current} fetch" if many else "", size(said.all_update_fetch)))
+    print_facts(f"{said.name} version {said.number}, not published", [fact for fact in facts if fact[0]])
+    for warning in said.warnings:
+        say(f"[yellow]Warning:[/] {warning}")
 
 
 def _find(session: SiteSession, name: str) -> ContentInfo | None:

@@ -56,16 +56,21 @@ class SiteSession:
         """``POST`` below ``/api/v1``."""
         return self.call("POST", path, body, kind)
 
-    def call(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        """Any request below ``/api/v1``; ``type(None)`` as ``kind`` ignores the answer."""
-        return self._runner.run(self._request(method, f"{self.url}{PREFIX}{path}", body, kind))
+    def call(self, method: str, path: str, body: object, kind: type[T], *, patience: float | None = None) -> T:
+        """Any request below ``/api/v1``; ``type(None)`` as ``kind`` ignores the answer.
 
-    async def _request(self, method: str, url: str, body: object, kind: type[T]) -> T:
-        from entrepot.web.http import HttpClient
+        Args:
+            patience: how many seconds the site may take, where that is longer than usual.
+        """
+        return self._runner.run(self._request(method, f"{self.url}{PREFIX}{path}", body, kind, patience))
+
+    async def _request(self, method: str, url: str, body: object, kind: type[T], patience: float | None) -> T:
+        from entrepot.web.http import DEFAULT_TIMEOUTS, HttpClient, Timeouts
 
         if self._http is None:
             self._http = HttpClient(self._tls)
-        return await self._http.request_json(method, url, body, kind, bearer=self._token)
+        timeouts = DEFAULT_TIMEOUTS if patience is None else Timeouts(stall=patience, total=patience)
+        return await self._http.request_json(method, url, body, kind, bearer=self._token, timeouts=timeouts)
 
 
 def seg(name: str) -> str:

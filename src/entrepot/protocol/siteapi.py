@@ -172,6 +172,45 @@ class VersionRequest(Model, frozen=True, kw_only=True):
     excludes: Patterns | None = None
 
 
+class RehearsalRequest(Model, frozen=True, kw_only=True):
+    """``POST /rehearsals``: publish without keeping anything → :class:`Rehearsal`. Where there is a content of this
+    name it is its next version, as :class:`VersionRequest`, else version 1, as :class:`ContentRequest`. ``clients``:
+    for how many to add up what they would fetch."""
+
+    name: Name
+    source: Text
+    excludes: Patterns | None = None
+    for_windows: bool = False
+    isolated: bool = False
+    clients: Annotated[int, Meta(ge=1, le=10_000_000)] = 1
+
+
+class Rehearsal(Model, frozen=True, kw_only=True):
+    """What publishing would do. Sizes as in :class:`VersionInfo`: the library would grow by ``new_bytes``.
+
+    ``first_fetch`` is what one client without anything would fetch, ``update_fetch`` one with version ``current`` (0:
+    there is none) and without a delta, which may make it less; ``all_…`` are these for ``clients`` of them.
+    """
+
+    name: str
+    number: int
+    current: int
+    files: int
+    folders: int
+    links: int
+    plain_size: int
+    objects: int
+    stored_size: int
+    new_objects: int
+    new_bytes: int
+    clients: int
+    first_fetch: int
+    update_fetch: int
+    all_first_fetch: int
+    all_update_fetch: int
+    warnings: tuple[str, ...]
+
+
 class CurrentRequest(Model, frozen=True, kw_only=True):
     """``POST /contents/{id}/current``: make an existing version the current one (roll back or forward). ``note`` is
     kept in the content's history."""

@@ -58,7 +58,7 @@ class Contents:
             ConflictError: the name is taken.
             BadInputError: no proper name or source.
         """
-        source = await asyncio.to_thread(_checked_source, request.source, self._home)
+        source = await asyncio.to_thread(checked_source, request.source, self._home)
         task = await self._database.write(self._create, request, source)
         self._work()
         return task
@@ -108,7 +108,7 @@ class Contents:
             BadInputError: no proper source.
         """
         content = await self._database.read(contents.get_content, name_or_id)
-        source = await asyncio.to_thread(_checked_source, request.source or content.source, self._home)
+        source = await asyncio.to_thread(checked_source, request.source or content.source, self._home)
         excludes = content.excludes if request.excludes is None else request.excludes
         task = await self._database.write(ask_to_publish, content, source=source, excludes=excludes, now=self._clock())
         self._work()
@@ -274,7 +274,13 @@ def kept_content(connection: Connection, name_or_id: str) -> Content:
     return content
 
 
-def _checked_source(text: str, home: Path) -> str:
+def checked_source(text: str, home: Path) -> str:
+    """A source that may be published.
+
+    Raises:
+        BadInputError: no absolute path, or it cannot be read.
+        RefusedError: it has to do with the server's own folder.
+    """
     path = Path(text)
     if not path.is_absolute() or "\x00" in text or ".." in PurePosixPath(text).parts:
         raise BadInputError("The source is an absolute path on the site server.")

@@ -59,6 +59,7 @@ from entrepot.site.notifications.outbox import Outbox
 from entrepot.site.notifications.routes import notification_router
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
+from entrepot.site.rehearsals import Rehearsals
 from entrepot.site.renewal import Renewal
 from entrepot.site.resealing import ResealHandler
 from entrepot.site.rotation import Rotation
@@ -165,6 +166,7 @@ class SiteServer:
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
+        self.rehearsals = Rehearsals(database, home=home.folder, shelf=self.shelf, library=self.library, keys=keys)
         self.versions = Versions(database, site=site, clock=clock, deltas=settings.deltas_kept > 0, work=self._wake)
         self.comparisons = Comparisons(
             database, shelf=self.shelf, keys=keys, scratch=home.folder / "scratch" / "comparisons"
@@ -241,7 +243,7 @@ class SiteServer:
             open_routes=login_routes(self.sessions),
             routes=[
                 *session_routes(self.sessions, database, self.keys),
-                *content_routes(self.contents, database),
+                *content_routes(self.contents, self.rehearsals, database),
                 *version_routes(self.versions, self.comparisons),
                 *library_routes(self.library_care),
                 *point_routes(database, self.enrolment, self.controls.retire),
@@ -315,3 +317,5 @@ async def _every(seconds: float, once: Callable[[], Awaitable[object]]) -> None:
             await once()
         except EntrepotError as error:
             log.warning("background_work_failed", error=str(error), code=error.code)
+        except Exception:  # a defect in one work must not end all others
+            log.exception("background_work_broke")

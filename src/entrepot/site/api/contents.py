@@ -15,19 +15,22 @@ from entrepot.protocol.siteapi import (
     DistributionInfo,
     DistributionRequest,
     DownloadInfo,
+    Rehearsal,
+    RehearsalRequest,
     TaskInfo,
     VersionRequest,
 )
 from entrepot.site.api.limits import Limit
 from entrepot.site.api.tasks import task_info
 from entrepot.site.contents import Contents
+from entrepot.site.rehearsals import Rehearsals
 
 Handlers = list[HTTPRouteHandler]
 
 
-def content_routes(contents: Contents, database: Database) -> Handlers:
-    """Everything below ``/contents``, and ``/downloads``."""
-    return [*_publishing(contents), *_distributing(contents), *_reported(database)]
+def content_routes(contents: Contents, rehearsals: Rehearsals, database: Database) -> Handlers:
+    """Everything below ``/contents``, ``/rehearsals`` and ``/downloads``."""
+    return [*_publishing(contents), _rehearsing(rehearsals), *_distributing(contents), *_reported(database)]
 
 
 def _publishing(contents: Contents) -> Handlers:
@@ -62,6 +65,15 @@ def _publishing(contents: Contents) -> Handlers:
         return task_info(await contents.delete(content))
 
     return [create_content, publish_version, list_contents, get_content_info, change_content, delete_content]
+
+
+def _rehearsing(rehearsals: Rehearsals) -> HTTPRouteHandler:
+    @post("/rehearsals", status_code=200, tags=["Contents"])
+    async def rehearse(data: JSONBody[RehearsalRequest]) -> Rehearsal:
+        """Say what publishing would add and what clients would fetch; nothing is kept."""
+        return await rehearsals.rehearse(data)
+
+    return rehearse
 
 
 def _distributing(contents: Contents) -> Handlers:
