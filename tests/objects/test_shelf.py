@@ -51,6 +51,14 @@ class TestShelf:
         assert shelf.size(ID) == len(DATA)
         assert shelf.has([ID, object_id_of(b"other")]) == [True, False]
 
+    def test_replaces_what_was_cut_short(self, shelf: Shelf) -> None:
+        assert shelf.put_sealed(ID, DATA)
+        assert not shelf.put_sealed(ID, DATA)
+        shelf.store.put(key_of(ID), b"")
+        assert shelf.sizes([ID, object_id_of(b"other")]) == [0, None]
+        assert shelf.put_sealed(ID, DATA)
+        assert shelf.read_whole(ID) == DATA
+
     @pytest.mark.parametrize("durable", [True, False])
     def test_refuses_bytes_that_are_not_the_object(self, shelf: Shelf, durable: bool) -> None:
         for wrong in (DATA[:-1], DATA + b"x", DATA.replace(b"s", b"S", 1), b""):

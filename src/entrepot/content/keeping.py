@@ -208,12 +208,12 @@ class Keeper(Generic[Note]):
             del self._fresh[work.index_hash]
 
     def _known(self, index_hashes: list[bytes]) -> dict[bytes, KnownChunk]:
-        """What the ledger knows and the shelf really has; what was lost is sealed and stored anew."""
+        """What the ledger knows and the shelf really has; what was lost or cut is sealed and stored anew."""
         known: dict[bytes, KnownChunk] = {}
         for at in range(0, len(index_hashes), MAX_BATCH):
             known |= self._ledger.known(index_hashes[at : at + MAX_BATCH])
-        present = self._shelf.has([each.object_id for each in known.values()])
-        return {key: each for (key, each), here in zip(known.items(), present, strict=True) if here}
+        sizes = self._shelf.sizes([each.object_id for each in known.values()])
+        return {key: each for (key, each), size in zip(known.items(), sizes, strict=True) if size == each.sealed_size}
 
     def _reference(self, known: KnownChunk, plain_size: int, sha256: bytes) -> SealedRef:
         generation = self._keys.generation_of(known.generation)

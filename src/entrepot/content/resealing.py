@@ -201,11 +201,11 @@ class _Run:
         known: dict[bytes, KnownChunk] = {}
         for at in range(0, len(hashes), MAX_BATCH):
             known |= self._ledger.known(hashes[at : at + MAX_BATCH])
-        here = self._shelf.has([each.object_id for each in known.values()])
+        sizes = self._shelf.sizes([each.object_id for each in known.values()])
         return {
             index_hash: self._reference(purpose, each, wanted[index_hash])
-            for (index_hash, each), present in zip(known.items(), here, strict=True)
-            if present
+            for (index_hash, each), size in zip(known.items(), sizes, strict=True)
+            if size == each.sealed_size
         }
 
     def _reference(self, purpose: Purpose, known: KnownChunk, like: SealedRef) -> SealedRef:

@@ -36,10 +36,14 @@ class Shelf:
 
     def has(self, ids: Sequence[ObjectId]) -> list[bool]:
         """Which of these are here, in their order."""
+        return [size is not None for size in self.sizes(ids)]
+
+    def sizes(self, ids: Sequence[ObjectId]) -> list[int | None]:
+        """Their sizes in bytes, in their order; None for what is not here."""
         if self._lookups == 1 or len(ids) < 2:
-            return [self._size_or_none(object_id) is not None for object_id in ids]
+            return [self._size_or_none(object_id) for object_id in ids]
         with ThreadPoolExecutor(min(self._lookups, len(ids)), thread_name_prefix="lookup") as pool:
-            return [size is not None for size in pool.map(self._size_or_none, ids)]
+            return list(pool.map(self._size_or_none, ids))
 
     def put(
         self, object_id: ObjectId, data: bytes | Iterable[bytes], *, durable: bool = True, replace: bool = False
@@ -69,10 +73,12 @@ class Shelf:
     def put_sealed(self, object_id: ObjectId, data: bytes, *, durable: bool = True) -> bool:
         """Take in an object that this process has just sealed, so that its id need not be computed again.
 
+        One of another size is damaged (cut short by a crash of the disk, say) and replaced.
+
         Returns:
             whether it is new here.
         """
-        if self._size_or_none(object_id) is not None:
+        if self._size_or_none(object_id) == len(data):
             return False
         self.store.put(key_of(object_id), data, durable=durable)
         return True
