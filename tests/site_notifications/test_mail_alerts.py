@@ -2,14 +2,17 @@
 
 import email
 import email.policy
+from email.message import EmailMessage
 
 import pytest
 
 from entrepot.core.errors import BadInputError, ConflictError, TrustError, UnauthenticatedError
+from entrepot.core.secret import Secret
 from entrepot.core.times import HOUR, MINUTE
 from entrepot.protocol.alertapi import AlertSubscriptionRequest, Channel, Language, MailServerRequest, Security
 from entrepot.protocol.siteapi import Severity
 from entrepot.rules.alerts import Condition
+from entrepot.site.notifications.mail import MailAccount, send
 
 from .conftest import ACCOUNT, PASSWORD
 
@@ -198,6 +201,31 @@ async def test_a_subscription_that_will_not_do_is_refused(told, changes):
     with pytest.raises(BadInputError):
         await told.subscriptions.add(_request(**changes))
     assert await told.subscriptions.listed() == []
+
+
+async def test_a_password_that_cannot_be_sent_is_refused_at_once_and_not_told(told):
+    with pytest.raises(BadInputError, match="ASCII") as caught:
+        await told.subscriptions.set_mail_server(
+            MailServerRequest(host="h", security=Security.TLS, account="a", password="pässword", sender="a@b.org")
+        )
+    assert "ä" not in str(caught.value)
+    assert (await told.subscriptions.mail_server()).host == ""
+
+
+async def test_a_kept_password_that_cannot_be_sent_is_no_problem_of_the_server(ready, smtp_port, security, certificate):
+    account = MailAccount(
+        host="localhost",
+        port=smtp_port,
+        security=Security(security),
+        sender="a@b.org",
+        authority=certificate.pem,
+        account=ACCOUNT,
+        password=Secret("pässword"),
+    )
+    with pytest.raises(BadInputError) as caught:
+        send(account, EmailMessage(), ["anna@contoso.com"])
+    assert "ä" not in str(caught.value)
+    assert "xe4" not in str(caught.value)
 
 
 async def test_a_password_is_never_sent_without_tls(told):

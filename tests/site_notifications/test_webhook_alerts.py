@@ -65,6 +65,16 @@ async def test_it_is_tried_again_later_and_later_under_one_key(hooked, receiver)
     assert len({headers["Entrepot-Timestamp"] for headers, _ in receiver.taken}) == 4
 
 
+async def test_a_receiver_that_does_not_take_one_message_is_not_asked_to_take_the_others_at_once(hooked, receiver):
+    receiver.answers = [503]
+    for number in range(3):
+        hooked.turn("storage_critical", Condition.BAD, subject=f"pt-{number}")
+    assert await hooked.outbox.run_once() == 0
+    assert len(receiver.taken) == 1
+    hooked.clock.now += HOUR
+    assert await hooked.outbox.run_once() == 3
+
+
 async def test_after_days_it_is_given_up_and_said_so(hooked, receiver):
     receiver.answers = [500] * 40
     hooked.turn("storage_critical", Condition.BAD)

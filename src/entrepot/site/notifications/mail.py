@@ -42,7 +42,7 @@ def check_account(account: MailAccount) -> None:
     """Check that the account makes sense.
 
     Raises:
-        BadInputError: no proper sender, or a password that would travel unprotected.
+        BadInputError: no proper sender, a password that would travel unprotected, or one that cannot be sent.
         TrustError: the authority cannot be read.
     """
     if len(mail_addresses(account.sender)) != 1:
@@ -53,6 +53,8 @@ def check_account(account: MailAccount) -> None:
         )
     if bool(account.account) != bool(account.password):
         raise BadInputError("Authentication takes an account and a password.")
+    if not (account.account.isascii() and account.password.reveal_text().isascii()):
+        raise _not_ascii()
     _context(account.authority)
 
 
@@ -81,6 +83,7 @@ def send(account: MailAccount, mail: EmailMessage, to: Sequence[str]) -> str:
         UnauthenticatedError: it refuses the account.
         TrustError: its certificate is not trusted, or it offers no STARTTLS.
         RefusedError: it refuses the mail for good.
+        BadInputError: account or password cannot be sent at all.
     """
     try:
         with _connect(account) as server:
@@ -104,6 +107,14 @@ def _login(server: smtplib.SMTP, account: MailAccount) -> None:
         server.login(account.account, account.password.reveal_text())
     except smtplib.SMTPServerDisconnected:  # how some servers answer a wrong password that is tried in several ways
         raise smtplib.SMTPAuthenticationError(535, b"disconnected") from None
+    except UnicodeError:  # its text names a character of the password
+        raise _not_ascii() from None
+
+
+def _not_ascii() -> BadInputError:
+    return BadInputError(
+        "Account and password of a mail server must be ASCII text.", next_step="Choose another password, set it again."
+    )
 
 
 def _connect(account: MailAccount) -> smtplib.SMTP:

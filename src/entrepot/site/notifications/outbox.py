@@ -68,6 +68,8 @@ class Outbox:
                 await self.run_once()
             except EntrepotError as error:
                 log.warning("outbox_failed", error=str(error), code=error.code)
+            except Exception:  # a defect seen at one message must not end all background work
+                log.exception("outbox_broke")
             await asyncio.sleep(LOOK_SECONDS)
 
     async def run_once(self) -> int:
@@ -96,15 +98,22 @@ class Outbox:
         if not waiting:
             return 0
         batches = [waiting] if subscription.digest_minutes else [[one] for one in waiting]
-        return sum([await self._deliver_batch(subscription, batch) for batch in batches])
+        taken = 0
+        for batch in batches:
+            count = await self._deliver_batch(subscription, batch)
+            if count is None:  # the rest would only wait for the same receiver; it is due again when its lease ends
+                break
+            taken += count
+        return taken
 
-    async def _deliver_batch(self, subscription: Subscription, batch: Sequence[Waiting]) -> int:
+    async def _deliver_batch(self, subscription: Subscription, batch: Sequence[Waiting]) -> int | None:
+        """Number of messages taken; None when the receiver does not take any now."""
         ids = [one.id for one in batch]
         try:
             await self.deliver(subscription, [one.body for one in batch], key=ids[0])
         except EntrepotError as error:
             await self._failed(subscription, batch, error)
-            return 0
+            return None if error.retryable else 0
         await self._database.write(notifications.settle, subscription.id, ids, now=int(self._clock()))
         return len(ids)
 
