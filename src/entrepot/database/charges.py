@@ -48,6 +48,15 @@ def stored_before(connection: Connection, point: str, hour: int) -> int:
     return int(connection.execute(query.order_by(table.c.hour.desc()).limit(1)).scalar() or 0)
 
 
+def deleted_points(connection: Connection, *, since: int) -> int:
+    """How many cloud points were in use since then and exist no longer."""
+    table = usage_hour
+    query = select(func.count(table.c.point.distinct())).where(
+        table.c.hour >= since, table.c.point.not_in(select(points.c.id))
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def segments(connection: Connection, point: str, *, since: int) -> int:
     """Transaction segments that were collected: each was put, read and deleted."""
     table = transaction_segment

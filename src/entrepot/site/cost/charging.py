@@ -27,6 +27,7 @@ _NOTES: Final = (
     "Prices are those of the price sheet as it is now, for the whole month.",
 )
 _COLLECTIONS: Final = "A device in several collections counts in each of them, so these lines add up to more."
+_DELETED: Final = "Cloud points deleted this month are not in these amounts: {gone}. The provider bills what they used."
 
 
 class Charged(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,7 +65,10 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
     currency = charged[0].sheet.currency if charged else ""
     counted = [one for one in charged if one.sheet.currency == currency]
     lines = _by_point(counted) if by is CostBy.POINT else _split(connection, counted, by, since)
-    left_out = {one.point for one in counted}
+    included = {one.point for one in counted}
+    notes = [*_NOTES, _COLLECTIONS] if by is CostBy.COLLECTION else [*_NOTES]
+    if not cloud_point and (gone := charges.deleted_points(connection, since=since)):
+        notes.append(_DELETED.format(gone=gone))
     kept = [usage.stored_usage(connection, one.point.point).collected for one in counted]
     return CostReport(
         by=by,
@@ -74,8 +78,8 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         total=sum((one.cost.total for one in counted), ZERO),
         month_end=sum((one.month_end for one in counted), ZERO),
         lines=tuple(lines),
-        others=tuple(point.name for point in points if point not in left_out),
-        notes=(*_NOTES, _COLLECTIONS) if by is CostBy.COLLECTION else _NOTES,
+        others=tuple(point.name for point in points if point not in included),
+        notes=tuple(notes),
         figures_from=min(kept, default=0),
     )
 
