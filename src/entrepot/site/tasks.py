@@ -200,14 +200,14 @@ class TaskEngine:
         return len(claimed)
 
     async def _work(self, task: Task, reporter: Reporter) -> None:
-        beat = asyncio.create_task(self._beat(task, reporter))
         try:
-            error = await self._handle(task, reporter)
-        finally:
-            beat.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beat
-        try:
+            beat = asyncio.create_task(self._beat(task, reporter))
+            try:
+                error = await self._handle(task, reporter)
+            finally:
+                beat.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await beat
             await self._settle(task, reporter, error)
         except EntrepotError as problem:  # the lease runs out and the task is run again
             log.warning("task_not_settled", task=task.id, error=str(problem), code=problem.code)
@@ -295,6 +295,11 @@ class TaskEngine:
                 if self._clock() - renewed > LEASE_SECONDS:
                     reporter.stop("lost")
                 log.warning("lease_not_renewed", task=task.id, error=str(error))
+                continue
+            except Exception:  # whatever it is: the work goes on while the lease lasts
+                if self._clock() - renewed > LEASE_SECONDS:
+                    reporter.stop("lost")
+                log.exception("lease_renewal_broke", task=task.id)
                 continue
             renewed = self._clock()
             if not claim.held:

@@ -132,6 +132,8 @@ class CloudLoops:
                 await once()
             except EntrepotError as error:
                 log.warning("cloud_loop_failed", error=str(error), code=error.code)
+            except Exception:  # a defect in one loop must not end the others
+                log.exception("cloud_loop_broke")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(waiting.wait(), seconds)
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 class Meter:
     """Counts bytes and requests of the site to cloud points; :meth:`flush` writes them down hour by hour.
 
-    Counting happens in memory, so a SIGKILL loses what was counted since the last flush (a second's worth).
+    Counting happens in memory, so a SIGKILL loses what was counted since the last flush that succeeded: a
+    second's worth, or, while the database refuses writes, everything since it began to.
     """
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
