@@ -162,9 +162,9 @@ class HttpClient:
                     total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.stall
                 ),
             ) as response:
-                if response.status >= 300 and response.status not in accept:
-                    raise await _refusal(response)
                 try:
+                    if response.status >= 300 and response.status not in accept:
+                        raise await _refusal(response)
                     yield response
                 finally:
                     _break_off(response)
