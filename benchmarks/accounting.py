@@ -26,8 +26,8 @@ from entrepot.database.engine import open_database, sqlite_url
 from entrepot.database.schema import upgrade
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState, Thresholds
 from entrepot.protocol.transactions import Record, SegmentHeader, encode_header, encode_records, segment_key
 from entrepot.site.cloud.collection import Collector
 from entrepot.web.dataplane import ShelfHolder

@@ -10,32 +10,19 @@ import pytest
 
 from entrepot.cli.waiting import amount, error_of
 from entrepot.core.errors import ConflictError, LimitedError, RefusedError
-from entrepot.protocol.siteapi import (
-    AlertEvent,
-    AlertInfo,
-    AlertState,
-    BoundaryGroupInfo,
-    BoundaryPoint,
-    CertificateInfo,
-    CollectionInfo,
+from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
+from entrepot.protocol.cloudpointapi import CertificateInfo, DnsCheck, DnsRecord, ServiceCertificate
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentType,
-    DeviceInfo,
-    DeviceState,
     DistributionInfo,
     DistributionState,
-    DnsCheck,
-    DnsRecord,
-    EnrolmentCodeReply,
-    PointCode,
-    PointInfo,
     Priority,
     Rehearsal,
-    ServiceCertificate,
-    Severity,
-    TaskInfo,
-    TaskState,
 )
+from entrepot.protocol.deviceapi import CollectionInfo, DeviceInfo, DeviceState, EnrolmentCodeReply
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryPoint, PointCode, PointInfo
+from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 
 def task(state: TaskState = TaskState.COMPLETED, **changes: Any) -> TaskInfo:

@@ -15,7 +15,7 @@ from entrepot.database.engine import Database
 from entrepot.database.points import Point
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.library import object_, object_set, set_object
-from entrepot.protocol.siteapi import ContentType, DistributionState, Priority
+from entrepot.protocol.contentapi import ContentType, DistributionState, Priority
 
 NOW = 1_774_267_200.0
 

@@ -13,7 +13,7 @@ from entrepot.database.engine import Database
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
 from entrepot.database.recovery import indexed_in_set
 from entrepot.database.tables.library import chunk, object_, object_set, set_object
-from entrepot.protocol.siteapi import ContentType
+from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.trust import Role
 
 NOW = 1_774_267_200.0

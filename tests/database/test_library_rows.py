@@ -26,7 +26,7 @@ from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.points import point as point_table
 from entrepot.objects.hashing import object_id_of
-from entrepot.protocol.siteapi import ContentType
+from entrepot.protocol.contentapi import ContentType
 from entrepot.rules.verdicts import Verdict
 
 NOW = 1_774_267_200.0

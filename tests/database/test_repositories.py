@@ -20,16 +20,10 @@ from entrepot.database.hierarchy import Hierarchy
 from entrepot.database.names import check_name, name_key
 from entrepot.database.points import Point
 from entrepot.database.tables.hierarchy import session
+from entrepot.protocol.deviceapi import ClientSettingsRequest, DeviceState, SettingsValues
 from entrepot.protocol.enrolment import Kind
+from entrepot.protocol.pointapi import BoundaryGroupRequest, BoundaryPoint, Speed
 from entrepot.protocol.policy import DownloadReport, SourceBytes
-from entrepot.protocol.siteapi import (
-    BoundaryGroupRequest,
-    BoundaryPoint,
-    ClientSettingsRequest,
-    DeviceState,
-    SettingsValues,
-    Speed,
-)
 
 NOW = 1_774_267_200.0
 

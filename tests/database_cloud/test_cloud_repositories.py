@@ -11,8 +11,8 @@ from entrepot.database.collection import BucketRow, Gap, SegmentRow
 from entrepot.database.engine import Database
 from entrepot.database.hierarchy import CHANGES, count
 from entrepot.protocol.cloudhost import Instance
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState, Thresholds
 from entrepot.rules.alerts import AlertState, Condition, Step, evaluate
 
 CERTIFICATE = ManagementCertificate(

@@ -7,8 +7,8 @@ from entrepot.database import devices, savings
 from entrepot.database.devices import Device
 from entrepot.database.tables.content import content, content_version
 from entrepot.protocol.costapi import SavingsBy
+from entrepot.protocol.deviceapi import DeviceState
 from entrepot.protocol.policy import DownloadReport, SourceBytes
-from entrepot.protocol.siteapi import DeviceState
 from entrepot.site.cost.saving import savings_report
 
 NOW = 1_774_267_200

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-_API = "entrepot.protocol.siteapi"
+_API = ("entrepot.protocol.siteapi", "entrepot.protocol.deviceapi")
 """Requests and replies of the API are in its OpenAPI document, whatever they are called."""
 
 
@@ -15,7 +15,7 @@ def settings_classes(modules) -> dict[str, Any]:
     for module in modules:
         for name, value in vars(module).items():
             struct = isinstance(value, type) and issubclass(value, msgspec.Struct)
-            own = struct and value.__module__ == module.__name__ and module.__name__ != _API
+            own = struct and value.__module__ == module.__name__ and module.__name__ not in _API
             if own and name.endswith(("Settings", "Config")):
                 found[f"{module.__name__}.{name}"] = value
     return found

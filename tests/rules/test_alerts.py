@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.core.errors import BadInputError, ConflictError
-from entrepot.protocol import siteapi
+from entrepot.protocol import alertapi
 from entrepot.rules.alerts import (
     ALERT_TYPES,
     SYSTEM,
@@ -159,8 +159,8 @@ def test_every_type_has_a_title_and_something_to_do():
 
 
 def test_the_words_are_those_of_the_protocol():
-    assert {state.value for state in AlertState} <= {state.value for state in siteapi.AlertState}
-    assert {severity.value for severity in Severity} == {severity.value for severity in siteapi.Severity}
+    assert {state.value for state in AlertState} <= {state.value for state in alertapi.AlertState}
+    assert {severity.value for severity in Severity} == {severity.value for severity in alertapi.Severity}
 
 
 moves = st.lists(

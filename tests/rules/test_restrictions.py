@@ -3,8 +3,8 @@
 import pytest
 
 from entrepot.core.errors import RefusedError
-from entrepot.protocol.siteapi import ContentType
-from entrepot.protocol.siteapi import RunMode as WireRunMode
+from entrepot.protocol.contentapi import ContentType
+from entrepot.protocol.deviceapi import RunMode as WireRunMode
 from entrepot.rules.restrictions import (
     REFUSALS,
     Feature,

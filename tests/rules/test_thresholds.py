@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR
-from entrepot.protocol.siteapi import Thresholds
+from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.rules.alerts import Alert, Condition, evaluate, settled
 from entrepot.rules.thresholds import (
     StorageLimits,

@@ -18,21 +18,11 @@ from entrepot.core.secret import Secret
 from entrepot.database.engine import Database, open_database
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
+from entrepot.protocol.contentapi import ContentInfo, ContentRequest, DistributionRequest
+from entrepot.protocol.deviceapi import EnrolmentCodeReply, EnrolmentCodeRequest
 from entrepot.protocol.enrolment import EnrolReply, EnrolRequest, Kind, NonceReply, parse_enrolment_code
-from entrepot.protocol.siteapi import (
-    PREFIX,
-    ContentInfo,
-    ContentRequest,
-    DistributionRequest,
-    EnrolmentCodeReply,
-    EnrolmentCodeRequest,
-    LoginRequest,
-    PointCode,
-    PointRequest,
-    Session,
-    TaskInfo,
-    TaskState,
-)
+from entrepot.protocol.pointapi import PointCode, PointRequest
+from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.distribution import DistributionEngine
 from entrepot.site.keyloading import load_keys
 from entrepot.site.keys import SiteKeys

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from entrepot.core.errors import IntegrityError
 from entrepot.core.ids import ObjectId
 from entrepot.database import distribution, pointsets
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.contentapi import (
     ContentInfo,
     CurrentRequest,
     DistributionInfo,
     DistributionRequest,
     DistributionState,
-    PointInfo,
     Priority,
 )
+from entrepot.protocol.pointapi import PointInfo
 from entrepot.site.distribution import trim
 from entrepot.site.sending import RETIRED_SECONDS
 

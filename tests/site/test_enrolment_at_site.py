@@ -13,8 +13,7 @@ from entrepot.core.errors import (
     NotFoundError,
     UnauthenticatedError,
 )
-from entrepot.protocol.enrolment import EnrolReply, Kind, parse_enrolment_code
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.deviceapi import (
     CollectionInfo,
     CollectionRequest,
     DeviceInfo,
@@ -22,10 +21,9 @@ from entrepot.protocol.siteapi import (
     EnrolmentCodeInfo,
     EnrolmentCodeReply,
     EnrolmentCodeRequest,
-    PointCode,
-    PointInfo,
-    PointRequest,
 )
+from entrepot.protocol.enrolment import EnrolReply, Kind, parse_enrolment_code
+from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
 from entrepot.site import enrolment
 from entrepot.trust.authority import make_csr, new_tls_key
 from entrepot.trust.enrolment import key_fingerprint

@@ -27,25 +27,17 @@ from entrepot.database.engine import open_database
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
-from entrepot.protocol.keysapi import KeysInfo, RollRequest, RotationInfo, RotationRequest, SignedTrust, TrustDraft
-from entrepot.protocol.siteapi import (
-    PREFIX,
-    ContentInfo,
-    ContentRequest,
+from entrepot.protocol.contentapi import ContentInfo, ContentRequest, DistributionInfo, DistributionRequest
+from entrepot.protocol.deviceapi import (
     DeploymentInfo,
     DeploymentOptions,
     DeploymentRequest,
-    DistributionInfo,
-    DistributionRequest,
     EnrolmentCodeReply,
     EnrolmentCodeRequest,
-    LoginRequest,
-    PointCode,
-    PointRequest,
-    Session,
-    TaskInfo,
-    TaskState,
 )
+from entrepot.protocol.keysapi import KeysInfo, RollRequest, RotationInfo, RotationRequest, SignedTrust, TrustDraft
+from entrepot.protocol.pointapi import PointCode, PointRequest
+from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.protocol.trust import Role, TrustDocument
 from entrepot.site.keyloading import load_keys
 from entrepot.site.keys import root_name

@@ -13,6 +13,7 @@ from entrepot.core.times import DAY, HOUR
 from entrepot.database.tables.library import object_ as objects
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import key_of
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
 from entrepot.protocol.libraryapi import (
     ContentLibraryInfo,
     Fault,
@@ -23,7 +24,7 @@ from entrepot.protocol.libraryapi import (
     SweepPreview,
     SweepRequest,
 )
-from entrepot.protocol.siteapi import ContentInfo, CurrentRequest, TaskInfo, TaskState
+from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.site.library import LibraryCare
 
 

@@ -15,17 +15,9 @@ from typing import Any, TypeVar
 import pytest
 
 from entrepot.core.secret import Secret
+from entrepot.protocol.contentapi import ContentInfo, ContentRequest, VersionRequest
 from entrepot.protocol.libraryapi import Fault, LibraryInfo, LibraryRequest, SweepRequest
-from entrepot.protocol.siteapi import (
-    PREFIX,
-    ContentInfo,
-    ContentRequest,
-    LoginRequest,
-    Session,
-    TaskInfo,
-    TaskState,
-    VersionRequest,
-)
+from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.setup import NewSite, init_site
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust

@@ -11,28 +11,23 @@ from entrepot.core.errors import BadInputError, ForbiddenError, NotFoundError, U
 from entrepot.core.ids import ObjectId
 from entrepot.database import cloud, distribution, pointsets
 from entrepot.protocol import SignedType
-from entrepot.protocol.location import LocationReply, LocationRequest, Network, TierKind
-from entrepot.protocol.policy import DownloadReport, Policy, SourceBytes
-from entrepot.protocol.siteapi import (
-    BoundaryGroupInfo,
-    BoundaryGroupRequest,
-    BoundaryPoint,
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
+from entrepot.protocol.deviceapi import (
     ClientSettingsInfo,
     ClientSettingsRequest,
     CollectionInfo,
     CollectionRequest,
-    ContentInfo,
-    CurrentRequest,
     DeploymentInfo,
     DeploymentOptions,
     DeploymentRequest,
     DeviceInfo,
     DownloadInfo,
     EffectiveSettings,
-    PointInfo,
     SettingsValues,
-    Speed,
 )
+from entrepot.protocol.location import LocationReply, LocationRequest, Network, TierKind
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, PointInfo, Speed
+from entrepot.protocol.policy import DownloadReport, Policy, SourceBytes
 from entrepot.protocol.trust import Role
 from entrepot.trust.tokens import set_ids, verify_content_token
 

@@ -3,7 +3,8 @@
 import os
 
 from entrepot.core.sizes import GIB, MIB
-from entrepot.protocol.siteapi import ContentInfo, TaskInfo
+from entrepot.protocol.contentapi import ContentInfo
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.publishing import format_seconds, pace_text
 
 

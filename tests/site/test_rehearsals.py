@@ -8,8 +8,9 @@ import pytest
 from entrepot.core.errors import BadInputError, ConflictError, RefusedError
 from entrepot.core.sizes import MIB
 from entrepot.database import librarystats
+from entrepot.protocol.contentapi import ContentInfo, Rehearsal, RehearsalRequest
 from entrepot.protocol.libraryapi import Comparison
-from entrepot.protocol.siteapi import ContentInfo, Rehearsal, RehearsalRequest, TaskInfo
+from entrepot.protocol.siteapi import TaskInfo
 
 SAME = ("files", "folders", "links", "plain_size", "objects", "stored_size", "new_objects")
 

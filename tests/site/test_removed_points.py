@@ -10,7 +10,7 @@ from entrepot.database import points
 from entrepot.database.points import Point
 from entrepot.protocol import SignedType
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
-from entrepot.protocol.siteapi import PointInfo
+from entrepot.protocol.pointapi import PointInfo
 from entrepot.trust.signing import take_apart
 
 

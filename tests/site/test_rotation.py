@@ -17,17 +17,11 @@ from entrepot.database import contents, hierarchy
 from entrepot.database.contents import Version
 from entrepot.database.hierarchy import sealed_secrets
 from entrepot.protocol import SealedRef, SignedType
+from entrepot.protocol.contentapi import ContentInfo, ContentType
+from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions, DeploymentRequest
 from entrepot.protocol.keysapi import KeysInfo, RotationInfo, RotationRequest
 from entrepot.protocol.location import LocationReply
-from entrepot.protocol.siteapi import (
-    ContentInfo,
-    ContentType,
-    DeploymentInfo,
-    DeploymentOptions,
-    DeploymentRequest,
-    TaskInfo,
-    TaskState,
-)
+from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.protocol.trust import Role
 from entrepot.site.keyloading import load_keys, refresh
 from entrepot.site.keys import root_name

@@ -21,31 +21,24 @@ from entrepot.core.errors import (
 )
 from entrepot.database import cloud, points
 from entrepot.database.points import Point
-from entrepot.protocol.siteapi import (
-    PREFIX,
-    BoundaryGroupInfo,
-    BoundaryGroupRequest,
-    CollectionInfo,
-    CollectionRequest,
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentRequest,
     ContentType,
-    DeploymentInfo,
-    DeploymentOptions,
-    DeploymentRequest,
     DistributionInfo,
     DistributionRequest,
     DistributionState,
-    LoginRequest,
-    PointCode,
-    PointInfo,
-    PointRequest,
-    RunMode,
-    Session,
-    SiteInfo,
-    TaskInfo,
-    TaskState,
 )
+from entrepot.protocol.deviceapi import (
+    CollectionInfo,
+    CollectionRequest,
+    DeploymentInfo,
+    DeploymentOptions,
+    DeploymentRequest,
+    RunMode,
+)
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, PointCode, PointInfo, PointRequest
+from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, SiteInfo, TaskInfo, TaskState
 
 
 async def test_a_session_opens_the_api_until_logout(site) -> None:

@@ -15,21 +15,15 @@ from typing import TypeVar
 import pytest
 
 from entrepot.core.secret import Secret
-from entrepot.protocol.siteapi import (
-    PREFIX,
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentRequest,
     DistributionInfo,
     DistributionRequest,
     DistributionState,
-    LoginRequest,
-    PointCode,
-    PointInfo,
-    PointRequest,
-    Session,
-    TaskInfo,
-    TaskState,
 )
+from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
+from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.setup import NewSite, init_site
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust

@@ -11,8 +11,9 @@ from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.times import HOUR
 from entrepot.database import retention
 from entrepot.database.librarysweep import SqlSweepLedger
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
 from entrepot.protocol.libraryapi import Change, Comparison, ContentEvent, VersionUses
-from entrepot.protocol.siteapi import ContentInfo, CurrentRequest, TaskInfo, TaskState
+from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 
 @pytest.fixture

@@ -30,8 +30,9 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import Instance, Remains, RunState, ServiceSpec, ServiceStatus, Subscription
+from entrepot.protocol.cloudpointapi import CloudPointRequest, Thresholds
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
-from entrepot.protocol.siteapi import CloudPointRequest, TaskState, Thresholds
+from entrepot.protocol.siteapi import TaskState
 from entrepot.protocol.transactions import Record, SegmentHeader, encode_header, encode_records, segment_key
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.site.cloud.services import CloudServices

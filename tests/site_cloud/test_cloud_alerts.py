@@ -11,7 +11,8 @@ from entrepot.core.times import DAY, HOUR, hour_of
 from entrepot.database import alerts, cloud, usage
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudhost import RunState
-from entrepot.protocol.siteapi import CloudPointPatch, CloudPointState, TaskState, Thresholds
+from entrepot.protocol.cloudpointapi import CloudPointPatch, CloudPointState, Thresholds
+from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.alerts import ALERT_TYPES, AlertState
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_buckets

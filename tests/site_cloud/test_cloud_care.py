@@ -27,7 +27,8 @@ from entrepot.protocol.cloudapi import (
     UploadWindow,
 )
 from entrepot.protocol.cloudhost import RunState
-from entrepot.protocol.siteapi import CloudPointState, TaskState
+from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.alerts import AlertState
 from entrepot.rules.prices import PriceSheet, Tier
 from entrepot.site.cloud.accounts import account_of

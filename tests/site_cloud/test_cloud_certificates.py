@@ -6,7 +6,7 @@ import pytest
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
-from entrepot.protocol.siteapi import CertificateInfo
+from entrepot.protocol.cloudpointapi import CertificateInfo
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
     CertificateExpiredError,

@@ -8,8 +8,8 @@ import pytest
 from entrepot.core.errors import NotFoundError
 from entrepot.database import cloud
 from entrepot.protocol.cloudhost import RunState
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState
 from entrepot.site.cloud.states import CloudAction
 
 from .conftest import Crash, Gateway, SiteUnderTest, record

@@ -15,8 +15,9 @@ from entrepot.core.errors import (
 from entrepot.database import points, tasks, usage
 from entrepot.database.tables.devices import device
 from entrepot.protocol.cloudhost import RunState, ServiceSpec
+from entrepot.protocol.cloudpointapi import CloudPointPatch, CloudPointState
 from entrepot.protocol.control import TRUST_KEY, ServiceState
-from entrepot.protocol.siteapi import CloudPointPatch, CloudPointState, TaskState
+from entrepot.protocol.siteapi import TaskState
 from entrepot.site.cloud.states import CloudAction
 
 

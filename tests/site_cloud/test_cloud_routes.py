@@ -10,16 +10,16 @@ from litestar.testing import AsyncTestClient
 
 from entrepot.core.errors import EntrepotError
 from entrepot.core.secret import Secret
-from entrepot.protocol.siteapi import (
-    AlertInfo,
+from entrepot.protocol.alertapi import AlertInfo
+from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     CloudPointInfo,
     CloudPointState,
     CollectSummary,
     DnsCheck,
-    TaskInfo,
     UsageBucket,
 )
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.dns import Resolved
 from entrepot.site.cloud.routes import cloud_router

@@ -28,7 +28,7 @@ from entrepot.database.engine import open_database, sqlite_url
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState, Thresholds
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.site.cloud import collection
 from entrepot.web.dataplane import ShelfHolder
 

@@ -11,8 +11,8 @@ from entrepot.core.times import HOUR
 from entrepot.database import cloud
 from entrepot.database.hierarchy import note_change
 from entrepot.database.tables.devices import device
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import CONTROL_LIFETIME, ServiceState
-from entrepot.protocol.siteapi import CloudPointState
 from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.states import CloudAction

@@ -13,8 +13,8 @@ from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR, hour_of
 from entrepot.database import alerts, usage
 from entrepot.database.collection import BucketRow, _add_buckets
+from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.protocol.costapi import CostReport, PointForecast, PriceSheetInfo
-from entrepot.protocol.siteapi import Thresholds
 from entrepot.rules.alerts import AlertState
 from entrepot.site.cost.routes import cost_router
 

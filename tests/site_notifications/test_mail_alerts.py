@@ -9,8 +9,14 @@ import pytest
 from entrepot.core.errors import BadInputError, ConflictError, TrustError, UnauthenticatedError
 from entrepot.core.secret import Secret
 from entrepot.core.times import HOUR, MINUTE
-from entrepot.protocol.alertapi import AlertSubscriptionRequest, Channel, Language, MailServerRequest, Security
-from entrepot.protocol.siteapi import Severity
+from entrepot.protocol.alertapi import (
+    AlertSubscriptionRequest,
+    Channel,
+    Language,
+    MailServerRequest,
+    Security,
+    Severity,
+)
 from entrepot.rules.alerts import Condition
 from entrepot.site.notifications.mail import MailAccount, send
 

@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import print_facts, print_json, print_rows, when
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.siteapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
+from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
 
 app = typer.Typer(no_args_is_help=True, help="Alerts: thresholds reached, services down, certificates expiring.")
 

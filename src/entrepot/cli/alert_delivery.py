@@ -22,8 +22,8 @@ from entrepot.protocol.alertapi import (
     MaintenanceWindowRequest,
     Repeat,
     Security,
+    Severity,
 )
-from entrepot.protocol.siteapi import Severity
 
 subscriptions = typer.Typer(no_args_is_help=True, help="Who is told of alerts, by mail or by webhook.")
 mail = typer.Typer(no_args_is_help=True, help="The mail server through which the site sends.")

@@ -8,7 +8,7 @@ from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_json, print_rows, say
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.core.errors import BadInputError, NotFoundError
-from entrepot.protocol.siteapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, Speed
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, Speed
 
 app = typer.Typer(no_args_is_help=True, help="Boundary groups: which addresses belong to the intranet, and where.")
 

@@ -14,7 +14,7 @@ from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.protocol.cloudapi import RenewManagementCertificate
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     ManagementCertificateRequest,
     ServiceCertificate,

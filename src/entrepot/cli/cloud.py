@@ -15,17 +15,17 @@ from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.cloudapi import AZURE, HOST, AzureOptions, CloudPlan
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.cloudpointapi import (
     CloudPointInfo,
     CloudPointPatch,
     CloudPointRequest,
     CollectSummary,
     DnsCheck,
     ScaleRequest,
-    TaskInfo,
     Thresholds,
     UsageBucket,
 )
+from entrepot.protocol.siteapi import TaskInfo
 
 app = typer.Typer(no_args_is_help=True, help="Cloud distribution points: create, watch, stop, start, scale, delete.")
 

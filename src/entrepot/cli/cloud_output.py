@@ -2,7 +2,7 @@
 
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
-from entrepot.protocol.siteapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket
+from entrepot.protocol.cloudpointapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket
 
 
 def print_cloud_points(points: list[CloudPointInfo]) -> None:

@@ -27,7 +27,8 @@ from entrepot.protocol.cloudapi import (
     UploadSchedule,
     UploadWindow,
 )
-from entrepot.protocol.siteapi import CloudPointInfo, TaskInfo
+from entrepot.protocol.cloudpointapi import CloudPointInfo
+from entrepot.protocol.siteapi import TaskInfo
 
 app = cloud_app
 """The same group of commands, with those of this file."""

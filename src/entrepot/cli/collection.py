@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, yes_no
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.siteapi import CollectionInfo, CollectionRequest
+from entrepot.protocol.deviceapi import CollectionInfo, CollectionRequest
 
 app = typer.Typer(no_args_is_help=True, help="Collections: groups of devices that deployments and settings reach.")
 

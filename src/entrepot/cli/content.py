@@ -12,7 +12,7 @@ from entrepot.cli.waiting import finish
 from entrepot.cli.watching import watch_distribution
 from entrepot.core.errors import NotFoundError
 from entrepot.core.times import DAY
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentPatch,
     ContentRequest,
@@ -20,13 +20,13 @@ from entrepot.protocol.siteapi import (
     CurrentRequest,
     DistributionInfo,
     DistributionRequest,
-    DownloadInfo,
     Priority,
     Rehearsal,
     RehearsalRequest,
-    TaskInfo,
     VersionRequest,
 )
+from entrepot.protocol.deviceapi import DownloadInfo
+from entrepot.protocol.siteapi import TaskInfo
 
 app = typer.Typer(no_args_is_help=True, help="Publish software and distribute it to distribution points.")
 

@@ -27,7 +27,7 @@ from entrepot.protocol.costapi import (
     SavingsBy,
     SavingsReport,
 )
-from entrepot.protocol.siteapi import ALL_DEVICES
+from entrepot.protocol.deviceapi import ALL_DEVICES
 
 app = typer.Typer(no_args_is_help=True, help="What cloud points cost: so far, at the month's end, before a deployment.")
 sheets = typer.Typer(no_args_is_help=True, help="Price sheets: what a cloud charges.")

@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_json, print_rows, say, when, yes_no
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.siteapi import ALL_DEVICES, DeploymentInfo, DeploymentOptions, DeploymentRequest, RunMode
+from entrepot.protocol.deviceapi import ALL_DEVICES, DeploymentInfo, DeploymentOptions, DeploymentRequest, RunMode
 
 app = typer.Typer(no_args_is_help=True, help="Deployments: which content which devices get, and from where.")
 

@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.deviceapi import (
     DeviceInfo,
     DeviceState,
     EffectiveSettings,

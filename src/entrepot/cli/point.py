@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, day, print_facts, print_json, print_rows, say, when, yes_no
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.siteapi import PointCode, PointInfo, PointPatch, PointRequest
+from entrepot.protocol.pointapi import PointCode, PointInfo, PointPatch, PointRequest
 
 app = typer.Typer(no_args_is_help=True, help="Distribution points on premises: announce, list, remove, run.")
 

@@ -9,7 +9,7 @@ from entrepot.cli.output import confirm, print_json, print_rows, say, size, yes_
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
-from entrepot.protocol.siteapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
+from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
 
 app = typer.Typer(no_args_is_help=True, help="Client settings: may devices use cloud points, cache size, polling.")
 

@@ -13,6 +13,7 @@ from entrepot.cli.waiting import finish
 from entrepot.cli.watching import watch_distribution
 from entrepot.core.errors import ConflictError, IntegrityError
 from entrepot.core.sizes import parse_size
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, DistributionInfo, DistributionRequest, Priority
 from entrepot.protocol.libraryapi import (
     Comparison,
     ContentEvent,
@@ -20,14 +21,7 @@ from entrepot.protocol.libraryapi import (
     SetValidation,
     VersionUses,
 )
-from entrepot.protocol.siteapi import (
-    ContentInfo,
-    CurrentRequest,
-    DistributionInfo,
-    DistributionRequest,
-    Priority,
-    TaskInfo,
-)
+from entrepot.protocol.siteapi import TaskInfo
 
 Number = Annotated[int, typer.Argument(help="Number of a version.", min=1)]
 To = Annotated[list[str], typer.Option("--to", help="Distribution point, on premises or cloud; may be repeated.")]

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from entrepot.cli.session import SiteSession, seg
 from entrepot.core.errors import UnavailableError
 from entrepot.core.sizes import format_size
-from entrepot.protocol.siteapi import DistributionInfo, DistributionState
+from entrepot.protocol.contentapi import DistributionInfo, DistributionState
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0

@@ -12,8 +12,8 @@ from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find, name_key
 from entrepot.database.tables.deployments import client_settings as table
 from entrepot.database.tables.devices import collection as collections
+from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
 from entrepot.protocol.policy import ClientSettings
-from entrepot.protocol.siteapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
 
 DEFAULT: Final = "default"
 DEFAULT_ID: Final = "set-0000000000000000"

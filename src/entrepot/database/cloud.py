@@ -19,8 +19,8 @@ from entrepot.database.tables.cloud import cloud_point, control_document, manage
 from entrepot.database.tables.devices import device
 from entrepot.database.tables.points import boundary_point, distribution, point, point_set
 from entrepot.protocol.cloudhost import Instance
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState, Thresholds
 
 _THRESHOLDS = Thresholds.__struct_fields__
 

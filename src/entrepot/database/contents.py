@@ -17,7 +17,7 @@ from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions
 from entrepot.database.tables.history import content_event
-from entrepot.protocol.siteapi import ContentType
+from entrepot.protocol.contentapi import ContentType
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from entrepot.database.hierarchy import note_change
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.deployments import deployment as table
 from entrepot.database.tables.devices import collection as collections
-from entrepot.protocol.siteapi import DeploymentInfo, DeploymentOptions, RunMode
+from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions, RunMode
 
 
 def add(

@@ -13,7 +13,7 @@ from entrepot.database.tables.deployments import client_settings, deployment
 from entrepot.database.tables.devices import collection as collections
 from entrepot.database.tables.devices import collection_member as members
 from entrepot.database.tables.devices import device as devices
-from entrepot.protocol.siteapi import ALL_DEVICES, CollectionInfo
+from entrepot.protocol.deviceapi import ALL_DEVICES, CollectionInfo
 
 ALL_DEVICES_ID: Final = "col-0000000000000000"
 

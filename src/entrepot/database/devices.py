@@ -12,9 +12,9 @@ from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.devices import collection_member, enrolment_code, used_nonce
 from entrepot.database.tables.devices import device as devices
 from entrepot.database.tables.devices import download as downloads
+from entrepot.protocol.deviceapi import DeviceState, DownloadInfo, DownloadSource
 from entrepot.protocol.enrolment import Kind
 from entrepot.protocol.policy import DownloadReport
-from entrepot.protocol.siteapi import DeviceState, DownloadInfo, DownloadSource
 from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 
 

@@ -27,7 +27,7 @@ from entrepot.database.hierarchy import note_change
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.points import distribution as rows
 from entrepot.database.tables.points import point as points
-from entrepot.protocol.siteapi import DistributionInfo, DistributionState, Priority
+from entrepot.protocol.contentapi import DistributionInfo, DistributionState, Priority
 
 _PRIORITIES: Final = {Priority.HIGH: 1, Priority.NORMAL: 2, Priority.LOW: 3}
 _NAMES: Final = {number: priority for priority, number in _PRIORITIES.items()}

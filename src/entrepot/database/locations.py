@@ -16,7 +16,7 @@ from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.points import boundary_group, boundary_point, boundary_range
 from entrepot.database.tables.points import point_set as sets
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import ClientSettingsInfo, DeploymentInfo
+from entrepot.protocol.deviceapi import ClientSettingsInfo, DeploymentInfo
 
 
 class CloudState(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,8 +16,7 @@ from entrepot.core.times import MINUTE
 from entrepot.database.engine import insert_into
 from entrepot.database.names import name_key, refuse_taken
 from entrepot.database.tables.alerts import alert_message, alert_subscription, mail_server
-from entrepot.protocol.alertapi import AlertMessage, Channel, Language, Security
-from entrepot.protocol.siteapi import Severity
+from entrepot.protocol.alertapi import AlertMessage, Channel, Language, Security, Severity
 from entrepot.rules import notifying
 from entrepot.rules.alerts import ALERT_TYPES, Alert, Event
 

@@ -17,7 +17,7 @@ from entrepot.database.tables.points import (
     point_set,
 )
 from entrepot.database.tables.points import point as points
-from entrepot.protocol.siteapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, Speed
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, Speed
 
 AWAITING = "awaiting"
 PENDING = "pending"

@@ -19,7 +19,7 @@ from entrepot.database.tables.library import object_set, set_object
 from entrepot.database.tables.points import distribution as rows
 from entrepot.database.tables.points import point as points
 from entrepot.database.tables.points import point_set as sets
-from entrepot.protocol.siteapi import DistributionState
+from entrepot.protocol.contentapi import DistributionState
 
 SENDING: Final = "sending"
 HELD: Final = "held"

@@ -25,8 +25,8 @@ from entrepot.database.tables.points import distribution as rows
 from entrepot.database.tables.points import point as points
 from entrepot.database.tables.points import point_set as sets
 from entrepot.database.tasks import Task
+from entrepot.protocol.contentapi import DistributionState
 from entrepot.protocol.libraryapi import PointUse
-from entrepot.protocol.siteapi import DistributionState
 
 _TASK_KINDS: Final = ("delta", "reseal")
 

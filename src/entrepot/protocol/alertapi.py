@@ -8,9 +8,71 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from entrepot.protocol.siteapi import Model, Name, Severity, Text
+from entrepot.protocol.siteapi import Model, Name, Text
 
 SECRET_BYTES = (16, 1024)
+
+
+class AlertState(StrEnum):
+    """States of an alert (domain page, section 5)."""
+
+    NEVER_TRIGGERED = "never_triggered"
+    ACTIVE = "active"
+    POSTPONED = "postponed"
+    CANCELED = "canceled"
+    DISABLED = "disabled"
+    UNKNOWN = "unknown"
+
+
+class Severity(StrEnum):
+    """Severity of an alert."""
+
+    CRITICAL = "critical"
+    WARNING = "warning"
+    INFORMATIONAL = "informational"
+
+
+class AlertInfo(Model, frozen=True, kw_only=True):
+    """``GET /alerts``. ``subject`` is the id of what it is about; ``remedies`` say what one can do (R25)."""
+
+    id: str
+    type: str
+    subject: str
+    subject_name: str
+    title: str
+    severity: Severity
+    state: AlertState
+    message: str
+    remedies: tuple[str, ...]
+    occurrences: int
+    created: int
+    changed: int
+    skip_until: int
+    closed_by: str
+    comment: str
+
+
+class AlertPostponeRequest(Model, frozen=True, kw_only=True):
+    """``POST /alerts/{id}/postpone``: look again after so many hours."""
+
+    hours: Annotated[int, Meta(ge=1, le=8_760)] = 24
+    comment: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class AlertCommentRequest(Model, frozen=True, kw_only=True):
+    """``POST /alerts/{id}/cancel``, ``…/disable`` and ``…/enable``."""
+
+    comment: Annotated[str, Meta(max_length=1024)] = ""
+
+
+class AlertEvent(Model, frozen=True, kw_only=True):
+    """``GET /alerts/{id}/history``, oldest first: what happened, and the state that followed."""
+
+    at: int
+    event: str
+    state: AlertState
+    by: str
+    message: str
 
 
 class Channel(StrEnum):

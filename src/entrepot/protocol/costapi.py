@@ -9,7 +9,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from entrepot.protocol.siteapi import ALL_DEVICES, Model, Name, Text
+from entrepot.protocol.deviceapi import ALL_DEVICES
+from entrepot.protocol.siteapi import Model, Name, Text
 
 
 class EgressTier(Model, frozen=True, kw_only=True):

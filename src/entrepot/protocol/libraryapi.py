@@ -11,7 +11,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from entrepot.protocol.siteapi import DeltaInfo, Model, Name, TaskInfo
+from entrepot.protocol.contentapi import DeltaInfo
+from entrepot.protocol.siteapi import Model, Name, TaskInfo
 
 # ------------------------------------------------------------------------------------------------------- versions
 

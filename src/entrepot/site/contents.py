@@ -15,7 +15,7 @@ from entrepot.database.contents import Content
 from entrepot.database.engine import Database
 from entrepot.database.library import drop_set
 from entrepot.database.tasks import Task
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentPatch,
     ContentRequest,

@@ -26,7 +26,7 @@ from entrepot.core.times import Clock
 from entrepot.database import distribution, points, pointsets
 from entrepot.database.distribution import Distribution
 from entrepot.database.engine import Database
-from entrepot.protocol.siteapi import DistributionState
+from entrepot.protocol.contentapi import DistributionState
 from entrepot.rules.retry import next_pause
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.holders import wait_or

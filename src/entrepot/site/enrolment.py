@@ -27,6 +27,7 @@ from entrepot.database import device_collections, devices, points
 from entrepot.database.devices import Code, Device
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
+from entrepot.protocol.deviceapi import DeviceState, EnrolmentCodeReply, EnrolmentCodeRequest
 from entrepot.protocol.enrolment import (
     SECRET_BYTES,
     EnrolmentCode,
@@ -34,7 +35,7 @@ from entrepot.protocol.enrolment import (
     EnrolRequest,
     Kind,
 )
-from entrepot.protocol.siteapi import DeviceState, EnrolmentCodeReply, EnrolmentCodeRequest, PointRequest
+from entrepot.protocol.pointapi import PointRequest
 from entrepot.site.keys import SiteKeys, new_id
 from entrepot.site.renewal import issue_point_certificate
 from entrepot.trust.authority import MAX_CSR

@@ -28,10 +28,10 @@ from entrepot.database.devices import Device
 from entrepot.database.engine import Database
 from entrepot.database.locations import AskerRow
 from entrepot.database.points import Point
+from entrepot.protocol.deviceapi import DeviceState
 from entrepot.protocol.enrolment import EnrolRequest, NonceReply, RenewalRequest
 from entrepot.protocol.location import LocationRequest
 from entrepot.protocol.policy import DownloadReport
-from entrepot.protocol.siteapi import DeviceState
 from entrepot.protocol.tokens import site_audience
 from entrepot.site.enrolment import Enrolment
 from entrepot.site.keys import SiteKeys

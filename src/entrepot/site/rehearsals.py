@@ -22,7 +22,7 @@ from entrepot.database import contents, pointsets
 from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
-from entrepot.protocol.siteapi import Rehearsal, RehearsalRequest
+from entrepot.protocol.contentapi import Rehearsal, RehearsalRequest
 from entrepot.site.contents import checked_source, kept_content
 from entrepot.site.keys import SiteKeys, new_id
 from entrepot.trust.signing import sign

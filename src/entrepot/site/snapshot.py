@@ -13,8 +13,8 @@ from entrepot.database.device_collections import ALL_DEVICES_ID
 from entrepot.database.locations import Facts
 from entrepot.database.names import name_key
 from entrepot.database.points import CLOUD, Point
+from entrepot.protocol.deviceapi import DeploymentInfo, RunMode
 from entrepot.protocol.policy import ClientSettings
-from entrepot.protocol.siteapi import DeploymentInfo, RunMode
 from entrepot.rules import location, restrictions
 from entrepot.rules.boundaries import BoundaryGroup, Speed, parse_range
 from entrepot.rules.settings import Effective, SettingsSet, merge

@@ -18,8 +18,8 @@ from entrepot.database import contents, distribution, history, tasks, versions
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, DeltaInfo, DistributionState
 from entrepot.protocol.libraryapi import ContentEvent, PointUse, VersionUses
-from entrepot.protocol.siteapi import ContentInfo, CurrentRequest, DeltaInfo, DistributionState
 from entrepot.site.contents import described, kept_content
 from entrepot.site.publishing import ask_for_delta
 from entrepot.site.sending import RETIRED_SECONDS

@@ -15,16 +15,9 @@ from entrepot.cli.credentials import CONFIG_VARIABLE
 from entrepot.cli.demo.processes import Servers
 from entrepot.cli.demo.topology import CLOUD, Topology
 from entrepot.durable.files import make_folder
-from entrepot.protocol.siteapi import (
-    BoundaryGroupInfo,
-    BoundaryGroupRequest,
-    BoundaryPoint,
-    ClientSettingsInfo,
-    ClientSettingsRequest,
-    CloudPointState,
-    SettingsValues,
-    Thresholds,
-)
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
+from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint
 
 FILES, SIZE = 80, 320_000
 

@@ -25,21 +25,16 @@ from entrepot.cli.demo.topology import CLOUD, LOOPBACK, SLOW_LOOPBACK, Topology,
 from entrepot.cli.demo.world import Fetched
 from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.objects.hashing import object_id_of
-from entrepot.protocol.siteapi import (
-    CloudPointInfo,
-    CloudPointState,
-    CollectSummary,
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState, CollectSummary, Thresholds
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentRequest,
-    DeploymentInfo,
-    DeploymentOptions,
-    DeploymentRequest,
     DistributionInfo,
     DistributionRequest,
     DistributionState,
-    TaskInfo,
-    Thresholds,
 )
+from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions, DeploymentRequest
+from entrepot.protocol.siteapi import TaskInfo
 
 T = TypeVar("T")
 

@@ -10,7 +10,7 @@ from scene import LOOPBACK, POINT, Running, Scene, nobody_listens, until
 
 from entrepot.cli.demo.slowline import SlowLine
 from entrepot.core.sizes import MIB
-from entrepot.protocol.siteapi import CloudPointState
+from entrepot.protocol.cloudpointapi import CloudPointState
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 

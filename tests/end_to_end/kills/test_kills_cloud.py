@@ -10,13 +10,8 @@ import pytest
 from scene import CLOUD, LOOPBACK, POINT, Scene, nobody_listens, until
 
 from entrepot.core.encoding import unpack
-from entrepot.protocol.siteapi import (
-    CloudPointInfo,
-    CloudPointState,
-    ScaleRequest,
-    TaskInfo,
-    UsageBucket,
-)
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState, ScaleRequest, UsageBucket
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.protocol.transactions import Record, frames
 from entrepot.site.cloud.summary import parse_summary
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from scene import CLOUD, OBJECTS, POINT, Scene, make_tree, until
 
-from entrepot.protocol.siteapi import ContentInfo, DeploymentInfo, TaskInfo, VersionRequest
+from entrepot.protocol.contentapi import ContentInfo, VersionRequest
+from entrepot.protocol.deviceapi import DeploymentInfo
+from entrepot.protocol.siteapi import TaskInfo
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 

@@ -10,15 +10,9 @@ from scene import CLOUD, POINT, Scene, nobody_listens, processes_below, until
 from entrepot.cli.demo.processes import Server, command_in_background
 from entrepot.cli.demo.topology import LOOPBACK, free_port
 from entrepot.core.sizes import MIB
-from entrepot.protocol.siteapi import (
-    CloudPointState,
-    DeviceInfo,
-    EnrolmentCodeReply,
-    EnrolmentCodeRequest,
-    PointCode,
-    PointInfo,
-    PointRequest,
-)
+from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.protocol.deviceapi import DeviceInfo, EnrolmentCodeReply, EnrolmentCodeRequest
+from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 

@@ -11,17 +11,16 @@ from entrepot.cli.demo.steps import stores
 from entrepot.cli.demo.topology import CLOUD, LOOPBACK, SLOW_LOOPBACK, decode
 from entrepot.cli.demo.world import Fetched, World
 from entrepot.core.sizes import MB, format_size
-from entrepot.protocol.siteapi import (
-    AlertInfo,
+from entrepot.protocol.alertapi import AlertInfo, Severity
+from entrepot.protocol.cloudpointapi import (
     CloudPointInfo,
     CloudPointPatch,
     CloudPointState,
     CollectSummary,
     ScaleRequest,
-    Severity,
-    TaskInfo,
     UsageBucket,
 )
+from entrepot.protocol.siteapi import TaskInfo
 
 SLOW_CLIENT = "laptop-slow"
 SLOW_RATE = 20_000_000 // 8

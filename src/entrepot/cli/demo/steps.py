@@ -9,21 +9,18 @@ from entrepot.cli.session import fingerprint_from
 from entrepot.client.home import Home
 from entrepot.client.trees import Trees
 from entrepot.core.sizes import format_size
-from entrepot.protocol.location import TierKind
-from entrepot.protocol.siteapi import (
-    BoundaryGroupInfo,
-    BoundaryGroupRequest,
-    BoundaryPoint,
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
+from entrepot.protocol.deviceapi import (
     ClientSettingsInfo,
     ClientSettingsRequest,
-    CloudPointState,
     DeploymentInfo,
     DeploymentOptions,
     DeploymentRequest,
     SettingsValues,
-    SiteInfo,
-    Thresholds,
 )
+from entrepot.protocol.location import TierKind
+from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint
+from entrepot.protocol.siteapi import SiteInfo
 
 BERLIN, MUNICH = "dp-berlin", "dp-munich"
 OFFICE, BRANCH, HOME_OFFICE = "pc-berlin", "pc-munich", "laptop-abroad"

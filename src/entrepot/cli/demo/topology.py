@@ -20,17 +20,10 @@ from entrepot.cli.session import SiteSession, hierarchy_trust
 from entrepot.cli.waiting import TaskProgress, error_of
 from entrepot.core.secret import Secret
 from entrepot.durable.files import make_folder, write_file, write_private
-from entrepot.protocol.siteapi import (
-    CertificateInfo,
-    CloudPointRequest,
-    EnrolmentCodeReply,
-    EnrolmentCodeRequest,
-    ManagementCertificateRequest,
-    PointCode,
-    PointRequest,
-    TaskInfo,
-    Thresholds,
-)
+from entrepot.protocol.cloudpointapi import CertificateInfo, CloudPointRequest, ManagementCertificateRequest, Thresholds
+from entrepot.protocol.deviceapi import EnrolmentCodeReply, EnrolmentCodeRequest
+from entrepot.protocol.pointapi import PointCode, PointRequest
+from entrepot.protocol.siteapi import TaskInfo
 
 T = TypeVar("T")
 

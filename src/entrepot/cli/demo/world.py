@@ -15,20 +15,19 @@ from entrepot.cli.demo.software import EXCLUDES, Software
 from entrepot.cli.demo.topology import CLOUD, Topology, decode
 from entrepot.client.sources import Failure, Given, Used
 from entrepot.core.sizes import format_size
-from entrepot.protocol.location import Withheld
-from entrepot.protocol.siteapi import (
-    AlertInfo,
-    AlertState,
-    CloudPointInfo,
+from entrepot.protocol.alertapi import AlertInfo, AlertState
+from entrepot.protocol.cloudpointapi import CloudPointInfo
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentRequest,
     DistributionInfo,
     DistributionRequest,
     DistributionState,
-    TaskInfo,
     VersionInfo,
     VersionRequest,
 )
+from entrepot.protocol.location import Withheld
+from entrepot.protocol.siteapi import TaskInfo
 
 T = TypeVar("T")
 

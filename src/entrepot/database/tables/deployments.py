@@ -25,5 +25,5 @@ client_settings = Table(
     Column("name_key", String(256), nullable=False, unique=True),
     Column("priority", Integer, nullable=False, unique=True),  # the lowest wins; 10,000: the default set
     Column("collection", String(40), ForeignKey("collection.id"), nullable=True),
-    Column("settings", Text, nullable=False),  # JSON of protocol.siteapi.SettingsValues
+    Column("settings", Text, nullable=False),  # JSON of protocol.deviceapi.SettingsValues
 )

@@ -8,18 +8,18 @@ from entrepot.database import devices
 from entrepot.database.contents import get_content
 from entrepot.database.devices import get_device
 from entrepot.database.engine import Database
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentPatch,
     ContentRequest,
     DistributionInfo,
     DistributionRequest,
-    DownloadInfo,
     Rehearsal,
     RehearsalRequest,
-    TaskInfo,
     VersionRequest,
 )
+from entrepot.protocol.deviceapi import DownloadInfo
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
 from entrepot.site.api.tasks import task_info
 from entrepot.site.contents import Contents

@@ -10,12 +10,7 @@ from entrepot.core.errors import ConflictError
 from entrepot.core.times import Clock
 from entrepot.database import client_settings, contents, deployments, device_collections, distribution
 from entrepot.database.engine import Database
-from entrepot.protocol.siteapi import (
-    ClientSettingsInfo,
-    ClientSettingsRequest,
-    DeploymentInfo,
-    DeploymentRequest,
-)
+from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, DeploymentInfo, DeploymentRequest
 from entrepot.rules.restrictions import PointKind, RunMode, check_deployment
 from entrepot.site.keys import new_id
 

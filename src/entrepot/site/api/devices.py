@@ -10,8 +10,7 @@ from entrepot.core.times import Clock
 from entrepot.database import device_collections, devices, locations
 from entrepot.database.devices import Device
 from entrepot.database.engine import Database
-from entrepot.protocol.policy import ClientSettings
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.deviceapi import (
     CollectionInfo,
     CollectionRequest,
     DeviceInfo,
@@ -21,6 +20,7 @@ from entrepot.protocol.siteapi import (
     EnrolmentCodeReply,
     EnrolmentCodeRequest,
 )
+from entrepot.protocol.policy import ClientSettings
 from entrepot.site.api.limits import Limit
 from entrepot.site.enrolment import Enrolment
 from entrepot.site.keys import new_id

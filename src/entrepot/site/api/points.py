@@ -12,7 +12,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.database import cloud, points
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.pointapi import (
     BoundaryGroupInfo,
     BoundaryGroupRequest,
     PointCode,

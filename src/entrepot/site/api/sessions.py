@@ -17,7 +17,9 @@ from entrepot.database.tables.devices import device
 from entrepot.database.tables.points import point
 from entrepot.database.tables.tasks import task
 from entrepot.database.tasks import ACTIVE
-from entrepot.protocol.siteapi import AlertState, DeviceState, LoginRequest, Session, SiteCounts, SiteInfo
+from entrepot.protocol.alertapi import AlertState
+from entrepot.protocol.deviceapi import DeviceState
+from entrepot.protocol.siteapi import LoginRequest, Session, SiteCounts, SiteInfo
 from entrepot.site.auth import Sessions
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.root import readable

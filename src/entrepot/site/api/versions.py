@@ -6,8 +6,9 @@ from litestar import Request, delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
 from entrepot.protocol.libraryapi import Comparison, ContentEvent, VersionUses
-from entrepot.protocol.siteapi import ContentInfo, CurrentRequest, TaskInfo
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
 from entrepot.site.comparison import Comparisons
 from entrepot.site.taskinfo import task_info

@@ -5,7 +5,7 @@ import msgspec
 from entrepot.core.errors import BadInputError
 from entrepot.database.cloud import ManagementCertificate
 from entrepot.protocol.cloudapi import ARM, AZURE, HOST, CloudAccount
-from entrepot.protocol.siteapi import CloudPointRequest
+from entrepot.protocol.cloudpointapi import CloudPointRequest
 from entrepot.trust.certificates import UnsuitableCertificateError
 
 

@@ -7,7 +7,7 @@ import structlog
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError
 from entrepot.database.tasks import Task
-from entrepot.protocol.siteapi import CloudPointState
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.tasks import Reporter, TaskEngine

@@ -19,7 +19,8 @@ from entrepot.protocol.cloudapi import (
     RenewServiceCertificate,
     UploadSchedule,
 )
-from entrepot.protocol.siteapi import CertificateInfo, CloudPointRequest, TaskInfo
+from entrepot.protocol.cloudpointapi import CertificateInfo, CloudPointRequest
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.info import task_info
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction

@@ -17,7 +17,7 @@ from entrepot.database import cloud
 from entrepot.database.cloud import ManagementCertificate
 from entrepot.database.engine import Database
 from entrepot.database.names import check_name
-from entrepot.protocol.siteapi import CertificateInfo, ServiceCertificate
+from entrepot.protocol.cloudpointapi import CertificateInfo, ServiceCertificate
 from entrepot.site.cloud.providers import management_secret
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (

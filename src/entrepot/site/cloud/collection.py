@@ -26,7 +26,7 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.database.collection import BucketRow, LogBatch, SegmentRow
 from entrepot.database.engine import Database
 from entrepot.durable.files import make_folder, write_file
-from entrepot.protocol.siteapi import CollectSummary
+from entrepot.protocol.cloudpointapi import CollectSummary
 from entrepot.protocol.transactions import TX_PREFIX, decode_segment
 from entrepot.site.cloud.logfile import LogFolder, LogOptions
 from entrepot.site.cloud.summary import log_name, summary_lines, transaction_lines

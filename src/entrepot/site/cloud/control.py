@@ -27,7 +27,7 @@ from entrepot.protocol.control import (
     ControlDocument,
     GatewaySettings,
 )
-from entrepot.protocol.siteapi import DeviceState
+from entrepot.protocol.deviceapi import DeviceState
 from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.signing import sign

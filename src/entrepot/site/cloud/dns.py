@@ -13,7 +13,7 @@ import dns.resolver
 import msgspec
 
 from entrepot.core.errors import BadInputError
-from entrepot.protocol.siteapi import DnsRecord
+from entrepot.protocol.cloudpointapi import DnsRecord
 
 DNS_SECONDS: Final = 3.0
 

@@ -9,8 +9,8 @@ import msgspec
 from entrepot.core.errors import EntrepotError, ForbiddenError, NotFoundError, TrustError, UnauthenticatedError
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState
 from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.judging import Finding
 from entrepot.site.cloud.waiting import Sleep, running

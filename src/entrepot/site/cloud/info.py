@@ -10,16 +10,9 @@ from entrepot.database import alerts, cloud, clouddetails, points, usage
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.tasks import Task
-from entrepot.protocol.siteapi import (
-    AlertEvent,
-    AlertInfo,
-    AlertState,
-    CloudPointInfo,
-    CloudUsage,
-    Severity,
-    TaskInfo,
-    UsageBucket,
-)
+from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.rules.alerts import ALERT_TYPES
 from entrepot.rules.thresholds import rolling_start
 from entrepot.site.cloud.dns import record_for

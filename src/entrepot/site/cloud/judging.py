@@ -10,7 +10,7 @@ from entrepot.core.times import DAY, HOUR, iso
 from entrepot.database import alerts, cloud, collection, maintenance, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
-from entrepot.protocol.siteapi import Thresholds
+from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.rules.alerts import ALERT_TYPES, Alert, Condition, Step, evaluate, settled
 from entrepot.rules.thresholds import (
     Assessment,

@@ -23,8 +23,8 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState
 from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
@@ -33,6 +33,7 @@ from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
 from entrepot.site.cloudport import CloudProvider
+from entrepot.site.cost.charging import keep_for_cost
 from entrepot.site.tasks import Reporter
 
 COLLECT_ATTEMPTS: Final = 4
@@ -326,8 +327,10 @@ def _note(connection: Connection, task: Task, values: dict[str, Any]) -> CloudPo
 
 
 def _forget(connection: Connection, task: Task, now: int) -> None:
-    if cloud.get_cloud_point(connection, task.subject).task != task.id:
+    point = cloud.get_cloud_point(connection, task.subject)
+    if point.task != task.id:
         raise CancelledError("A later request took over.")
+    keep_for_cost(connection, point, now)
     collection.forget_segments(connection, task.subject)
     usage.forget_usage(connection, task.subject)
     budgets.forget_point(connection, task.subject)

@@ -10,7 +10,7 @@ import structlog
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError
 from entrepot.core.times import MINUTE
 from entrepot.database.cloud import CloudPoint
-from entrepot.protocol.siteapi import CloudPointState
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.services import CloudServices
 
 CONTROL_SECONDS: Final = 5.0

@@ -14,8 +14,8 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import RunState
+from entrepot.protocol.cloudpointapi import CloudPointState, CollectSummary
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.siteapi import CloudPointState, CollectSummary
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.dns import Resolver, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state

@@ -8,7 +8,7 @@ from entrepot.core.times import DAY, iso
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudapi import HealthDetail
 from entrepot.protocol.cloudhost import ServiceStatus
-from entrepot.protocol.siteapi import CloudPointState
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.dns import Resolver, check_name, record_for
 from entrepot.site.cloud.health import Look

@@ -1,4 +1,4 @@
-"""The admin API of cloud points, certificates and alerts, below ``/api/v1`` (models: ``protocol.siteapi``).
+"""The admin API of cloud points, certificates and alerts, below ``/api/v1`` (``protocol.cloudpointapi``, ``alertapi``).
 
 Work that takes long answers 202 with its task.
 """
@@ -13,11 +13,8 @@ from sqlalchemy import Connection
 from entrepot.core.secret import Secret
 from entrepot.database import alerts, cloud
 from entrepot.database.cloud import CloudPoint
-from entrepot.protocol.siteapi import (
-    AlertCommentRequest,
-    AlertEvent,
-    AlertInfo,
-    AlertPostponeRequest,
+from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest
+from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     CloudPointInfo,
     CloudPointPatch,
@@ -28,9 +25,9 @@ from entrepot.protocol.siteapi import (
     ScaleRequest,
     ServiceCertificate,
     ServiceCertificateRequest,
-    TaskInfo,
     UsageBucket,
 )
+from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.dns import problem_with, record_for
 from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, task_info, usage_buckets

@@ -19,14 +19,14 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudapi import CloudPlan, OrphanRequest, RenewServiceCertificate
 from entrepot.protocol.cloudhost import ServiceStatus
-from entrepot.protocol.control import GatewaySettings, ServiceState
-from entrepot.protocol.siteapi import (
+from entrepot.protocol.cloudpointapi import (
     CloudPointPatch,
     CloudPointRequest,
     CloudPointState,
     CollectSummary,
     Thresholds,
 )
+from entrepot.protocol.control import GatewaySettings, ServiceState
 from entrepot.rules.restrictions import PointKind, check_features, feature_named
 from entrepot.rules.thresholds import StorageLimits, check_limits
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind

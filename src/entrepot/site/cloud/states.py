@@ -1,4 +1,4 @@
-"""States of a cloud point (``protocol.siteapi.CloudPointState``), and which task may begin in which of them.
+"""States of a cloud point (``protocol.cloudpointapi.CloudPointState``), and which task may begin in which of them.
 
 Rules:
 
@@ -14,7 +14,7 @@ Rules:
 from enum import StrEnum
 
 from entrepot.core.errors import ConflictError
-from entrepot.protocol.siteapi import CloudPointState as State
+from entrepot.protocol.cloudpointapi import CloudPointState as State
 
 
 class CloudAction(StrEnum):

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from entrepot.protocol.siteapi import CloudPointState as State
+from entrepot.protocol.cloudpointapi import CloudPointState as State
 
 _STATUS: Final = {
     State.PROVISIONING: "Provisioning",

@@ -13,7 +13,7 @@ from entrepot.database import charges, cloud, contents, device_collections, devi
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import CrossingInfo, ForecastInfo, PointForecast, Quote, QuoteRequest
-from entrepot.protocol.siteapi import DeviceState
+from entrepot.protocol.deviceapi import DeviceState
 from entrepot.rules.forecast import Forecast, Planned
 from entrepot.rules.prices import ZERO, PriceSheet, egress_cost
 from entrepot.rules.quote import Size, Volume, volume

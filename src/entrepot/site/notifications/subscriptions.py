@@ -26,8 +26,8 @@ from entrepot.protocol.alertapi import (
     MaintenanceWindowInfo,
     MaintenanceWindowRequest,
     Repeat,
+    Severity,
 )
-from entrepot.protocol.siteapi import Severity
 from entrepot.rules import maintenance as rules
 from entrepot.rules.notifying import check_types, check_webhook, mail_addresses
 from entrepot.site.notifications.mail import MailAccount, check_account

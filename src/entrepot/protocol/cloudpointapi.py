@@ -1,0 +1,243 @@
+"""The admin API of certificates and cloud distribution points; ``protocol.cloudapi`` has what reaches further.
+
+``protocol.siteapi`` says how the API speaks in general.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from msgspec import Meta
+
+from entrepot.core.sizes import GB
+from entrepot.protocol.cloudapi import HOST, AzureOptions, HealthDetail
+from entrepot.protocol.cloudhost import Instance
+from entrepot.protocol.siteapi import Bytes, Model, Name, Percent, Text
+
+
+class ManagementCertificateRequest(Model, frozen=True, kw_only=True):
+    """``POST /management-certificates`` (R3). The password is used once and not stored. ``pfx`` may be a
+    ``.publishsettings`` file instead; ``subscription`` chooses where that names several."""
+
+    name: Name
+    pfx: Annotated[bytes, Meta(max_length=262_144)]
+    password: Annotated[str, Meta(max_length=1024)]
+    subscription: Annotated[str, Meta(max_length=128)] = ""
+
+    def __repr__(self) -> str:
+        return f"ManagementCertificateRequest({self.name!r}, pfx=***, password=***)"
+
+
+class CertificateInfo(Model, frozen=True, kw_only=True):
+    """A certificate that the site holds. ``thumbprint`` is SHA-256 of its DER form, hexadecimal. ``usable`` is false
+    after a restore onto another computer, until it is imported again (R39). ``subscription`` and ``notes`` (what else
+    is needed) are told when it is imported from a ``.publishsettings`` file."""
+
+    id: str
+    name: str
+    subject: str
+    thumbprint: str
+    key: str  # rsa-2048, ec-p256 …
+    not_before: int
+    not_after: int
+    imported: int
+    usable: bool = True
+    subscription: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class ServiceCertificateRequest(Model, frozen=True, kw_only=True):
+    """``POST /service-certificates``: the internal CA makes a service certificate (R4) for a cloud point."""
+
+    fqdn: Name
+    days: Annotated[int, Meta(ge=1, le=825)] = 365
+    password: Annotated[str, Meta(min_length=1, max_length=1024)]
+
+    def __repr__(self) -> str:
+        return f"ServiceCertificateRequest({self.fqdn!r}, password=***)"
+
+
+class ServiceCertificate(Model, frozen=True, kw_only=True):
+    """PKCS#12 under the password of the request; the site keeps no copy."""
+
+    fqdn: str
+    pfx: bytes
+    certificate: str
+    not_after: int
+
+    def __repr__(self) -> str:
+        return f"ServiceCertificate({self.fqdn!r}, pfx=***)"
+
+
+class Thresholds(Model, frozen=True, kw_only=True):
+    """Storage and transfer alert thresholds of a cloud point (R21, R22, R24). Quotas in bytes (GB is 10^9).
+    ``upload_quota`` bounds what the site sends in 30 days (R25); its levels are the transfer percentages."""
+
+    storage_quota: Bytes = 2_000 * GB
+    storage_warning_free_percent: Percent = 10
+    transfer_quota: Bytes = 10_000 * GB
+    transfer_warning_percent: Percent = 50
+    transfer_critical_percent: Percent = 90
+    upload_quota: Bytes = 10_000 * GB
+
+
+Features = Annotated[tuple[Annotated[str, Meta(max_length=32)], ...], Meta(max_length=16)]
+
+
+class CloudPointRequest(Model, frozen=True, kw_only=True):
+    """``POST /cloud-points`` → :class:`TaskInfo` (R1). ``name`` becomes the service's name and the first label of its
+    address: lower-case letters, digits, hyphens.
+
+    ``host_pin`` is SHA-256 (hexadecimal) of the cloud host's TLS certificate in DER form; ``fqdn`` defaults to the
+    service certificate's name; ``port`` is where clients reach the service, 0: the port that the cloud assigns.
+    ``azure`` has what Azure needs beside; its ``host_url`` is Azure Resource Manager's, and it has no pin.
+    ``features`` of points on premises (``pull``, ``pxe``, ``multicast``, ``prestaged``) are refused, each with the
+    reason and what to do instead (R15, R19, R20).
+    """
+
+    name: Name
+    subscription: Name
+    management_certificate: Name
+    service_pfx: Annotated[bytes, Meta(max_length=65_536)]
+    service_password: Annotated[str, Meta(max_length=1024)]
+    provider: Annotated[str, Meta(max_length=32)] = HOST
+    host_url: Text = ""
+    host_pin: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+    azure: AzureOptions | None = None
+    fqdn: Annotated[str, Meta(max_length=253)] = ""
+    port: Annotated[int, Meta(ge=0, le=65_535)] = 0
+    region: Annotated[str, Meta(max_length=64)] = ""
+    instances: Annotated[int, Meta(ge=1, le=64)] = 2
+    description: Annotated[str, Meta(max_length=1024)] = ""
+    features: Features = ()
+    thresholds: Thresholds = Thresholds()
+
+    def __repr__(self) -> str:
+        return f"CloudPointRequest({self.name!r}, {self.host_url!r}, service_pfx=***, service_password=***)"
+
+
+class CloudPointPatch(Model, frozen=True, kw_only=True):
+    """``PATCH /cloud-points/{id}``: what is left out stays (R24). ``features``: see :class:`CloudPointRequest`."""
+
+    storage_quota: Bytes | None = None
+    storage_warning_free_percent: Percent | None = None
+    transfer_quota: Bytes | None = None
+    transfer_warning_percent: Percent | None = None
+    transfer_critical_percent: Percent | None = None
+    upload_quota: Bytes | None = None
+    description: Annotated[str, Meta(max_length=1024)] | None = None
+    features: Features = ()
+
+
+class ScaleRequest(Model, frozen=True, kw_only=True):
+    """``POST /cloud-points/{id}/scale`` → :class:`TaskInfo` (R12)."""
+
+    instances: Annotated[int, Meta(ge=1, le=64)]
+
+
+class CloudPointState(StrEnum):
+    """State of a cloud point as the site knows it."""
+
+    PROVISIONING = "provisioning"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    STARTING = "starting"
+    SCALING = "scaling"
+    UPGRADING = "upgrading"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+    DELETING = "deleting"
+
+
+class DnsRecord(Model, frozen=True, kw_only=True):
+    """The alias to create (R6)."""
+
+    name: str
+    type: str
+    value: str
+
+
+class DnsCheck(Model, frozen=True, kw_only=True):
+    """``GET /cloud-points/{id}/dns``: the record to create, and why clients would not reach the service by it."""
+
+    record: DnsRecord | None
+    good: bool
+    problem: str
+
+
+class CloudUsage(Model, frozen=True, kw_only=True):
+    """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling.
+    ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``), what the site's books
+    say that it placed there (``counted_bytes``), and the last full listing (``listed_bytes``); their differences are
+    control documents, transaction records on their way, and what should not be there."""
+
+    stored_bytes: int
+    stored_objects: int
+    stored_at: int
+    transferred_30_days: int
+    uploaded_30_days: int
+    collected: int
+    age_seconds: int
+    counted_bytes: int = 0
+    counted_at: int = 0
+    listed_bytes: int = 0
+    listed_at: int = 0
+    difference: int = 0  # listed - counted, once both are known
+    error: str = ""  # of the last collection
+
+
+class CloudPointInfo(Model, frozen=True, kw_only=True):
+    """``GET /cloud-points/{id}`` (R38)."""
+
+    id: str
+    name: str
+    description: str
+    provider: str
+    host_url: str
+    subscription: str
+    management_certificate: str
+    region: str
+    fqdn: str
+    url: str
+    site: str
+    state: CloudPointState
+    message: str
+    instances_wanted: int
+    instances: tuple[Instance, ...]
+    certificate_subject: str
+    certificate_thumbprint: str
+    certificate_expires: int
+    dns: DnsRecord | None
+    thresholds: Thresholds
+    usage: CloudUsage
+    control_counter: int
+    control_pushed: int
+    contents: int
+    checked: int
+    created: int
+    status: str = ""  # Ready, Provisioning, Upgrading, Stopped, Degraded or Error
+    health: tuple[HealthDetail, ...] = ()
+
+
+class CollectSummary(Model, frozen=True, kw_only=True):
+    """``POST /cloud-points/{id}/collect``: what one collection brought in (R26). ``gaps`` names instances whose chain
+    of segments has a hole."""
+
+    segments: int
+    records: int
+    bytes: int
+    gaps: tuple[str, ...]
+    log: str
+    collected: int
+
+
+class UsageBucket(Model, frozen=True, kw_only=True):
+    """One UTC hour of a cloud point, ``GET /cloud-points/{id}/usage``; with ``by=device`` or ``by=content`` the
+    ``subject`` is that id."""
+
+    hour: int
+    subject: str
+    requests: int
+    failed: int
+    sent: int
+    uploaded: int
