@@ -4,6 +4,7 @@ import msgspec
 from sqlalchemy import Connection, func, select
 
 from entrepot.database.tables.content import content as contents
+from entrepot.database.tables.cost import deleted_cloud_point
 from entrepot.database.tables.devices import collection as collections
 from entrepot.database.tables.devices import collection_member, device
 from entrepot.database.tables.devices import download as downloads
@@ -48,11 +49,13 @@ def stored_before(connection: Connection, point: str, hour: int) -> int:
     return int(connection.execute(query.order_by(table.c.hour.desc()).limit(1)).scalar() or 0)
 
 
-def deleted_points(connection: Connection, *, since: int) -> int:
-    """How many cloud points were in use since then and exist no longer."""
+def lost_points(connection: Connection, *, since: int) -> int:
+    """How many cloud points were in use since then, exist no longer, and left no note of their deletion."""
     table = usage_hour
     query = select(func.count(table.c.point.distinct())).where(
-        table.c.hour >= since, table.c.point.not_in(select(points.c.id))
+        table.c.hour >= since,
+        table.c.point.not_in(select(points.c.id)),
+        table.c.point.not_in(select(deleted_cloud_point.c.point)),
     )
     return int(connection.execute(query).scalar_one())
 

@@ -58,10 +58,20 @@ def uses(connection: Connection) -> dict[str, str]:
 
 def sheet_of(connection: Connection, point: str) -> PriceSheet | None:
     """The sheet that a cloud point is charged by; None when none was chosen."""
+    return sheet_by_key(connection, key_of(connection, point))
+
+
+def key_of(connection: Connection, point: str) -> str:
+    """The name key of the sheet that a cloud point is charged by; empty when none was chosen."""
     chosen = uses(connection)
-    key = chosen.get(point) or chosen.get("")
-    found = newest(connection).get(key) if key else None
-    return found.sheet if found else None
+    return chosen.get(point) or chosen.get("", "")
+
+
+def sheet_by_key(connection: Connection, key: str) -> PriceSheet | None:
+    """The newest version of a sheet; None when there is none of this name key."""
+    query = select(price_sheet.c.body).where(price_sheet.c.name_key == key).order_by(price_sheet.c.version.desc())
+    body = connection.execute(query.limit(1)).scalar()
+    return None if body is None else from_json(body, PriceSheet, "price sheet")
 
 
 def forget_point(connection: Connection, point: str) -> None:

@@ -59,3 +59,16 @@ budget_grant = Table(
     Index("ix_budget_grant_point", "point", "expires"),
     Index("ix_budget_grant_device", "device", "point", "content", "version"),
 )
+
+deleted_cloud_point = Table(
+    "deleted_cloud_point",
+    metadata,
+    Column("point", String(40), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("site", String(3), nullable=False),
+    Column("sheet", String(256), nullable=False),  # name_key of the price sheet that it was charged by; empty: none
+    Column("segments", BigInteger, nullable=False),  # collected in the month in which it was deleted
+    Column("ready", BigInteger, nullable=False),
+    Column("deleted", BigInteger, nullable=False),
+    Index("ix_deleted_cloud_point_deleted", "deleted"),
+)

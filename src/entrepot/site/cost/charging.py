@@ -12,11 +12,12 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.errors import ConflictError
-from entrepot.core.times import HOUR, hour_of
-from entrepot.database import charges, cloud, prices, usage
+from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.times import HOUR, hour_of, iso
+from entrepot.database import charges, cloud, deletedpoints, prices, usage
 from entrepot.database.charges import ChargedHour, Portion
 from entrepot.database.cloud import CloudPoint
+from entrepot.database.deletedpoints import DeletedPoint
 from entrepot.protocol.costapi import CostBy, CostLine, CostReport
 from entrepot.rules.prices import POLLS_AN_HOUR, ZERO, Cost, PriceSheet, Usage, cost, shares
 from entrepot.site.cost.forecasting import forecasts
@@ -27,13 +28,16 @@ _NOTES: Final = (
     "Prices are those of the price sheet as it is now, for the whole month.",
 )
 _COLLECTIONS: Final = "A device in several collections counts in each of them, so these lines add up to more."
-_DELETED: Final = "Cloud points deleted this month are not in these amounts: {gone}. The provider bills what they used."
+_DELETED: Final = "Cloud points deleted this month are in these amounts until their deletion: {names}."
+_LOST: Final = "{lost} cloud points of this month left no note when they were deleted, and are not in these amounts."
+_MOST_NAMED: Final = 20
 
 
 class Charged(msgspec.Struct, frozen=True, kw_only=True):
-    """A cloud point's month."""
+    """The month of a cloud point, which may have been deleted in it; ``point`` is its id."""
 
-    point: CloudPoint
+    point: str
+    name: str
     sheet: PriceSheet
     usage: Usage
     cost: Cost
@@ -56,20 +60,18 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         ConflictError: no price sheet was chosen.
     """
     since, until = month_of(now)
-    points = (
-        [cloud.get_cloud_point(connection, cloud_point)] if cloud_point else cloud.cloud_points(connection, site=site)
-    )
-    charged = [one for point in points if (one := charge(connection, point, now)) is not None]
-    if points and not charged:
+    points, gone = _wanted(connection, cloud_point, site, since)
+    found = [charge(connection, point, now) for point in points]
+    found += [charge_deleted(connection, point, now) for point in gone]
+    charged = [one for one in found if one is not None]
+    if found and not charged:
         raise ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
     currency = charged[0].sheet.currency if charged else ""
     counted = [one for one in charged if one.sheet.currency == currency]
     lines = _by_point(counted) if by is CostBy.POINT else _split(connection, counted, by, since)
     included = {one.point for one in counted}
-    notes = [*_NOTES, _COLLECTIONS] if by is CostBy.COLLECTION else [*_NOTES]
-    if not cloud_point and (gone := charges.deleted_points(connection, since=since)):
-        notes.append(_DELETED.format(gone=gone))
-    kept = [usage.stored_usage(connection, one.point.point).collected for one in counted]
+    named = [(point.point, point.name) for point in points] + [(point.point, point.name) for point in gone]
+    kept = [usage.stored_usage(connection, point.point).collected for point in points if point.point in included]
     return CostReport(
         by=by,
         since=since,
@@ -78,10 +80,68 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         total=sum((one.cost.total for one in counted), ZERO),
         month_end=sum((one.month_end for one in counted), ZERO),
         lines=tuple(lines),
-        others=tuple(point.name for point in points if point not in included),
-        notes=tuple(notes),
+        others=tuple(name for point, name in named if point not in included),
+        notes=_notes(connection, by, gone, since=0 if cloud_point else since),
         figures_from=min(kept, default=0),
     )
+
+
+def _wanted(
+    connection: Connection, cloud_point: str, site: str, since: int
+) -> tuple[list[CloudPoint], list[DeletedPoint]]:
+    """The cloud points to charge: those that are there, and those deleted this month."""
+    if not cloud_point:
+        return cloud.cloud_points(connection, site=site), deletedpoints.deleted_since(connection, since, site=site)
+    try:
+        return [cloud.get_cloud_point(connection, cloud_point)], []
+    except NotFoundError as error:
+        try:
+            return [], [deletedpoints.find_deleted(connection, cloud_point, since=since, site=site)]
+        except NotFoundError:
+            raise error from None
+
+
+def _notes(connection: Connection, by: CostBy, gone: Sequence[DeletedPoint], *, since: int) -> tuple[str, ...]:
+    """What the amounts are not; ``since`` 0: nothing is said of other cloud points than those asked for."""
+    notes = [*_NOTES, _COLLECTIONS] if by is CostBy.COLLECTION else [*_NOTES]
+    if gone:
+        names = [f"{point.name} ({iso(point.deleted)})" for point in gone]
+        more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
+        notes.append(_DELETED.format(names=", ".join([*names[:_MOST_NAMED], *more])))
+    if since and (lost := charges.lost_points(connection, since=since)):
+        notes.append(_LOST.format(lost=lost))
+    return tuple(notes)
+
+
+def keep_for_cost(connection: Connection, point: CloudPoint, now: int) -> None:
+    """A cloud point is being deleted: keep what its cost of this month needs. One that never was ready has none."""
+    if not point.ready:
+        return
+    since, _ = month_of(now)
+    gone = DeletedPoint(
+        point=point.point,
+        name=point.name,
+        site=point.site,
+        sheet=prices.key_of(connection, point.point),
+        segments=charges.segments(connection, point.point, since=since),
+        ready=point.ready,
+        deleted=now,
+    )
+    deletedpoints.keep(connection, gone)
+
+
+def charge_deleted(connection: Connection, gone: DeletedPoint, now: float) -> Charged | None:
+    """The month of a cloud point that was deleted in it, until then; None without a sheet."""
+    sheet = prices.sheet_by_key(connection, gone.sheet or prices.key_of(connection, ""))
+    if sheet is None:
+        return None
+    since, until = month_of(now)
+    rows = charges.hours(connection, gone.point, since=since, until=hour_of(gone.deleted) + HOUR)
+    before = charges.stored_before(connection, gone.point, since)
+    begin = max(since, hour_of(gone.ready))
+    used = _usage(rows, before, gone.segments, since=begin, now=gone.deleted, until=until, begin=since)
+    amounts = cost(sheet, used)
+    return Charged(point=gone.point, name=gone.name, sheet=sheet, usage=used, cost=amounts, month_end=amounts.total)
 
 
 def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | None:
@@ -121,7 +181,14 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
     )
     so_far = cost(sheet, used)
     coming = cost(sheet, rest, sent_before=used.sent)
-    return Charged(point=point, sheet=sheet, usage=used, cost=so_far, month_end=so_far.total + coming.total)
+    return Charged(
+        point=point.point,
+        name=point.name,
+        sheet=sheet,
+        usage=used,
+        cost=so_far,
+        month_end=so_far.total + coming.total,
+    )
 
 
 def _usage(
@@ -152,9 +219,7 @@ def _usage(
 
 def _by_point(charged: Sequence[Charged]) -> list[CostLine]:
     return [
-        _line(
-            one.point.point, one.point.name, one.usage.sent, one.usage.client_reads, one.cost, month_end=one.month_end
-        )
+        _line(one.point, one.name, one.usage.sent, one.usage.client_reads, one.cost, month_end=one.month_end)
         for one in charged
     ]
 
@@ -182,8 +247,8 @@ def _split(connection: Connection, charged: Sequence[Charged], by: CostBy, since
     """Egress and requests by what was transferred, storage by what a content's sets weigh; the rest is the point's."""
     sums: dict[str, tuple[int, int, Cost]] = {}
     for one in charged:
-        used = _portions(connection, one.point.point, by, since)
-        weights = charges.held_sizes(connection, one.point.point) if by is CostBy.CONTENT else {}
+        used = _portions(connection, one.point, by, since)
+        weights = charges.held_sizes(connection, one.point) if by is CostBy.CONTENT else {}
         storage = shares(one.cost.storage, weights)
         for portion in used:
             egress = _part(one.cost.egress, portion.bytes, one.usage.sent)
