@@ -4,6 +4,7 @@ import json
 import os
 import random
 import secrets
+import socket
 import subprocess
 import sys
 import time
@@ -163,8 +164,9 @@ class Service:
         path = self._folder / "nginx.conf"
         path.write_text(NGINX.format(folder=self._folder, port=port))
         process = subprocess.Popen(["nginx", "-c", str(path), "-e", str(self._folder / "nginx.log")], text=True)
-        time.sleep(1)
-        assert process.poll() is None, (self._folder / "nginx.log").read_text()
+        while not _listening(port):
+            assert process.poll() is None, (self._folder / "nginx.log").read_text()
+            time.sleep(0.01)
         return Server(process, port)
 
     def _trust(self) -> bytes:
@@ -189,6 +191,11 @@ class Service:
             settings=GatewaySettings(),
         )
         return sign(to_json(document), typ=SignedType.CONTROL, key=self._control_key).encode()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def client_path(object_id: ObjectId) -> str:

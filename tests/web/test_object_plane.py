@@ -23,7 +23,15 @@ from entrepot.objects.hashing import object_id_of
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import MAX_MISSING_IDS, MAX_OBJECT_BYTES, ObjectPage
-from entrepot.web.downloads import LEAST_PIECE, MEMORY, PIECES_ON_THEIR_WAY, Downloads
+from entrepot.web.downloads import (
+    LEAST_PIECE,
+    MEMORY,
+    MOST_PIECE,
+    MOST_WHOLE,
+    PIECES_ON_THEIR_WAY,
+    WHOLE_MEMORY,
+    Downloads,
+)
 from entrepot.web.http import HttpClient
 from entrepot.web.readers import REOPEN_SECONDS, Readers
 
@@ -314,6 +322,45 @@ def test_pieces_shrink_while_many_downloads_run():
         sizes.append(downloads.piece)
         assert downloads.piece * PIECES_ON_THEIR_WAY * number <= max(MEMORY, LEAST_PIECE * PIECES_ON_THEIR_WAY * number)
     assert sizes == [256 * KIB, 112 * KIB, 16 * KIB, 16 * KIB]
+
+
+def test_what_is_handed_over_whole_is_bounded_until_clients_show_that_they_took_it():
+    downloads, size = Downloads(minimum_rate=64 * KIB), MIB
+    most = WHOLE_MEMORY // size
+    assert [downloads.whole(peer, size, 0.0) for peer in range(most + 1)] == [True] * most + [False]
+    downloads.took(0)  # asked again on its connection
+    assert downloads.whole(most, size, 0.0)
+    assert not downloads.whole(most + 1, size, 15.9)
+    assert downloads.whole(most + 1, size, 16.0)  # the slowest client that is allowed has taken a MiB by now
+    downloads.took("a connection that was handed nothing")
+    assert not Downloads().whole("", MOST_WHOLE + 1, 0.0)
+
+
+async def test_a_small_object_travels_in_one_message_while_there_is_room(plane, stock):
+    object_id, data = stock(MIB)
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"/objects/{object_id.hex()}",
+        "headers": [(b"authorization", b"Bearer good")],
+        "client": ("192.0.2.1", 1),
+    }
+    await plane(scope, receive, send)
+    assert [message.get("body") for message in sent] == [None, data]
+    for peer in range(WHOLE_MEMORY // MIB):
+        plane.downloads.whole(peer, MIB, asyncio.get_running_loop().time())
+    sent.clear()
+    await plane({**scope, "client": ("192.0.2.1", 2)}, receive, send)
+    assert [len(message.get("body", b"")) for message in sent] == [0, *[MOST_PIECE] * 4]
+    assert b"".join(message.get("body", b"") for message in sent) == data
 
 
 async def test_the_site_stores_lists_and_removes(plane, served, http, shelf):

@@ -5,7 +5,9 @@ cancels the task that hands bytes over: it ends at its next await, and hands ove
 """
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Callable
+from typing import Any
 
 from entrepot.core.errors import UnavailableError
 from entrepot.core.sizes import KIB, MIB
@@ -19,6 +21,10 @@ PIECES_ON_THEIR_WAY = 9
 """Seen: how many pieces the server holds for a client that reads slowly, in its queue, HTTP and TLS buffers."""
 LEAST_PIECE = 16 * KIB
 MOST_PIECE = 256 * KIB
+MOST_WHOLE = PIECES_ON_THEIR_WAY * MOST_PIECE
+"""What may be handed over in one message: as much as a download in pieces has on its way, so a cut stops no less."""
+WHOLE_MEMORY = 32 * MIB
+"""What all connections together may have been handed whole without a sign that they took it."""
 
 
 class Download:
@@ -62,6 +68,8 @@ class Downloads:
         self._seconds = seconds
         self._running: set[Download] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._handed: OrderedDict[Any, tuple[int, float]] = OrderedDict()  # connection -> (bytes, taken by then)
+        self._untaken = 0
 
     def __len__(self) -> int:
         return len(self._running)
@@ -71,6 +79,34 @@ class Downloads:
         """Bytes to hand over at once: large pieces cost less, small ones keep memory bounded when many are running."""
         share = MEMORY // (PIECES_ON_THEIR_WAY * max(1, len(self._running)))
         return max(LEAST_PIECE, min(MOST_PIECE, share - share % LEAST_PIECE))
+
+    def whole(self, peer: object, size: int, now: float) -> bool:
+        """Tell whether ``size`` bytes may be handed over in one message, and count them if so.
+
+        One message is by far the cheapest, but nothing tells when the client has taken it, except its next request on
+        the same connection: until then it counts against ``WHOLE_MEMORY``, or as long as the slowest client may take.
+
+        Args:
+            peer: names the connection.
+            now: seconds on the event loop's clock.
+        """
+        if not 0 < size <= MOST_WHOLE:
+            return False
+        while self._handed:
+            first = next(iter(self._handed))
+            if now < self._handed[first][1]:
+                break
+            self.took(first)
+        if self._untaken + size > WHOLE_MEMORY:
+            return False
+        self.took(peer)
+        self._handed[peer] = (size, now + max(MINIMUM_WAIT, size / max(1, self.minimum_rate)))
+        self._untaken += size
+        return True
+
+    def took(self, peer: object) -> None:
+        """This connection asks again: it took what it was handed before."""
+        self._untaken -= self._handed.pop(peer, (0, 0.0))[0]
 
     def begin(self, device: str, jti: str) -> Download:
         """Register the current task.

@@ -70,7 +70,7 @@ class _Transfer(NamedTuple):
     grant: Grant
     opened: Reading
     span: Span
-    first: bytes
+    first: bytes | bytearray
 
 
 class ObjectPlane:
@@ -192,6 +192,7 @@ class ObjectPlane:
         request = _Request(self._clock(), time.monotonic())
         grant = await self._grant(bearer_token(scope), object_id)
         self._throttle.take(grant.device, rate=self.device_rate, now=request.begun)
+        self.downloads.took(scope.get("client"))
         download = self.downloads.begin(grant.device, grant.jti)
         request.grant, request.object_id, request.method = grant, object_id, scope["method"]
         self._requests[download] = request
@@ -210,6 +211,8 @@ class ObjectPlane:
             await self._broken_off(download, bool(request.status), noting)
         finally:
             self.downloads.finish(download)
+            if not download.sent:
+                self.downloads.took(scope.get("client"))
             del self._requests[download]  # before it is recorded: see running()
             self.sent += download.sent
             self._recorder(request.record(download.sent))
@@ -238,7 +241,11 @@ class ObjectPlane:
             span = choose_span(wanted, opened.size)
             matches = etag_matches(header(scope, b"if-none-match"), etag)
             bare = head or matches or not span.length
-            first = b"" if bare else await opened.read(span.start, span.length, self.downloads.piece)
+            first: bytes | bytearray = b""
+            if not bare:
+                peer, now = scope.get("client"), asyncio.get_running_loop().time()
+                most = span.length if self.downloads.whole(peer, span.length, now) else self.downloads.piece
+                first = await opened.read(span.start, span.length, most)
             if first:
                 await self._debit(grant, len(first))
         except RangeNotSatisfiableError as error:

@@ -1,8 +1,8 @@
 """Reads objects for the event loop: what the page cache holds at once, everything else in worker threads.
 
-A thread for every piece would cost more than the TLS around it. So a piece whose first and last byte are in the page
-cache (``preadv2`` with ``RWF_NOWAIT`` says so without waiting) is read in the loop. Where the shelf is not a folder, or
-the system has no such call, all reading is done in threads.
+A thread for every piece would cost more than the TLS around it. So a piece that is in the page cache is read in the
+loop (``preadv2`` with ``RWF_NOWAIT`` reads what is there and never waits), and only the others in a thread. Where the
+shelf is not a folder, or the system has no such call, all reading is done in threads.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Reading(Protocol):
 
     size: int
 
-    async def read(self, start: int, length: int, most: int) -> bytes:
+    async def read(self, start: int, length: int, most: int) -> bytes | bytearray:
         """The next piece of a span. Spans are read in order, from one beginning to one end.
 
         Args:
@@ -110,22 +110,20 @@ class _File:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
 
-    async def read(self, start: int, length: int, most: int) -> bytes:
+    async def read(self, start: int, length: int, most: int) -> bytes | bytearray:
         """See :class:`Reading`."""
         length = min(length, most)
-        if self._cached(start) and self._cached(start + length - 1):
-            return self._read(start, length)
+        piece = bytearray(length)  # copied once, into it; bytes would cost a second copy
+        try:
+            if os.preadv(self._descriptor, [piece], start, os.RWF_NOWAIT) == length:
+                return piece
+        except OSError:  # would wait; or this file system cannot tell
+            pass
         return await self._in_thread(self._read, start, length)
 
     def _read(self, start: int, length: int) -> bytes:
         with storage_errors("an object"):
             return os.pread(self._descriptor, length, start)
-
-    def _cached(self, at: int) -> bool:
-        try:
-            return os.preadv(self._descriptor, [bytearray(1)], at, os.RWF_NOWAIT) == 1
-        except OSError:  # would wait; or this file system cannot tell
-            return False
 
 
 class _Stream:
@@ -139,7 +137,7 @@ class _Stream:
         self._rest = memoryview(b"")
         self.size = size
 
-    async def read(self, start: int, length: int, most: int) -> bytes:
+    async def read(self, start: int, length: int, most: int) -> bytes | bytearray:
         """See :class:`Reading`."""
         if self._pieces is None:
             self._pieces = iter(self._shelf.read(self._object_id, start, length))
