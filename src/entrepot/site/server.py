@@ -44,6 +44,7 @@ from entrepot.site.comparison import Comparisons
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
 from entrepot.site.controls import Controls
 from entrepot.site.cost.budgets import BudgetBook, sweep_slots
+from entrepot.site.cost.pruning import Pruning, Retention
 from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
@@ -186,6 +187,11 @@ class SiteServer:
             home=home,
             shelf=self.shelf,
             keys=keys,
+            pruning=Pruning(
+                database,
+                Retention(usage=settings.usage_days, transfers=settings.transfer_days, alerts=settings.alert_days),
+                clock=clock,
+            ),
             clock=clock,
             work=self.distribution.wake,
             renewed=self.renew.set,

@@ -44,6 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         drain_seconds: how long running requests may go on when the server stops.
         log_days: how many days rotated logs of cloud points are kept.
         log_rotate_bytes: size at which such a log is rotated before its day is over.
+        usage_days: how many days the hours of cloud points, and savings, are kept.
+        transfer_days: how many days these hours are kept by device and content; never longer than ``usage_days``.
+        alert_days: how many days the history of alerts is kept.
         log_verbose: one line for each transaction in these logs, besides the sums.
     """
 
@@ -67,6 +70,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     drain_seconds: float = 5.0
     log_days: int = 35
     log_rotate_bytes: int = 250 * MIB
+    usage_days: int = 800
+    transfer_days: int = 100
+    alert_days: int = 800
     log_verbose: bool = False
 
 
@@ -130,11 +136,16 @@ def check_settings(settings: Settings) -> None:
         "segment_seconds": (1, 600),
         "drain_seconds": (0, 600),
         "log_days": (1, 3650),
+        "usage_days": (62, 3650),
+        "transfer_days": (40, 3650),
+        "alert_days": (30, 3650),
         "log_rotate_bytes": (MIB, 100 * GIB),
     }
     for name, (low, high) in bounds.items():
         if not low <= getattr(settings, name) <= high:
             raise BadInputError(f"The setting {name} is {low} to {high}.")
+    if settings.transfer_days > settings.usage_days:
+        raise BadInputError("The setting transfer_days is at most usage_days.")
 
 
 def save_settings(home: Home, settings: Settings) -> None:

@@ -17,6 +17,7 @@ from entrepot.database import devices, retention, tasks
 from entrepot.database.engine import Database
 from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.objects.shelf import Shelf
+from entrepot.site.cost.pruning import Pruning
 from entrepot.site.distribution import trim
 from entrepot.site.keys import SiteKeys
 from entrepot.site.settings import Home
@@ -46,6 +47,7 @@ class Upkeep:
         home: Home,
         shelf: Shelf,
         keys: SiteKeys,
+        pruning: Pruning,
         clock: Clock,
         work: Callable[[], None],
         renewed: Callable[[], None],
@@ -54,6 +56,7 @@ class Upkeep:
         self._home = home
         self._shelf = shelf
         self._keys = keys
+        self._pruning = pruning
         self._clock = clock
         self._work = work
         self._renewed = renewed
@@ -66,6 +69,7 @@ class Upkeep:
         """
         now = self._clock()
         await self._database.write(_forget, now)
+        await self._pruning.run_if_due()
         if await trim(self._database, site=self._keys.site.code, now=now):
             self._work()
         if await asyncio.to_thread(renew_tls, self._home, self._keys, now):
