@@ -9,6 +9,7 @@ from entrepot.cli import (
     alert,
     alert_delivery,
     boundary,
+    budget,
     certificate,
     client,
     cloudcare,
@@ -60,6 +61,7 @@ for _name, _group in (
     ("key", key.app),
     ("alert", alert.app),
     ("cost", cost.app),
+    ("budget", budget.app),
     ("task", task.app),
 ):
     app.add_typer(_group, name=_name, rich_help_panel=ADMINISTRATION)

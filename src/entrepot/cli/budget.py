@@ -1,5 +1,6 @@
-"""``entrepot cost budget``: bounds of what a cloud point sends, opt-in and never exceeded (R23)."""
+"""``entrepot budget``: bounds of what cloud points send, opt-in and never exceeded (R23)."""
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -8,32 +9,72 @@ from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.sizes import parse_size
-from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
+from entrepot.core.times import iso
+from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 
 app = typer.Typer(no_args_is_help=True, help="Transfer budgets: opt-in bounds that are never exceeded.")
+
+
+class ScopeName(StrEnum):
+    """What a budget is for."""
+
+    POINT = "cloud-point"
+    CONTENT = "content"
+    COLLECTION = "collection"
+
+
+Subject = Annotated[str, typer.Argument(help="Name or id of the cloud point, content or collection.")]
+Of = Annotated[ScopeName, typer.Option("--of", help="What the name is of.")]
 
 
 @app.command("set")
 def set_budget(
     ctx: typer.Context,
-    cloud_point: Annotated[str, typer.Argument(help="Name or id of the cloud point.")],
-    amount: Annotated[str, typer.Argument(help="Bytes to clients in 30 days, for example 500GB.")],
+    name: Subject,
+    amount: Annotated[str, typer.Argument(help="Bytes to clients in the period, for example 500GB.")],
+    of: Of = ScopeName.POINT,
+    throttle_percent: Annotated[int, typer.Option(min=0, max=100, help="Throttle from this share on.")] = 0,
+    rate: Annotated[str, typer.Option(help="Bytes a second of a throttled download, for example 512KB.")] = "0",
+    peers_percent: Annotated[int, typer.Option(min=0, max=100, help="From this share on only peers.")] = 0,
     critical_percent: Annotated[
-        int, typer.Option(min=1, max=100, help="From this share on only critical contents.")
+        int, typer.Option(min=0, max=100, help="From this share on only critical contents.")
     ] = 100,
+    grant_percent: Annotated[int, typer.Option(min=1, max=100, help="From this share on nothing new.")] = 100,
+    stop_percent: Annotated[
+        int, typer.Option(min=0, max=100, help="Stop the cloud point when this share is used.")
+    ] = 0,
     critical: Annotated[list[str] | None, typer.Option(help="A critical content; may be repeated.")] = None,
+    month: Annotated[
+        str, typer.Option(help="Calendar months in this time zone; left out: the last 30 days.", metavar="ZONE")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do now; set nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bound what a cloud point sends to clients in 30 days. Off by default: without a budget nothing is interrupted.
+    """Bound what is sent to clients. Off by default: without a budget nothing is interrupted.
 
     \b
     Example:
-      entrepot cost budget set cloud-eu 2TB --critical-percent 80 --critical security-agent
+      entrepot budget set cloud-eu 2TB --critical-percent 80 --critical security-agent
+      entrepot budget set 'Field staff' 300GB --of collection --month Europe/Berlin --dry-run
     """
-    body = BudgetRequest(bytes=parse_size(amount), critical_percent=critical_percent, critical=tuple(critical or ()))
+    body = BudgetRequest(
+        bytes=parse_size(amount),
+        scope=of.value,
+        throttle_percent=throttle_percent,
+        rate=parse_size(rate),
+        peers_percent=peers_percent,
+        critical_percent=critical_percent,
+        grant_percent=grant_percent,
+        stop_percent=stop_percent,
+        critical=tuple(critical or ()),
+        zone=month,
+        dry_run=dry_run,
+    )
     with site_session(ctx) as session:
-        info = session.call("PUT", f"/budgets/{seg(cloud_point)}", body, BudgetInfo)
+        info = session.call("PUT", f"/budgets/{seg(name)}", body, BudgetInfo)
     _print_budgets([info], as_json)
+    if dry_run:
+        say(f"Nothing was set. Now it would be: {info.grade}.")
 
 
 @app.command("list")
@@ -42,29 +83,42 @@ def list_budgets(ctx: typer.Context, as_json: AsJson = False) -> None:
 
     \b
     Example:
-      entrepot cost budget list
+      entrepot budget list
     """
     with site_session(ctx) as session:
         found = session.get("/budgets", list[BudgetInfo])
     _print_budgets(found, as_json)
 
 
-@app.command("delete")
-def delete_budget(
-    ctx: typer.Context,
-    cloud_point: Annotated[str, typer.Argument(help="Name or id of the cloud point.")],
-    yes: Yes = False,
-) -> None:
-    """Lift a budget.
+@app.command("history")
+def history(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Who changed which budget, newest first, and what budgets did by themselves.
 
     \b
     Example:
-      entrepot cost budget delete cloud-eu --yes
+      entrepot budget history
     """
-    confirm(f"Lift the budget of {cloud_point}?", yes=yes)
     with site_session(ctx) as session:
-        session.call("DELETE", f"/budgets/{seg(cloud_point)}", None, type(None))
-    say(f"{cloud_point} has no budget.")
+        found = session.get("/budget-changes", list[BudgetChange])
+    if as_json:
+        print_json(found)
+        return
+    rows = [(iso(one.at), one.scope, one.name, one.by, one.what) for one in found]
+    print_rows(("When", "Of", "Name", "By", "What"), rows, empty="No budget was ever set.")
+
+
+@app.command("delete")
+def delete_budget(ctx: typer.Context, name: Subject, of: Of = ScopeName.POINT, yes: Yes = False) -> None:
+    """Lift a budget. A service that it stopped stays stopped until you start it.
+
+    \b
+    Example:
+      entrepot budget delete cloud-eu --yes
+    """
+    confirm(f"Lift the budget of the {of.value} {name}?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/budgets/{seg(name)}?scope={of.value}", None, type(None))
+    say(f"{name} has no budget.")
 
 
 def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
@@ -72,15 +126,17 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         print_json(found)
         return
     print_rows(
-        ("Cloud point", ">Budget, 30 d", ">Used", ">Granted", ">Left", ">Critical only from", "By"),
+        ("Of", "Name", ">Budget", "Period", ">Used", ">Granted", ">Left", "Now", "By"),
         [
             (
-                one.cloud_point,
+                one.scope,
+                one.name,
                 size(one.bytes),
+                f"month, {one.zone}" if one.zone else "30 days",
                 size(one.used),
                 size(one.granted),
                 size(one.left),
-                f"{one.critical_percent} %",
+                one.grade,
                 one.by,
             )
             for one in found

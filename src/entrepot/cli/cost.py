@@ -8,7 +8,6 @@ from typing import Annotated
 import msgspec
 import typer
 
-from entrepot.cli import budget
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
@@ -32,7 +31,6 @@ from entrepot.protocol.deviceapi import ALL_DEVICES
 app = typer.Typer(no_args_is_help=True, help="What cloud points cost: so far, at the month's end, before a deployment.")
 sheets = typer.Typer(no_args_is_help=True, help="Price sheets: what a cloud charges.")
 app.add_typer(sheets, name="sheet")
-app.add_typer(budget.app, name="budget")
 
 Point = Annotated[str, typer.Option("--cloud-point", help="Only this cloud point.")]
 

@@ -33,7 +33,11 @@ class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ControlDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """``point`` is the audience of tokens. ``token_kids`` are the token keys valid now (two during rollover)."""
+    """``point`` is the audience of tokens. ``token_kids`` are the token keys valid now (two during rollover).
+
+    ``bounded``: a budget is active; content tokens without an allowance are refused (401), and clients ask the site for
+    others. Left out where there is none.
+    """
 
     version: int = 1
     site: str
@@ -44,3 +48,4 @@ class ControlDocument(msgspec.Struct, frozen=True, kw_only=True):
     revoked_devices: tuple[str, ...] = ()
     revoked_tokens: tuple[str, ...] = ()
     settings: GatewaySettings = GatewaySettings()
+    bounded: bool | msgspec.UnsetType = msgspec.UNSET

@@ -5,7 +5,7 @@ Amounts and prices are decimal numbers in strings. GB is 10^9 bytes; a month is 
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -100,27 +100,61 @@ class CostReport(Model, frozen=True, kw_only=True):
     figures_from: int
 
 
+BudgetScope = Literal["cloud-point", "content", "collection"]
+
+
 class BudgetRequest(Model, frozen=True, kw_only=True):
-    """``PUT /budgets/{cloud point}`` (R23): bytes to clients in 30 rolling days that are never exceeded in stream mode.
-    From ``critical_percent`` of it on only the ``critical`` contents are granted."""
+    """``PUT /budgets/{name}`` (R23): bytes to clients in a period that are never exceeded in stream mode. The shares
+    say from where each grade holds; 0: never. ``zone``: calendar months there; empty: 30 rolling days. ``rate``: bytes a
+    second of a throttled token. ``dry_run``: say what it would do now, and set nothing."""
 
     bytes: Annotated[int, Meta(ge=1, le=2**62)]
-    critical_percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    scope: BudgetScope = "cloud-point"
+    throttle_percent: Annotated[int, Meta(ge=0, le=100)] = 0
+    peers_percent: Annotated[int, Meta(ge=0, le=100)] = 0
+    critical_percent: Annotated[int, Meta(ge=0, le=100)] = 100
+    grant_percent: Annotated[int, Meta(ge=1, le=100)] = 100
+    stop_percent: Annotated[int, Meta(ge=0, le=100)] = 0
+    rate: Annotated[int, Meta(ge=0, le=2**40)] = 0
     critical: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
+    zone: Annotated[str, Meta(max_length=64)] = ""
+    dry_run: bool = False
 
 
 class BudgetInfo(Model, frozen=True, kw_only=True):
-    """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected."""
+    """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected.
+    ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since)."""
 
-    cloud_point: str
+    scope: str
+    name: str
     bytes: int
+    throttle_percent: int
+    peers_percent: int
     critical_percent: int
+    grant_percent: int
+    stop_percent: int
+    rate: int
     critical: tuple[str, ...]
+    zone: str
     used: int
     granted: int
     left: int
+    grade: str
+    period_from: int
+    period_ends: int
+    stopped: str
     created: int
     by: str
+
+
+class BudgetChange(Model, frozen=True, kw_only=True):
+    """``GET /budget-changes``: who changed a budget, and to what."""
+
+    scope: str
+    name: str
+    at: int
+    by: str
+    what: str
 
 
 class SavingsBy(StrEnum):

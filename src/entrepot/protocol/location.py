@@ -64,6 +64,7 @@ class Withheld(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     reason: str
+    retry_after: int = 0  # seconds after which asking again may help; 0: not said
 
 
 class DeltaOffer(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,8 @@ class ContentClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
     ``iss`` site code, ``sub`` device id, ``aud`` one cloud point's id or ``points:<site>``; ``sets`` are
     base64url object-set ids, at most 64; the first listed set that holds the object is charged. ``allow`` is the
-    token's allowance where a budget is active: bytes that all instances together may send on it; 0: no bound.
+    token's allowance where a budget is active: bytes that all instances together may send on it; 0: no bound. ``rate``:
+    bytes a second that each instance sends on it at most, where a budget throttles; 0: no bound.
     """
 
     iss: str
@@ -28,6 +29,7 @@ class ContentClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     exp: int
     sets: tuple[str, ...]
     allow: int = 0
+    rate: int = 0
 
 
 class SiteClaims(msgspec.Struct, frozen=True, kw_only=True):

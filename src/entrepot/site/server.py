@@ -43,7 +43,7 @@ from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.comparison import Comparisons
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
 from entrepot.site.controls import Controls
-from entrepot.site.cost.budgets import BudgetBook, sweep_slots
+from entrepot.site.cost.budgets import BudgetBook, enforce_stops, sweep_slots
 from entrepot.site.cost.pruning import Pruning, Retention
 from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
@@ -296,6 +296,7 @@ class SiteServer:
                 group.create_task(CloudLoops(self.clouds).serve())
                 group.create_task(self.outbox.serve())
                 group.create_task(_every(SWEEP_SECONDS, lambda: sweep_slots(self.database, self.clouds)))
+                group.create_task(_every(KEYS_SECONDS, lambda: enforce_stops(self.database, self.clouds)))
         finally:
             await self.distribution.stop()
             await asyncio.gather(self.tasks.stop(), self.publishing.stop(), self.library_care.tasks.stop())

@@ -39,6 +39,7 @@ def mint_content_token(
     jti: str,
     lifetime: int = MAX_TOKEN_LIFETIME,
     allow: int = 0,
+    rate: int = 0,
 ) -> str:
     """Make a content token.
 
@@ -52,13 +53,14 @@ def mint_content_token(
         jti: unique id, for revocation.
         lifetime: seconds.
         allow: bytes that may be sent on it in all, where a budget is active; 0: no bound.
+        rate: bytes a second that an instance sends on it at most, where a budget throttles; 0: no bound.
 
     Raises:
         BadInputError: no sets or more than 64, a lifetime over 8 hours, a jti that is empty or too long, or a negative
             allowance.
     """
-    if allow < 0:
-        raise BadInputError("An allowance is not negative.")
+    if allow < 0 or rate < 0:
+        raise BadInputError("An allowance or rate is not negative.")
     if not 1 <= len(sets) <= MAX_TOKEN_SETS or any(len(set_id) != OBJECT_ID_BYTES for set_id in sets):
         raise BadInputError(f"A content token names 1 to {MAX_TOKEN_SETS} object sets.")
     _check_minting(jti, lifetime, MAX_TOKEN_LIFETIME)
@@ -73,6 +75,7 @@ def mint_content_token(
         exp=issued + lifetime,
         sets=tuple(b64url(set_id) for set_id in sets),
         allow=allow,
+        rate=rate,
     )
     return sign(to_json(claims), typ=SignedType.CONTENT_TOKEN, key=key)
 

@@ -7,6 +7,7 @@ with however many instances, however they end. Slots of tokens that have expired
 import asyncio
 import re
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -29,11 +30,12 @@ async def unbounded(grant: Grant, count: int) -> None:
 class _Purse:
     """What this instance has won of one token's allowance and not spent."""
 
-    __slots__ = ("left", "lock", "next")
+    __slots__ = ("due", "left", "lock", "next")
 
     def __init__(self) -> None:
         self.left = 0
         self.next = 0
+        self.due = 0.0  # when the next bytes may go, where the token has a rate
         self.lock = asyncio.Lock()
 
 
@@ -44,14 +46,17 @@ class Allowances:
         holder: names this instance in the slots that it wins, for whoever looks into the store.
     """
 
-    def __init__(self, store: ObjectStore, *, holder: str, kept: int = KEPT) -> None:
+    def __init__(
+        self, store: ObjectStore, *, holder: str, kept: int = KEPT, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
         self._holder = holder
         self._kept = kept
+        self._clock = clock
         self._purses: OrderedDict[str, _Purse] = OrderedDict()
 
     async def take(self, grant: Grant, count: int) -> None:
-        """Debit bytes that are about to be sent.
+        """Debit bytes that are about to be sent, and wait where the token has a rate.
 
         Raises:
             LimitedError: the allowance is used up.
@@ -79,6 +84,18 @@ class Allowances:
                     purse.left += sizes[number]
                 purse.next = number + 1
             purse.left -= count
+            pause = self._pause(purse, count, grant.rate)
+        if pause > 0:
+            await asyncio.sleep(pause)
+
+    def _pause(self, purse: _Purse, count: int, rate: int) -> float:
+        """How long these bytes wait so that all downloads on the token together keep its rate here."""
+        if not rate:
+            return 0.0
+        now = self._clock()
+        begin = max(now, purse.due)
+        purse.due = begin + count / rate
+        return begin - now
 
     def _win(self, jti: str, number: int) -> bool:
         # Bytes of this attempt alone: a store that cannot tell racing writers of equal bytes apart tells these apart.

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
-from entrepot.core.errors import ForbiddenError, UnavailableError
+from entrepot.core.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import MINUTE, Clock
 from entrepot.protocol.control import ControlDocument
@@ -27,12 +27,13 @@ CACHED_TOKENS: Final = 20_000
 class _Verified:
     """What is kept of a token: a third of its size."""
 
-    __slots__ = ("allow", "device", "jti", "sets", "until")
+    __slots__ = ("allow", "device", "jti", "rate", "sets", "until")
 
     def __init__(self, claims: ContentClaims, until: float) -> None:
         self.device = claims.sub
         self.jti = claims.jti
         self.allow = claims.allow
+        self.rate = claims.rate
         self.sets = set_ids(claims)
         self.until = until
 
@@ -75,8 +76,19 @@ class TokenAuthoriser:
         verified = self._verify(token, ring, control, now)
         if verified.device in obeyed.revoked_devices or verified.jti in obeyed.revoked_tokens:
             raise ForbiddenError("The site has withdrawn this access.", next_step="Ask the site's administrator.")
+        if control.bounded is True and not verified.allow:
+            raise UnauthenticatedError(
+                "A transfer budget was set for this distribution point after this token was given out.",
+                next_step="Ask the management point again: it gives a token with an allowance, or says why not.",
+            )
         set_id = await self._sets.first_holding(verified.sets, object_id)
-        return Grant(device=verified.device, jti=verified.jti, set_id=set_id or b"", allow=verified.allow)
+        return Grant(
+            device=verified.device,
+            jti=verified.jti,
+            set_id=set_id or b"",
+            allow=verified.allow,
+            rate=verified.rate,
+        )
 
     async def site(self, token: str) -> None:
         """See :class:`~entrepot.web.grants.Authoriser`. Works without, and after, a control document: it is by this

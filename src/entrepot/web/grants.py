@@ -12,13 +12,14 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     ``set_id`` is the first set of the token that holds the object, and is charged; empty when none does: then the
     object does not exist for this client (404), but the request is recorded. ``allow``: bytes that may be sent on this
-    token in all; 0: no bound.
+    token in all; ``rate``: bytes a second that this instance sends on it at most; 0: no bound.
     """
 
     device: str
     jti: str
     set_id: bytes = b""
     allow: int = 0
+    rate: int = 0
 
 
 class Authoriser(Protocol):

@@ -36,14 +36,34 @@ saving_day = Table(
 )
 
 budget = Table(
-    "budget",
+    "transfer_budget",
     metadata,
-    Column("point", String(40), primary_key=True),
-    Column("bytes", BigInteger, nullable=False),  # to clients, in 30 rolling days
-    Column("critical_percent", Integer, nullable=False),  # from this share on only critical contents are granted
+    Column("scope", String(16), primary_key=True),  # cloud-point, content or collection
+    Column("subject", String(80), primary_key=True),  # its id
+    Column("bytes", BigInteger, nullable=False),  # to clients, in the period
+    Column("throttle_percent", Integer, nullable=False),  # shares from which the grades hold; 0: never
+    Column("peers_percent", Integer, nullable=False),
+    Column("critical_percent", Integer, nullable=False),
+    Column("grant_percent", Integer, nullable=False),
+    Column("stop_percent", Integer, nullable=False),
+    Column("rate", BigInteger, nullable=False),  # bytes a second of a throttled token
     Column("critical", Text, nullable=False),  # JSON list of content ids
+    Column("zone", String(64), nullable=False),  # of the calendar month; empty: 30 rolling days
     Column("created", BigInteger, nullable=False),
     Column("by", String(128), nullable=False),
+    Column("stopped", String(16), nullable=False),  # empty, stopped (by this budget), waived (started by hand since)
+)
+
+budget_change = Table(
+    "budget_change",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("scope", String(16), nullable=False),
+    Column("subject", String(80), nullable=False),
+    Column("at", BigInteger, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("what", Text, nullable=False),
+    Index("ix_budget_change_subject", "scope", "subject", "at"),
 )
 
 budget_grant = Table(
@@ -56,7 +76,9 @@ budget_grant = Table(
     Column("version", Integer, nullable=False),
     Column("bytes", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
+    Column("rate", BigInteger, nullable=False, server_default="0"),  # bytes a second; 0: not throttled
     Index("ix_budget_grant_point", "point", "expires"),
+    Index("ix_budget_grant_content", "content", "expires"),
     Index("ix_budget_grant_device", "device", "point", "content", "version"),
 )
 

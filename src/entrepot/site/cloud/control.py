@@ -15,7 +15,7 @@ from sqlalchemy import Connection, select
 from entrepot.core.encoding import pack, to_json
 from entrepot.core.errors import EntrepotError, UnauthenticatedError
 from entrepot.core.times import HOUR, Clock
-from entrepot.database import cloud
+from entrepot.database import budgets, cloud
 from entrepot.database.cloud import ControlRow
 from entrepot.database.engine import Database
 from entrepot.database.tables.devices import device
@@ -107,6 +107,7 @@ class ControlPublisher:
             token_kids=self._keys.token_kids(now),
             revoked_devices=_blocked(connection, site, now),
             settings=self._gateways,
+            bounded=budgets.touches(connection, point) or msgspec.UNSET,
         )
 
     def _digest(self, wanted: ControlDocument) -> bytes:

@@ -1,4 +1,4 @@
-"""Transfer budgets of cloud points (R23): opt-in, off by default.
+"""Transfer budgets of cloud points, contents and collections (R23): opt-in, off by default.
 
 Under a budget the management point grants a token only while used plus unexpired grants stay within the budget, and the
 token carries its allowance; gateways debit it slot by slot (``web.allowances``). So what is sent never exceeds the
@@ -7,30 +7,37 @@ budget. Clients that are refused are told so, and use other points or come again
 
 import secrets
 from typing import Final
+from zoneinfo import available_timezones
 
 import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import EntrepotError, NotFoundError
+from entrepot.core.encoding import to_json
+from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR, Clock
-from entrepot.database import budgets, cloud, contents
-from entrepot.database.budgets import Budget, Grant
+from entrepot.database import budgets, cloud, contents, device_collections
+from entrepot.database.budgets import Budget, Grant, Scope
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
-from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import ALLOWANCE_PREFIX, MAX_TOKEN_SETS
 from entrepot.rules.allowance import slots
+from entrepot.rules.budgets import WORDS, Grade, Shares, grade, next_period, period_start
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
+from entrepot.site.cloud.states import CloudAction
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.tokens import mint_content_token
 
 LIFETIME: Final = 2 * HOUR
 """Of tokens under a budget: shorter than usual, so that what is granted and not used is free again soon."""
-REFUSED: Final = "its transfer budget has no room now"
+REFUSED: Final = "the transfer budget of the {budget} has no room now"
+PEERS_ONLY: Final = "peers only: the transfer budget of the {budget} leaves this to neighbours; ask again later"
+RETRY_AFTER: Final = HOUR // 2
 SWEPT_AT_ONCE: Final = 200
 
 log = structlog.get_logger("site.cost.budgets")
@@ -42,17 +49,17 @@ class BudgetBook:
     def __init__(self, database: Database, *, clock: Clock) -> None:
         self._database = database
         self._clock = clock
-        self._known: tuple[int, frozenset[str]] = (-1, frozenset())
+        self._known: tuple[int, tuple[Budget, ...]] = (-1, ())
 
-    def points(self, counter: int) -> frozenset[str]:
-        """The cloud points with a budget, as of this change counter."""
+    def bounds(self, counter: int, point: str) -> bool:
+        """Whether a budget bounds what this cloud point sends, as of this change counter."""
         if self._known[0] != counter:
             with self._database.reading() as connection:
-                self._known = (counter, frozenset(budgets.budgets(connection)))
-        return self._known[1]
+                self._known = (counter, tuple(budgets.budgets(connection)))
+        return any(one.scope is not Scope.POINT or one.subject == point for one in self._known[1])
 
-    def grant(self, point: str, *, device: str, content: str, version: int, size: int) -> Grant | None:
-        """The grant for a download of so many bytes at most; None: refused."""
+    def grant(self, point: str, *, device: str, content: str, version: int, size: int) -> Grant | str:
+        """The grant for a download of so many bytes at most, or why it is refused."""
         now = self._clock()
         wanted = Grant(
             jti=secrets.token_hex(16),
@@ -64,10 +71,14 @@ class BudgetBook:
             expires=int(now) + LIFETIME,
         )
         with self._database.transaction() as connection:
-            return budgets.grant(connection, wanted, now)
+            found = budgets.grant(connection, wanted, now)
+            if isinstance(found, Grant):
+                return found
+            why = PEERS_ONLY if found.peers else REFUSED
+            return why.format(budget=_label(connection, found.budget))
 
     def token(self, keys: SiteKeys, grant: Grant, audience: str, sets: list[bytes]) -> str:
-        """A token that carries the grant's allowance, and ends with it."""
+        """A token that carries the grant's allowance and rate, and ends with it."""
         now = int(self._clock())
         return mint_content_token(
             keys.token,
@@ -79,29 +90,29 @@ class BudgetBook:
             jti=grant.jti,
             lifetime=grant.expires - now,
             allow=grant.bytes,
+            rate=grant.rate,
         )
 
 
 def within_budgets(
     reply: LocationReply, book: BudgetBook, keys: SiteKeys, *, counter: int, needed: int
 ) -> LocationReply:
-    """The answer with an allowance in each token for a cloud point that has a budget; points whose budget has no room
-    are withheld.
+    """The answer with an allowance in each token for a cloud point that a budget bounds; points for which a budget has
+    no room are withheld, and the reason names the budget.
 
     Args:
         needed: bytes of the whole download, deltas and full objects together.
     """
-    budgeted = book.points(counter)
     tokens, refused = dict(reply.tokens), {}
     for tier in reply.tiers:
         for source in tier.sources:
-            if source.point not in budgeted:
+            if source.audience != source.point or not book.bounds(counter, source.point):
                 continue
             found = book.grant(
                 source.point, device=reply.device, content=reply.content, version=reply.version, size=needed
             )
-            if found is None:
-                refused[source.point] = source.name
+            if isinstance(found, str):
+                refused[source.point] = Withheld(name=source.name, reason=found, retry_after=RETRY_AFTER)
                 tokens.pop(source.audience, None)
             else:
                 sets = [reply.set_id, *(delta.set_id for delta in reply.deltas)][:MAX_TOKEN_SETS]
@@ -112,9 +123,11 @@ def within_budgets(
         msgspec.structs.replace(tier, sources=tuple(one for one in tier.sources if one.point not in refused))
         for tier in reply.tiers
     )
-    withheld = tuple(Withheld(name=name, reason=REFUSED) for name in refused.values())
     return msgspec.structs.replace(
-        reply, tiers=tuple(t for t in tiers if t.sources), tokens=tokens, withheld=(*reply.withheld, *withheld)
+        reply,
+        tiers=tuple(tier for tier in tiers if tier.sources),
+        tokens=tokens,
+        withheld=(*reply.withheld, *refused.values()),
     )
 
 
@@ -151,59 +164,163 @@ async def _sweep_some(database: Database, clouds: CloudServices, point: CloudPoi
     return len(gone)
 
 
-def put(connection: Connection, cloud_point: str, request: BudgetRequest, *, by: str, now: float) -> BudgetInfo:
-    """Set a cloud point's budget.
+async def enforce_stops(database: Database, clouds: CloudServices) -> None:
+    """Stop the services whose budgets say so, and start again those that a budget stopped and no longer would.
+
+    Both are ordinary tasks of the cloud point. Whoever starts the service by hand meanwhile is obeyed: the budget does
+    not stop it again before what was used has been below its share once (the next period, or a higher budget).
+    """
+    now = clouds.clock()
+    for one, name, wanted, reached in await database.read(_stops, clouds.keys.site.code, now):
+        try:
+            await _enforce(database, clouds, one, name, wanted, reached=reached)
+        except EntrepotError as error:  # not in a state for it: the next run asks again
+            log.warning("budget_not_enforced", point=one.subject, error=str(error), code=error.code)
+
+
+async def _enforce(
+    database: Database, clouds: CloudServices, one: Budget, name: str, wanted: ServiceState, *, reached: bool
+) -> None:
+    running = wanted is ServiceState.RUNNING
+    if reached and not one.stopped and running:
+        await clouds.act(CloudAction.STOP, one.subject)
+        await database.write(_note_stop, one, "stopped", f"stopped {name}", now=clouds.clock())
+    elif reached and one.stopped == "stopped" and running:
+        await database.write(_note_stop, one, "waived", f"{name} was started by hand", now=clouds.clock())
+    elif not reached and one.stopped:
+        if one.stopped == "stopped" and not running:
+            await clouds.act(CloudAction.START, one.subject)
+        await database.write(_note_stop, one, "", f"{name} may run again", now=clouds.clock())
+
+
+def _stops(connection: Connection, site: str, now: float) -> list[tuple[Budget, str, ServiceState, bool]]:
+    points = {each.point: each for each in cloud.cloud_points(connection, site=site)}
+    found = []
+    for one in budgets.budgets(connection):
+        if one.scope is Scope.POINT and one.subject in points and (one.stop_percent or one.stopped):
+            used, _ = budgets.standing(connection, one, now)
+            reached = grade(one.shares, one.bytes, used=used, granted=0) is Grade.STOP
+            found.append((one, points[one.subject].name, points[one.subject].wanted, reached))
+    return found
+
+
+def _note_stop(connection: Connection, one: Budget, stopped: str, what: str, *, now: float) -> None:
+    budgets.set_stopped(connection, one, stopped)
+    budgets.note_change(connection, one.scope, one.subject, at=now, by="SYSTEM", what=what)
+
+
+def put(connection: Connection, name: str, request: BudgetRequest, *, by: str, now: float) -> BudgetInfo:
+    """Set a budget, or with ``dry_run`` only say what it would do now.
 
     Raises:
-        NotFoundError: there is no such cloud point, or content.
+        NotFoundError: there is no such cloud point, content or collection.
+        BadInputError: shares, zone or rate that do not fit.
     """
-    point = cloud.get_cloud_point(connection, cloud_point)
-    critical = tuple(contents.get_content(connection, name).id for name in request.critical)
-    budgets.put_budget(
-        connection,
-        Budget(
-            point=point.point,
-            bytes=request.bytes,
-            critical_percent=request.critical_percent,
-            critical=critical,
-            created=int(now),
-            by=by,
-        ),
+    scope = Scope(request.scope)
+    _check(request, scope)
+    one = Budget(
+        scope=scope,
+        subject=_subject(connection, scope, name),
+        bytes=request.bytes,
+        **{share: getattr(request, share) for share in Shares.__struct_fields__},
+        rate=request.rate,
+        critical=tuple(contents.get_content(connection, each).id for each in request.critical),
+        zone=request.zone,
+        created=int(now),
+        by=by,
     )
-    return next(info for info in listed(connection, site=point.site, now=now) if info.cloud_point == point.name)
+    info = _info(connection, one, now)
+    if not request.dry_run:
+        budgets.put_budget(connection, one)
+        budgets.note_change(connection, scope, one.subject, at=now, by=by, what=to_json(request).decode())
+    return info
 
 
-def listed(connection: Connection, *, site: str, now: float) -> list[BudgetInfo]:
-    """The budgets of a site's cloud points, and how they stand."""
-    found = budgets.budgets(connection)
-    infos = []
-    for point in cloud.cloud_points(connection, site=site):
-        if point.point not in found:
-            continue
-        one = found[point.point]
-        used, outstanding = budgets.standing(connection, point.point, now)
-        infos.append(
-            BudgetInfo(
-                cloud_point=point.name,
-                bytes=one.bytes,
-                critical_percent=one.critical_percent,
-                critical=one.critical,
-                used=used,
-                granted=outstanding,
-                left=max(0, one.bytes - used - outstanding),
-                created=one.created,
-                by=one.by,
-            )
+def _check(request: BudgetRequest, scope: Scope) -> None:
+    if request.stop_percent and scope is not Scope.POINT:
+        raise BadInputError(
+            "Only the budget of a cloud point can stop the service.", next_step="Set one for the cloud point, too."
         )
-    return infos
+    if bool(request.throttle_percent) != bool(request.rate):
+        raise BadInputError("To throttle needs both a share and a rate.", next_step="Give both, or neither.")
+    if request.zone and request.zone not in available_timezones():
+        raise BadInputError(
+            f"There is no time zone {request.zone}.", next_step="Give a name such as Europe/Berlin; none: 30 days."
+        )
 
 
-def delete(connection: Connection, cloud_point: str) -> None:
-    """Lift a budget.
+def _subject(connection: Connection, scope: Scope, name: str) -> str:
+    if scope is Scope.POINT:
+        return cloud.get_cloud_point(connection, name).point
+    if scope is Scope.CONTENT:
+        return contents.get_content(connection, name).id
+    return device_collections.get(connection, name).id
+
+
+def _name(connection: Connection, one: Budget) -> str:
+    try:
+        if one.scope is Scope.POINT:
+            return cloud.get_cloud_point(connection, one.subject).name
+        if one.scope is Scope.CONTENT:
+            return contents.get_content(connection, one.subject).name
+        return device_collections.get(connection, one.subject).name
+    except NotFoundError:  # deleted since
+        return one.subject
+
+
+def _label(connection: Connection, one: Budget) -> str:
+    return f"{one.scope.value.replace('-', ' ')} {_name(connection, one)}"
+
+
+def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
+    used, outstanding = budgets.standing(connection, one, now)
+    return BudgetInfo(
+        scope=one.scope.value,
+        name=_name(connection, one),
+        bytes=one.bytes,
+        **{share: getattr(one, share) for share in Shares.__struct_fields__},
+        rate=one.rate,
+        critical=one.critical,
+        zone=one.zone,
+        used=used,
+        granted=outstanding,
+        left=max(0, one.bytes - used - outstanding),
+        grade=WORDS[grade(one.shares, one.bytes, used=used, granted=outstanding)],
+        period_from=period_start(one.zone, now),
+        period_ends=next_period(one.zone, now),
+        stopped=one.stopped,
+        created=one.created,
+        by=one.by,
+    )
+
+
+def listed(connection: Connection, *, now: float) -> list[BudgetInfo]:
+    """The budgets, and how they stand."""
+    return [_info(connection, one, now) for one in budgets.budgets(connection)]
+
+
+def history(connection: Connection) -> list[BudgetChange]:
+    """Who changed which budget, newest first."""
+    return [
+        BudgetChange(
+            scope=each.scope,
+            name=_name(connection, Budget(scope=Scope(each.scope), subject=each.subject, bytes=0)),
+            at=each.at,
+            by=each.by,
+            what=each.what,
+        )
+        for each in budgets.changes(connection)
+    ]
+
+
+def delete(connection: Connection, name: str, *, scope: str = "cloud-point", by: str, now: float) -> None:
+    """Lift a budget. A service that it stopped stays stopped until it is started.
 
     Raises:
-        NotFoundError: there is none, or no such cloud point.
+        NotFoundError: there is none, or no such cloud point, content or collection.
     """
-    point = cloud.get_cloud_point(connection, cloud_point)
-    if not budgets.delete_budget(connection, point.point):
-        raise NotFoundError(f"The cloud point {point.name} has no budget.")
+    which = Scope(scope)
+    subject = _subject(connection, which, name)
+    if not budgets.delete_budget(connection, which, subject):
+        raise NotFoundError(f"The {scope.replace('-', ' ')} {name} has no budget.")
+    budgets.note_change(connection, which, subject, at=now, by=by, what="lifted")

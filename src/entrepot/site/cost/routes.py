@@ -11,8 +11,10 @@ from entrepot.core.times import Clock
 from entrepot.database import cloud
 from entrepot.database.engine import Database
 from entrepot.protocol.costapi import (
+    BudgetChange,
     BudgetInfo,
     BudgetRequest,
+    BudgetScope,
     CostBy,
     CostReport,
     PointForecast,
@@ -36,7 +38,7 @@ def cost_router(database: Database, *, site: str, clock: Clock) -> Router:
     handlers = [
         *_sheet_routes(database, clock),
         *_figure_routes(database, site, clock),
-        *_budget_routes(database, site, clock),
+        *_budget_routes(database, clock),
     ]
     return Router(path="/", route_handlers=handlers, tags=["Cost"])
 
@@ -96,25 +98,32 @@ def _figure_routes(database: Database, site: str, clock: Clock) -> list[HTTPRout
     return [get_cost, get_cloud_point_forecast, get_savings, make_quote]
 
 
-def _budget_routes(database: Database, site: str, clock: Clock) -> list[HTTPRouteHandler]:
+def _budget_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
     @get("/budgets")
     async def list_budgets() -> list[BudgetInfo]:
-        """The budgets of cloud points, and how they stand."""
-        return await database.read(budgets.listed, site=site, now=clock())
+        """The budgets, and how they stand."""
+        return await database.read(budgets.listed, now=clock())
 
     @put("/budgets/{name:str}")
     async def put_budget(
         request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[BudgetRequest]
     ) -> BudgetInfo:
-        """Set a cloud point's budget."""
+        """Set the budget of a cloud point, content or collection, or say what it would do now."""
         return await database.write(budgets.put, name, data, by=_who(request), now=clock())
 
     @delete("/budgets/{name:str}")
-    async def delete_budget(name: FromPath[str]) -> None:
-        """Lift a cloud point's budget."""
-        await database.write(budgets.delete, name)
+    async def delete_budget(
+        request: Request[Any, Any, Any], name: FromPath[str], scope: FromQuery[BudgetScope] = "cloud-point"
+    ) -> None:
+        """Lift a budget."""
+        await database.write(budgets.delete, name, scope=scope, by=_who(request), now=clock())
 
-    return [list_budgets, put_budget, delete_budget]
+    @get("/budget-changes")
+    async def list_budget_changes() -> list[BudgetChange]:
+        """Who changed which budget, newest first."""
+        return await database.read(budgets.history)
+
+    return [list_budgets, put_budget, delete_budget, list_budget_changes]
 
 
 def _forecast(connection: Connection, name: str, now: float, planned: Planned) -> PointForecast:

@@ -1,0 +1,94 @@
+"""Grades of a transfer budget, and the period that it is for (R23). Pure.
+
+At given shares of a budget, each opt-in: throttle, peers only, critical content only, no new grants, stop the service.
+"""
+
+from datetime import UTC, datetime, timedelta
+from enum import IntEnum
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from entrepot.core.times import hour_of
+from entrepot.rules.thresholds import rolling_start
+
+
+class Grade(IntEnum):
+    """How far a budget has come; each includes the ones before."""
+
+    OPEN = 0
+    THROTTLE = 1
+    PEERS_ONLY = 2
+    CRITICAL_ONLY = 3
+    NO_GRANTS = 4
+    STOP = 5
+
+
+WORDS = {
+    Grade.OPEN: "open",
+    Grade.THROTTLE: "throttled",
+    Grade.PEERS_ONLY: "peers only",
+    Grade.CRITICAL_ONLY: "critical content only",
+    Grade.NO_GRANTS: "no new grants",
+    Grade.STOP: "service stopped",
+}
+
+
+class Shares(msgspec.Struct, frozen=True, kw_only=True):
+    """Percent of the budget from which each grade holds; 0: never. ``no_grants`` is at most 100, and always set."""
+
+    throttle_percent: int = 0
+    peers_percent: int = 0
+    critical_percent: int = 100
+    grant_percent: int = 100
+    stop_percent: int = 0
+
+
+def bound(shares: Shares, budget: int, *, critical: bool) -> int:
+    """Up to which sum of used and granted bytes new grants may go. Critical content is held back by the end alone."""
+    percents = [shares.grant_percent]
+    if not critical:
+        percents += [each for each in (shares.peers_percent, shares.critical_percent) if each]
+    return budget * min(percents) // 100
+
+
+def throttled(shares: Shares, budget: int, committed: int) -> bool:
+    """Whether a grant that brings the sum to ``committed`` is throttled. "Reaches or exceeds" counts."""
+    return shares.throttle_percent > 0 and committed * 100 >= budget * shares.throttle_percent
+
+
+def grade(shares: Shares, budget: int, *, used: int, granted: int) -> Grade:
+    """The highest grade that is reached. The service is stopped for what was used, not for what may yet be."""
+
+    def reached(percent: int, amount: int) -> bool:
+        return percent > 0 and amount * 100 >= budget * percent
+
+    committed = used + granted
+    steps = (
+        (Grade.STOP, shares.stop_percent, used),
+        (Grade.NO_GRANTS, shares.grant_percent, committed),
+        (Grade.CRITICAL_ONLY, shares.critical_percent, committed),
+        (Grade.PEERS_ONLY, shares.peers_percent, committed),
+        (Grade.THROTTLE, shares.throttle_percent, committed),
+    )
+    return next((which for which, percent, amount in steps if reached(percent, amount)), Grade.OPEN)
+
+
+def period_start(zone: str, now: float) -> int:
+    """First hour that counts: the beginning of the month in ``zone``, or with no zone of 30 rolling days.
+
+    Figures are by the hour in UTC: where a month begins within one (zones with half hours), that hour counts whole.
+    """
+    if not zone:
+        return rolling_start(now)
+    local = datetime.fromtimestamp(now, ZoneInfo(zone))
+    return hour_of(datetime(local.year, local.month, 1, tzinfo=ZoneInfo(zone)).timestamp())
+
+
+def next_period(zone: str, now: float) -> int:
+    """When the next month begins; 0 where the days roll."""
+    if not zone:
+        return 0
+    local = datetime.fromtimestamp(now, ZoneInfo(zone))
+    later = datetime(local.year, local.month, 1, tzinfo=UTC) + timedelta(days=32)
+    return int(datetime(later.year, later.month, 1, tzinfo=ZoneInfo(zone)).timestamp())
