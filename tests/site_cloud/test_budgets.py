@@ -8,19 +8,30 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from entrepot.core.errors import LimitedError, NotFoundError, UnavailableError
+from entrepot.core.errors import BadInputError, LimitedError, NotFoundError, UnavailableError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import HOUR, hour_of
 from entrepot.database import budgets, usage
-from entrepot.database.budgets import Budget, Grant
+from entrepot.database.budgets import Budget, Grant, Scope
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.tables import cost
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import Freshness, SealedRef
+from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind
 from entrepot.site.cloud.states import CloudAction
-from entrepot.site.cost.budgets import REFUSED, BudgetBook, delete, listed, put, sweep_slots, within_budgets
+from entrepot.site.cost.budgets import (
+    REFUSED,
+    BudgetBook,
+    delete,
+    enforce_stops,
+    history,
+    listed,
+    put,
+    sweep_slots,
+    within_budgets,
+)
 from entrepot.trust.tokens import verify_content_token
 from entrepot.web.allowances import Allowances
 from entrepot.web.grants import Grant as Shown
@@ -203,6 +214,78 @@ async def test_a_deleted_cloud_point_leaves_neither_budget_nor_grants_nor_prices
     with site.database.reading() as connection:
         left = [connection.execute(select(table)).all() for table in (cost.budget, cost.budget_grant, cost.price_use)]
     assert left == [[], [], []]
+
+
+async def test_the_tightest_budget_decides_and_is_named(site, bounded):
+    _set(site, 100 * NEEDED)
+    with site.database.transaction() as connection:
+        budgets.put_budget(connection, Budget(scope=Scope.CONTENT, subject="pkg-1", bytes=NEEDED))
+    assert bounded.point in _answer(site, bounded, "dev-1").tokens
+    refused = _answer(site, bounded, "dev-2").withheld[-1]
+    assert "content pkg-1" in refused.reason
+    assert refused.retry_after > 0
+
+
+async def test_peers_only_says_so_and_lets_critical_content_pass(site, bounded):
+    with site.database.transaction() as connection:
+        one = Budget(subject=bounded.point, bytes=4 * NEEDED, peers_percent=25, critical=("pkg-2",))
+        budgets.put_budget(connection, one)
+    book = BudgetBook(site.database, clock=site.clock)
+    assert isinstance(book.grant(bounded.point, device="dev-1", content="pkg-1", version=1, size=SIZE), Grant)
+    assert "peers only" in book.grant(bounded.point, device="dev-2", content="pkg-1", version=1, size=SIZE)
+    assert isinstance(book.grant(bounded.point, device="dev-2", content="pkg-2", version=1, size=SIZE), Grant)
+
+
+async def test_a_throttled_token_carries_its_rate(site, bounded):
+    _set(site, 2 * NEEDED, throttle_percent=100, rate=1000)
+    rates = []
+    for device in ("dev-1", "dev-2"):
+        token = _answer(site, bounded, device).tokens[bounded.point]
+        rates.append(verify_content_token(token, site.keys.ring, SITE, bounded.point, None, site.clock()).rate)
+    assert rates == [0, 1000]
+
+
+async def test_a_preview_sets_nothing_and_history_says_who_set_what(site, bounded):
+    _set(site, NEEDED, dry_run=True)
+    assert await site.database.read(listed, now=site.clock()) == []
+    assert await site.database.read(history) == []
+    _set(site, NEEDED)
+    [change] = await site.database.read(history)
+    assert (change.by, change.name) == ("anna", "cloud1")
+
+
+@pytest.mark.parametrize(
+    "more", [{"zone": "Mars/Olympus"}, {"throttle_percent": 5}, {"scope": "collection", "stop_percent": 9}]
+)
+async def test_what_does_not_fit_is_refused(site, bounded, more):
+    with pytest.raises((BadInputError, NotFoundError)):
+        _set(site, NEEDED, **more)
+    assert await site.database.read(listed, now=site.clock()) == []
+
+
+async def test_a_budget_stops_the_service_starts_it_again_and_obeys_the_administrator(site, bounded):
+    with site.database.transaction() as connection:
+        usage.add_to_hour(connection, bounded.point, hour_of(NOW), sent=90)
+    _set(site, 100, stop_percent=90)
+    await enforce_stops(site.database, site.services)
+    await site.settle()
+    assert (await site.services.get("cloud1")).wanted is ServiceState.STOPPED
+    await site.services.act(CloudAction.START, "cloud1")
+    await site.settle()
+    for _ in range(2):
+        await enforce_stops(site.database, site.services)
+        await site.settle()
+        assert (await site.services.get("cloud1")).wanted is ServiceState.RUNNING, "started by hand: obeyed"
+    _set(site, 1000, stop_percent=90)
+    await enforce_stops(site.database, site.services)
+    _set(site, 100, stop_percent=90)
+    await enforce_stops(site.database, site.services)
+    await site.settle()
+    assert (await site.services.get("cloud1")).wanted is ServiceState.STOPPED
+    _set(site, 1000, stop_percent=90)
+    await enforce_stops(site.database, site.services)
+    await site.settle()
+    assert (await site.services.get("cloud1")).wanted is ServiceState.RUNNING
 
 
 steps = st.lists(

@@ -27,6 +27,7 @@ _TRIM: Final = "Remove content that clients of this cloud point no longer need, 
 _USERS: Final = "Change who may use it: the client setting 'Allow access to cloud distribution point', or deployments."
 _STOP: Final = "Stop the service: clients are cut off at once, content stays, and transfers cost nothing meanwhile."
 _RAISE: Final = "Raise the threshold, if the cost is intended."
+_LIFT: Final = "Raise the budget, or lift it: entrepot budget set --help"
 _SCHEDULE: Final = "Distribute less often, or fewer versions: what the site sends is sent once for each version."
 _PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
 
@@ -83,6 +84,18 @@ _TYPES: Final = (
         severity=Severity.WARNING,
         title="Transfers to clients will reach the critical level soon",
         remedies=(_PEERS, _TRIM, _USERS, _RAISE),
+    ),
+    AlertType(
+        key="budget_step",
+        severity=Severity.WARNING,
+        title="The budget has reached a step",
+        remedies=(_LIFT, _TRIM, _USERS),
+    ),
+    AlertType(
+        key="budget_used_up",
+        severity=Severity.CRITICAL,
+        title="The budget is used up",
+        remedies=(_LIFT, _TRIM, _USERS),
     ),
     AlertType(
         key="figures_stale",

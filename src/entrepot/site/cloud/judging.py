@@ -7,11 +7,12 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.times import DAY, HOUR, iso
-from entrepot.database import alerts, cloud, collection, maintenance, usage
+from entrepot.database import alerts, budgets, cloud, collection, maintenance, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
 from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.rules.alerts import ALERT_TYPES, Alert, Condition, Step, evaluate, settled
+from entrepot.rules.budgets import WORDS, Grade, grade
 from entrepot.rules.thresholds import (
     Assessment,
     StorageLimits,
@@ -104,6 +105,7 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
         *_two_levels("transfer", transfer, known=collected, strict=strict),
         *_two_levels("upload", uploads, known=True, strict=strict),
         *_forecasts(connection, point, now),
+        *_budget_findings(connection, point_id, now),
         _records(connection, point_id),
         _age(point, kept, now),
     ]
@@ -137,6 +139,27 @@ def _forecasts(connection: Connection, point: CloudPoint, now: float) -> list[Fi
             else Finding(type=f"{what}_forecast", condition=Condition.UNKNOWN)
         )
     return findings
+
+
+def _budget_findings(connection: Connection, point_id: str, now: float) -> list[Finding]:
+    """Which budgets that bound this point have reached a grade. The message names each, and its grade."""
+    steps, used_up = [], []
+    for one in budgets.budgets(connection):
+        if one.scope is budgets.Scope.POINT and one.subject != point_id:
+            continue
+        used, granted = budgets.standing(connection, one, now)
+        reached = grade(one.shares, one.bytes, used=used, granted=granted)
+        told = (
+            f"The budget of the {one.scope.value} {one.subject}: {WORDS[reached]} ({used} + {granted} of {one.bytes})."
+        )
+        if reached >= Grade.NO_GRANTS:
+            used_up.append(told)
+        elif reached > Grade.OPEN:
+            steps.append(told)
+    return [
+        Finding(type=type_, condition=_condition(bool(found)), message=" ".join(found[:20]))
+        for type_, found in (("budget_step", steps), ("budget_used_up", used_up))
+    ]
 
 
 def _age(point: CloudPoint, kept: StoredUsage, now: float) -> Finding:
