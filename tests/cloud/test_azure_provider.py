@@ -248,6 +248,93 @@ async def test_a_cancelled_creation_stops_between_steps_and_is_removed(azure, ar
     assert arm.things == {}
 
 
+@pytest.mark.parametrize("verb", ["start", "stop", "scale", "delete"])
+async def test_a_cancelled_order_ends_while_azure_is_at_work_and_can_be_repeated(azure, arm, spec, verb) -> None:
+    arm.dns_proven = True
+    await azure.create("cloud1", spec)
+    if verb == "start":
+        await azure.stop("cloud1")
+    order = {
+        "start": lambda *more: azure.start("cloud1", *more),
+        "stop": lambda *more: azure.stop("cloud1", *more),
+        "scale": lambda *more: azure.scale("cloud1", 3, *more),
+        "delete": lambda *more: azure.delete("cloud1", *more),
+    }[verb]
+
+    def cancelled(text: str) -> None:
+        if text.startswith("Waiting for Azure"):
+            raise CancelledError("The work was stopped.")
+
+    with pytest.raises(CancelledError):
+        await order(cancelled)
+    await order()
+    if verb == "delete":
+        assert arm.things == {}
+    else:
+        status = await azure.status("cloud1")
+        assert (status.state is RunState.STOPPED, status.wanted) == (verb == "stop", 3 if verb == "scale" else 2)
+
+
+async def test_whoever_waits_for_azure_is_woken_when_the_provider_is_closed(arm, management, spec) -> None:
+    provider = AzureProvider(access(arm, management, polling=3600.0))
+    waiting = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def told(text: str) -> None:
+        if text.startswith("Waiting for Azure"):
+            loop.call_soon_threadsafe(waiting.set)
+
+    creation = asyncio.create_task(provider.create("cloud1", spec, told))
+    await asyncio.wait_for(waiting.wait(), 30)
+    await provider.close()
+    with pytest.raises(CancelledError):
+        await asyncio.wait_for(creation, 30)
+
+
+@pytest.mark.parametrize("verb", ["stop", "start"])
+async def test_an_order_that_dies_at_any_request_is_finished_by_the_next(arm, management, authority, verb) -> None:
+    spec = make_spec(authority)
+    arm.dns_proven = True
+    step, finished = 0, False
+    while not finished:
+        arm.things.clear()
+        quick = access(arm, management)
+        async with AzureProvider(quick) as provider:
+            await provider.create("cloud1", spec)
+            if verb == "start":
+                await provider.stop("cloud1")
+            for client in (provider._account.resources, provider._account.storage, provider._account.apps):
+                client._config.retry_policy.total_retries = 0
+            arm.die_after = step
+            try:
+                await _order(provider, verb)
+                finished = True
+            except EntrepotError as error:
+                assert isinstance(error, UnavailableError | UnauthenticatedError), error
+        arm.die_after = -1
+        async with AzureProvider(quick) as provider:
+            await _order(provider, verb)
+            if verb == "delete":
+                assert arm.things == {}
+            else:
+                status = await provider.status("cloud1")
+                assert (status.state is RunState.STOPPED, status.wanted) == (
+                    verb == "stop",
+                    3 if verb == "scale" else 2,
+                )
+        step += 1
+    assert step > 3
+
+
+async def _order(provider: AzureProvider, verb: str) -> None:
+    if verb == "scale":
+        await provider.scale("cloud1", 3)
+    elif verb == "delete":
+        assert (await provider.delete("cloud1")).left == ()
+    else:
+        await (provider.stop("cloud1") if verb == "stop" else provider.start("cloud1"))
+
+
 @pytest.mark.parametrize(
     ("refusal", "error"),
     [

@@ -1,5 +1,7 @@
 """The life of a cloud point, and what SIGKILL, failures and changes of mind do to it."""
 
+import contextlib
+
 import msgspec
 import pytest
 
@@ -18,7 +20,10 @@ from entrepot.protocol.cloudhost import RunState, ServiceSpec
 from entrepot.protocol.cloudpointapi import CloudPointPatch, CloudPointState
 from entrepot.protocol.control import TRUST_KEY, ServiceState
 from entrepot.protocol.siteapi import TaskState
+from entrepot.site.cloud.actions import MAX_ATTEMPTS
 from entrepot.site.cloud.states import CloudAction
+
+from .conftest import Crash
 
 
 async def test_creation_checks_first_then_creates_then_waits_until_instances_run(site) -> None:
@@ -366,3 +371,38 @@ async def test_a_feature_that_nobody_has_is_told_from_one_that_is_refused(site) 
     site.import_certificate()
     with pytest.raises(BadInputError, match="teleport"):
         await site.services.create(site.request(features=("teleport",)))
+
+
+async def test_cancelling_a_creation_that_waits_to_be_tried_again_removes_what_it_made(site) -> None:
+    site.import_certificate()
+    site.cloud.failures["put_document"] = [UnavailableError("The store does not answer.")]
+    task = await site.services.create(site.request())
+    await site.engine.run_once()
+    assert site.cloud.services
+    await site.database.write(tasks.request_cancel, task.id, now=site.clock(), tidy=True)
+    await site.engine.run_once()
+    ended = await site.database.read(tasks.get, task.id)
+    assert ended.state is TaskState.CANCELLED
+    assert "Nothing was left in the cloud" in ended.error
+    assert site.cloud.services == {}
+    with pytest.raises(NotFoundError):
+        await site.services.get("cloud1")
+
+
+async def test_a_creation_that_died_too_often_removes_what_it_made(site) -> None:
+    site.import_certificate()
+    task = await site.services.create(site.request())
+    for _ in range(MAX_ATTEMPTS):
+        site.fuse.arm(13)
+        with contextlib.suppress(Crash):
+            await site.engine.run_once()
+        site.fuse.arm(-1)
+        site.boot()
+        await site.engine.recover()
+    assert site.cloud.services
+    await site.engine.run_once()
+    ended = await site.database.read(tasks.get, task.id)
+    assert ended.state is TaskState.FAILED
+    assert "Given up" in ended.error
+    assert "Nothing was left in the cloud" in ended.error
+    assert site.cloud.services == {}

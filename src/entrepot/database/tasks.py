@@ -278,8 +278,12 @@ def release_foreign(connection: Connection, *, site: str, holder: str) -> int:
     ).rowcount
 
 
-def request_cancel(connection: Connection, task_id: str, *, now: float) -> Task:
+def request_cancel(connection: Connection, task_id: str, *, now: float, tidy: bool = False) -> Task:
     """Ask a task to stop: at once when nobody works on it, else at its next step.
+
+    Args:
+        tidy: one that was begun and waits to be tried again is given to its handler at once, so that nothing stays
+            of what it made; whoever sees to that otherwise leaves it out.
 
     Raises:
         NotFoundError: there is none with this id.
@@ -289,8 +293,11 @@ def request_cancel(connection: Connection, task_id: str, *, now: float) -> Task:
     found = get(connection, task_id)
     if found.state.final:
         raise ConflictError(f"The task has ended already: it {found.state.value}.")
-    if found.state is TaskState.CREATED:
-        values: dict[str, Any] = {"state": TaskState.CANCELLED.value, "finished": int(now)}
+    values: dict[str, Any]
+    if found.state is TaskState.CREATED and found.started and tidy:
+        values = {"cancel_requested": True, "run_after": 0}
+    elif found.state is TaskState.CREATED:
+        values = {"state": TaskState.CANCELLED.value, "finished": int(now)}
     else:
         values = {"cancel_requested": True}
     connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(ACTIVE)).values(values))

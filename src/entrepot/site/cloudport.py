@@ -60,16 +60,16 @@ class CloudProvider(Protocol):
     async def status(self, service: str) -> ServiceStatus:
         """The service as it is now."""
 
-    async def start(self, service: str) -> ServiceStatus:
+    async def start(self, service: str, progress: Progress = unwatched) -> ServiceStatus:
         """Serve clients; nothing happens when it does already."""
 
-    async def stop(self, service: str) -> ServiceStatus:
+    async def stop(self, service: str, progress: Progress = unwatched) -> ServiceStatus:
         """Cut clients off at once; content stays, the store endpoint goes on (R27)."""
 
-    async def scale(self, service: str, instances: int) -> ServiceStatus:
+    async def scale(self, service: str, instances: int, progress: Progress = unwatched) -> ServiceStatus:
         """Run so many instances; running downloads go on (R12)."""
 
-    async def delete(self, service: str) -> Remains:
+    async def delete(self, service: str, progress: Progress = unwatched) -> Remains:
         """Remove the service and all it stored, and say what is left; a service that is gone leaves nothing (R40)."""
 
     def holder(self, service: str) -> "Holder":

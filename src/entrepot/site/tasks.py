@@ -10,7 +10,7 @@ is there before it acts. An error that is ``retryable`` puts the task back with 
 import asyncio
 import contextlib
 import threading
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 import structlog
@@ -81,8 +81,9 @@ class Reporter:
             raise CancelledError("The work was stopped.")
 
     def stop(self, reason: str) -> None:
-        """Ask the handler to stop; the first reason counts."""
-        self.stop_reason = self.stop_reason or reason
+        """Ask the handler to stop; the first reason counts, but for the end of this process's part in it."""
+        if not self.stop_reason or reason in ("shutdown", "lost"):
+            self.stop_reason = reason
         self._stop.set()
 
     def current(self) -> Progress:
@@ -110,6 +111,23 @@ class TaskHandler(Protocol):
 
         Raises:
             EntrepotError: it did not work; tried again later when ``retryable``.
+        """
+
+
+@runtime_checkable
+class TidyHandler(TaskHandler, Protocol):
+    """A handler whose work leaves something behind that must not stay when it is never run again."""
+
+    async def abandoned(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
+        """The task ends without another run: it was cancelled while it waited for one, or was begun too often.
+
+        Idempotent, as ``run``.
+
+        Returns:
+            the error to report instead, knowing what remains.
+
+        Raises:
+            EntrepotError: as ``run``.
         """
 
 
@@ -218,17 +236,23 @@ class TaskEngine:
     async def _handle(self, task: Task, reporter: Reporter) -> EntrepotError | None:
         """Run the handler; what went wrong, or None."""
         handler, max_attempts = self._handlers[task.kind]
-        if task.attempts > max_attempts:
-            return EntrepotError(
+        ended: EntrepotError | None = None
+        if task.cancel_requested:
+            reporter.stop("cancelled")
+            ended = CancelledError("The work was stopped.")
+        elif task.attempts > max_attempts:
+            ended = EntrepotError(
                 f"Given up after {max_attempts} attempts. {task.error}".strip(),
                 next_step="The server's log says what happened each time.",
             )
-        if task.cancel_requested:
-            reporter.stop("cancelled")
-            return CancelledError("The work was stopped.")
         log.info("task_started", task=task.id, kind=task.kind, subject=task.subject, attempt=task.attempts)
         try:
-            await handler.run(task, reporter)
+            if ended is None:
+                await handler.run(task, reporter)
+            elif isinstance(handler, TidyHandler):
+                return await handler.abandoned(task, reporter, ended)
+            else:
+                return ended
         except EntrepotError as error:
             return error
         except Exception as error:  # a defect in one handler must not end the engine

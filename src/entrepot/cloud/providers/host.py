@@ -33,7 +33,12 @@ MONTH_HOURS: Final = 730
 EARLY_SECONDS: Final = 60
 """A token is replaced this long before it expires, so that none expires on its way."""
 _CALL: Final = Timeouts(total=60.0)
+Progress = Callable[[str], None]
 _DELETE: Final = Timeouts(stall=600.0, total=900.0)
+
+
+def _unwatched(_: str) -> None:
+    """Nobody looks."""
 
 
 class HostProvider:
@@ -85,9 +90,7 @@ class HostProvider:
         """The subscription as it is now: proves address, pin, certificate and subscription at once (R1)."""
         return await self._call("GET", "/", None, Subscription)
 
-    async def create(
-        self, service: str, spec: ServiceSpec, progress: Callable[[str], None] = lambda _: None
-    ) -> ServiceStatus:
+    async def create(self, service: str, spec: ServiceSpec, progress: Progress = _unwatched) -> ServiceStatus:
         """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""
         progress("Sending the specification to the cloud host")
         return await self._call("PUT", _path(service), spec, ServiceStatus)
@@ -100,20 +103,24 @@ class HostProvider:
         """All services of the subscription, by name: also those that no site knows any more."""
         return await self._call("GET", "/services", None, list[ServiceStatus])
 
-    async def start(self, service: str) -> ServiceStatus:
+    async def start(self, service: str, progress: Progress = _unwatched) -> ServiceStatus:
         """Serve clients; nothing happens when it does already."""
+        progress("Sending the order to the cloud host")
         return await self._call("POST", _path(service) + "/start", None, ServiceStatus)
 
-    async def stop(self, service: str) -> ServiceStatus:
+    async def stop(self, service: str, progress: Progress = _unwatched) -> ServiceStatus:
         """Cut clients off at once; content stays, the store endpoint goes on (R27)."""
+        progress("Sending the order to the cloud host")
         return await self._call("POST", _path(service) + "/stop", None, ServiceStatus)
 
-    async def scale(self, service: str, instances: int) -> ServiceStatus:
+    async def scale(self, service: str, instances: int, progress: Progress = _unwatched) -> ServiceStatus:
         """Run so many instances; running downloads go on (R12)."""
+        progress("Sending the order to the cloud host")
         return await self._call("POST", _path(service) + "/scale", Scale(instances=instances), ServiceStatus)
 
-    async def delete(self, service: str) -> Remains:
+    async def delete(self, service: str, progress: Progress = _unwatched) -> Remains:
         """Remove the service and all it stored, and say what is left; a service that is gone leaves nothing (R40)."""
+        progress("Sending the order to the cloud host")
         try:
             return await self._call("DELETE", _path(service), None, Remains, timeouts=_DELETE)
         except NotFoundError:

@@ -33,7 +33,7 @@ def task_routes(database: Database, cancel: Callable[[str], None], clock: Clock)
     @post("/tasks/{task:str}/cancel", status_code=200, tags=["Tasks"])
     async def cancel_task(task: FromPath[str]) -> TaskInfo:
         """Stop a task at its next step."""
-        stopped = await database.write(tasks.request_cancel, task, now=clock())
+        stopped = await database.write(tasks.request_cancel, task, now=clock(), tidy=True)
         cancel(task)
         return task_info(stopped)
 

@@ -48,6 +48,10 @@ class ActionHandler:
         if self._action is not CloudAction.DELETE:
             await self._settle(task)
 
+    async def abandoned(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
+        """It ends without another run: cancelled while it waited, or given up. What to report (``TaskHandler``)."""
+        return await self._failed(task, report, error)
+
     async def _settle(self, task: Task) -> None:
         try:
             await self._settled(task.subject)
@@ -66,11 +70,11 @@ class ActionHandler:
     async def _failed(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
         """What to report; a final failure is written to the point, and a creation is undone."""
         interrupted = isinstance(error, CancelledError) and report.stop_reason in ("shutdown", "lost")
-        again = error.retryable and task.attempts < MAX_ATTEMPTS
+        again = error.retryable and task.attempts < MAX_ATTEMPTS and not report.cancelled
         if interrupted or again:
             return error
         if self._action is CloudAction.CREATE:
-            return await self._cycle.clean_up(task, error)
+            return await self._cycle.clean_up(task, error, report)
         state = {} if self._action is CloudAction.DELETE else {"state": CloudPointState.FAILED}
         try:
             await self._cycle.note(task, message=str(error), **state)

@@ -32,7 +32,7 @@ from entrepot.site.cloud.planning import still_charged
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
-from entrepot.site.cloudport import CloudProvider
+from entrepot.site.cloudport import CloudProvider, Progress
 from entrepot.site.cost.charging import keep_for_cost
 from entrepot.site.tasks import Reporter
 
@@ -161,15 +161,27 @@ class LifeCycle:
             instances=point.instances_wanted,
         )
 
-    async def clean_up(self, task: Task, error: EntrepotError) -> EntrepotError:
-        """Remove what a failed creation made; the error to report."""
+    async def clean_up(self, task: Task, error: EntrepotError, report: Reporter) -> EntrepotError:
+        """Remove what a failed or cancelled creation made; the error to report.
+
+        Raises:
+            CancelledError: this process ends, or lost the task: the next one goes on.
+        """
+
+        def progress(_: str) -> None:
+            # The work was cancelled; the cleaning up was not.
+            if report.stop_reason in ("shutdown", "lost"):
+                raise CancelledError("The work was stopped.")
+
         try:
             point = await self.in_charge(task)
         except (CancelledError, NotFoundError):
             return error
         try:
-            left = await self._remove(task, point)
+            left = await self._remove(task, point, progress)
         except EntrepotError as problem:
+            if report.stop_reason in ("shutdown", "lost"):
+                raise CancelledError("The work was stopped.") from problem
             left = (f"perhaps the service {point.service}, which could not be checked: {problem.message}",)
         if left:
             remains = f"This remains in the cloud: {', '.join(left)}."
@@ -178,7 +190,7 @@ class LifeCycle:
         await self._database.write(_forget, task, int(self._clock()))
         return _with(error, "Nothing was left in the cloud, and the name is free again.")
 
-    async def _remove(self, task: Task, point: CloudPoint) -> tuple[str, ...]:
+    async def _remove(self, task: Task, point: CloudPoint, progress: Progress) -> tuple[str, ...]:
         """Delete the service unless it is another's, also when it is half gone; what is left of it."""
         if not point.begun:
             return ()
@@ -187,7 +199,7 @@ class LifeCycle:
             await self.in_charge(task)
             if await owner_of(provider, point) is Owner.ANOTHER:
                 return ()
-            left = (await provider.delete(point.service)).left
+            left = (await provider.delete(point.service, progress)).left
             remains = await owner_of(provider, point) is Owner.OURS
             return left or ((f"service {point.service}",) if remains else ())
 
@@ -205,7 +217,7 @@ class LifeCycle:
         report.step("Stopping the instances")
         async with self._lock(point.point):
             await self.in_charge(task)
-            status = await provider.stop(point.service)
+            status = await provider.stop(point.service, report.step)
         if refused is not None:
             raise refused
         await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
@@ -219,7 +231,7 @@ class LifeCycle:
         report.step("Starting the instances")
         async with self._lock(point.point):
             await self.in_charge(task)
-            await provider.start(point.service)
+            await provider.start(point.service, report.step)
         await self._wait(task, report, provider, counter)
         await self.note(task, state=CloudPointState.READY, message="")
         report.message(f"{point.name} serves clients again.")
@@ -230,7 +242,7 @@ class LifeCycle:
         report.step("Scaling", total=point.instances_wanted, unit="instances")
         async with self._lock(point.point):
             await self.in_charge(task)
-            status = await provider.scale(point.service, point.instances_wanted)
+            status = await provider.scale(point.service, point.instances_wanted, report.step)
         if point.wanted is ServiceState.STOPPED:
             await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
             report.message(f"{point.name} will start with {point.instances_wanted} instances.")
@@ -257,7 +269,7 @@ class LifeCycle:
             status = await provider.create(point.service, self._spec(point), report.step)
             if point.wanted is ServiceState.RUNNING and status.state is RunState.STOPPED:
                 report.step("Starting the instances")
-                await provider.start(point.service)
+                await provider.start(point.service, report.step)
         await self._saw(task, report, status)
         check_certificate(status, point)
         counter = await self._publish(task)
@@ -280,11 +292,11 @@ class LifeCycle:
         if point.begun:
             provider = await self._providers.of(point)
             if await owner_of(provider, point) is Owner.OURS:
-                await self._quiesce(task, provider, point)
+                await self._quiesce(task, report, provider, point)
                 report.step("Bringing in the last transactions")
                 await self._collect_last(task, report, point)
         report.step("Deleting content, records and deployment")
-        left = await self._remove(task, point)
+        left = await self._remove(task, point, report.step)
         if left:
             remains = f"This remains in the cloud: {', '.join(left)}."
             await self.note(task, message=remains)
@@ -293,7 +305,7 @@ class LifeCycle:
         await self._database.write(_forget, task, int(self._clock()))
         report.message(f"{point.name} is deleted; nothing is left in the cloud. Remove its DNS record {point.fqdn}.")
 
-    async def _quiesce(self, task: Task, provider: CloudProvider, point: CloudPoint) -> None:
+    async def _quiesce(self, task: Task, report: Reporter, provider: CloudProvider, point: CloudPoint) -> None:
         """No new transactions from here on. What is half gone already is no obstacle."""
         try:
             await self._publish(task)
@@ -302,7 +314,7 @@ class LifeCycle:
         async with self._lock(point.point):
             await self.in_charge(task)
             try:
-                await provider.stop(point.service)
+                await provider.stop(point.service, report.step)
             except NotFoundError:
                 return
 

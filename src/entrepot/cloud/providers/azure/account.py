@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline.transport import RequestsTransport
 from azure.core.polling import LROPoller
 from azure.core.rest import HttpRequest
 from azure.identity import CertificateCredential
@@ -20,7 +22,7 @@ from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.storage import StorageManagementClient
 
 from entrepot.cloud.providers.azure.errors import azure_errors
-from entrepot.core.errors import BadInputError, FormatError, UnavailableError
+from entrepot.core.errors import BadInputError, CancelledError, FormatError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.protocol.cloudapi import ARM, AUTHORITY, AzureOptions
 from entrepot.trust.inspection import load_cer, to_pem
@@ -28,7 +30,8 @@ from entrepot.trust.inspection import load_cer, to_pem
 STORAGE_SCOPE: Final = "https://storage.azure.com/.default"
 LONGEST_OPERATION: Final = 2700.0
 """Seconds: a Container Apps environment may take half an hour."""
-_LOOK: Final = 2.0
+_LOOK: Final = 0.25
+"""Seconds between two looks whether waiting is to end."""
 _SUBSCRIPTION_VERSION: Final = "2022-12-01"
 
 Progress = Callable[[str], None]
@@ -50,16 +53,34 @@ class AzureAccess(msgspec.Struct, frozen=True, kw_only=True):
     polling: float = 10.0
 
 
+class PatientTransport(RequestsTransport):  # type: ignore[misc]  # the SDK loads it lazily, untyped
+    """The SDK's transport; what the SDK sleeps, between two looks at an operation or before it tries a request again,
+    ends when the account is closed."""
+
+    def __init__(self, closing: threading.Event, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._closing = closing
+
+    def sleep(self, duration: float) -> None:
+        """Sleep, unless the account is closed meanwhile.
+
+        Raises:
+            CancelledError: it is.
+        """
+        if self._closing.wait(duration):
+            raise _closed()
+
+
 class AzureAccount:
-    """Credential and clients; thread-safe, as the SDK's are."""
+    """Credential and clients; thread-safe, as the SDK's are. Whoever waits in it is woken by :meth:`close`."""
 
     def __init__(self, access: AzureAccess) -> None:
         self.access = access
+        self._closing = threading.Event()
         transport: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 60}
         if access.ca:
             transport["connection_verify"] = access.ca
-        if access.proxy:
-            transport["proxies"] = {"https": access.proxy}
+        proxies: dict[str, Any] = {"proxies": {"https": access.proxy}} if access.proxy else {}
         pem = access.private_key.reveal() + to_pem(load_cer(access.certificate)).encode()
         try:
             self.credential = CertificateCredential(
@@ -69,6 +90,7 @@ class AzureAccount:
                 authority=access.options.authority,
                 disable_instance_discovery=access.options.authority != AUTHORITY,
                 **transport,
+                **proxies,
             )
         except ValueError:
             raise BadInputError(
@@ -84,17 +106,22 @@ class AzureAccount:
             "polling_interval": access.polling,
             "retry_total": 5,
             "retry_backoff_factor": min(0.8, access.polling),
-            **transport,
+            **proxies,
         }
-        self.resources = ResourceManagementClient(**common)
+
+        def settings() -> dict[str, Any]:
+            return {**common, "transport": PatientTransport(self._closing, **transport)}
+
+        self.resources = ResourceManagementClient(**settings())
         # The SDK's types know its own models as bodies only; plain ones, as ``bodies`` has them, it takes as well.
-        self.storage: Any = StorageManagementClient(**common)
-        self.apps: Any = ContainerAppsAPIClient(**common)
-        self.roles = AuthorizationManagementClient(**common)
-        self.monitor = MonitorManagementClient(**common)
+        self.storage: Any = StorageManagementClient(**settings())
+        self.apps: Any = ContainerAppsAPIClient(**settings())
+        self.roles = AuthorizationManagementClient(**settings())
+        self.monitor = MonitorManagementClient(**settings())
 
     def close(self) -> None:
-        """Close all connections."""
+        """Wake whoever waits, and close all connections."""
+        self._closing.set()
         for client in (self.resources, self.storage, self.apps, self.roles, self.monitor, self.credential):
             client.close()
 
@@ -139,6 +166,7 @@ class AzureAccount:
         """Wait for a long-running operation; ``progress`` may stop the waiting, the operation goes on in Azure.
 
         Raises:
+            CancelledError: ``progress`` says so, or the account is closed.
             UnavailableError: it takes too long.
             EntrepotError: as ``errors`` translates.
         """
@@ -147,9 +175,33 @@ class AzureAccount:
             while not poller.done():
                 if time.monotonic() > deadline:
                     raise UnavailableError(f"Azure has not finished after {LONGEST_OPERATION / 60:.0f} min ({doing}).")
+                self._check_open()
                 progress(f"Waiting for Azure: {doing}")
                 poller.wait(min(_LOOK, self.access.polling))
             return poller.result()
+
+    def pause(self, seconds: float, telling: str, progress: Progress) -> None:
+        """Wait until it is time to look again.
+
+        Raises:
+            CancelledError: ``progress`` says so, or the account is closed.
+        """
+        ends = time.monotonic() + seconds
+        while True:
+            progress(telling)
+            rest = ends - time.monotonic()
+            if rest <= 0:
+                return
+            self._closing.wait(min(rest, _LOOK))
+            self._check_open()
+
+    def _check_open(self) -> None:
+        if self._closing.is_set():
+            raise _closed()
+
+
+def _closed() -> CancelledError:
+    return CancelledError("The connection to Azure was closed.")
 
 
 def _seconds(date: str) -> int:

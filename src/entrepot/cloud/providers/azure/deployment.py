@@ -90,8 +90,7 @@ class Deployment:
             except UnavailableError:
                 if attempt == _PRINCIPAL_TRIES - 1:
                     raise
-                time.sleep(self._account.access.polling)
-                self._progress(f"Waiting until Azure knows {who}")
+                self._account.pause(self._account.access.polling, f"Waiting until Azure knows {who}", self._progress)
 
     def _environment(self) -> Any:
         group, name = self._names.group, self._names.environment
@@ -197,8 +196,9 @@ def register_providers(account: AzureAccount, progress: Progress) -> None:
             while account.resources.providers.get(namespace).registration_state != "Registered":
                 if time.monotonic() > deadline:
                     raise UnavailableError(f"Azure has not registered {namespace} yet.", next_step="It is tried again.")
-                progress(f"Waiting for the resource provider {namespace}")
-                time.sleep(min(5.0, account.access.polling))
+                account.pause(
+                    min(5.0, account.access.polling), f"Waiting for the resource provider {namespace}", progress
+                )
 
 
 def _domains(app: Any) -> list[dict[str, str]]:

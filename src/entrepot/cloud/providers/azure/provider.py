@@ -1,10 +1,13 @@
 """The port's face of the Azure adapter: asynchronous methods over the SDK's synchronous calls, in worker threads."""
 
 import asyncio
+import contextvars
+import functools
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from obstore.store import AzureStore
 
@@ -28,6 +31,9 @@ MONTH_HOURS: Final = 730
 MAX_REPLICAS: Final = 64
 STORAGE_BOUND: Final = 5 * 10**15
 """A storage account's default bound, 5 PB."""
+THREADS: Final = 16
+"""Of its own for each subscription: what waits half an hour for Azure holds up nobody else's work."""
+T = TypeVar("T")
 OpenStore = Callable[[str, str, AzureAccount], ObjectStore]
 """Opens the container of a storage account (name, Blob address)."""
 
@@ -50,6 +56,12 @@ class AzureProvider:
         self._account = AzureAccount(access)
         self._open = open_store or open_container
         self._holders: dict[str, _BlobHolder] = {}
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="azure")
+
+    async def _run(self, work: Callable[..., T], *args: Any) -> T:
+        """Do it in a thread of ours."""
+        call = functools.partial(contextvars.copy_context().run, work, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,12 +70,13 @@ class AzureProvider:
         await self.close()
 
     async def close(self) -> None:
-        """Close all connections. Idempotent."""
+        """Wake whoever waits for Azure, and close all connections. Idempotent."""
         await asyncio.to_thread(self._account.close)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def check(self) -> Subscription:
         """The subscription as it is now: proves certificate, tenant, application and subscription at once (R1)."""
-        found, now = await asyncio.to_thread(self._account.subscription)
+        found, now = await self._run(self._account.subscription)
         access = self._account.access
         return Subscription(
             id=access.subscription,
@@ -78,40 +91,42 @@ class AzureProvider:
 
     async def create(self, service: str, spec: ServiceSpec, progress: Progress = _unwatched) -> ServiceStatus:
         """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""
-        await asyncio.to_thread(Deployment(self._account, service, spec, progress).run)
+        await self._run(Deployment(self._account, service, spec, progress).run)
         return await self.status(service)
 
     async def status(self, service: str) -> ServiceStatus:
         """The service as it is now."""
-        return await asyncio.to_thread(look.status, self._account, service)
+        return await self._run(look.status, self._account, service)
 
     async def services(self) -> list[ServiceStatus]:
         """All services of the subscription with a hierarchy's mark."""
-        return await asyncio.to_thread(look.services, self._account)
+        return await self._run(look.services, self._account)
 
-    async def start(self, service: str) -> ServiceStatus:
+    async def start(self, service: str, progress: Progress = _unwatched) -> ServiceStatus:
         """Serve clients; nothing happens when it does already."""
-        return await self._turn(service, "Stopped", self._account.apps.container_apps.begin_start, stopping=False)
+        return await self._turn(service, self._account.apps.container_apps.begin_start, progress, stopping=False)
 
-    async def stop(self, service: str) -> ServiceStatus:
+    async def stop(self, service: str, progress: Progress = _unwatched) -> ServiceStatus:
         """Cut clients off; content stays, and Blob storage is not touched (R27)."""
-        return await self._turn(service, "Stopped", self._account.apps.container_apps.begin_stop, stopping=True)
+        return await self._turn(service, self._account.apps.container_apps.begin_stop, progress, stopping=True)
 
-    async def _turn(self, service: str, state: str, begin: Callable[..., Any], *, stopping: bool) -> ServiceStatus:
+    async def _turn(
+        self, service: str, begin: Callable[..., Any], progress: Progress, *, stopping: bool
+    ) -> ServiceStatus:
         def turn() -> None:
             group = self._group(service)
             what = f"the container app {service}"
             with azure_errors(what):
                 app = self._account.apps.container_apps.get(group, service)
-                if (app.properties.running_status == state) is stopping:
+                if (app.properties.running_status == "Stopped") is stopping:
                     return
                 poller = begin(group, service)
-            self._account.wait(poller, what, _unwatched)
+            self._account.wait(poller, what, progress)
 
-        await asyncio.to_thread(turn)
+        await self._run(turn)
         return await self.status(service)
 
-    async def scale(self, service: str, instances: int) -> ServiceStatus:
+    async def scale(self, service: str, instances: int, progress: Progress = _unwatched) -> ServiceStatus:
         """Run so many replicas; running downloads may go on for some minutes in those that go (R12)."""
 
         def scale() -> None:
@@ -122,21 +137,21 @@ class AzureProvider:
                 if app.properties.template.scale.min_replicas == instances:
                     return
                 poller = self._account.apps.container_apps.begin_update(group, service, bodies.scale(instances))
-            self._account.wait(poller, what, _unwatched)
+            self._account.wait(poller, what, progress)
 
-        await asyncio.to_thread(scale)
+        await self._run(scale)
         return await self.status(service)
 
-    async def delete(self, service: str) -> Remains:
+    async def delete(self, service: str, progress: Progress = _unwatched) -> Remains:
         """Remove the service and all it stored, and say what is left (R40)."""
-        left = await asyncio.to_thread(Removal(self._account, service, _unwatched).run)
+        left = await self._run(Removal(self._account, service, progress).run)
         self._holders.pop(service, None)
         return Remains(left=left)
 
     async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
         """What the service is, or would be, made of. Names are checked in Azure where nothing of ours has them."""
         named = names.names_of(service, point, self._account.access.options.resource_group)
-        await asyncio.to_thread(self._check_names, service, point, named)
+        await self._run(self._check_names, service, point, named)
         return _parts(self._account, named, instances)
 
     def _check_names(self, service: str, point: str, named: names.Names) -> None:
@@ -154,7 +169,7 @@ class AzureProvider:
 
     async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:
         """What Azure Monitor counted between two moments (seconds since 1970)."""
-        return await asyncio.to_thread(look.metrics, self._account, service, since, until)
+        return await self._run(look.metrics, self._account, service, since, until)
 
     def holder(self, service: str) -> Holder:
         """The container of the service, reached with the site's own identity (no I/O yet)."""
