@@ -128,3 +128,18 @@ async def test_without_the_store_nothing_is_served():
 async def test_an_id_that_would_leave_its_place_is_refused(jti):
     with pytest.raises(ForbiddenError):
         await Allowances(MemoryStore(), holder="gw").take(token(5 * MIB, jti), 1)
+
+
+async def test_a_throttled_token_waits_for_its_rate_and_others_do_not(monkeypatch):
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr("entrepot.web.allowances.asyncio.sleep", sleep)
+    instance = Allowances(MemoryStore(), holder="gw", clock=lambda: 100.0)
+    slow = Grant(device="dev-1", jti="slow", set_id=bytes(32), allow=30 * MIB, rate=MIB)
+    for _ in range(3):
+        await instance.take(slow, 2 * MIB)
+    await instance.take(token(30 * MIB, "fast"), 2 * MIB)
+    assert pauses == [2.0, 4.0], "the first may go at once"

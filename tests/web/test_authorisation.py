@@ -2,6 +2,7 @@
 
 import time
 
+import msgspec
 import pytest
 
 from entrepot.core.errors import ForbiddenError, ReplayError, TrustError, UnauthenticatedError, UnavailableError
@@ -168,3 +169,12 @@ def test_a_change_cuts_exactly_those_it_concerns(site, shelf):
     assert cuts(before, before, now=gate.now + 9 * HOUR).everyone
     gate.control(state=ServiceState.STOPPED)
     assert cuts(before, gate.obeyed, now=gate.now).everyone
+
+
+async def test_while_a_budget_is_active_a_token_without_an_allowance_is_refused(gate, stock_set):
+    token = gate.site.content_token(stock_set(ONE))
+    await gate.ask.client(token, ONE)
+    control = msgspec.structs.replace(gate.obeyed.control, bounded=True)
+    gate.obeyed = msgspec.structs.replace(gate.obeyed, control=control)
+    with pytest.raises(UnauthenticatedError, match="budget"):
+        await gate.ask.client(token, ONE)
