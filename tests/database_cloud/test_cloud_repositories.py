@@ -176,6 +176,16 @@ def test_a_chain_is_whole_in_whatever_order_it_arrives(database, order) -> None:
     assert missing[-1] == []
 
 
+def test_an_instance_that_was_idle_for_long_has_no_gap(database) -> None:
+    with database.transaction() as connection:
+        collection.add_segment(connection, _segment(0), [], 1)
+        assert collection.prune_segments(connection, 100, chains_before=0) == 1
+        collection.add_segment(connection, _segment(1), [], 200)
+        assert collection.gaps(connection, "pt-1") == []
+        collection.add_segment(connection, _segment(3), [], 200)
+        assert [gap.missing for gap in collection.gaps(connection, "pt-1")] == [1]
+
+
 def test_gaps_name_the_instance_and_can_be_accepted(database) -> None:
     with database.transaction() as connection:
         collection.add_segment(connection, _segment(0), [], 1)

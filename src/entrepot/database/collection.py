@@ -188,9 +188,16 @@ def accept_gaps(connection: Connection, point: str) -> None:
     connection.execute(update(table).where(table.c.point == point).values(collected=table.c.highest + 1, broken=0))
 
 
-def prune_segments(connection: Connection, before: int) -> int:
-    """Forget segments and chains last seen before that time; their figures stay. Returns how many segments."""
-    connection.execute(delete(transaction_chain).where(transaction_chain.c.seen < before))
+def prune_segments(connection: Connection, before: int, *, chains_before: int) -> int:
+    """Forget segments collected, and chains last seen, before these times; their figures stay.
+
+    A chain is a row for each instance, and is needed as long as the instance may send its next segment: one that
+    was forgotten before would seem to miss all its earlier segments.
+
+    Returns:
+        how many segments.
+    """
+    connection.execute(delete(transaction_chain).where(transaction_chain.c.seen < chains_before))
     return connection.execute(delete(transaction_segment).where(transaction_segment.c.collected < before)).rowcount
 
 

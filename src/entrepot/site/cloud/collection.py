@@ -40,6 +40,8 @@ AT_ONCE: Final = 4
 LINES_A_BATCH: Final = 5_000
 KEEP_SECONDS: Final = 35 * DAY
 """How long collected names are remembered: longer than any instance keeps what it could not ship."""
+KEEP_CHAINS_SECONDS: Final = 400 * DAY
+"""How long an instance may serve nobody before its place in its chain is forgotten."""
 DEFAULT_LOGS: Final = LogOptions()
 _CLAIM_SECONDS: Final = 600
 
@@ -229,7 +231,7 @@ class Collector:
 
 
 def _finish(connection: Connection, point: str, now: int) -> None:
-    collection.prune_segments(connection, now - KEEP_SECONDS)
+    collection.prune_segments(connection, now - KEEP_SECONDS, chains_before=now - KEEP_CHAINS_SECONDS)
     usage.set_collected(connection, point, now=now)
 
 
