@@ -1,7 +1,7 @@
 """A year of a cloud point through the code that serves: segments in the store, collection, hourly buckets, thresholds,
 alerts, forecast, cost and outbox, under a clock that the test moves; held against a model that only adds up.
 
-Most of the year goes by in steps of twelve hours; around the changes of daylight saving, the new year, the leap day and
+Most of the year goes by in steps of a day; around the changes of daylight saving, the new year, the leap day and
 an outage of the cloud it goes hour by hour. Some segments come days late, and thresholds are changed on the way.
 """
 
@@ -122,11 +122,11 @@ class Model:
 
 def _steps() -> list[datetime]:
     """The moments at which something is collected or judged."""
-    found, now = [], BEGIN + 12 * HOUR
+    found, now = [], BEGIN + 24 * HOUR
     while now <= END:
         found.append(now)
-        near = any(abs(now - moment) < timedelta(days=1, hours=12) for moment in CLOSE)
-        now += HOUR if near or now.hour % 12 else 12 * HOUR
+        near = any(abs(now - moment) < timedelta(days=1, hours=6) for moment in CLOSE)
+        now += HOUR if near or now.hour else 24 * HOUR
     return found
 
 
@@ -156,7 +156,7 @@ class Year:
             records.append(record(count, time=at, device=device))
             self.reached += HOUR
         key, data = self.gateways[number % 2].segment(records, opened=int(now.timestamp() * 1000))
-        if number % 61 == 60:
+        if number % 41 == 40:
             self.late.append((now + timedelta(days=2), key, data, counts))
         else:
             await self._put(key, data, counts)
@@ -234,10 +234,10 @@ async def test_a_year_is_counted_alerted_and_charged_as_simple_addition_says(sit
         with site.database.reading() as connection:
             since = int((now - timedelta(days=30)).timestamp())
             assert usage.totals_since(connection, point.point, since).sent == year.model.rolling(now), now
-            if number % 20 == 0:
+            if number % 15 == 0:
                 _, transfer = forecasts(connection, await site.services.get("cloud1"), site.clock())
                 foreseen.append((now, transfer))
-            if (now + 12 * HOUR).month != now.month:
+            if (now + 24 * HOUR).month != now.month:
                 charged = report(connection, by=CostBy.POINT, cloud_point="", site=SITE, now=site.clock())
                 sent, amount = year.model.cost(now)
                 assert (charged.lines[0].bytes, charged.total) == (sent, pytest.approx(amount)), now

@@ -148,17 +148,26 @@ class Receiver:
     def __init__(self) -> None:
         self.taken: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.hold: asyncio.Event | None = None
+        self.held = 0
         self.port = 0
 
     async def start(self, context: ssl.SSLContext) -> web.AppRunner:
         app = web.Application()
         app.router.add_post("/hook", self._take)
+        app.router.add_post("/slow", self._wait)
         runner = web.AppRunner(app)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context)
         await site.start()
         self.port = site._server.sockets[0].getsockname()[1]
         return runner
+
+    async def _wait(self, request: web.Request) -> web.Response:
+        assert self.hold is not None
+        self.held += 1
+        await self.hold.wait()
+        return await self._take(request)
 
     async def _take(self, request: web.Request) -> web.Response:
         body = await request.read()

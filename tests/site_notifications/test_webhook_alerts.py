@@ -1,5 +1,6 @@
 """Alerts by webhook: a real HTTPS receiver checks what it is sent."""
 
+import asyncio
 import hashlib
 import hmac
 import json
@@ -73,6 +74,34 @@ async def test_a_receiver_that_does_not_take_one_message_is_not_asked_to_take_th
     assert len(receiver.taken) == 1
     hooked.clock.now += HOUR
     assert await hooked.outbox.run_once() == 3
+
+
+async def _until(so):
+    for _ in range(6000):
+        if so():
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail("it does not come about")
+
+
+async def test_slow_receivers_hold_nobody_else_up(hooked, receiver, certificate, monkeypatch):
+    monkeypatch.setattr("entrepot.site.notifications.outbox.LOOK_SECONDS", 0.01)
+    receiver.hold = asyncio.Event()
+    slow = f"https://localhost:{receiver.port}/slow"
+    for number in range(6):
+        request = _request(receiver, name=f"slow-{number}", target=slow, authority=certificate.pem)
+        await hooked.subscriptions.add(request)
+    serving = asyncio.create_task(hooked.outbox.serve())
+    for number in range(3):  # what happens while six receivers are still being asked reaches the seventh
+        hooked.turn("storage_critical", Condition.BAD, subject=f"pt-{number}")
+        await _until(lambda reached=number: len(receiver.taken) > reached and receiver.held == 6)
+    assert (len(receiver.taken), receiver.held) == (3, 6)
+    receiver.hold.set()
+    await _until(lambda: len(receiver.taken) == 3 * 7)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert len({headers["Idempotency-Key"] for headers, _ in receiver.taken}) == 3 * 7
 
 
 async def test_after_days_it_is_given_up_and_said_so(hooked, receiver):

@@ -3,8 +3,8 @@ back, under the same id, also after a crash."""
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -27,8 +27,10 @@ from entrepot.trust.vault import ServerVault
 LOOK_SECONDS: Final = 5.0
 LEASE_SECONDS: Final = 300
 MOST: Final = 100
-AT_ONCE: Final = 4
+AT_ONCE: Final = 16
 KEEP_SECONDS: Final = 30 * DAY
+
+T = TypeVar("T")
 
 log = structlog.get_logger("site.notifications")
 
@@ -60,35 +62,55 @@ class Outbox:
         self._site = site
         self._clock = clock
         self._draw = draw
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._busy: dict[str, asyncio.Task[int]] = {}
 
     async def serve(self) -> None:
-        """Deliver until cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except EntrepotError as error:
-                log.warning("outbox_failed", error=str(error), code=error.code)
-            except Exception:  # a defect seen at one message must not end all background work
-                log.exception("outbox_broke")
-            await asyncio.sleep(LOOK_SECONDS)
+        """Deliver until cancelled. Nobody waits for a slow receiver but the messages that are for it."""
+        try:
+            while True:
+                await self._guarded(self._start_due(guarded=True))
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            for task in self._busy.values():
+                task.cancel()
+            await asyncio.gather(*self._busy.values(), return_exceptions=True)
+
+    async def _guarded(self, work: Coroutine[Any, Any, T]) -> T | None:
+        try:
+            return await work
+        except EntrepotError as error:
+            log.warning("outbox_failed", error=str(error), code=error.code)
+        except Exception:  # a defect seen at one message must not end all background work
+            log.exception("outbox_broke")
+        return None
 
     async def run_once(self) -> int:
-        """Deliver what is due; how many messages were taken by their receivers.
+        """Deliver what is due, and wait for it; how many messages were taken by their receivers.
 
         Raises:
             EntrepotError: by the database; what was taken up meanwhile comes back.
         """
+        return sum(await asyncio.gather(*await self._start_due()))
+
+    async def _start_due(self, *, guarded: bool = False) -> list[asyncio.Task[int]]:
+        """Start to deliver for everyone for whom something is due and nothing is under way."""
         now = int(self._clock())
+        self._busy = {one: task for one, task in self._busy.items() if not task.done()}
         due = await self._database.read(notifications.due_subscriptions, site=self._site, now=now)
-        gate = asyncio.Semaphore(AT_ONCE)
-
-        async def one(subscription: Subscription) -> int:
-            async with gate:
-                return await self._deliver_due(subscription)
-
-        taken = sum(await asyncio.gather(*(one(subscription) for subscription in due)))
+        started = []
+        for subscription in due:
+            if subscription.id not in self._busy:
+                work = self._one(subscription, guarded=guarded)
+                self._busy[subscription.id] = asyncio.create_task(work)
+                started.append(self._busy[subscription.id])
         await self._database.write(_prune, now - KEEP_SECONDS)
-        return taken
+        return started
+
+    async def _one(self, subscription: Subscription, *, guarded: bool) -> int:
+        async with self._gate:
+            work = self._deliver_due(subscription)
+            return (await self._guarded(work) or 0) if guarded else await work
 
     async def _deliver_due(self, subscription: Subscription) -> int:
         now = int(self._clock())
@@ -104,6 +126,8 @@ class Outbox:
             if count is None:  # the rest would only wait for the same receiver; it is due again when its lease ends
                 break
             taken += count
+            if self._clock() - now > LEASE_SECONDS / 2:  # a slow one: what is left comes back, to us or another process
+                break
         return taken
 
     async def _deliver_batch(self, subscription: Subscription, batch: Sequence[Waiting]) -> int | None:
