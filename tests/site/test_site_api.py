@@ -29,6 +29,7 @@ from entrepot.protocol.contentapi import (
     DistributionRequest,
     DistributionState,
 )
+from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
 from entrepot.protocol.deviceapi import (
     CollectionInfo,
     CollectionRequest,
@@ -248,6 +249,23 @@ async def test_deployed_content_is_not_deleted(site, source) -> None:
     made = await site.call("POST", "/deployments", DeploymentInfo, DeploymentRequest(content="App"))
     with pytest.raises(ConflictError, match=made.id):
         await site.call("DELETE", "/contents/App", TaskInfo)
+
+
+async def test_budgets_hold_collections_and_go_with_contents(site, source) -> None:
+    await site.publish("App", source)
+    await site.call("POST", "/collections", CollectionInfo, CollectionRequest(name="Lab"))
+    for scope, name in (("content", "App"), ("collection", "Lab")):
+        request = BudgetRequest(bytes=10**9, scope=scope)
+        assert (await site.call("PUT", f"/budgets/{name}", BudgetInfo, request)).scope == scope
+    with pytest.raises(ConflictError, match="Budgets use"):
+        await site.call("DELETE", "/collections/Lab", type(None))
+    with pytest.raises(NotFoundError):
+        await site.call("DELETE", "/budgets/Lab", type(None), query="of=content")
+    await site.call("DELETE", "/budgets/Lab", type(None), query="of=collection")
+    await site.call("DELETE", "/collections/Lab", type(None))
+    await site.call("DELETE", "/contents/App", TaskInfo)
+    await site.run_tasks()
+    assert await site.call("GET", "/budgets", list[BudgetInfo]) == []
 
 
 # ---------------------------------------------------------------------------------------------- restrictions

@@ -117,7 +117,7 @@ def delete_budget(ctx: typer.Context, name: Subject, of: Of = ScopeName.POINT, y
     """
     confirm(f"Lift the budget of the {of.value} {name}?", yes=yes)
     with site_session(ctx) as session:
-        session.call("DELETE", f"/budgets/{seg(name)}?scope={of.value}", None, type(None))
+        session.call("DELETE", f"/budgets/{seg(name)}?of={of.value}", None, type(None))
     say(f"{name} has no budget.")
 
 

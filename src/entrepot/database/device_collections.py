@@ -3,12 +3,13 @@
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, exists, insert, select
 
 from entrepot.core.errors import ConflictError, RefusedError
 from entrepot.database.engine import insert_into
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find, name_key, refuse_taken
+from entrepot.database.tables.cost import budget
 from entrepot.database.tables.deployments import client_settings, deployment
 from entrepot.database.tables.devices import collection as collections
 from entrepot.database.tables.devices import collection_member as members
@@ -105,11 +106,16 @@ def remove(connection: Connection, name_or_id: str) -> None:
 
     Raises:
         RefusedError: the built-in one.
-        ConflictError: deployments or client settings use it.
+        ConflictError: deployments, client settings or a budget use it.
     """
     collection = _changeable(connection, name_or_id)
-    for table, what in ((deployment, "Deployments"), (client_settings, "Client settings")):
-        if connection.execute(select(table.c.id).where(table.c.collection == collection.id)).first() is not None:
+    uses = (
+        ("Deployments", exists().where(deployment.c.collection == collection.id)),
+        ("Client settings", exists().where(client_settings.c.collection == collection.id)),
+        ("Budgets", exists().where(budget.c.scope == "collection", budget.c.subject == collection.id)),
+    )
+    for what, used in uses:
+        if connection.scalar(select(used)):
             raise ConflictError(f"{what} use the collection {collection.name!r}.", next_step="Remove them first.")
     connection.execute(delete(collections).where(collections.c.id == collection.id))
     note_change(connection)

@@ -10,7 +10,8 @@ from sqlalchemy import Connection
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
-from entrepot.database import contents, deployments, distribution, points, tasks
+from entrepot.database import budgets, contents, deployments, distribution, points, tasks
+from entrepot.database.budgets import Scope
 from entrepot.database.contents import Content
 from entrepot.database.engine import Database
 from entrepot.database.library import drop_set
@@ -257,6 +258,7 @@ def _rows(connection: Connection, content: str) -> list[DistributionInfo]:
 
 
 def _forget(connection: Connection, content: str) -> None:
+    budgets.delete_budget(connection, Scope.CONTENT, content)
     for set_id in contents.remove_content(connection, content):
         drop_set(connection, ObjectId(set_id))
 

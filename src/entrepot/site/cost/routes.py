@@ -113,10 +113,10 @@ def _budget_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
 
     @delete("/budgets/{name:str}")
     async def delete_budget(
-        request: Request[Any, Any, Any], name: FromPath[str], scope: FromQuery[BudgetScope] = "cloud-point"
+        request: Request[Any, Any, Any], name: FromPath[str], of: FromQuery[BudgetScope] = "cloud-point"
     ) -> None:
         """Lift a budget."""
-        await database.write(budgets.delete, name, scope=scope, by=_who(request), now=clock())
+        await database.write(budgets.delete, name, scope=of, by=_who(request), now=clock())
 
     @get("/budget-changes")
     async def list_budget_changes() -> list[BudgetChange]:
