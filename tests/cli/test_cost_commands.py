@@ -1,0 +1,217 @@
+"""Cost, quotes, savings, forecasts, price sheets, subscriptions and maintenance windows on the command line."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from entrepot.core.errors import ConflictError
+from entrepot.core.times import DAY
+from entrepot.protocol.alertapi import (
+    AlertSubscriptionInfo,
+    Channel,
+    Delivered,
+    Language,
+    MaintenanceWindowInfo,
+    Repeat,
+    Severity,
+)
+from entrepot.protocol.costapi import (
+    CrossingInfo,
+    EgressTier,
+    ForecastInfo,
+    PointForecast,
+    PriceSheetInfo,
+    Quote,
+    SavingsBy,
+    SavingsLine,
+    SavingsReport,
+)
+
+NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
+
+
+def _forecast(metric: str, days: int = 40) -> ForecastInfo:
+    critical = CrossingInfo(level="critical", bytes=9 * 10**9, at=NOW + 6 * DAY, earliest=NOW + 4 * DAY, latest=0)
+    return ForecastInfo(
+        metric=metric,
+        present=5 * 10**9,
+        days=days,
+        per_day=10**8,
+        per_day_change=0,
+        in_thirty_days=8 * 10**9,
+        rhythm=(1.0,) * 7,
+        crossings=(critical,) if days else (),
+    )
+
+
+def _point_forecast() -> PointForecast:
+    storage, transfer = _forecast("storage", days=0), _forecast("transfer")
+    return PointForecast(cloud_point="cloud-eu", now=NOW, collected=NOW - 60, storage=storage, transfer=transfer)
+
+
+def test_a_forecast_shows_the_range_and_says_when_it_claims_nothing(logged_in, entrepot) -> None:
+    path = "GET /api/v1/cloud-points/cloud-eu/forecast"
+    logged_in.replies[f"{path}?planned_storage=0&planned_transfer=2000000000000"] = _point_forecast()
+    command = ("cost", "forecast", "cloud-eu", "--planned-transfer", "2TB")
+    ran = entrepot(*command)
+    assert ran.code == 0, ran.err
+    for text in ("2026-03-29", "earliest 2026-03-27", "not within a year", "three whole days are needed"):
+        assert text in ran.out
+    assert entrepot(*command, "--json").value["transfer"]["days"] == 40
+
+
+def test_a_quote_says_the_sentence_and_what_was_assumed(logged_in, entrepot) -> None:
+    sentence = "This deployment: 2,300 clients through the cloud, 184.0 GB, about 16.00 EUR."
+    counts = {"devices": 2500, "clients": 2300, "cloud_share": 92, "requests": 7000, "up_to_date": 100}
+    groups = {"by_delta": 2000, "by_difference": 200, "by_whole": 100}
+    sizes = {"sent": 184 * 10**9, "full": 29 * 10**11, "stored": 0}
+    amounts = {"currency": "EUR", "amount": Decimal("16.00"), "amount_full": Decimal("252.00")}
+    named = {"content": "pkg-1", "content_name": "Office", "collection": "col-1", "version": 3}
+    logged_in.replies["POST /api/v1/quotes"] = Quote(
+        summary=sentence, assumptions=("Peers are not counted.",), **named, **counts, **groups, **sizes, **amounts
+    )
+    command = ("cost", "quote", "Office", "--to", "Field staff", "--cloud-share", "92")
+    ran = entrepot(*command)
+    assert ran.code == 0, ran.err
+    for text in (sentence, "16.00 EUR", "252.00 EUR", "Peers are not counted."):
+        assert text in ran.out
+    assert entrepot(*command, "--json").value["amount"] == "16.00"
+    assert logged_in.bodies("POST /api/v1/quotes")[0] == {
+        "content": "Office", "collection": "Field staff", "version": 0, "cloud_share": 92,
+    }  # fmt: skip
+
+
+def test_without_a_price_sheet_a_quote_fails_with_what_to_do(logged_in, entrepot) -> None:
+    error = ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
+    logged_in.replies["POST /api/v1/quotes"] = error
+    ran = entrepot("cost", "quote", "Office")
+    assert ran.code != 0
+    assert "entrepot cost sheet list" in ran.err
+
+
+def test_savings_are_shown_by_what_kept_bytes_from_being_sent(logged_in, entrepot) -> None:
+    figures = {"downloads": 7, "plain": 9 * 10**9, "transferred": 10**9, "compression": 2 * 10**9}
+    kept = {"own_cache": 3 * 10**9, "installed": 0, "peers": 0, "deltas": 4 * 10**9}
+    line = SavingsLine(subject="dp-1", name="dp-berlin", **figures, **kept)
+    report = SavingsReport(by=SavingsBy.POINT, since=NOW, lines=(line,))
+    logged_in.replies["GET /api/v1/savings?by=point&days=90"] = report
+    ran = entrepot("cost", "savings", "--by", "point", "--days", "90")
+    assert ran.code == 0, ran.err
+    for text in ("dp-berlin", "1.0 GB", "2.0 GB", "3.0 GB", "4.0 GB"):
+        assert text in ran.out
+
+
+PRICES = """
+currency = "EUR"
+storage_gb_month = "0.018"
+[[egress]]
+per_gb = "0.08"
+"""
+
+
+def test_a_price_sheet_is_put_and_used(logged_in, entrepot, tmp_path: Path) -> None:
+    zero = Decimal(0)
+    other = {"ingress_gb": zero, "writes_per_10000": zero, "reads_per_10000": zero, "instance_hour": zero}
+    info = PriceSheetInfo(
+        name="ours",
+        version=2,
+        currency="EUR",
+        storage_gb_month=Decimal("0.018"),
+        egress=(EgressTier(per_gb=Decimal("0.08")),),
+        source="",
+        created=NOW,
+        by="ann",
+        used_by=("cloud-eu",),
+        **other,
+    )
+    logged_in.replies |= {"PUT /api/v1/price-sheets/ours": info, "POST /api/v1/price-sheets/ours/use": info}
+    logged_in.replies["GET /api/v1/price-sheets"] = [info]
+    file = tmp_path / "prices.toml"
+    file.write_text(PRICES)
+    ran = entrepot("cost", "sheet", "put", "ours", str(file))
+    assert (ran.code, "version 2" in ran.err + ran.out) == (0, True)
+    [put] = logged_in.bodies("PUT /api/v1/price-sheets/ours")
+    assert (put["currency"], put["storage_gb_month"], put["egress"][0]["per_gb"]) == ("EUR", "0.018", "0.08")
+    assert entrepot("cost", "sheet", "use", "ours", "--cloud-point", "cloud-eu").code == 0
+    assert logged_in.bodies("POST /api/v1/price-sheets/ours/use") == [{"cloud_point": "cloud-eu"}]
+    assert "cloud-eu" in entrepot("cost", "sheet", "list").out
+    file.write_text("currency = 7")
+    logged_in.asked.clear()
+    assert entrepot("cost", "sheet", "put", "ours", str(file)).code != 0
+    assert not logged_in.bodies("PUT /api/v1/price-sheets/ours")
+
+
+def _subscription() -> AlertSubscriptionInfo:
+    return AlertSubscriptionInfo(
+        id="sub-1",
+        name="pager",
+        channel=Channel.WEBHOOK,
+        target="https://hooks.example.com/x",
+        language=Language.GERMAN,
+        types=("transfer_critical",),
+        severities=(Severity.CRITICAL,),
+        digest_minutes=15,
+        private_networks=False,
+        site="PS1",
+        created=NOW,
+        delivered=0,
+        error="The receiver answers 503.",
+        waiting=2,
+        failed=1,
+    )
+
+
+def test_a_subscription_is_added_listed_tested_and_deleted(logged_in, entrepot, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("a-secret-of-thirty-two-characters\n")
+    logged_in.replies |= {
+        "POST /api/v1/alert-subscriptions": _subscription(),
+        "GET /api/v1/alert-subscriptions": [_subscription()],
+        "POST /api/v1/alert-subscriptions/pager/test": Delivered(
+            target="https://hooks.example.com/x", detail="HTTP 204"
+        ),
+        "DELETE /api/v1/alert-subscriptions/pager": None,
+    }
+    words = ("--to", "https://hooks.example.com/x", "--severity", "critical", "--type", "transfer_critical")
+    more = ("--language", "de", "--digest", "15", "--secret-file", str(secret))
+    ran = entrepot("alert", "subscription", "add", "pager", *words, *more)
+    assert ran.code == 0, ran.err
+    [body] = logged_in.bodies("POST /api/v1/alert-subscriptions")
+    assert (body["channel"], body["language"], body["digest_minutes"]) == ("webhook", "de", 15)
+    assert (body["severities"], body["types"]) == (["critical"], ["transfer_critical"])
+    assert body["secret"] == "a-secret-of-thirty-two-characters"
+    assert "a-secret" not in ran.out + ran.err
+    assert "The receiver answers 503." in entrepot("alert", "subscription", "list").out
+    assert entrepot("alert", "subscription", "test", "pager", "--json").value["detail"] == "HTTP 204"
+    assert entrepot("alert", "subscription", "delete", "pager").code != 0  # no terminal to confirm at
+    assert not [asked for asked, _, _ in logged_in.asked if asked.startswith("DELETE")]
+    assert entrepot("alert", "subscription", "delete", "pager", "--yes").code == 0
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_maintenance_window_is_added_listed_and_deleted(logged_in, entrepot, given: bool) -> None:
+    window = MaintenanceWindowInfo(
+        id="mw-1",
+        name="patching",
+        start="2026-03-22T02:00",
+        minutes=120,
+        zone="Europe/Berlin",
+        repeat=Repeat.WEEKLY,
+        cloud_point="",
+        types=("service_stopped",) if given else (),
+        open=given,
+    )
+    logged_in.replies |= {
+        "POST /api/v1/maintenance-windows": window,
+        "GET /api/v1/maintenance-windows": [window],
+        "DELETE /api/v1/maintenance-windows/patching": None,
+    }
+    words = ("--start", "2026-03-22T02:00", "--minutes", "120", "--zone", "Europe/Berlin", "--repeat", "weekly")
+    ran = entrepot("alert", "window", "add", "patching", *words)
+    assert (ran.code, "open now" in ran.out + ran.err) == (0, given)
+    [body] = logged_in.bodies("POST /api/v1/maintenance-windows")
+    assert (body["zone"], body["repeat"], body["minutes"]) == ("Europe/Berlin", "weekly", 120)
+    assert ("service_stopped" if given else "all") in entrepot("alert", "window", "list").out
+    assert entrepot("alert", "window", "delete", "patching", "--yes").code == 0
