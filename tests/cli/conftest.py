@@ -31,7 +31,8 @@ class PreparedSite:
 
     def __init__(self) -> None:
         self.root = RootKey.generate()
-        self.authority = create_authority("Contoso", now=time.time())
+        self.issued = int(time.time())
+        self.authority = create_authority("Contoso", now=self.issued)
         self.replies: dict[str, Any] = {"POST /api/v1/login": self._login}
         self.asked: list[tuple[str, str, bytes]] = []
         self.url = ""
@@ -41,9 +42,9 @@ class PreparedSite:
         return self.root.fingerprint.hex()
 
     def trust(self) -> str:
-        now = int(time.time())
         keys = (self.authority.key_entry("PS1"),)
-        return self.root.sign_trust(TrustDocument(hierarchy="Contoso", number=1, epoch=1, issued=now, keys=keys))
+        document = TrustDocument(hierarchy="Contoso", number=1, epoch=1, issued=self.issued, keys=keys)
+        return self.root.sign_trust(document)
 
     def _login(self, body: bytes) -> object:
         given = json.loads(body)
