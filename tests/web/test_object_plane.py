@@ -473,3 +473,17 @@ async def test_two_requests_on_one_connection_after_an_error(plane, served, site
                     body = await answer.read()
                     assert answer.status == status
             assert body == data
+
+
+async def test_no_device_holds_all_downloads() -> None:
+    downloads = Downloads(most=8, most_of_one=2)
+    first = downloads.begin("dev-1", "a")
+    downloads.begin("dev-1", "b")
+    with pytest.raises(LimitedError):
+        downloads.begin("dev-1", "c")
+    downloads.begin("dev-2", "d")
+    downloads.finish(first)
+    downloads.finish(first)
+    downloads.begin("dev-1", "e")
+    with pytest.raises(LimitedError):
+        downloads.begin("dev-1", "f")

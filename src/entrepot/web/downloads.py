@@ -5,11 +5,11 @@ cancels the task that hands bytes over: it ends at its next await, and hands ove
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from entrepot.core.errors import UnavailableError
+from entrepot.core.errors import LimitedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
 
 MINIMUM_WAIT = 5.0
@@ -56,17 +56,22 @@ class Downloads:
 
     Args:
         most: how many at once.
+        most_of_one: how many of one device at once, so that no device can hold all of them.
         seconds: interval between looks for clients that stopped reading.
     """
 
-    def __init__(self, *, most: int = 4096, minimum_rate: int = 8 * KIB, seconds: float = 1.0) -> None:
+    def __init__(
+        self, *, most: int = 4096, most_of_one: int = 64, minimum_rate: int = 8 * KIB, seconds: float = 1.0
+    ) -> None:
         self.most = most
+        self.most_of_one = most_of_one
         self.minimum_rate = minimum_rate
         self.cuts = 0
         self.generation = 0
         """Grows with every cut: an authorisation that began before a cut must be repeated after it."""
         self._seconds = seconds
         self._running: set[Download] = set()
+        self._of_device: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._handed: OrderedDict[Any, tuple[int, float]] = OrderedDict()  # connection -> (bytes, taken by then)
         self._untaken = 0
@@ -113,20 +118,31 @@ class Downloads:
 
         Raises:
             UnavailableError: as many as allowed are running.
+            LimitedError: as many as allowed of this device.
         """
         if len(self._running) >= self.most:
             raise UnavailableError("As many downloads as allowed are running.", next_step="Try again in a moment.")
+        if self._of_device[device] >= self.most_of_one:
+            raise LimitedError(
+                f"This device has {self.most_of_one} downloads running, as many as it may.",
+                next_step="Try again when one of them has ended.",
+            )
         task = asyncio.current_task()
         assert task is not None
         download = Download(device, jti, task)
         self._running.add(download)
+        self._of_device[device] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
         return download
 
     def finish(self, download: Download) -> None:
         """It is over, whole or not."""
-        self._running.discard(download)
+        if download in self._running:
+            self._running.remove(download)
+            self._of_device[download.device] -= 1
+            if not self._of_device[download.device]:
+                del self._of_device[download.device]
 
     def cut(self, reason: str, chosen: Callable[[Download], bool]) -> int:
         """Break off the chosen ones; returns how many."""
