@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from entrepot.content.manifest import EntryKind
 from entrepot.content.objectset import ObjectSet
+from entrepot.content.patterns import Excludes
 from entrepot.content.reading import parts
+from entrepot.content.snapshot import FileItem, Warnings, walk
+from entrepot.content.sources import read_source
 from entrepot.content.sweep import sweep
 from entrepot.core.errors import CancelledError, FormatError, IntegrityError, NotFoundError, RefusedError
 from entrepot.core.ids import ObjectId
@@ -358,3 +361,11 @@ def test_entries_are_in_path_order_across_kinds(library: Any, tmp_path: Path) ->
     entries = library.entries(library.publish(folder))
     assert [entry.path for entry in entries] == ["B", "a/x", "a/z", "a-b/x", "a.b", "a0/y"]
     assert [entry.kind for entry in entries].count(EntryKind.FOLDER) == 1
+
+
+def test_a_single_file_may_be_named_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "real.bin").write_bytes(b"content")
+    (tmp_path / "latest.bin").symlink_to("real.bin")
+    [item] = walk(tmp_path / "latest.bin", Excludes(()), Warnings(for_windows=False))
+    assert isinstance(item, FileItem)
+    assert (item.path, read_source(item)) == ("latest.bin", b"content")

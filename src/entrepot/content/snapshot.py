@@ -104,7 +104,7 @@ def walk(source: Path, excludes: Excludes, warnings: Warnings) -> Iterator[Item]
         raise NotFoundError(f"The source {str(source)!r} cannot be read: {error.strerror}.") from None
     if not stat.S_ISDIR(found.st_mode):
         _check_name(source.name, source.name, warnings)
-        yield _file(source.name, str(source), found)
+        yield _file(source.name, os.path.realpath(source), found)  # a link to it may be named, as one to a folder may
         return
     root = os.path.realpath(source)
     levels = [_enter("", root, excludes, warnings)]
