@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.client.fetch import fetch, locate
+from entrepot.client.records import Record
 from entrepot.client.settings import Settings, save_settings
 from entrepot.core.errors import ConflictError, NotFoundError, StorageError, UnavailableError
 from entrepot.durable.locks import HomeLock
@@ -298,3 +299,34 @@ async def test_the_cache_limit_of_the_settings_is_kept(world, source: Path, tool
     save_settings(home, Settings())  # the site's address is part of the settings
     with pytest.raises(NotFoundError, match="belongs to no site"):
         await fetch(home, tools.content)
+
+
+async def test_a_lost_executable_bit_is_noticed_and_mended(world, source: Path, tools) -> None:
+    world.publish(source)
+    world.point("near")
+    home = await world.client()
+    folder = (await fetch(home, tools.content)).folder
+    tool = next(
+        path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.stat().st_mode & 0o100
+    )
+    tool.chmod(0o644)
+    result = await fetch(home, tools.content)
+    assert tools.listing(result.folder) == tools.listing(source)
+
+
+async def test_a_report_that_cannot_be_read_now_is_kept(world, source: Path, tools) -> None:
+    world.publish(source)
+    world.point("near")
+    home = await world.client()
+    unreadable = home / "reports" / "000000000001-x.json"
+    unreadable.parent.mkdir(parents=True, exist_ok=True)
+    unreadable.symlink_to(unreadable.name)  # reading it is an OSError, for every account
+    await fetch(home, tools.content)
+    assert unreadable.is_symlink()
+    assert len(world.reports) == 1
+
+
+def test_a_record_that_cannot_be_read_is_an_error_of_storage(tmp_path: Path) -> None:
+    (tmp_path / "root").symlink_to("root")
+    with pytest.raises(StorageError):
+        Record(tmp_path).root()

@@ -150,6 +150,14 @@ def test_permissions_are_given_and_read_only_leftovers_replaced(root: Path, open
         assert tree.read("tool", 0, 1) == b"y"
 
 
+def test_what_a_read_only_leftover_holds_stays_when_another_piece_is_written(root: Path, open_tree: Open) -> None:
+    (root / "big").write_bytes(b"good")
+    (root / "big").chmod(0o444)
+    with open_tree(root) as tree:
+        tree.write("big", 4, b"more")
+    assert (root / "big").read_bytes() == b"goodmore"
+
+
 def test_a_root_that_is_no_folder_is_an_error(root: Path, open_tree: Open) -> None:
     with pytest.raises(StorageError):
         open_tree(root / "missing")

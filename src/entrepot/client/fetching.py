@@ -292,7 +292,7 @@ class Fetching:
 
     @contextlib.asynccontextmanager
     async def _alone(self, object_id: bytes) -> AsyncIterator[None]:
-        """One at a time for the same object: the second finds it in the cache."""
+        """One at a time for the same object: the second finds it in the cache, unless that keeps nothing."""
         lock = self._busy.setdefault(object_id, asyncio.Lock())
         async with lock:
             yield

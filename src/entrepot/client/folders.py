@@ -137,8 +137,8 @@ def open_to_write(level: Level, name: str) -> int:
         _clear(level, name)
         try:
             descriptor = os.open(level.at(name), flags, 0o600, dir_fd=level.descriptor)
-        except PermissionError:  # a read-only leftover of an earlier attempt
-            unlink(level, name)
+        except PermissionError:  # a read-only leftover of an earlier attempt: its bytes may be counted on
+            _make_writable(level, name)
             continue
         except OSError as error:
             if error.errno in _REPLACED:
@@ -149,6 +149,24 @@ def open_to_write(level: Level, name: str) -> int:
             return descriptor
         os.close(descriptor)
     raise StorageError(f"Something keeps replacing {name!r} while it is written.")
+
+
+def _make_writable(level: Level, name: str) -> None:
+    """Let the owner write a file; what appeared in its place meanwhile, or cannot be changed, is removed."""
+    if sys.platform == "win32":
+        unlink(level, name)
+        return
+    try:
+        descriptor = os.open(level.at(name), os.O_RDONLY | FILE_FLAGS | NONBLOCK, dir_fd=level.descriptor)
+    except OSError:
+        unlink(level, name)
+        return
+    try:
+        os.fchmod(descriptor, 0o600)
+    except OSError:
+        unlink(level, name)
+    finally:
+        os.close(descriptor)
 
 
 def _clear(level: Level, name: str) -> None:

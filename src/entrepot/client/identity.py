@@ -1,5 +1,6 @@
 """Who this device is: its key pair, made here and never sent, and what the site calls it."""
 
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,8 @@ def device_key(home: Path) -> SigningKey:
     """
     path = Home(home).device_key
     try:
-        return SigningKey.from_private(Secret(path.read_bytes()))
+        with storage_errors(str(path)):
+            return SigningKey.from_private(Secret(path.read_bytes()))
     except FileNotFoundError:
         key = SigningKey.generate()
         with storage_errors(str(path)):
@@ -82,11 +84,9 @@ def load_identity(home: Path) -> Identity:
         FormatError: a file is damaged.
     """
     places = Home(home)
-    try:
-        with places.device.open("rb") as file:
-            registration = from_json(file.read(_MAX), Registration, f"registration {places.device}")
-    except FileNotFoundError:
-        registration = None
+    registration = None
+    with storage_errors(str(places.device)), contextlib.suppress(FileNotFoundError), places.device.open("rb") as file:
+        registration = from_json(file.read(_MAX), Registration, f"registration {places.device}")
     if registration is None or not places.device_key.is_file():
         raise NotFoundError(
             f"The client in {home} is not enrolled.", next_step="Run entrepot client enrol with a code first."

@@ -15,6 +15,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.client.folders import folder_errors
 from entrepot.client.treeindex import build_index
 from entrepot.content.manifest import MAX_ROOT, Part, Root, decode_root
 from entrepot.content.reading import PartSequence
@@ -153,9 +154,10 @@ class Record:
 
 
 def _read(path: Path, limit: int) -> bytes | None:
-    try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    with folder_errors(str(path)):
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
     return data if len(data) <= limit else None

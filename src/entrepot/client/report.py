@@ -53,7 +53,10 @@ class ReportQueue:
         """Send what waits; returns how many were taken. A site that does not answer is asked again another time."""
         sent = 0
         for path in self._waiting()[:MAX_ONCE]:
-            report = _read(path)
+            try:
+                report = _read(path)
+            except OSError:
+                continue  # it may be readable the next time: a scanner holds it, or the disk refuses
             if report is not None:
                 try:
                     await site.report(report)
@@ -69,8 +72,10 @@ class ReportQueue:
 
 
 def _read(path: Path) -> DownloadReport | None:
+    """A report that waits; None when it is damaged for good."""
+    with path.open("rb") as file:
+        data = file.read(_MAX_BYTES)
     try:
-        with path.open("rb") as file:
-            return from_json(file.read(_MAX_BYTES), DownloadReport, "report")
-    except (OSError, FormatError):
+        return from_json(data, DownloadReport, "report")
+    except FormatError:
         return None

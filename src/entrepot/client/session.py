@@ -131,9 +131,14 @@ async def current_policy(session: Session, *, clock: Clock = time.time) -> Polic
 
 
 def kept_policy(home: Home) -> _Kept | None:
-    """The policy received last."""
-    try:
-        with home.policy.open("rb") as file:
-            return from_json(file.read(_MAX_TRUST), _Kept, "kept policy")
-    except (FileNotFoundError, FormatError):
-        return None
+    """The policy received last.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    with storage_errors(str(home.policy)):
+        try:
+            with home.policy.open("rb") as file:
+                return from_json(file.read(_MAX_TRUST), _Kept, "kept policy")
+        except (FileNotFoundError, FormatError):
+            return None

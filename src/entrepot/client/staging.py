@@ -6,6 +6,8 @@ journal that could promise bytes which the disk lost.
 """
 
 import hashlib
+import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -193,6 +195,9 @@ def _stands(tree: SafeTree, entry: Entry) -> bool:
     if entry.kind == EntryKind.FOLDER:
         found = tree.find(entry.path)
         return found is not None and found.kind == "folder"
+    found = tree.find(entry.path)
+    if sys.platform != "win32" and (found is None or found.mode != entry.mode | stat.S_IRUSR):
+        return False
     return tree.digest(entry.path, entry.size) == entry.sha256
 
 
@@ -204,6 +209,9 @@ def _has_piece(tree: SafeTree, path: str, at: int, extent: Extent, ref: SealedRe
     """Whether a whole chunk of a large file is on the disk already."""
     if extent.offset or extent.length != ref.plain_size:
         return False
+    found = tree.find(path)
+    if found is None or found.names != 1:
+        return False  # a file of several names is replaced before it is written: its bytes would be gone
     data = tree.read(path, at, extent.length)
     return data is not None and hashlib.sha256(data).digest() == ref.sha256
 

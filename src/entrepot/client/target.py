@@ -213,11 +213,12 @@ def _lacking(old: Iterable[str], new: Iterator[str]) -> Iterator[str]:
 
 
 def _load(place: Path, folder: Path) -> TargetState | None:
-    try:
-        with (place / "target.json").open("rb") as file:
-            state = from_json(file.read(_MAX), TargetState, "target")
-    except (FileNotFoundError, FormatError):
-        return None
+    with storage_errors(str(place)):
+        try:
+            with (place / "target.json").open("rb") as file:
+                state = from_json(file.read(_MAX), TargetState, "target")
+        except (FileNotFoundError, FormatError):
+            return None
     return state if state.path == str(folder) else None
 
 
