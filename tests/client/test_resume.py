@@ -1,6 +1,7 @@
 """A client killed at any moment goes on where it was: what is on the disk and verified is not fetched again."""
 
 import asyncio
+import errno
 import os
 import signal
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 import pytest
 
 from entrepot.client.fetch import fetch
+from entrepot.client.home import Home
+from entrepot.client.trees import Trees
+from entrepot.core.errors import StorageError
 
 _PROGRAM = """
 import asyncio, sys
@@ -162,3 +166,28 @@ pathlib.Path.rename = fatal
     assert tools.listing(result.folder) == tools.listing(content)
     assert point.requests.total() - before == 1  # the manifest's root, to know what is right
     assert result.present == result.plain_size
+
+
+async def test_a_tree_in_use_that_cannot_be_replaced_stays_installed(
+    world, content: Path, tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.point("near")
+    home = await world.client()
+    folder = (await fetch(home, tools.content)).folder
+    victim = next(path for path in folder.rglob("*") if path.is_file() and path.stat().st_size)
+    victim.write_bytes(b"damaged")
+    rename = Path.rename
+
+    def in_use(self: Path, other: Path) -> Path:
+        """As Windows refuses to move a folder from which a program runs."""
+        if self == folder:
+            raise PermissionError(errno.EACCES, "in use", str(self))
+        return rename(self, other)
+
+    monkeypatch.setattr(Path, "rename", in_use)
+    with pytest.raises(StorageError):
+        await fetch(home, tools.content)
+
+    assert Trees(Home(home)).find(tools.content, 1) is not None
+    monkeypatch.undo()
+    assert tools.listing((await fetch(home, tools.content)).folder) == tools.listing(content)

@@ -1,5 +1,6 @@
 """A safe tree reads and writes below its root and nowhere else, with descriptors and (as on Windows) without."""
 
+import errno
 import hashlib
 import os
 import stat
@@ -150,7 +151,18 @@ def test_permissions_are_given_and_read_only_leftovers_replaced(root: Path, open
         assert tree.read("tool", 0, 1) == b"y"
 
 
-def test_what_a_read_only_leftover_holds_stays_when_another_piece_is_written(root: Path, open_tree: Open) -> None:
+def test_what_a_read_only_leftover_holds_stays_when_another_piece_is_written(
+    root: Path, open_tree: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = os.open
+
+    def as_an_ordinary_account(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        """The administrator's account, which may run this test, is refused nothing."""
+        if flags & os.O_RDWR and os.path.lexists(root / "big") and not (root / "big").stat().st_mode & stat.S_IWUSR:
+            raise PermissionError(errno.EACCES, "read-only", path)
+        return system(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", as_an_ordinary_account)
     (root / "big").write_bytes(b"good")
     (root / "big").chmod(0o444)
     with open_tree(root) as tree:

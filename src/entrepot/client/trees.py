@@ -131,15 +131,16 @@ class Trees:
     def install(self, name: str, tree: Path, record: Path) -> Path:
         """Give a finished tree its name, in place of one of the same name; returns where it is now.
 
-        The record goes first: a tree without a record is nothing, so until the second rename the version is not
-        installed, and an interrupted installation is done again.
+        The old tree goes first: when a program runs from it (Windows), nothing has changed. A tree without a record,
+        or a record without a tree, is nothing, so until the last rename the version is not installed, and an
+        interrupted installation is done again.
 
         Raises:
             StorageError: the disk refuses.
         """
         final = self._home.content / name
-        self.discard(self._home.records / name)
         self.discard(final)
+        self.discard(self._home.records / name)
         with storage_errors(str(final)):
             record.rename(self._home.records / name)
             sync_folder(self._home.records)
