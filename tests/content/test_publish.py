@@ -369,3 +369,14 @@ def test_a_single_file_may_be_named_through_a_link(tmp_path: Path) -> None:
     [item] = walk(tmp_path / "latest.bin", Excludes(()), Warnings(for_windows=False))
     assert isinstance(item, FileItem)
     assert (item.path, read_source(item)) == ("latest.bin", b"content")
+
+
+def test_an_object_set_that_was_cut_short_is_written_again(library: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"content")
+    published = library.publish(tmp_path / "file")
+    library.shelf.store.put(key_of(published.set_id), b"")
+
+    again = library.publish(tmp_path / "file")
+
+    assert again.set_id == published.set_id
+    assert len(library.shelf.read_whole(published.set_id)) == published.set_size

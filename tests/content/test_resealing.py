@@ -20,6 +20,7 @@ from entrepot.core.encoding import b64url, unb64url
 from entrepot.core.errors import CancelledError, IntegrityError, StorageError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
+from entrepot.objects.shelf import key_of
 from entrepot.protocol import SealedRef
 
 OLD = Generation(1, Secret(b"c" * 32))
@@ -159,3 +160,27 @@ def test_progress_ends_at_the_sum_of_what_was_read(
     run(library, ledgers.library, published.root, progress=lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert all(done <= total for done, total in seen)
+
+
+def test_a_chunk_that_was_cut_short_meanwhile_is_noticed(make_library: Any, ledgers: Any, source: Path) -> None:
+    library = make_library()
+    library.ledgers = ledgers.library
+    published = library.publish(source)
+    before = {object_id for object_id, _ in library.shelf.page(None, 1000)}
+
+    def cutting(payload: bytes) -> str:
+        """Just before the end, the disk loses the end of the largest of the new objects."""
+        new = [one for one in library.shelf.page(None, 1000) if one[0] not in before]
+        largest, _ = max(new, key=lambda one: one[1])
+        library.shelf.store.put(key_of(largest), b"short")
+        return signed(payload)
+
+    with pytest.raises(IntegrityError, match="cut short"):
+        reseal_version(
+            published.root,
+            shelf=library.shelf,
+            ledger=ledgers.library.open_session("test"),
+            keys=keys_of(NEW),
+            verify=believed,
+            sign=cutting,
+        )

@@ -38,10 +38,11 @@ def keep_set(shelf: Shelf, ledger: Ledger) -> KeptSet:
         hasher.update(piece)
     set_id = hasher.object_id()
     ledger.announce([Announcement(object_id=set_id, sealed_size=hasher.size, purpose=SET)])
-    (held,) = shelf.has([set_id])
-    shelf.put(set_id, encode_set(ledger.held()))
+    (held,) = shelf.sizes([set_id])
+    sound = held == hasher.size
+    shelf.put(set_id, encode_set(ledger.held()), replace=not sound)
     objects = (hasher.size - len(MAGIC)) // OBJECT_ID_BYTES
-    return KeptSet(set_id=set_id, size=hasher.size, objects=objects, new=not held)
+    return KeptSet(set_id=set_id, size=hasher.size, objects=objects, new=not sound)
 
 
 class SealedKeeper:

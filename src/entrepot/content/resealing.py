@@ -267,8 +267,9 @@ class _Run:
             if self._cancelled():
                 raise CancelledError("Sealing anew was cancelled.")
             part = sequence.take(self._read(wanted))
-            if not all(self._shelf.has([ObjectId(chunk.object_id) for chunk in part.chunks])):
-                raise IntegrityError("A chunk that was sealed anew is missing.")
+            sizes = self._shelf.sizes([ObjectId(chunk.object_id) for chunk in part.chunks])
+            if any(size != chunk.sealed_size for size, chunk in zip(sizes, part.chunks, strict=True)):
+                raise IntegrityError("A chunk that was sealed anew is missing or cut short.")
 
 
 def _batches(refs: Sequence[SealedRef]) -> Iterator[list[SealedRef]]:
