@@ -1,5 +1,7 @@
 """Validation on every ledger: what is looked at, what is believed, how it goes on, how fast it is."""
 
+import errno
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -7,11 +9,12 @@ import pytest
 from entrepot.content.checking import Pace, look, recheck, validate
 from entrepot.content.ledger import SET, Announcement, NewChunk
 from entrepot.content.sealing import Purpose
-from entrepot.core.errors import CancelledError
+from entrepot.core.errors import CancelledError, StorageError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf, key_of
+from entrepot.objects.wrapper import StoreWrapper
 from entrepot.rules.verdicts import Verdict
 
 FREELY = Pace(0, clock=lambda: 0.0, sleep=lambda _: None)
@@ -157,3 +160,32 @@ def test_looking_tells_good_missing_and_damaged_apart(shelf) -> None:
     assert look(shelf, one) is Verdict.GOOD
     shelf.store.put(key_of(one), b"on")
     assert look(shelf, one) is Verdict.DAMAGED
+
+
+class RefusingStore(StoreWrapper):
+    """A store whose disk refuses to read."""
+
+    def __init__(self, inner: Any, number: int) -> None:
+        super().__init__(inner)
+        self._number = number
+
+    def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        raise StorageError(f"Cannot read {key}.") from OSError(self._number, "refused")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.ENOSPC])
+def test_an_object_that_cannot_be_read_just_now_is_never_taken_for_damaged_and_removed(ledgers, shelf, number) -> None:
+    """A process that has too many files open would otherwise delete a sound library."""
+    ids = adopted(ledgers, shelf, [b"one", b"two"])
+    refusing = Shelf(RefusingStore(shelf.store, number))
+    with pytest.raises(StorageError):
+        run(ledgers, refusing)
+    assert shelf.has(ids) == [True] * len(ids)
+    assert ledgers.checking.faulty(None, 10) == []
+    assert run(ledgers, shelf).damaged == 0
+
+
+def test_an_object_on_a_sector_that_the_disk_has_lost_is_damaged(ledgers, shelf) -> None:
+    ids = adopted(ledgers, shelf, [b"one"])
+    done = run(ledgers, Shelf(RefusingStore(shelf.store, errno.EIO)))
+    assert (done.damaged, shelf.has(ids)) == (len(ids), [False] * len(ids))

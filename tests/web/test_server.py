@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -265,3 +266,30 @@ async def test_start_up_and_shutdown_bracket_the_serving(tls, http):
     assert told == ["lifespan.startup", "request", "lifespan.shutdown"]
     with pytest.raises(EntrepotError, match="refuses"):
         await http.request("GET", url)
+
+
+async def test_long_work_in_threads_keeps_no_request_waiting(tls, http):
+    """Publishing, validation and the like sit in worker threads for hours; asyncio's default has a handful."""
+    done = threading.Event()
+
+    async def app(scope, receive, send):
+        if scope["type"] == "lifespan":
+            for _ in range(2):
+                await send({"type": (await receive())["type"] + ".complete"})
+            return None
+        await asyncio.to_thread(lambda: None)
+        return await send_response(send, 204)
+
+    listener = open_listener("127.0.0.1", 0)
+    url, stop = listener_url(listener), asyncio.Event()
+    serving = asyncio.create_task(serve(app, listener=listener, tls=tls, stop=stop))
+    await http.request("GET", url)
+    long_work = [asyncio.create_task(asyncio.to_thread(done.wait, 60)) for _ in range(40)]
+    try:
+        assert (await http.request("GET", url)).status == 204
+        assert not any(work.done() for work in long_work)
+    finally:
+        done.set()
+        await asyncio.gather(*long_work)
+        stop.set()
+        await serving

@@ -7,6 +7,7 @@ of no use to anybody (they no longer open), so its file is removed then: whoever
 them anew, and nobody is sent them.
 """
 
+import errno
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
@@ -94,16 +95,29 @@ class Pace:
 
 
 def look(shelf: Shelf, object_id: ObjectId) -> Verdict:
-    """Read an object and compare it with its id; memory: one piece."""
+    """Read an object and compare it with its id; memory: one piece.
+
+    Raises:
+        StorageError, UnavailableError: it cannot be read now, which says nothing about its bytes.
+    """
     hasher = ObjectHasher()
     try:
         for piece in shelf.read(object_id):
             hasher.update(piece)
     except NotFoundError:
         return Verdict.MISSING
-    except (StorageError, IntegrityError):
-        return Verdict.DAMAGED  # such as an input/output error of the disk
+    except StorageError as error:
+        if not _is_unreadable(error):
+            raise
+        return Verdict.DAMAGED
+    except IntegrityError:
+        return Verdict.DAMAGED
     return Verdict.GOOD if hasher.object_id() == object_id else Verdict.DAMAGED
+
+
+def _is_unreadable(error: StorageError) -> bool:
+    """Tell a sector that the disk has lost from refusals that pass: too many open files, no permission."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO
 
 
 def look_and_remove(shelf: Shelf, object_id: ObjectId) -> Verdict:

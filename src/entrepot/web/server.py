@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import structlog
@@ -37,6 +38,9 @@ from entrepot.web.logs import log_json
 SEND_BUFFER = 128 * 1024
 DEAD_PEER_MILLISECONDS = 60_000
 PR_SET_PDEATHSIG = 1
+WORKER_THREADS = 64
+"""Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
+be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
 
 _log = structlog.get_logger("entrepot.web")
 
@@ -122,6 +126,7 @@ async def serve(
     if tls is not None:
         check_tls(tls)
     raise_descriptor_limit()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker"))
     requests = _Requests(app)
     stopping = stop or asyncio.Event()
     renewal = renew or asyncio.Event()
