@@ -2,13 +2,15 @@
 
 import hashlib
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
-from entrepot.core.errors import NotFoundError
+from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.ids import ObjectId
-from entrepot.database import contents, distribution, points, pointsets, retention
+from entrepot.database import contents, distribution, points, pointsets, retention, versions
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.distribution import Distribution
 from entrepot.database.engine import Database
@@ -16,6 +18,7 @@ from entrepot.database.points import Point
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.protocol.contentapi import ContentType, DistributionState, Priority
+from entrepot.site.contents import kept_content
 
 NOW = 1_774_267_200.0
 
@@ -193,6 +196,87 @@ def test_what_is_wanted_meanwhile_wins_over_the_end_of_a_run(world: World) -> No
         assert not distribution.settle(connection, row, state=DistributionState.SUCCESS, now=NOW)
     (again,) = world.claim()
     assert (again.version, again.state) == (2, DistributionState.IN_PROGRESS)
+
+
+def meanwhile(database: Database, change: Callable[[Connection], object], work: Callable[[], object]) -> None:
+    """Commit a change while other work, begun before that, has read what it says otherwise."""
+    with database.transaction() as connection:
+        change(connection)
+        other = threading.Thread(target=work)
+        other.start()
+        time.sleep(0.5)  # it waits for the change now: on PostgreSQL having read, embedded before it reads
+    other.join()
+
+
+def test_a_removal_that_is_asked_for_while_the_row_is_claimed_is_not_overwritten(world: World) -> None:
+    content, point = world.content("app"), world.point("a")
+    world.want(content, point)
+    taken: list[Distribution] = []
+    meanwhile(
+        world.database,
+        lambda connection: distribution.unwant(connection, content, point, now=NOW),
+        lambda: taken.extend(world.claim()),
+    )
+    assert world.row(content, point).removal
+    assert all(row.removal for row in taken)
+
+
+def test_a_cancellation_while_the_row_is_claimed_is_not_overwritten(world: World) -> None:
+    content, point = world.content("app"), world.point("a")
+    world.want(content, point)
+    meanwhile(
+        world.database,
+        lambda connection: distribution.cancel(connection, content, point, now=NOW),
+        world.claim,
+    )
+    assert world.row(content, point).state is DistributionState.CANCELLED
+
+
+def test_a_new_version_does_not_revive_what_is_being_taken_away_at_this_moment(world: World) -> None:
+    content, point = world.content("app"), world.point("a")
+    world.want(content, point)
+
+    def publish() -> None:
+        with world.database.transaction() as connection:
+            distribution.want_everywhere(connection, content, 2, now=NOW)
+
+    meanwhile(world.database, lambda connection: distribution.unwant(connection, content, point, now=NOW), publish)
+    assert world.row(content, point).removal
+
+
+def test_nothing_is_deployed_or_distributed_behind_a_deletion(world: World) -> None:
+    """The deletion would end at the new row's reference, with the content half gone."""
+    content = world.content("app")
+    refused: list[str] = []
+
+    def deploy() -> None:
+        with world.database.transaction() as connection:
+            try:
+                kept_content(connection, content, lock=True)
+            except ConflictError as error:
+                refused.append(error.message)
+
+    def delete(connection: Connection) -> None:
+        versions.lock(connection, content)
+        contents.mark_deleting(connection, content)
+
+    meanwhile(world.database, delete, deploy)
+    assert refused == ["The content 'app' is being deleted."]
+
+
+def test_a_process_that_lost_its_row_leaves_it_to_the_one_that_took_it_over(world: World) -> None:
+    content, point = world.content("app"), world.point("a")
+    world.want(content, point)
+    (lost,) = world.claim(holder="slow")
+    (taken,) = world.claim(holder="next", now=NOW + 61)
+    with world.database.transaction() as connection:
+        assert not distribution.is_ours(connection, lost)
+        assert not distribution.settle(connection, lost, state=DistributionState.PENDING, now=NOW + 61)
+        assert not distribution.forget(connection, lost)
+        assert distribution.is_ours(connection, taken)
+    row = world.row(content, point)
+    assert (row.state, row.holder) == (DistributionState.IN_PROGRESS, "next")
+    assert world.claim(holder="third", now=NOW + 62) == [], "the point is worked on"
 
 
 def test_a_dead_process_loses_its_rows_when_the_lease_ends(world: World) -> None:

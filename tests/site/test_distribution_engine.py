@@ -6,7 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from entrepot.core.errors import IntegrityError
+from entrepot.core.errors import IntegrityError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.database import distribution, pointsets
 from entrepot.protocol.contentapi import (
@@ -350,3 +350,46 @@ async def _emptied(app, clock) -> None:
     assert app.berlin.held() == app.munich.held() == set()
     with app.database.reading() as connection:
         assert distribution.described(connection) == []
+
+
+async def test_a_defect_in_renewing_a_lease_does_not_keep_the_point_busy_for_ever(app, monkeypatch) -> None:
+    whole = distribution.renew
+    broken = asyncio.Event()
+
+    def renew(*given, **more):
+        if not broken.is_set():
+            broken.set()
+            raise ValueError("a defect")
+        return whole(*given, **more)
+
+    async def slow(object_id, size, pieces):
+        await broken.wait()
+        return await put(object_id, size, pieces)
+
+    put = app.berlin.put
+    monkeypatch.setattr(distribution, "renew", renew)
+    monkeypatch.setattr(app.berlin, "put", slow)
+    monkeypatch.setattr("entrepot.site.distribution.BEAT_SECONDS", 0.01)
+    await app.distributed("App", "Berlin")
+    assert (await rows(app))["Berlin"].state is DistributionState.SUCCESS
+
+
+async def test_a_run_whose_lease_has_lapsed_unrenewed_stops(app, clock, monkeypatch) -> None:
+    """Another process may have taken the point over."""
+
+    def renew(*_, **__):
+        clock.advance(61)
+        raise UnavailableError("The database does not answer.")
+
+    async def never(*_) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(distribution, "renew", renew)
+    monkeypatch.setattr(app.berlin, "put", never)
+    monkeypatch.setattr("entrepot.site.distribution.BEAT_SECONDS", 0.01)
+    await app.call(
+        "POST", "/contents/App/distribution", list[DistributionInfo], DistributionRequest(points=("Berlin",))
+    )
+    await asyncio.wait_for(app.engine.run_once(), 30)
+    row = (await rows(app))["Berlin"]
+    assert (row.state, row.held) == (DistributionState.PENDING, 0)

@@ -92,15 +92,7 @@ def want(
     full: bool = False,
 ) -> None:
     """Want a version on a point, from now on."""
-    values = {
-        "state": DistributionState.PENDING.value,
-        "version": version,
-        "revision": rows.c.revision + 1,
-        "attempts": 0,
-        "next_try": 0,
-        "message": "",
-        "changed": int(now),
-    }
+    values = _wanted(now) | {"version": version}
     if priority is not None:
         values["priority"] = _PRIORITIES[priority]
     if full:
@@ -114,25 +106,33 @@ def want(
     connection.execute(statement.on_conflict_do_update(index_elements=["content", "point"], set_=values))
 
 
+def _wanted(now: float) -> dict[str, Any]:
+    """What changes of a row, whenever something is wanted of it."""
+    return {
+        "state": DistributionState.PENDING.value,
+        "revision": rows.c.revision + 1,
+        "attempts": 0,
+        "next_try": 0,
+        "message": "",
+        "changed": int(now),
+    }
+
+
 def want_everywhere(connection: Connection, content: str, version: int, *, now: float) -> int:
     """Want a version on every point that has, or should have, the content; how many these are.
 
-    Not where an administrator cancelled the distribution: only a new order revives it.
+    Not where an administrator cancelled the distribution, or takes the content away, be it at this moment: only a new
+    order revives it.
     """
-    wanted = select(rows.c.point).where(
-        rows.c.content == content, rows.c.state.not_in([state.value for state in _UNWANTED])
-    )
-    found = list(connection.scalars(wanted))
-    for point in found:
-        want(connection, content=content, point=point, version=version, now=now)
-    return len(found)
+    unwanted = [state.value for state in _UNWANTED]
+    kept = update(rows).where(rows.c.content == content, rows.c.state.not_in(unwanted))
+    return connection.execute(kept.values(_wanted(now) | {"version": version})).rowcount
 
 
 def want_again(connection: Connection, content: str, point: str, *, now: float) -> None:
     """Look at a point again that has what is wanted: there is something to tidy up."""
-    row = get(connection, content, point)
-    if row.state is DistributionState.SUCCESS:
-        want(connection, content=content, point=point, version=row.version, now=now)
+    mine = rows.c.content == content, rows.c.point == point, rows.c.state == DistributionState.SUCCESS.value
+    connection.execute(update(rows).where(*mine).values(_wanted(now)))
 
 
 def unwant(connection: Connection, content: str, point: str, *, now: float) -> Distribution:
@@ -245,21 +245,20 @@ def claim(
             break
         if candidate["point"] in used or not _lock_point(connection, candidate["point"], now=now):
             continue
-        used.add(candidate["point"])
-        state = candidate["state"] if _distribution(candidate).removal else DistributionState.IN_PROGRESS.value
-        connection.execute(
-            update(rows)
-            .where(rows.c.content == candidate["content"], rows.c.point == candidate["point"])
-            .values(
-                state=state,
-                holder=holder,
-                lease_until=int(now + lease),
-                attempts=rows.c.attempts + 1,
-                changed=int(now),
-            )
-        )
-        taken.append(get(connection, candidate["content"], candidate["point"]))
+        row = _distribution(candidate)
+        if _take(connection, row, holder=holder, now=now, lease=lease):
+            used.add(row.point)
+            taken.append(get(connection, row.content, row.point))
     return taken
+
+
+def _take(connection: Connection, row: Distribution, *, holder: str, now: float, lease: float) -> bool:
+    """Take a row as it was read a moment ago; False when something else is wanted of it since."""
+    same = and_(rows.c.revision == row.revision, rows.c.state == row.state.value)
+    taken = update(rows).where(rows.c.content == row.content, rows.c.point == row.point, same)
+    state = row.state if row.removal else DistributionState.IN_PROGRESS
+    values = {"state": state.value, "holder": holder, "lease_until": int(now + lease), "changed": int(now)}
+    return connection.execute(taken.values(attempts=rows.c.attempts + 1, **values)).rowcount == 1
 
 
 def _lock_point(connection: Connection, point: str, *, now: float) -> bool:
@@ -275,6 +274,12 @@ def renew(connection: Connection, row: Distribution, /, *, now: float, lease: fl
     """Renew the lease and note progress. False when the row is no longer ours, or something else is wanted of it."""
     changed = update(rows).where(_ours(row), rows.c.revision == row.revision)
     return connection.execute(changed.values(lease_until=int(now + lease), **progress)).rowcount == 1
+
+
+def is_ours(connection: Connection, row: Distribution) -> bool:
+    """Whether a run's work is still wanted, and its own; nothing else is wanted until the transaction ends."""
+    mine = select(rows.c.point).where(_ours(row), rows.c.revision == row.revision)
+    return connection.execute(mine.with_for_update()).first() is not None
 
 
 def note_held(connection: Connection, row: Distribution, version: int) -> None:
@@ -297,21 +302,20 @@ def settle(
     next_try: float = 0,
     **values: Any,
 ) -> bool:
-    """End a run. False when something else is wanted meanwhile: then the row is due again, as it is wanted now."""
-    connection.execute(update(rows).where(_ours(row)).values(holder="", lease_until=0))
-    changed = update(rows).where(
-        rows.c.content == row.content, rows.c.point == row.point, rows.c.revision == row.revision
-    )
+    """End a run. False when something else is wanted meanwhile: then the row is due again, as it is wanted now; or
+    when another process has taken the row over: then it is left alone."""
+    changed = update(rows).where(_ours(row), rows.c.revision == row.revision)
     values |= {"state": state.value, "next_try": int(next_try), "changed": int(now), "holder": "", "lease_until": 0}
     settled = connection.execute(changed.values(values)).rowcount == 1
+    if not settled:
+        connection.execute(update(rows).where(_ours(row)).values(holder="", lease_until=0))
     note_change(connection)
     return settled
 
 
 def forget(connection: Connection, row: Distribution) -> bool:
-    """Remove a row whose content has left the point. False when it is wanted again meanwhile."""
-    gone = delete(rows).where(rows.c.content == row.content, rows.c.point == row.point, rows.c.revision == row.revision)
-    forgotten = connection.execute(gone).rowcount == 1
+    """Remove a row whose content has left the point. False when it is wanted again meanwhile, or no longer ours."""
+    forgotten = connection.execute(delete(rows).where(_ours(row), rows.c.revision == row.revision)).rowcount == 1
     if not forgotten:
         connection.execute(update(rows).where(_ours(row)).values(holder="", lease_until=0))
     note_change(connection)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
-from entrepot.database import budgets, contents, deployments, distribution, points, tasks
+from entrepot.database import budgets, contents, deployments, distribution, points, tasks, versions
 from entrepot.database.budgets import Scope
 from entrepot.database.contents import Content
 from entrepot.database.engine import Database
@@ -111,9 +111,13 @@ class Contents:
         content = await self._database.read(contents.get_content, name_or_id)
         source = await asyncio.to_thread(checked_source, request.source or content.source, self._home)
         excludes = content.excludes if request.excludes is None else request.excludes
-        task = await self._database.write(ask_to_publish, content, source=source, excludes=excludes, now=self._clock())
+        task = await self._database.write(self._publish_next, content.id, source, excludes)
         self._work()
         return task
+
+    def _publish_next(self, connection: Connection, content: str, source: str, excludes: tuple[str, ...]) -> Task:
+        kept = kept_content(connection, content, lock=True)
+        return ask_to_publish(connection, kept, source=source, excludes=excludes, now=self._clock())
 
     async def distribute(
         self, name_or_id: str, request: DistributionRequest, *, full: bool = False
@@ -135,7 +139,7 @@ class Contents:
     def _distribute(
         self, connection: Connection, name_or_id: str, request: DistributionRequest, full: bool
     ) -> list[DistributionInfo]:
-        content = kept_content(connection, name_or_id)
+        content = kept_content(connection, name_or_id, lock=True)
         targets = [points.get_point(connection, name) for name in request.points]
         for point in targets:
             check_distribution(PointKind(point.kind), content.type.value)
@@ -197,6 +201,7 @@ class Contents:
     def _delete(self, connection: Connection, name_or_id: str) -> Task:
         now = self._clock()
         content = contents.get_content(connection, name_or_id)
+        versions.lock(connection, content.id)  # nobody deploys or distributes it meanwhile
         used = [row.id for row in deployments.listed(connection) if row.content == content.id]
         if used:
             raise ConflictError(
@@ -263,14 +268,20 @@ def _forget(connection: Connection, content: str) -> None:
         drop_set(connection, ObjectId(set_id))
 
 
-def kept_content(connection: Connection, name_or_id: str) -> Content:
+def kept_content(connection: Connection, name_or_id: str, *, lock: bool = False) -> Content:
     """A content that is not being deleted.
+
+    Args:
+        lock: nor will be until the transaction ends.
 
     Raises:
         NotFoundError: no such content.
         ConflictError: it is being deleted.
     """
     content = contents.get_content(connection, name_or_id)
+    if lock:
+        versions.lock(connection, content.id)
+        content = contents.get_content(connection, content.id)
     if content.deleting:
         raise ConflictError(f"The content {content.name!r} is being deleted.")
     return content
@@ -320,7 +331,7 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
                 fetched=delta.fetched,
             )
         )
-    versions: dict[str, list[VersionInfo]] = {}
+    published: dict[str, list[VersionInfo]] = {}
     for version in contents.list_versions(connection, only):
         names = [name for name in VersionInfo.__struct_fields__ if name not in ("set_id", "deltas")]
         info = VersionInfo(
@@ -328,7 +339,7 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
             deltas=tuple(made.get((version.content, version.number), ())),
             **{name: getattr(version, name) for name in names},
         )
-        versions.setdefault(version.content, []).append(info)
+        published.setdefault(version.content, []).append(info)
     return [
         ContentInfo(
             id=content.id,
@@ -342,7 +353,7 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
             current=content.current,
             created=content.created,
             delta_versions=content.delta_versions,
-            versions=tuple(versions.get(content.id, ())),
+            versions=tuple(published.get(content.id, ())),
             distribution=tuple(rows.get(content.id, ())),
         )
         for content in chosen

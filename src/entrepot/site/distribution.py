@@ -16,6 +16,7 @@ import structlog
 
 from entrepot.core.errors import (
     BadInputError,
+    CancelledError,
     EntrepotError,
     ForbiddenError,
     IntegrityError,
@@ -98,6 +99,8 @@ class DistributionEngine:
                 await self._start_due()
             except EntrepotError as error:
                 log.warning("distribution_not_claimed", error=str(error), code=error.code)
+            except Exception:  # a defect here must not end the server's other work
+                log.exception("distribution_claim_broke")
             await wait_or(self._wake, IDLE_SECONDS)
 
     async def stop(self) -> None:
@@ -130,18 +133,20 @@ class DistributionEngine:
         run = asyncio.create_task(self._run(row, amounts))
         beat = asyncio.create_task(self._beat(row, amounts, run))
         try:
-            error = await self._outcome(run)
-        except asyncio.CancelledError:
-            run.cancel()
-            await self._settle(row, amounts, None, interrupted=True)
-            raise
-        finally:
-            beat.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await beat
+            try:
+                error = await self._outcome(run)
+            except asyncio.CancelledError:
+                run.cancel()
+                await self._settle(row, amounts, None, interrupted=True)
+                raise
+            finally:
+                beat.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await beat
+            await self._settle(row, amounts, error, interrupted=run.cancelled() or isinstance(error, CancelledError))
+        finally:  # until the end is written down the point is busy
             self._running.pop(row.point, None)
             self._wake.set()
-        await self._settle(row, amounts, error, interrupted=run.cancelled())
 
     async def _outcome(self, run: "asyncio.Task[None]") -> EntrepotError | None:
         await asyncio.wait({run})
@@ -162,15 +167,22 @@ class DistributionEngine:
             await self._sender.send(row, holder, amounts)
 
     async def _beat(self, row: Distribution, amounts: Amounts, run: "asyncio.Task[None]") -> None:
+        """Renew the lease until the run ends. A run whose lease may have lapsed stops: another process may have it."""
+        renewed = self._clock()
         while True:
             await asyncio.sleep(BEAT_SECONDS)
+            now = self._clock()
             try:
                 progress = msgspec.structs.asdict(amounts)
-                now = self._clock()
                 ours = await self._database.write(distribution.renew, row, now=now, lease=LEASE_SECONDS, **progress)
             except EntrepotError as error:
                 log.warning("lease_not_renewed", content=row.content, point=row.point, error=str(error))
-                continue
+                ours = now - renewed <= LEASE_SECONDS
+            except Exception:  # whatever it is: the work goes on while the lease lasts
+                log.exception("lease_renewal_broke", content=row.content, point=row.point)
+                ours = now - renewed <= LEASE_SECONDS
+            else:
+                renewed = now
             if not ours:
                 run.cancel()
                 return

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.errors import EntrepotError, UnavailableError
+from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, pointsets
@@ -157,6 +157,7 @@ class Sender:
 
 def _begin(connection: Connection, row: Distribution, now: float) -> list[PointSet]:
     """Note every set that the point is to get: the version's own first, then the deltas, the newest first."""
+    _check_wanted(connection, row)
     version = contents.get_version(connection, row.content, row.version)
     deltas = contents.list_deltas(connection, row.content, to_version=row.version)
     wanted = [(version.set_id, 0), *((delta.set_id, delta.from_version) for delta in reversed(deltas))]
@@ -178,7 +179,14 @@ def _begin(connection: Connection, row: Distribution, now: float) -> list[PointS
     return sets
 
 
+def _check_wanted(connection: Connection, row: Distribution) -> None:
+    """A run that is broken off may be here still, in a thread of its own."""
+    if not distribution.is_ours(connection, row):
+        raise CancelledError("Something else is wanted of this point meanwhile.")
+
+
 def _hold(connection: Connection, row: Distribution, each: PointSet, now: float) -> None:
+    _check_wanted(connection, row)
     pointsets.hold_set(connection, row.point, each.set_id, now=now)
     if not each.from_version:
         distribution.note_held(connection, row, each.version)

@@ -6,12 +6,12 @@ from litestar.params import FromPath, JSONBody
 from msgspec.structs import replace
 from sqlalchemy import Connection
 
-from entrepot.core.errors import ConflictError
 from entrepot.core.times import Clock
-from entrepot.database import client_settings, contents, deployments, device_collections, distribution
+from entrepot.database import client_settings, deployments, device_collections, distribution
 from entrepot.database.engine import Database
 from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, DeploymentInfo, DeploymentRequest
 from entrepot.rules.restrictions import PointKind, RunMode, check_deployment
+from entrepot.site.contents import kept_content
 from entrepot.site.keys import new_id
 
 
@@ -59,9 +59,7 @@ def deployment_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler
 
 
 def _deploy(connection: Connection, data: DeploymentRequest, now: float) -> DeploymentInfo:
-    content = contents.get_content(connection, data.content)
-    if content.deleting:
-        raise ConflictError(f"The content {content.name!r} is being deleted.")
+    content = kept_content(connection, data.content, lock=True)
     collection = device_collections.get(connection, data.collection)
     kinds = [PointKind(kind) for kind in distribution.point_kinds(connection, content.id)]
     warnings = check_deployment(RunMode(data.options.run.value), kinds)
