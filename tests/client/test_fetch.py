@@ -295,7 +295,7 @@ async def test_the_cache_limit_of_the_settings_is_kept(world, source: Path, tool
     home = await world.client(cache_size="1 MB")
     await fetch(home, tools.content)
     held = sum(path.stat().st_size for path in (home / "cache").rglob("*") if path.is_file())
-    assert 0 < held <= 1_000_000
+    assert held <= 1_000_000  # a single object of nearly that size may be all that had to go
     save_settings(home, Settings())  # the site's address is part of the settings
     with pytest.raises(NotFoundError, match="belongs to no site"):
         await fetch(home, tools.content)

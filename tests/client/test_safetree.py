@@ -76,7 +76,7 @@ def test_writing_replaces_links_and_follows_none(root: Path, open_tree: Open) ->
     with open_tree(root) as tree:
         for path in ("folder/file", "folder/new", "link", "dangling", "second-name"):
             tree.write(path, 0, b"ours")
-        tree.make_folder("folder/deeper")
+        tree.make_folder("folder/deeper", 0o755)
     assert (outside / "file").read_bytes() == b"precious"
     assert [path.name for path in outside.iterdir()] == ["file"]
     assert not (root / "folder").is_symlink()

@@ -12,13 +12,15 @@ import sys
 from pathlib import Path
 from typing import Final, Protocol
 
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home, native, tree_name
 from entrepot.client.records import Described, Record
 from entrepot.client.staging import Staging
 from entrepot.client.trees import UNFINISHED, Installed, Trees
 from entrepot.core.errors import StorageError
 from entrepot.core.sizes import format_size
-from entrepot.durable.files import make_folder, storage_errors
+from entrepot.durable.files import make_folder
+from entrepot.durable.sharing import insist
 from entrepot.objects.syncing import sync_all
 
 SYNC_EACH: Final = sys.platform != "linux"
@@ -88,10 +90,12 @@ class ManagedDestination:
         """See :class:`Destination`."""
         self._trees.sweep()
         placed = self._home.records / self._name
-        with storage_errors(str(self._folder)):
+        with folder_errors(str(self._folder)):
             if self._folder.is_dir() and placed.is_dir() and not (self._home.content / self._name).exists():
                 self._trees.discard(self.record.folder)
-                placed.rename(self.record.folder)  # an installation was interrupted between its two renames
+                insist(
+                    lambda: placed.rename(self.record.folder)
+                )  # an installation was interrupted between its two renames
             resuming = self._folder.is_dir() and self.record.holds(payload)
             self.record.begin(payload)
             if not resuming:
@@ -133,5 +137,5 @@ def bring_to_disk(folder: Path) -> None:
         StorageError: the disk refuses.
     """
     if not SYNC_EACH:
-        with storage_errors(str(folder)):
+        with folder_errors(str(folder)):
             sync_all(folder, files=(), folders=())

@@ -1,12 +1,14 @@
 """Gets one sealed object from whichever source delivers it, verified and opened.
 
 A damaged object is its source's fault when the bytes do not match the object's id: the next source is asked. Bytes that
-do match the id but do not open as promised are nobody's fault but the manifest's, and no other source could help.
+do match the id but do not open as promised are nobody's fault but the manifest's, and no other source could help; what
+helps depends on why: an update of this program where it is too old for them, else another reference to the content.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 import msgspec
@@ -15,9 +17,11 @@ from entrepot.client.sources import FULL, SourceList, SourceState
 from entrepot.content.sealing import open_sealed
 from entrepot.core.errors import (
     EntrepotError,
+    FormatError,
     IntegrityError,
     UnauthenticatedError,
     UnavailableError,
+    UnsupportedError,
 )
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
@@ -25,6 +29,9 @@ from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef
 from entrepot.protocol.location import LocationReply, Source
 from entrepot.rules.retry import Schedule, next_pause
+
+PUBLISHED_WRONGLY: Final = "Fetch again; if it says the same, the content was published wrongly: publish it again."
+"""What helps when signed or verified bytes break a rule: the site may have sealed the content anew meanwhile."""
 
 QUICK_RETRY: Final = 0.2
 """Seconds before a source is asked a second time after its first failure in a row."""
@@ -93,6 +100,7 @@ class Downloader:
         Raises:
             UnavailableError: no source delivers it; the text names the reasons.
             IntegrityError: the manifest's reference itself is wrong.
+            UnsupportedError: this program is too old for the object.
         """
         failed = 0
         while True:
@@ -114,14 +122,14 @@ class Downloader:
             generation = self.sources.generation
             try:
                 opened = await self._ask(state, ref, what)
+            except _HopelessError as error:
+                raise error.reason from None
             except UnauthenticatedError as error:
                 if renewed or not await self._renew(generation):
                     state.failed(error, self._clock(), self._draw())
                     return None
                 renewed = True  # the token had expired; there is a new one now
             except EntrepotError as error:
-                if isinstance(error, _ReferenceError):
-                    raise
                 if not state.failed(error, self._clock(), self._draw()):
                     return None
                 await self._sleep(QUICK_RETRY)
@@ -165,18 +173,39 @@ class Downloader:
         )
 
 
-class _ReferenceError(IntegrityError):
-    """The object is the right one, but what the manifest says about it is wrong."""
+@contextlib.contextmanager
+def manifest_advice() -> Iterator[None]:
+    """A manifest was verified before it is read: what is wrong with it then, no source can mend."""
+    try:
+        yield
+    except IntegrityError as error:
+        if not error.next_step:
+            error.next_step = PUBLISHED_WRONGLY
+        raise
+
+
+class _HopelessError(Exception):
+    """The object is the right one, but does not open as promised: no source could help. ``reason`` says why."""
+
+    def __init__(self, reason: EntrepotError) -> None:
+        super().__init__(reason.message)
+        self.reason = reason
 
 
 def _open(data: bytes, ref: SealedRef, what: str, source: str) -> bytes:
+    """Plain bytes of what a source sent.
+
+    Raises:
+        _HopelessError: no other source could help.
+        IntegrityError: the source's bytes are not the object.
+    """
     try:
         return open_sealed(data, ref, what)
+    except UnsupportedError as error:  # the bytes are the object: it is opened only then
+        raise _HopelessError(error) from None
     except IntegrityError as error:
-        if len(data) == ref.sealed_size and object_id_of(data) == ref.object_id:
-            raise _ReferenceError(
-                error.message, next_step="The content was published wrongly: publish it again."
-            ) from None
+        if isinstance(error, FormatError) or object_id_of(data) == ref.object_id:
+            raise _HopelessError(IntegrityError(error.message, next_step=PUBLISHED_WRONGLY)) from None
         detail = "" if len(data) == ref.sealed_size else f" It sent {len(data)} of {ref.sealed_size} bytes."
         raise IntegrityError(
             f"{source} sent a damaged {what}: {ref.object_id.hex()[:16]} does not match its id.{detail}",

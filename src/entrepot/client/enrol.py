@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from entrepot.client.connections import computer_name, open_client
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home
 from entrepot.client.identity import Registration, device_key, load_identity, save_registration
 from entrepot.client.settings import Settings, check_settings, load_settings, save_settings
@@ -139,7 +140,8 @@ async def _first_contact(places: Home, invitation: Invitation, settings: Setting
     """Fetch the trust document from whoever answers; it proves itself by the root's fingerprint."""
     async with open_client(TlsTrust.introduction(), settings) as http:
         reply = await http.request("GET", f"{invitation.url}/mp/trust", limit=8 * MIB)
-    places.trust.unlink(missing_ok=True)  # of an attempt that failed, perhaps at another hierarchy
+    with folder_errors(str(places.trust)):
+        places.trust.unlink(missing_ok=True)  # of an attempt that failed, perhaps at another hierarchy
     trust = TrustStore(places.trust, fingerprint=invitation.fingerprint)
     trust.accept(reply.body.strip())
     if not any(entry.site == invitation.site for entry in trust.document.keys):

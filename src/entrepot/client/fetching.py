@@ -18,7 +18,7 @@ import msgspec
 from entrepot.client.cache import Cache
 from entrepot.client.deltas import DeltaSource, Patches, read_cached
 from entrepot.client.destination import SYNC_EACH, Destination
-from entrepot.client.downloader import Downloader
+from entrepot.client.downloader import PUBLISHED_WRONGLY, Downloader, manifest_advice
 from entrepot.client.records import Described
 from entrepot.client.sources import FULL, INSTALLED, OWN_CACHE, Used
 from entrepot.client.staging import Job, PartPlan, is_intact
@@ -143,11 +143,13 @@ class Fetching:
         """Payload of the signed root, believed and checked against what was asked for."""
         document = await self._object(self._reply.root, "manifest root")
         payload = await asyncio.to_thread(self._verify, document, SignedType.MANIFEST)
-        root = decode_root(payload)
+        with manifest_advice():
+            root = decode_root(payload)
         if (root.content, root.number) != (self._reply.content, self._reply.version):
             raise FormatError(
                 f"The manifest is that of {root.content} version {root.number}, not of {self._reply.content} "
-                f"version {self._reply.version}."
+                f"version {self._reply.version}.",
+                next_step=PUBLISHED_WRONGLY,
             )
         return payload, root
 
@@ -203,8 +205,9 @@ class Fetching:
         try:
             while (ref := sequence.wanted) is not None:
                 plain = await self._part_bytes(number, ref)
-                part = await asyncio.to_thread(sequence.take_plain, plain)
-                self._check(part, root)
+                with manifest_advice():
+                    part = await asyncio.to_thread(sequence.take_plain, plain)
+                    self._check(part, root)
                 under_way.append(await self._begin_part(part))
                 number += 1
                 if len(under_way) >= PARTS_AT_A_TIME:
@@ -261,7 +264,10 @@ class Fetching:
         reserved = case_key(self._destination.reserved)
         for entry in part.entries:
             if reserved and case_key(entry.path.partition("/")[0]) == reserved:
-                raise FormatError(f"The manifest names {entry.path!r}, which is reserved in this folder.")
+                raise FormatError(
+                    f"The manifest names {entry.path!r}, which is reserved in this folder.",
+                    next_step="Fetch it --to another folder.",
+                )
             if entry.kind == EntryKind.FILE and not entry.offset:
                 self._claimed[0] += 1
                 self._claimed[1] += entry.size

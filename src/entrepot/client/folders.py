@@ -16,6 +16,7 @@ import msgspec
 
 from entrepot.core.errors import StorageError
 from entrepot.durable.files import storage_errors
+from entrepot.durable.sharing import insist
 
 _READ: Final = 1024 * 1024
 FILE_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -51,6 +52,12 @@ class Level(msgspec.Struct):
 
 class NotRealError(Exception):
     """A folder on the way is a link, a junction or a file."""
+
+
+def folder_mode(mode: int) -> int:
+    """Permissions of a folder of the content, as it stands in a tree: its owner may always use and empty it, or neither
+    a later version nor removal could do its work."""
+    return mode | stat.S_IRWXU
 
 
 def open_folder(parent: Level, name: str) -> Level:
@@ -120,10 +127,10 @@ if sys.platform == "win32":
     def _unlink_windows(path: Path) -> None:
         """A junction or folder link is removed as a folder, a read-only file must be made writable."""
         if path.is_dir():
-            path.rmdir()
+            insist(path.rmdir)
         else:
             path.chmod(stat.S_IWRITE)
-            path.unlink()
+            insist(path.unlink)
 
 
 def open_to_write(level: Level, name: str) -> int:
@@ -193,11 +200,15 @@ def read_all(descriptor: int, length: int) -> bytes:
 
 @contextlib.contextmanager
 def folder_errors(what: str) -> Iterator[None]:
-    """Translate every refusal of the system into :class:`StorageError`."""
-    with storage_errors(what):
-        try:
+    """Translate every refusal of the system into :class:`StorageError`: no ``OSError`` leaves the block.
+
+    A file that may be missing is looked for inside the block.
+    """
+    try:
+        with storage_errors(what):
             yield
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EDQUOT):
-                raise
-            raise StorageError(f"Cannot use {what!r}: {error.strerror or error}.") from error
+    except OSError as error:
+        raise StorageError(
+            f"Cannot use {what!r}: {error.strerror or error}.",
+            next_step="Look at what stands there: something else than the client left it. Move it away and try again.",
+        ) from error

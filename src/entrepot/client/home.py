@@ -12,9 +12,10 @@ from typing import Final
 
 import msgspec
 
+from entrepot.client.folders import folder_errors
 from entrepot.core.errors import FormatError
 from entrepot.core.paths import check_path, windows_problem
-from entrepot.durable.files import make_folder, storage_errors
+from entrepot.durable.files import make_folder
 
 _PRIVATE: Final = 0o700
 
@@ -115,7 +116,7 @@ class Home(msgspec.Struct, frozen=True):
         Raises:
             StorageError: the disk refuses.
         """
-        with storage_errors(str(self.root)):
+        with folder_errors(str(self.root)):
             make_folder(self.root, mode=_PRIVATE)
             for folder in (self.content, self.records, self.targets, self.staging, self.trash, self.reports):
                 make_folder(folder, mode=_PRIVATE)

@@ -6,11 +6,12 @@ from typing import Final
 
 import msgspec
 
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import FormatError, NotFoundError
 from entrepot.core.secret import Secret
-from entrepot.durable.files import storage_errors, write_private
+from entrepot.durable.files import write_private
 from entrepot.trust.enrolment import key_fingerprint
 from entrepot.trust.signing import SigningKey
 
@@ -52,13 +53,12 @@ def device_key(home: Path) -> SigningKey:
     """
     path = Home(home).device_key
     try:
-        with storage_errors(str(path)):
-            return SigningKey.from_private(Secret(path.read_bytes()))
-    except FileNotFoundError:
-        key = SigningKey.generate()
-        with storage_errors(str(path)):
+        with folder_errors(str(path)):
+            with contextlib.suppress(FileNotFoundError):
+                return SigningKey.from_private(Secret(_bounded(path)))
+            key = SigningKey.generate()
             write_private(path, key.private.reveal())
-        return key
+            return key
     except FormatError:
         raise FormatError(
             f"The device key {path} is damaged.", next_step="Delete it and enrol this device again."
@@ -72,7 +72,7 @@ def save_registration(home: Path, registration: Registration) -> None:
         StorageError: the disk refuses.
     """
     path = Home(home).device
-    with storage_errors(str(path)):
+    with folder_errors(str(path)):
         write_private(path, to_json(registration))
 
 
@@ -85,10 +85,16 @@ def load_identity(home: Path) -> Identity:
     """
     places = Home(home)
     registration = None
-    with storage_errors(str(places.device)), contextlib.suppress(FileNotFoundError), places.device.open("rb") as file:
-        registration = from_json(file.read(_MAX), Registration, f"registration {places.device}")
-    if registration is None or not places.device_key.is_file():
+    with folder_errors(str(places.device)), contextlib.suppress(FileNotFoundError):
+        registration = from_json(_bounded(places.device), Registration, f"registration {places.device}")
+    key = places.device_key
+    if registration is None or not (key.exists() or key.is_symlink()):  # what stands there and is no key is named later
         raise NotFoundError(
             f"The client in {home} is not enrolled.", next_step="Run entrepot client enrol with a code first."
         )
     return Identity(key=device_key(home), registration=registration)
+
+
+def _bounded(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_MAX)

@@ -22,7 +22,7 @@ from entrepot.content.reading import PartSequence
 from entrepot.content.sealing import open_sealed
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import FormatError, IntegrityError
-from entrepot.durable.files import make_folder, storage_errors, write_private
+from entrepot.durable.files import make_folder, write_private
 from entrepot.protocol import SealedRef
 
 _MAX_RECORD: Final = 64 * 1024
@@ -74,7 +74,7 @@ class Record:
             StorageError: the disk refuses.
         """
         root = decode_root(payload)
-        with storage_errors(str(self.folder)):
+        with folder_errors(str(self.folder)):
             if not self.holds(payload):
                 shutil.rmtree(self.folder, ignore_errors=True)
                 make_folder(self.folder / "parts", mode=0o700)
@@ -100,7 +100,7 @@ class Record:
         Raises:
             StorageError: the disk refuses.
         """
-        with storage_errors(str(self.folder)):
+        with folder_errors(str(self.folder)):
             self._part(number, plain=plain).write_bytes(data)  # verified when it is read: it need not be durable
 
     def part(self, number: int, ref: SealedRef) -> bytes | None:
@@ -139,7 +139,7 @@ class Record:
             IntegrityError: a part is damaged.
         """
         build_index(self.parts(), self.index)
-        with storage_errors(str(self.folder)):
+        with folder_errors(str(self.folder)):
             write_private(self.folder / "record.json", to_json(described))
 
     def described(self) -> Described | None:

@@ -4,12 +4,13 @@ import contextlib
 from pathlib import Path
 from typing import Final
 
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home
 from entrepot.client.managementpoint import ManagementPoint
 from entrepot.client.sources import Used
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import EntrepotError, Family, FormatError
-from entrepot.durable.files import storage_errors, write_private
+from entrepot.durable.files import write_private
 from entrepot.protocol.policy import DownloadReport, SourceBytes
 
 MAX_QUEUED: Final = 1000
@@ -38,7 +39,7 @@ class ReportQueue:
         Raises:
             StorageError: the disk refuses.
         """
-        with storage_errors(str(self._folder)):
+        with folder_errors(str(self._folder)):
             write_private(self._folder / f"{report.finished:012d}-{report.id}.json", to_json(report))
             for path in self._waiting()[:-MAX_QUEUED]:
                 path.unlink(missing_ok=True)

@@ -28,6 +28,7 @@ from entrepot.client.folders import (
     NotRealError,
     find,
     folder_errors,
+    folder_mode,
     open_folder,
     open_to_write,
     read_all,
@@ -35,6 +36,7 @@ from entrepot.client.folders import (
 )
 from entrepot.client.home import native
 from entrepot.core.errors import ConflictError, StorageError
+from entrepot.durable.sharing import insist
 
 _READ: Final = 1024 * 1024
 
@@ -263,14 +265,21 @@ class SafeTree:
             finally:
                 os.close(descriptor)
 
-    def make_folder(self, path: str) -> None:
-        """Make a folder and those on the way.
+    def make_folder(self, path: str, mode: int) -> None:
+        """Make a folder and those on the way, and give it its permissions (POSIX; :func:`folder_mode`).
 
         Raises:
             StorageError: the disk refuses.
         """
         with folder_errors(path):
-            self._enter(path.split("/"), create=True)
+            level = self._enter(path.split("/"), create=True)
+            assert level is not None
+            if sys.platform == "win32":
+                return
+            if level.descriptor is not None:
+                os.fchmod(level.descriptor, folder_mode(mode))
+            else:
+                Path(level.prefix).chmod(folder_mode(mode))
 
     def make_link(self, path: str, target: str) -> None:
         """Make a symbolic link, replacing another.
@@ -333,12 +342,9 @@ class SafeTree:
             if there is None:
                 raise FileNotFoundError(errno.ENOENT, "gone", path)
             assert here is not None
-            os.replace(
-                there[0].at(there[1]),
-                here[0].at(here[1]),
-                src_dir_fd=there[0].descriptor,
-                dst_dir_fd=here[0].descriptor,
-            )
+            source, target = there[0].at(there[1]), here[0].at(here[1])
+            left, entered = there[0].descriptor, here[0].descriptor
+            insist(lambda: os.replace(source, target, src_dir_fd=left, dst_dir_fd=entered))
 
     def _in_the_way(self, path: str) -> ConflictError:
         return ConflictError(

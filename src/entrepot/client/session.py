@@ -11,15 +11,23 @@ import msgspec
 
 from entrepot.client.connections import Connections, open_client
 from entrepot.client.enrol import APPROVED, check_enrolment
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home
 from entrepot.client.identity import Identity, load_identity
 from entrepot.client.managementpoint import ManagementPoint, open_trust
 from entrepot.client.settings import Settings, enrolled_settings
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import EntrepotError, ForbiddenError, FormatError, TrustError, UnavailableError
+from entrepot.core.errors import (
+    EntrepotError,
+    ForbiddenError,
+    FormatError,
+    StorageError,
+    TrustError,
+    UnavailableError,
+)
 from entrepot.core.sizes import MIB
 from entrepot.core.times import MINUTE, Clock
-from entrepot.durable.files import storage_errors, write_private
+from entrepot.durable.files import write_private
 from entrepot.durable.locks import HomeLock
 from entrepot.protocol.policy import Policy
 from entrepot.trust.pins import FreshnessLog, TrustStore
@@ -115,7 +123,7 @@ async def update_policy(session: Session, *, clock: Clock = time.time) -> Policy
     """
     policy = await session.site.policy()
     path = session.home.policy
-    with storage_errors(str(path)):
+    with folder_errors(str(path)):
         await asyncio.to_thread(write_private, path, to_json(_Kept(received=int(clock()), policy=policy)))
     return policy
 
@@ -131,14 +139,9 @@ async def current_policy(session: Session, *, clock: Clock = time.time) -> Polic
 
 
 def kept_policy(home: Home) -> _Kept | None:
-    """The policy received last.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    with storage_errors(str(home.policy)):
-        try:
-            with home.policy.open("rb") as file:
-                return from_json(file.read(_MAX_TRUST), _Kept, "kept policy")
-        except (FileNotFoundError, FormatError):
-            return None
+    """The policy received last; None when there is none, or none that can be read: another one is asked for then."""
+    try:
+        with folder_errors(str(home.policy)), home.policy.open("rb") as file:
+            return from_json(file.read(_MAX_TRUST), _Kept, "kept policy")
+    except (StorageError, FormatError):
+        return None

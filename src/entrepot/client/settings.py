@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.sizes import parse_size
-from entrepot.durable.files import storage_errors, write_file
+from entrepot.durable.files import write_file
 
 MAX_SETTINGS: Final = 256 * 1024
 MAX_PARALLEL: Final = 64
@@ -69,10 +70,12 @@ def load_settings(home: Path) -> Settings:
         BadInputError: not TOML, an unknown key, or a value out of bounds; the text names the key.
     """
     path = Home(home).settings
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return Settings()
+    with folder_errors(str(path)):
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_SETTINGS + 1)
+        except FileNotFoundError:
+            return Settings()
     if len(data) > MAX_SETTINGS:
         raise BadInputError(f"{path} is too large to be settings.")
     try:
@@ -140,7 +143,7 @@ def save_settings(home: Path, settings: Settings) -> None:
     """
     check_settings(settings)
     path = Home(home).settings
-    with storage_errors(str(path)):
+    with folder_errors(str(path)):
         write_file(path, _to_toml(settings).encode())
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.client.folders import folder_mode
 from entrepot.client.safetree import SafeTree
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.core.errors import IntegrityError
@@ -147,7 +148,7 @@ class Staging:
         with SafeTree(self.folder) as tree:
             for entry in part.entries:
                 if entry.kind == EntryKind.FOLDER:
-                    tree.make_folder(entry.path)
+                    tree.make_folder(entry.path, entry.mode)
                 elif entry.kind == EntryKind.FILE and _ends_here(entry):
                     files += 1
                     if entry.path not in plan.whole:
@@ -194,7 +195,9 @@ def _stands(tree: SafeTree, entry: Entry) -> bool:
         return tree.link_target(entry.path) == entry.target
     if entry.kind == EntryKind.FOLDER:
         found = tree.find(entry.path)
-        return found is not None and found.kind == "folder"
+        if found is None or found.kind != "folder":
+            return False
+        return sys.platform == "win32" or found.mode == folder_mode(entry.mode)
     found = tree.find(entry.path)
     if sys.platform != "win32" and (found is None or found.mode != entry.mode | stat.S_IRUSR):
         return False

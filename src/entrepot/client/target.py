@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from entrepot.client.destination import bring_to_disk, check_room
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home, native, tree_name
 from entrepot.client.records import Described, Record, is_meant
 from entrepot.client.safetree import SafeTree
@@ -24,7 +25,7 @@ from entrepot.content.manifest import EntryKind, Part
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, FormatError, IntegrityError
 from entrepot.core.paths import case_key, path_key
-from entrepot.durable.files import make_folder, storage_errors, write_private
+from entrepot.durable.files import make_folder, write_private
 
 _MAX: Final = 64 * 1024
 BATCH: Final = 16 * 1024
@@ -76,7 +77,7 @@ class FolderDestination:
     def begin(self, payload: bytes) -> None:
         """See :class:`~entrepot.client.destination.Destination`."""
         state = _load(self._place, self._folder)
-        with storage_errors(str(self._folder)):
+        with folder_errors(str(self._folder)):
             if state is None or not _is_same(state, self._folder):
                 state = self._claim()
             if state.content != self._content:
@@ -135,7 +136,7 @@ class FolderDestination:
         bring_to_disk(self._folder)
         self.record.finish(described)
         older = tuple(name for name in state.owned if name != self._name)
-        with storage_errors(str(self._folder)):
+        with folder_errors(str(self._folder)):
             self._save(msgspec.structs.replace(state, owned=(*older, self._name)))
             for name in older:
                 self._remove_old(Record(self._place / name))
@@ -163,7 +164,7 @@ class FolderDestination:
         with SafeTree(self._folder) as tree, SafeTree(staging) as source:
             for entry in part.entries:
                 if entry.kind == EntryKind.FOLDER:
-                    tree.make_folder(entry.path)
+                    tree.make_folder(entry.path, entry.mode)
                 elif entry.kind == EntryKind.FILE and not entry.offset:
                     if source.find(entry.path) is not None:
                         tree.take(source, entry.path)
@@ -213,7 +214,7 @@ def _lacking(old: Iterable[str], new: Iterator[str]) -> Iterator[str]:
 
 
 def _load(place: Path, folder: Path) -> TargetState | None:
-    with storage_errors(str(place)):
+    with folder_errors(str(place)):
         try:
             with (place / "target.json").open("rb") as file:
                 state = from_json(file.read(_MAX), TargetState, "target")

@@ -22,10 +22,11 @@ from typing import IO, Final, Self
 
 import msgspec
 
+from entrepot.client.folders import folder_errors
 from entrepot.content.manifest import EntryKind, Part
 from entrepot.core.errors import FormatError
 from entrepot.core.paths import check_path
-from entrepot.durable.files import replacing, storage_errors
+from entrepot.durable.files import replacing
 
 MAGIC: Final = b"ENTIDX\x00\x01"
 RUN: Final = 64 * 1024
@@ -135,7 +136,7 @@ def build_index(parts: Iterable[Part], path: Path, *, run: int = RUN) -> None:
         FormatError: a part is damaged.
     """
     scratch = path.with_name(f".{path.name}.scratch")
-    with storage_errors(str(path)):
+    with folder_errors(str(path)):
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
         try:
@@ -160,7 +161,7 @@ class TreeIndex:
     """
 
     def __init__(self, path: Path) -> None:
-        with storage_errors(str(path)), path.open("rb") as file:
+        with folder_errors(str(path)), path.open("rb") as file:
             try:
                 self._data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except ValueError:

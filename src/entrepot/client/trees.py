@@ -14,6 +14,7 @@ from typing import Final, Self
 
 import msgspec
 
+from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home, native, split_tree_name, tree_name
 from entrepot.client.records import Described, Record, is_meant
 from entrepot.client.safetree import SafeTree
@@ -21,7 +22,8 @@ from entrepot.client.treeindex import TreeIndex
 from entrepot.content.delta.format import PlainRange
 from entrepot.content.delta.manifestparts import manifest_bytes
 from entrepot.core.errors import FormatError, NotFoundError, StorageError
-from entrepot.durable.files import storage_errors, sync_folder
+from entrepot.durable.files import sync_folder
+from entrepot.durable.sharing import insist
 from entrepot.protocol import SealedRef
 
 UNFINISHED: Final = ".record"
@@ -44,12 +46,11 @@ class Trees:
 
     def all(self) -> Iterator[Installed]:
         """Every installed version, in no particular order."""
-        with contextlib.suppress(FileNotFoundError):
-            for entry in list(self._home.records.iterdir()):
-                name = split_tree_name(entry.name)
-                found = self.find(*name) if name else None
-                if found is not None:
-                    yield found
+        for entry in _entries(self._home.records):
+            name = split_tree_name(entry.name)
+            found = self.find(*name) if name else None
+            if found is not None:
+                yield found
 
     def of(self, content: str) -> list[Installed]:
         """Installed versions of one content (its id or name), newest first."""
@@ -85,9 +86,9 @@ class Trees:
             StorageError: the disk refuses.
         """
         away = self._home.trash / f"{folder.name}.{secrets.token_hex(4)}"
-        with storage_errors(str(folder)):
+        with folder_errors(str(folder)):
             try:
-                folder.rename(away)
+                insist(lambda: folder.rename(away))
             except FileNotFoundError:
                 return
         shutil.rmtree(native(away), ignore_errors=True)
@@ -100,7 +101,7 @@ class Trees:
         What was begun of the content and never finished goes, too: no later run would take it up or remove it.
         """
         gone = []
-        for entry in list(self._home.staging.iterdir()):
+        for entry in _entries(self._home.staging):
             name = split_tree_name(entry.name.removesuffix(UNFINISHED))
             if name is not None and name[0] == content:
                 with contextlib.suppress(StorageError, OSError):
@@ -118,10 +119,10 @@ class Trees:
 
         A record whose tree stands ready in staging stays: an installation was interrupted and will go on.
         """
-        for entry in list(self._home.trash.iterdir()):
+        for entry in _entries(self._home.trash):
             shutil.rmtree(native(entry), ignore_errors=True)
         for folder in (self._home.records, self._home.content):
-            for entry in list(folder.iterdir()):
+            for entry in _entries(folder):
                 name = split_tree_name(entry.name)
                 with contextlib.suppress(StorageError, FormatError, OSError):
                     unfinished = folder == self._home.records and (self._home.staging / entry.name).is_dir()
@@ -141,12 +142,23 @@ class Trees:
         final = self._home.content / name
         self.discard(final)
         self.discard(self._home.records / name)
-        with storage_errors(str(final)):
-            record.rename(self._home.records / name)
+        with folder_errors(str(final)):
+            insist(lambda: record.rename(self._home.records / name))
             sync_folder(self._home.records)
-            tree.rename(final)
+            insist(lambda: tree.rename(final))
             sync_folder(self._home.content)
         return final
+
+
+def _entries(folder: Path) -> list[Path]:
+    """What a folder holds; nothing when it is not there.
+
+    Raises:
+        StorageError: the disk refuses, or it is no folder.
+    """
+    with folder_errors(str(folder)), contextlib.suppress(FileNotFoundError):
+        return list(folder.iterdir())
+    return []
 
 
 class EarlierTree:

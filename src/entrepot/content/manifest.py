@@ -15,7 +15,7 @@ import msgspec
 
 from entrepot.content.sealing import check_ref
 from entrepot.core.encoding import pack, unpack
-from entrepot.core.errors import FormatError
+from entrepot.core.errors import FormatError, UnsupportedError
 from entrepot.core.paths import case_key, check_path, link_stays_inside, path_key
 from entrepot.core.sizes import MIB
 from entrepot.protocol import SealedRef
@@ -115,7 +115,9 @@ def decode_root(data: bytes) -> Root:
     """
     root = unpack(data, Root, "manifest root")
     if root.version != VERSION:
-        raise FormatError(f"The manifest has version {root.version}; this version of Entrepôt reads version {VERSION}.")
+        raise UnsupportedError(
+            f"The manifest has version {root.version}; this version of Entrepôt reads version {VERSION}."
+        )
     if min(root.number, root.files, root.plain_size, root.chunks, root.stored_size) < 0:
         raise FormatError("The manifest root has a negative total.")
     for ref in root.parts:
@@ -130,7 +132,7 @@ def check_part(part: Part) -> None:
         FormatError: what is wrong, by name.
     """
     if part.version != VERSION:
-        raise FormatError(
+        raise UnsupportedError(
             f"The manifest part has version {part.version}; this version of Entrepôt reads version {VERSION}."
         )
     for ref in part.chunks:
@@ -147,7 +149,7 @@ def check_part(part: Part) -> None:
             if not link_stays_inside(entry.path, entry.target):
                 raise FormatError(f"The link {entry.path!r} leads out of the content.")
         elif entry.kind != EntryKind.FOLDER or entry.target:
-            raise FormatError(f"{entry.path!r} is of a kind this version does not know.")
+            raise UnsupportedError(f"{entry.path!r} is of a kind this version does not know.")
 
 
 def _check_file(entry: Entry, chunks: tuple[SealedRef, ...]) -> None:

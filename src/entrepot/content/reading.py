@@ -108,7 +108,10 @@ class PartSequence:
 
     def _accept(self, entry: Entry) -> None:
         if self._windows and (problem := windows_problem(entry.path)):
-            raise FormatError(f"Windows cannot store {entry.path!r}: {problem}.")
+            raise FormatError(
+                f"Windows cannot store {entry.path!r}: {problem}.",
+                next_step="Publish it with --for-windows, which names all such paths, and rename them.",
+            )
         self._order.accept(entry)
         if entry.kind == EntryKind.FILE and not entry.offset:
             self._files += 1

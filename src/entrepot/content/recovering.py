@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.sealing import MAX_PLAIN, Codec, Generation, Purpose, derive_key, open_sealed
-from entrepot.core.errors import FormatError, IntegrityError
+from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef
 
@@ -52,7 +52,7 @@ def _plain(payload: bytes) -> bytes:
     if payload[:1] == bytes([Codec.RAW]):
         return payload[1:]
     if payload[:1] != bytes([Codec.ZSTD]):
-        raise FormatError("The object uses a compression that this version does not know.")
+        raise UnsupportedError("The object uses a compression that this version does not know.")
     try:
         size = zstandard.get_frame_parameters(payload[1:]).content_size
         if not 0 <= size <= MAX_PLAIN:

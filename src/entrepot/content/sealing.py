@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from entrepot.content.compressing import DEFAULT_LEVEL, Effort, compress
-from entrepot.core.errors import FormatError, IntegrityError
+from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import MIB
 from entrepot.objects.hashing import object_id_of
@@ -127,7 +127,8 @@ def open_sealed(data: bytes | memoryview, ref: SealedRef, what: str = "object") 
 
     Raises:
         IntegrityError: the bytes are not the object that ``ref`` names, or the key is not its key.
-        FormatError: the reference is out of bounds, or the codec is not known.
+        FormatError: the reference is out of bounds.
+        UnsupportedError: the codec is not known.
     """
     check_ref(ref, what)
     if len(data) != ref.sealed_size or object_id_of(data) != ref.object_id:
@@ -146,7 +147,7 @@ def _decode(payload: bytes, plain_size: int, what: str) -> bytes:
     if payload[0] == Codec.RAW:
         return payload[1:]
     if payload[0] != Codec.ZSTD:
-        raise FormatError(f"The {what} uses compression {payload[0]}, which this version does not know.")
+        raise UnsupportedError(f"The {what} uses compression {payload[0]}, which this version does not know.")
     try:
         frame = zstandard.get_frame_parameters(payload[1:])
         if frame.content_size != plain_size or frame.window_size > MAX_PLAIN:

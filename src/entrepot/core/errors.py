@@ -113,6 +113,15 @@ class FormatError(IntegrityError):
     code = "format"
 
 
+class UnsupportedError(FormatError):
+    """Bytes are of a version of a format, or of a kind, that this program is too old to know."""
+
+    code = "unsupported"
+
+    def __init__(self, message: str, *, next_step: str = "Update Entrepôt on this machine.") -> None:
+        super().__init__(message, next_step=next_step)
+
+
 class TrustError(EntrepotError):
     """A signature, certificate, chain or freshness check failed."""
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from entrepot.core.errors import StorageError
+from entrepot.durable.sharing import InUseError, insist, is_in_use
 
 TEMPORARY_SUFFIX = ".tmp"
+_STUCK = (errno.EMFILE, errno.ENFILE, errno.ELOOP, errno.ENAMETOOLONG)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp")
 
 
@@ -21,16 +23,22 @@ def storage_errors(what: str) -> Iterator[None]:
     """Translate the operating system's refusals into :class:`StorageError`.
 
     Raises:
+        InUseError: another program has the file open.
         StorageError: disk full, read-only, no permission, input/output error.
     """
     try:
         yield
     except OSError as error:
+        if is_in_use(error):
+            raise InUseError(
+                f"Cannot write {what}: another program has it open.",
+                next_step="Close the program that uses it, then do this again.",
+            ) from error
         if error.errno == errno.ENOSPC:
             raise StorageError(
                 f"No space is left while writing {what}.", next_step="Free space and try again."
             ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EMFILE):
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EDQUOT, *_STUCK):
             raise StorageError(
                 f"Cannot write {what}: {error.strerror}.", next_step="Check the disk and its permissions."
             ) from error
@@ -81,10 +89,12 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
+            insist(lambda: temporary.replace(path))
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 temporary.unlink()
+            if isinstance(error, IsADirectoryError):
+                raise StorageError(f"{path} is a folder.", next_step="Move it away, and do this again.") from None
             raise
         sync_folder(path.parent)
 

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import Self
 
-from entrepot.core.errors import ConflictError
-from entrepot.durable.files import sweep_temporary
+from entrepot.core.errors import ConflictError, StorageError
+from entrepot.durable.files import storage_errors, sweep_temporary
 
 if sys.platform == "win32":
     import msvcrt
@@ -22,6 +22,7 @@ class HomeLock:
 
     Raises:
         ConflictError: another process holds it.
+        StorageError: the disk refuses.
     """
 
     def __init__(self, home: Path, what: str) -> None:
@@ -30,7 +31,13 @@ class HomeLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        with storage_errors(str(self._path)):
+            try:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+            except IsADirectoryError:
+                raise StorageError(
+                    f"{self._path} is a folder, where a lock file belongs.", next_step="Move it away."
+                ) from None
         try:
             if sys.platform == "win32":
                 msvcrt.locking(self._descriptor, msvcrt.LK_NBLCK, 1)

@@ -16,6 +16,7 @@ from typing import Final
 
 from entrepot.core.errors import NotFoundError, StorageError
 from entrepot.durable.files import make_folder, storage_errors, sync_folder
+from entrepot.durable.sharing import insist
 from entrepot.objects.keys import check_key, check_range, check_seconds, check_size
 from entrepot.objects.listing import list_keys
 from entrepot.objects.staging import Staging
@@ -123,7 +124,7 @@ class FolderStore:
     def stat(self, key: str) -> Stored:
         """See :meth:`ObjectStore.stat`."""
         for candidate in self._candidates(key):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), storage_errors(key):
                 found = candidate.stat()
                 if stat.S_ISREG(found.st_mode):
                     return Stored(key=key, size=found.st_size, modified=found.st_mtime)
@@ -260,7 +261,7 @@ class FolderStore:
             try:
                 make_folder(target.parent)
                 if not if_absent:
-                    temporary.replace(target)
+                    insist(lambda: temporary.replace(target))
                     return True
                 os.link(temporary, target)
             except FileNotFoundError:

@@ -12,7 +12,7 @@ import weakref
 from pathlib import Path
 from typing import Final
 
-from entrepot.core.errors import ConflictError
+from entrepot.core.errors import ConflictError, StorageError
 from entrepot.durable.files import make_folder
 from entrepot.durable.locks import HomeLock
 
@@ -68,7 +68,7 @@ def sweep(home: Path) -> int:
     with contextlib.suppress(FileNotFoundError):
         for folder in list(home.iterdir()):
             dead = folder.with_name(f"{folder.name}.dead")
-            with contextlib.suppress(ConflictError, OSError):
+            with contextlib.suppress(ConflictError, StorageError, OSError):
                 with HomeLock(folder, "the staging folder of a store"):
                     if sys.platform != "win32":  # Windows moves no folder with an open file in it
                         folder.rename(dead)  # under the lock: whoever waits for it finds the name gone

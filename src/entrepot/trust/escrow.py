@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.core.encoding import pack, unpack
-from entrepot.core.errors import BadInputError, FormatError
+from entrepot.core.errors import BadInputError, FormatError, UnsupportedError
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import MIB
 from entrepot.protocol.trust import Role
@@ -173,7 +173,9 @@ def _parse(data: bytes) -> tuple[Header, bytes, bytes]:
     file = unpack(body, _File, "exported secrets")
     header = unpack(file.header, Header, "header of exported secrets")
     if header.version != VERSION:
-        raise FormatError(f"The exported secrets have version {header.version}; this version reads version {VERSION}.")
+        raise UnsupportedError(
+            f"The exported secrets have version {header.version}; this version reads version {VERSION}."
+        )
     bounded = (
         1 <= header.time <= _MAX_TIME
         and _MIN_MEMORY_KIB <= header.memory_kib <= _MAX_MEMORY_KIB

@@ -15,10 +15,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import FormatError, ReplayError, TrustError
+from entrepot.core.errors import FormatError, ReplayError, StorageError, TrustError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import iso
-from entrepot.durable.files import write_file
+from entrepot.durable.files import storage_errors, write_file
 from entrepot.protocol import Freshness
 from entrepot.protocol.trust import Role, TrustDocument
 from entrepot.trust.root import verify_trust_by_fingerprint
@@ -199,11 +199,14 @@ class FreshnessLog:
 
 
 def _read(path: Path, kind: type[T], what: str) -> T | None:
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_FILE + 1)
-    except FileNotFoundError:
-        return None
+    with storage_errors(str(path)):
+        try:
+            with path.open("rb") as file:
+                data = file.read(_MAX_FILE + 1)
+        except FileNotFoundError:
+            return None
+        except IsADirectoryError:
+            raise StorageError(f"{path} is a folder, where a file belongs.", next_step="Move it away.") from None
     if len(data) > _MAX_FILE:
         raise FormatError(f"The {what} {path} is larger than 16 MiB.")
     try:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from entrepot.core.encoding import from_json, pack, to_json, unb64url, unpack
-from entrepot.core.errors import BadInputError, FormatError, TrustError
+from entrepot.core.errors import BadInputError, FormatError, TrustError, UnsupportedError
 from entrepot.core.secret import Secret
 from entrepot.protocol import SignedType
 from entrepot.protocol.trust import Role, TrustDocument
@@ -205,7 +205,7 @@ def check_trust(document: TrustDocument) -> None:
         FormatError: the rule that is broken.
     """
     if document.version != VERSION:
-        raise FormatError(
+        raise UnsupportedError(
             f"The trust document has version {document.version}; this version of Entrepôt reads version {VERSION}."
         )
     if len(document.keys) > MAX_KEYS or document.number < 1 or document.epoch < 0 or not document.hierarchy:
@@ -243,7 +243,7 @@ def _parse(pem: bytes) -> _RootFile:
         raise wrong from None
     file = unpack(body, _RootFile, "root key file")
     if file.version != VERSION:
-        raise FormatError(f"The root key file has version {file.version}; this version reads version {VERSION}.")
+        raise UnsupportedError(f"The root key file has version {file.version}; this version reads version {VERSION}.")
     most_n, most_r, most_p = _MAX_SCRYPT
     power_of_two = 2 <= file.n <= most_n and not file.n & (file.n - 1)
     bounded = power_of_two and 1 <= file.r <= most_r and 1 <= file.p <= most_p and file.n * file.r <= _MAX_SCRYPT_COST

@@ -14,7 +14,7 @@ Rules:
 import msgspec
 
 from entrepot.core.encoding import from_json
-from entrepot.core.errors import FormatError, ReplayError, TrustError, UnavailableError
+from entrepot.core.errors import FormatError, ReplayError, TrustError, UnavailableError, UnsupportedError
 from entrepot.core.times import iso
 from entrepot.protocol import SignedType
 from entrepot.protocol.control import ControlDocument, ServiceState
@@ -86,7 +86,7 @@ def _judged(obeyed: Obeyed, text: bytes, *, now: float) -> Obeyed:
     verified = ring.verify(text, typ=SignedType.CONTROL, role=Role.CONTROL, now=now)
     control = from_json(verified.payload, ControlDocument, "control document")
     if control.version != VERSION:
-        raise FormatError(f"The control document has version {control.version}; this version reads {VERSION}.")
+        raise UnsupportedError(f"The control document has version {control.version}; this version reads {VERSION}.")
     if control.site != verified.site:
         raise TrustError("The control document names another site than the one that signed it.")
     if control.point != obeyed.point:

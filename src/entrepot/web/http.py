@@ -313,7 +313,10 @@ async def _refusal(response: aiohttp.ClientResponse) -> EntrepotError:
     """The error that an answer describes; one that breaks off midway still has its status."""
     who = str(response.url.host)
     if 300 <= response.status < 400:
-        return FormatError(f"{who} redirects (HTTP status {response.status}), which is not expected here.")
+        return FormatError(
+            f"{who} redirects (HTTP status {response.status}), which is not expected here.",
+            next_step="Check the address; a proxy or a captive portal may answer in its place.",
+        )
     body = b""
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, LimitedError):
         body = await _bounded(response, MAX_PROBLEM_BYTES)

@@ -6,7 +6,7 @@ import msgspec
 
 from entrepot.content.sealing import check_ref
 from entrepot.core.encoding import pack, unpack
-from entrepot.core.errors import FormatError
+from entrepot.core.errors import FormatError, UnsupportedError
 from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol import SealedRef
 
@@ -85,7 +85,9 @@ def decode_delta_root(payload: bytes) -> DeltaRoot:
     """
     root = unpack(payload, DeltaRoot, "delta root")
     if root.version != VERSION:
-        raise FormatError(f"The delta has version {root.version}; this version of Entrepôt reads version {VERSION}.")
+        raise UnsupportedError(
+            f"The delta has version {root.version}; this version of Entrepôt reads version {VERSION}."
+        )
     for ref in root.parts:
         if check_ref(ref, "delta part").plain_size > MAX_PART:
             raise FormatError("A delta part is too large.")
@@ -105,7 +107,7 @@ def decode_delta_part(data: bytes, root: DeltaRoot) -> DeltaPart:
     """
     part = unpack(data, DeltaPart, "delta part")
     if part.version != VERSION:
-        raise FormatError(
+        raise UnsupportedError(
             f"The delta part has version {part.version}; this version of Entrepôt reads version {VERSION}."
         )
     for patch in part.patches:
