@@ -1,0 +1,124 @@
+"""Clouds for sites that are killed: the double of Azure, a real cloud host, and the lives of a site's process."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from entrepot.cloud.host.administration import HostAdministration
+from entrepot.cloud.host.setup import init_host
+from entrepot.core.secret import Secret
+from entrepot.trust.authority import create_authority
+from entrepot.trust.certificates import new_management
+
+from ..cloud.arm_double import APPLICATION, SUBSCRIPTION, TENANT, ArmDouble
+from ..cloud.conftest import HostProcess
+
+PASSWORD = "correct horse"
+LIVES = Path(__file__).with_name("lives.py")
+
+
+class Lives:
+    """One site, whose process is born for each job."""
+
+    def __init__(self, folder: Path, place: dict[str, str]) -> None:
+        folder.mkdir()
+        self._errors = (folder / "errors.log").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, str(LIVES), str(folder), json.dumps(place)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+        )
+        self.folder = folder
+        assert self._read() == "ready\n", (folder / "errors.log").read_text()[-3000:]
+
+    def _read(self) -> str:
+        assert self._process.stdout is not None
+        while (line := self._process.stdout.readline()) and line[0] != "{" and line != "ready\n":
+            pass  # what the site logs
+        return line
+
+    def live(self, action: str = "", **job: Any) -> dict[str, Any]:
+        """One life; what it says of itself."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({"action": action, **job}) + "\n")
+        self._process.stdin.flush()
+        found: dict[str, Any] = json.loads(self._read())
+        assert "broken" not in found, found["broken"]
+        return found
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait(60)
+        self._process.stdout.close()
+        self._errors.close()
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Iterator[ArmDouble]:
+    """Azure's double; the management certificate lies beside it."""
+    pair = new_management("Contoso", 30, "rsa", now=time.time())
+    (tmp_path / "management.pfx").write_bytes(pair.pfx(Secret(PASSWORD)))
+    double = ArmDouble(tmp_path, create_authority("Contoso", now=time.time()), pair.certificate)
+    double.dns_proven = True
+    yield double
+    double.close()
+    assert double.problems == []
+
+
+@pytest.fixture
+def azure_site(tmp_path: Path, arm: ArmDouble) -> Iterator[Lives]:
+    """A site whose cloud is Azure's double."""
+    place = {
+        "kind": "azure",
+        "url": arm.url,
+        "subscription": SUBSCRIPTION,
+        "tenant": TENANT,
+        "application": APPLICATION,
+        "ca": arm.ca,
+        "pfx": str(tmp_path / "management.pfx"),
+        "blobs": str(tmp_path / "blobs"),
+    }
+    lives = Lives(tmp_path / "site", place)
+    yield lives
+    lives.close()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostProcess]:
+    """A running cloud host."""
+    home = tmp_path / "host"
+    process = HostProcess(home, init_host(home, "127.0.0.1:0", now=time.time()), tmp_path / "host.log")
+    process.start()
+    yield process
+    process.end()
+    assert process.gateways() == []
+
+
+@pytest.fixture
+def host_site(tmp_path: Path, host: HostProcess) -> Iterator[Lives]:
+    """A site whose cloud is a real cloud host, with real gateways."""
+    pair = new_management("Contoso", 30, "ec", now=time.time())
+    (tmp_path / "management.pfx").write_bytes(pair.pfx(Secret(PASSWORD)))
+    administration = HostAdministration(host.home)
+    subscription = administration.add_subscription("contoso")
+    administration.upload_certificate("contoso", pair.cer)
+    place = {
+        "kind": "host",
+        "url": host.identity.url,
+        "pin": host.identity.pin.hex(),
+        "subscription": subscription.id,
+        "pfx": str(tmp_path / "management.pfx"),
+    }
+    lives = Lives(tmp_path / "site", place)
+    yield lives
+    lives.close()

@@ -1,0 +1,121 @@
+"""SIGKILL after every step of every order, and loss of the cloud at every request: the order is carried out.
+
+With ``ENTREPOT_EVERY_STEP=1`` every step and every request is tried, which takes half an hour; else every fifth.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from entrepot.cloud.host.settings import Folders
+
+from ..cloud.arm_double import ArmDouble, Refusal
+from ..cloud.conftest import HostProcess
+from .conftest import Lives
+
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
+
+STRIDE = 1 if os.environ.get("ENTREPOT_EVERY_STEP") else 5
+GROUPS = (("create", "delete"), ("update",), ("renew",), ("scale",), ("stop", "start"))
+
+
+def assert_done(action: str, instances: int, found: dict[str, Any]) -> None:
+    """The order was carried out, once, and everything agrees about it."""
+    assert (found["active"], found["task"], found["error"]) == (0, "completed", ""), found
+    if action == "delete":
+        assert "point" not in found
+        return
+    stopped = action == "stop"
+    assert found["point"] == found["service"] == found["control"] if stopped else "stopped" not in found.values(), found
+    assert found["point"] == ("stopped" if stopped else "ready"), found
+    assert found["instances"] == ([] if stopped else ["running"] * instances), found
+    assert found["wanted"] == instances
+    assert found["expires"]  # the cloud has the certificate that the site has
+    assert len(set(found["counter"])) == 1, found
+
+
+def killed(site: Lives, action: str, instances: int, step: int) -> bool:
+    """Give the order, die after that step, and let the next process go on; whether the step was reached."""
+    first = site.live(f"cloud-{action}", instances=instances, die_at=step)
+    assert_done(action, instances, site.live(finish=True))
+    return bool(first["killed"])
+
+
+def cut(site: Lives, action: str, instances: int, request: int) -> bool:
+    """Give the order, lose the cloud at the answer to that request, and try again; whether there was that request."""
+    found = site.live(f"cloud-{action}", instances=instances, cut_at=request, finish=True)
+    assert_done(action, instances, found)
+    return bool(found["requests"] > request)
+
+
+def every(site: Lives, group: tuple[str, ...], disturbed: Callable[..., bool], empty: Callable[[], None]) -> None:
+    """All orders of a group in turn, disturbed once at each point."""
+    if group[0] != "create":
+        site.live("cloud-create", instances=1, finish=True)
+    reached, at = {True}, 0
+    while any(reached):
+        reached = set()
+        for action in group:
+            instances = 1 + (at // STRIDE + 1) % 2 if action == "scale" else 1
+            reached.add(disturbed(site, action, instances, at))
+            if action == "delete":
+                empty()
+        at += STRIDE
+    assert at > 8
+
+
+@pytest.mark.parametrize("disturbed", [killed, cut])
+@pytest.mark.parametrize("group", GROUPS, ids="-".join)
+def test_every_order_to_azure_is_carried_out(azure_site: Lives, arm: ArmDouble, group: Any, disturbed: Any) -> None:
+    def empty() -> None:
+        assert arm.things == {}
+
+    every(azure_site, group, disturbed, empty)
+
+
+@pytest.mark.parametrize("disturbed", [killed, cut])
+@pytest.mark.parametrize("group", GROUPS, ids="-".join)
+def test_every_order_to_a_cloud_host_is_carried_out(
+    host_site: Lives, host: HostProcess, group: Any, disturbed: Any
+) -> None:
+    def empty() -> None:
+        assert_host_empty(host)
+
+    every(host_site, group, disturbed, empty)
+
+
+def assert_host_empty(host: HostProcess) -> None:
+    """Neither content nor records nor keys nor processes."""
+    assert list(Folders(host.home).services.iterdir()) == []
+    assert [path for path in host.key_folder().rglob("*") if path.is_file()] == []
+    assert host.gateways() == []
+
+
+def test_a_creation_that_azure_refuses_leaves_nothing_wherever_it_was_killed(azure_site: Lives, arm: ArmDouble) -> None:
+    """Refused late, when nearly everything is there; the cleaning up is killed, too."""
+    arm.registered.add("Microsoft.App")
+    reached, step = True, 0
+    while reached:
+        arm.refusals = [("PUT .*containerApps/cloud1$", Refusal(400, "ImageNotFound"))] * 9
+        reached = azure_site.live("cloud-create", die_at=step)["killed"]
+        found = azure_site.live(finish=True)
+        assert (found["active"], found["task"]) == (0, "failed")
+        assert "ImageNotFound" in found["error"]
+        assert "Nothing was left in the cloud" in found["error"]
+        assert arm.things == {}
+        step += STRIDE
+    assert step > 20
+
+
+def test_a_creation_that_is_cancelled_after_a_kill_leaves_nothing(azure_site: Lives, arm: ArmDouble) -> None:
+    step = 0
+    while azure_site.live("cloud-create", die_at=step)["killed"]:
+        found = azure_site.live(cancel=True, finish=True)
+        assert (found["active"], found["task"]) == (0, "cancelled"), found
+        assert arm.things == {}
+        step += STRIDE
+    azure_site.live("cloud-delete", finish=True)
+    assert arm.things == {}
+    assert step > 20
