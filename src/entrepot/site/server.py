@@ -49,6 +49,7 @@ from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
 from entrepot.site.enrolment import Enrolment
+from entrepot.site.front import FrontPage
 from entrepot.site.holders import Holders
 from entrepot.site.keyloading import refresh
 from entrepot.site.keys import SiteKeys, new_id
@@ -263,7 +264,8 @@ class SiteServer:
                 care_router(self.clouds),
             ],
         )
-        return Health(_Doors(self.management_point, api), check=self._health)  # type: ignore[arg-type]  # Litestar's own ASGI types
+        front = FrontPage(site=self.keys.site.code, url=self.keys.site.url)
+        return Health(_Doors(self.management_point, front, api), check=self._health)  # type: ignore[arg-type]  # Litestar's own ASGI types
 
     async def _health(self) -> dict[str, Any]:
         try:
@@ -306,15 +308,22 @@ class SiteServer:
 
 
 class _Doors:
-    """The management point for devices, the admin API for everyone else."""
+    """The management point for devices, a page for people who come by, the admin API for everyone else."""
 
-    def __init__(self, management_point: App, api: App) -> None:
+    def __init__(self, management_point: App, front: App, api: App) -> None:
         self._management_point = management_point
+        self._front = front
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        inside = scope["type"] == "http" and scope["path"].startswith("/mp/")
-        await (self._management_point if inside else self._api)(scope, receive, send)
+        await self._behind(scope)(scope, receive, send)
+
+    def _behind(self, scope: Scope) -> App:
+        if scope["type"] == "http" and scope["path"].startswith("/mp/"):
+            return self._management_point
+        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
+            return self._front
+        return self._api
 
 
 async def _every(seconds: float, once: Callable[[], Awaitable[object]]) -> None:
