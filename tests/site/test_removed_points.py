@@ -1,5 +1,6 @@
 """A point on premises that is removed serves nobody any more, also when the server is killed in between."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -90,3 +91,43 @@ def test_a_cloud_point_is_not_retired(database) -> None:
         )
         with pytest.raises(ConflictError):
             points.retire_point(connection, "eu")
+
+
+async def until(site: Any, point: str, *blocked: str) -> None:
+    """Wait until a point has been told of these blocked devices."""
+    for _ in range(3000):
+        if (await obeyed(site, point)).revoked_devices == blocked:
+            return
+        await asyncio.sleep(0.01)
+    pytest.fail(f"{point} was not told")
+
+
+async def test_a_point_that_is_slow_keeps_a_revocation_from_no_other(site, ways: Within, monkeypatch) -> None:
+    slow, quick = await site.enrolled_point("slow"), await site.enrolled_point("quick")
+    controls = site.server.controls
+    await controls.run_once()
+    device = await site.enrolled_device("pc1")
+    answers, asked = asyncio.Event(), asyncio.Event()
+    keep = site.points[slow].put_document
+
+    async def waiting(key: str, data: bytes, **more: Any) -> None:
+        asked.set()
+        await answers.wait()
+        await keep(key, data, **more)
+
+    monkeypatch.setattr(site.points[slow], "put_document", waiting)
+    serving = asyncio.create_task(controls.serve())
+    try:
+        await site.call("POST", "/devices/pc1/block", Any)
+        controls.wake()
+        await asyncio.wait_for(asked.wait(), 30)
+        await until(site, quick, device.id)
+        await site.call("POST", "/devices/pc1/approve", Any)
+        controls.wake()
+        await until(site, quick)
+        assert (await obeyed(site, slow)).fresh.counter == 1, "it has not answered yet"
+        answers.set()
+        await until(site, slow, device.id)  # what it was being told
+        await until(site, slow)  # and then the last word
+    finally:
+        serving.cancel()

@@ -29,7 +29,8 @@ log = structlog.get_logger("site.controls")
 
 
 class Controls:
-    """Supplies the points on premises of one site. Points that do not answer are asked less and less often."""
+    """Supplies the points on premises of one site, each on its own: one that is slow keeps no revocation from another.
+    Points that do not answer are asked less and less often."""
 
     def __init__(self, database: Database, *, site: str, publisher: ControlPublisher, holders: Holders) -> None:
         self._database = database
@@ -38,6 +39,8 @@ class Controls:
         self._holders = holders
         self._wake = asyncio.Event()
         self._pauses: dict[str, tuple[float, float]] = {}
+        self._pushing: dict[str, asyncio.Task[bool]] = {}
+        self._again: set[str] = set()
         self._looked = False
 
     def wake(self) -> None:
@@ -51,23 +54,39 @@ class Controls:
 
     async def run_once(self) -> int:
         """Bring every point's document up to date; how many points failed."""
+        return sum(await asyncio.gather(*await self._start()))
+
+    async def _start(self) -> list["asyncio.Task[bool]"]:
+        """Begin with every point that is due; what is under way."""
         active = await self._database.read(
             points.list_points, site=self._site, kind=points.STANDARD, state=points.ACTIVE
         )
         if not self._looked:  # what a server that was killed had begun
-            self._looked = True
             for left in await self._database.read(points.list_points, site=self._site, state=points.REMOVED):
                 await self._forget(left)
+            self._looked = True
         now = asyncio.get_running_loop().time()
-        due = [point for point in active if self._pauses.get(point.id, (0.0, 0.0))[0] <= now]
-        return sum(await asyncio.gather(*(self._push(point) for point in due)))
+        for point in active:
+            if point.id in self._pushing:
+                self._again.add(point.id)  # what it is being told may be out of date already
+            elif self._pauses.get(point.id, (0.0, 0.0))[0] <= now:
+                self._pushing[point.id] = asyncio.create_task(self._push(point), name=f"control of {point.id}")
+        return list(self._pushing.values())
 
     async def serve(self) -> None:
         """Do so until cancelled."""
-        while True:
-            with contextlib.suppress(EntrepotError):  # the database did not answer: look again later
-                await self.run_once()
-            await wait_or(self._wake, LOOK_SECONDS)
+        try:
+            while True:
+                try:
+                    await self._start()
+                except EntrepotError as error:  # the database did not answer: look again later
+                    log.warning("controls_not_looked_at", error=str(error), code=error.code)
+                except Exception:  # a defect here must not end the server's other work
+                    log.exception("controls_broke")
+                await wait_or(self._wake, LOOK_SECONDS)
+        finally:
+            for push in self._pushing.values():
+                push.cancel()
 
     async def retire(self, name_or_id: str) -> None:
         """Forget a point on premises. If it can be reached it is told first to serve nobody; else its last control
@@ -92,6 +111,7 @@ class Controls:
             await self._database.write(points.remove_point, point.id)
 
     async def _push(self, point: Point) -> bool:
+        """Bring one point's document up to date; whether that failed."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(PUSH_SECONDS):
@@ -101,5 +121,14 @@ class Controls:
             self._pauses[point.id] = (loop.time() + pause, pause)
             log.warning("control_not_pushed", point=point.id, error=str(error), seconds=pause)
             return True
+        except Exception:
+            self._pauses[point.id] = (loop.time() + LONGEST_PAUSE, LONGEST_PAUSE)
+            log.exception("control_push_broke", point=point.id)
+            return True
+        finally:
+            del self._pushing[point.id]
+            if point.id in self._again:
+                self._again.discard(point.id)
+                self._wake.set()
         self._pauses.pop(point.id, None)
         return False

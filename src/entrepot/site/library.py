@@ -225,6 +225,8 @@ class LibraryCare:
                 await self.run_once()
             except EntrepotError as error:
                 log.warning("library_care_failed", error=str(error), code=error.code)
+            except Exception:  # a defect here must not end the server's other work
+                log.exception("library_care_broke")
 
 
 def _subject(connection: Connection, name_or_id: str | None) -> tuple[str, str]:

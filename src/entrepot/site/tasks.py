@@ -182,6 +182,8 @@ class TaskEngine:
                 await self._start_due()
             except EntrepotError as error:
                 log.warning("tasks_not_claimed", error=str(error), code=error.code)
+            except Exception:  # a defect here must not end the server's other work
+                log.exception("tasks_claim_broke")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
 

@@ -2,7 +2,6 @@
 certificate is renewed before it expires."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -62,26 +61,44 @@ class Upkeep:
         self._renewed = renewed
 
     async def run_once(self) -> Swept:
-        """Do everything that is due.
+        """Do everything that is due. What fails is logged, and keeps nothing else from being done.
 
         Raises:
-            EntrepotError: by the database or the disk; the next run goes on.
+            EntrepotError: by the sweep, which comes last; the next run goes on.
         """
         now = self._clock()
-        await self._database.write(_forget, now)
-        await self._pruning.run_if_due()
-        if await trim(self._database, site=self._keys.site.code, now=now):
-            self._work()
+        for step in (self._renew, self._forget, self._trim):
+            try:
+                await step(now)
+            except EntrepotError as error:
+                log.warning("upkeep_failed", step=step.__name__, error=str(error), code=error.code)
+            except Exception:
+                log.exception("upkeep_broke", step=step.__name__)
+        return await asyncio.to_thread(sweep, SqlSweepLedger(self._database), self._shelf, now=now)
+
+    async def _renew(self, now: float) -> None:
         if await asyncio.to_thread(renew_tls, self._home, self._keys, now):
             self._renewed()
-        return await asyncio.to_thread(sweep, SqlSweepLedger(self._database), self._shelf, now=now)
+
+    async def _forget(self, now: float) -> None:
+        await self._database.write(_forget, now)
+        await self._pruning.run_if_due()
+
+    async def _trim(self, now: float) -> None:
+        if await trim(self._database, site=self._keys.site.code, now=now):
+            self._work()
 
     async def serve(self) -> None:
         """Do so until cancelled."""
         while True:
             await asyncio.sleep(EVERY_SECONDS)
-            with contextlib.suppress(EntrepotError):
+            try:
                 swept = await self.run_once()
+            except EntrepotError as error:
+                log.warning("sweep_failed", error=str(error), code=error.code)
+            except Exception:  # a defect here must not end the server's other work
+                log.exception("sweep_broke")
+            else:
                 log.info("upkeep_done", deleted=swept.deleted, condemned=swept.condemned)
 
 
