@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -17,11 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entrepot.content import archives
-from entrepot.content.archives import is_archive, unpack
-from entrepot.core.errors import CancelledError, EntrepotError, RefusedError
-from entrepot.core.sizes import KIB, MIB
+from entrepot.content.archives import is_archive
+from entrepot.core.errors import CancelledError, EntrepotError, RefusedError, StorageError
+from entrepot.core.sizes import GIB, KIB, MIB
 
 FILES = {"bin/tool": b"\x7fELF" + bytes(3000), "share/doc/a.txt": b"text " * 500, "empty": b""}
+
+
+def unpack(archive: Path, folder: Path, **more: Any) -> None:
+    archives.unpack(archive, folder, **({"room": lambda: 100 * GIB} | more))
 
 
 def tar_of(path: Path, entries: list[tuple[tarfile.TarInfo, bytes]], mode: str = "w") -> Path:
@@ -213,6 +218,69 @@ def test_too_many_entries(tmp_path: Path, target: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(archives, "MAX_ENTRIES", 10)
     path = tar_of(tmp_path / "many.tar", [(entry(str(number)), b"") for number in range(11)])
     with pytest.raises(RefusedError, match="more than 10 entries"):
+        unpack(path, target)
+
+
+def test_folders_that_are_only_implied_are_entries_too(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 100)
+    deep = tar_of(tmp_path / "deep.tar", [(entry("/".join([str(n), *"abcdefghijklmnopq"])), b"") for n in range(10)])
+    with pytest.raises(RefusedError, match="more than 100 entries"):
+        unpack(deep, target)
+    assert sum(1 for _ in target.rglob("*")) <= 100
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".zip", ".tar.gz"])
+def test_without_room_nothing_is_written(tmp_path: Path, target: Path, suffix: str) -> None:
+    path = tmp_path / f"app{suffix}"
+    if suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("zeros", bytes(MIB))
+        assert path.stat().st_size < 10 * KIB  # what counts is what its directory says
+    else:
+        tar_of(path, [(entry("noise"), random.Random(1).randbytes(MIB))], "w:gz" if suffix == ".tar.gz" else "w")
+    with pytest.raises(StorageError, match=r"'app\S+' takes 1.0 MB more.*room for 1.0 MB|room for 500.0 kB"):
+        unpack(path, target, room=lambda: 500_000)
+    assert list(target.iterdir()) == []
+
+
+def test_room_that_goes_while_unpacking_is_noticed(
+    tmp_path: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "ASK_BYTES", MIB)
+    path = tar_of(tmp_path / "app.tar.gz", [(entry("zeros"), bytes(20 * MIB))], "w:gz")
+    with pytest.raises(StorageError, match="has room for"):
+        unpack(path, target, room=lambda: 4 * MIB - sum(p.stat().st_size for p in target.iterdir()))
+    assert (target / "zeros").stat().st_size < 5 * MIB
+
+
+def test_an_archive_that_changes_is_refused(tmp_path: Path, target: Path) -> None:
+    path = tar_of(tmp_path / "app.tar", good_entries())
+
+    def touch(_done: int, _total: int) -> None:
+        os.utime(path, (1, 1))
+
+    with pytest.raises(RefusedError, match="changed while it was being read"):
+        unpack(path, target, progress=touch)
+
+
+def test_progress_is_told_with_the_end_where_it_is_known(tmp_path: Path, target: Path) -> None:
+    path = tmp_path / "app.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a", bytes(MIB))
+        archive.writestr("b", bytes(MIB))
+    seen: list[tuple[int, int]] = []
+    unpack(path, target, progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(seen)
+    assert seen[-1] == (2 * MIB, 2 * MIB)
+
+
+def test_memory_that_a_zip_does_not_bound_is_refused(tmp_path: Path, target: Path) -> None:
+    path = tmp_path / "lzma.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a", b"x")
+    with pytest.raises(RefusedError, match=r"'a' in 'lzma\.zip' is packed with LZMA"):
         unpack(path, target)
 
 

@@ -3,12 +3,14 @@ never equal again).
 
 Archives are foreign bytes. Nothing is written outside the folder: every path is checked, links are made when all files
 are there, hard links lead to files that were unpacked before. Names that occur twice, devices, and passwords are
-refused, and so is an archive that unpacks to far more than it is (a *bomb*). Memory does not grow with what is
-unpacked; only a zip's own directory is held.
+refused, and so is an archive that unpacks to far more than it is (a *bomb*), or that changes while it is read. Memory
+does not grow with what is unpacked; only a zip's own directory is held. The disk is never filled: what may be written
+is asked for before and again and again while unpacking.
 """
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 import tarfile
@@ -20,7 +22,9 @@ from typing import IO, Final, cast
 import msgspec
 
 from entrepot.content.archivestreams import DAMAGES, open_deb, open_tar
-from entrepot.core.errors import CancelledError, FormatError, RefusedError
+from entrepot.content.snapshot import identity
+from entrepot.content.sources import changed, unreadable
+from entrepot.core.errors import CancelledError, FormatError, RefusedError, StorageError
 from entrepot.core.paths import check_path, link_stays_inside
 from entrepot.core.sizes import GIB, KIB, MIB, format_size
 from entrepot.durable.files import storage_errors
@@ -34,6 +38,8 @@ MAX_DIRECTORY: Final = 16 * MIB
 """Of a zip: its list of entries, which Python's reader holds in memory."""
 ALWAYS_ALLOWED: Final = GIB
 MAX_RATIO: Final = 200
+ASK_BYTES: Final = 64 * MIB
+"""After so many bytes it is asked again how much room is left."""
 _PIECE: Final = 256 * KIB
 _MAX_TARGET: Final = 4 * KIB
 _END_RECORD: Final = b"PK\x05\x06"
@@ -55,48 +61,93 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith((*ZIPS, *TARS, DEB))
 
 
-def unpack(archive: Path, folder: Path, *, cancelled: Callable[[], bool] = lambda: False) -> None:
-    """Unpack an archive into an empty folder. On an error the folder may hold a part of it: the caller removes it.
+def check_archive(path: Path) -> None:
+    """See that something can be unpacked, as far as its name and kind say.
 
     Raises:
-        RefusedError: no archive, damaged, or it holds what is not to be unpacked; the text names it.
-        StorageError: the disk is full.
+        RefusedError: it is no archive.
+    """
+    if not is_archive(path) or not path.is_file():
+        names = ", ".join((*ZIPS, *TARS, DEB))
+        raise RefusedError(f"{path.name!r} is no archive.", next_step=f"Archives end with {names}.")
+
+
+def unpack(
+    archive: Path,
+    folder: Path,
+    *,
+    room: Callable[[], int],
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Unpack an archive into an empty folder. On an error the folder may hold a part of it: the caller removes it.
+
+    Args:
+        room: how many bytes may be written to the folder's disk now.
+        progress: told the bytes written, and all there will be (0: the archive does not say).
+
+    Raises:
+        RefusedError: no archive, damaged, changing, or it holds what is not to be unpacked; the text names it.
+        StorageError: there is not enough room for it.
         CancelledError: ``cancelled`` said so.
     """
-    if not is_archive(archive) or not archive.is_file():
-        names = ", ".join((*ZIPS, *TARS, DEB))
-        raise RefusedError(f"{archive.name!r} is no archive.", next_step=f"Archives end with {names}.")
+    check_archive(archive)
     name = archive.name.lower()
     members = _zip_members if name.endswith(ZIPS) else _tar_members
-    limit = max(ALWAYS_ALLOWED, MAX_RATIO * archive.stat().st_size)
-    unpacking = _Unpacking(archive.name, folder, limit, cancelled)
     try:
+        before = archive.stat()
+        unpacking = _Unpacking(archive, folder, before.st_size, room, progress, cancelled)
         with contextlib.closing(members(archive)) as found:
             for member in found:
                 unpacking.take(member)
         unpacking.finish()
+        if identity(archive.stat()) != identity(before):
+            raise changed(archive.name)
     except DAMAGES as error:
         raise RefusedError(
             f"The archive {archive.name!r} is damaged: {str(error) or type(error).__name__}.", next_step="Get it again."
         ) from error
+    except OSError as error:  # what concerns the folder is a StorageError by now
+        raise unreadable(archive.name, error) from error
 
 
 class _Unpacking:
     """Writes members below a folder."""
 
-    def __init__(self, name: str, folder: Path, limit: int, cancelled: Callable[[], bool]) -> None:
-        self._name = name
+    def __init__(
+        self,
+        archive: Path,
+        folder: Path,
+        size: int,
+        room: Callable[[], int],
+        progress: Callable[[int, int], None],
+        cancelled: Callable[[], bool],
+    ) -> None:
+        self._name = archive.name
         self._folder = folder
-        self._left = self._limit = limit
+        self._left = self._limit = max(ALWAYS_ALLOWED, MAX_RATIO * size)
+        self._room = room
+        self._progress = progress
         self._cancelled = cancelled
-        self._entries = 0
+        self._entries = self._written = self._total = 0
         self._links: list[tuple[str, str]] = []
+        plain = archive.name.lower().endswith((".tar", *ZIPS))
+        self._total = _told_size(archive, size) if plain else 0
+        self._ask_for(self._total or size)
+
+    def _ask_for(self, size: int) -> None:
+        """See that there is room for so many bytes more."""
+        free = self._room()
+        if size > free:
+            raise StorageError(
+                f"Unpacking {self._name!r} takes {format_size(size)} more, and the site's disk has room for "
+                f"{format_size(max(0, free))}.",
+                next_step="Free space on it, or unpack the archive elsewhere and publish the folder.",
+            )
 
     def take(self, member: Member) -> None:
         """Write a member; remember a link for the end."""
-        self._entries += 1
-        if self._entries > MAX_ENTRIES:
-            raise self._refused(f"has more than {MAX_ENTRIES} entries")
+        self._count(1)
         path = self._checked(member.path)
         if not path:
             return  # the root itself
@@ -104,11 +155,11 @@ class _Unpacking:
         kind = stat.S_IFMT(member.mode)
         with storage_errors(path), self._clashes(path):
             if kind == stat.S_IFDIR:
-                where.mkdir(parents=True, exist_ok=True)
+                self._make_folder(where)
             elif kind == stat.S_IFLNK:
                 self._remember_link(path, member.target)
             elif kind == stat.S_IFREG:
-                where.parent.mkdir(parents=True, exist_ok=True)
+                self._make_folder(where.parent)
                 if member.hard:
                     self._link_hard(path, where, member.target)
                 else:
@@ -128,6 +179,23 @@ class _Unpacking:
                         raise NotADirectoryError(errno.ENOTDIR, "a link", path)
                     folder.mkdir(exist_ok=True)
                 (folder / name).symlink_to(target)
+
+    def _count(self, more: int) -> None:
+        """Folders that are only implied count, too: one name may imply two thousand."""
+        if self._cancelled():
+            raise CancelledError("Publishing was cancelled.")
+        self._entries += more
+        if self._entries > MAX_ENTRIES:
+            raise self._refused(f"has more than {MAX_ENTRIES} entries")
+
+    def _make_folder(self, where: Path) -> None:
+        missing = 0
+        above = where
+        while not above.exists():
+            missing += 1
+            above = above.parent
+        self._count(missing)
+        where.mkdir(parents=True, exist_ok=True)
 
     def _checked(self, path: str) -> str:
         plain = path.removeprefix("./").rstrip("/")
@@ -165,7 +233,11 @@ class _Unpacking:
             while piece := data.read(_PIECE):
                 self._left -= len(piece)
                 if self._left < 0:
-                    raise self._refused(f"unpacks to more than {format_size(self._limit)}, {MAX_RATIO} times its size")
+                    raise self._refused(f"unpacks to more than {format_size(self._limit)}, far more than its size")
+                if self._written // ASK_BYTES != (self._written + len(piece)) // ASK_BYTES:
+                    self._ask_for(ASK_BYTES)
+                self._written += len(piece)
+                self._progress(self._written, self._total)
                 if self._cancelled():
                     raise CancelledError("Publishing was cancelled.")
                 file.write(piece)
@@ -177,6 +249,10 @@ class _Unpacking:
             yield
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise self._refused(f"holds {path!r} twice, or below something that is no folder") from None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise self._refused(f"holds {path[:200]!r}, a path too long for this disk") from None
+            raise
 
     def _refused(self, what: str) -> RefusedError:
         return RefusedError(f"The archive {self._name!r} {what}.", next_step=_BY_HAND)
@@ -188,6 +264,11 @@ def _zip_members(path: Path) -> Generator[Member, None, None]:
         for info in archive.infolist():
             if info.flag_bits & 1:
                 raise RefusedError(f"{info.filename[:200]!r} in {path.name!r} needs a password.", next_step=_BY_HAND)
+            if info.compress_type == zipfile.ZIP_LZMA:
+                raise RefusedError(
+                    f"{info.filename[:200]!r} in {path.name!r} is packed with LZMA, whose memory a zip does not bound.",
+                    next_step=_BY_HAND,
+                )
             mode = info.external_attr >> 16
             if info.is_dir():
                 mode = stat.S_IFDIR | 0o755
@@ -197,7 +278,16 @@ def _zip_members(path: Path) -> Generator[Member, None, None]:
             if stat.S_ISLNK(mode):
                 with archive.open(info) as data:
                     target = data.read(_MAX_TARGET).decode(errors="surrogateescape")
-            yield Member(path=info.filename, mode=mode, target=target, open=lambda info=info: archive.open(info))  # type: ignore[misc]
+            yield Member(path=info.filename, mode=mode, target=target, open=functools.partial(archive.open, info))
+
+
+def _told_size(path: Path, size: int) -> int:
+    """What a zip's directory says that its files have, or a tar's own size; neither is believed later."""
+    if path.name.lower().endswith(".tar"):
+        return size
+    _check_directory(path)
+    with zipfile.ZipFile(path) as archive:
+        return sum(info.file_size for info in archive.infolist())
 
 
 def _check_directory(path: Path) -> None:
@@ -221,10 +311,16 @@ def _check_directory(path: Path) -> None:
 
 def _tar_members(path: Path) -> Generator[Member, None, None]:
     opened = open_deb(path) if path.name.lower().endswith(DEB) else open_tar(path)
-    with opened as stream, tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:", errorlevel=2) as archive:
+    with opened as stream, _Tar.open(fileobj=cast("IO[bytes]", stream), mode="r:", errorlevel=2) as archive:
         while (info := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # or every name stays in memory
+            archive.members.clear()  # or every name stays in memory
             yield _tar_member(archive, info)
+
+
+class _Tar(tarfile.TarFile):
+    """Says what the standard library's type leaves out."""
+
+    members: list[tarfile.TarInfo]
 
 
 def _tar_member(archive: tarfile.TarFile, info: tarfile.TarInfo) -> Member:

@@ -11,12 +11,15 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import zstandard
 
 from entrepot.core.errors import RefusedError
 from entrepot.core.sizes import KIB, MIB
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 MAX_HEADER: Final = 4 * MIB
 """No single read is larger: tarfile reads whole extended headers at once."""
@@ -27,15 +30,22 @@ _PIECE: Final = 64 * KIB
 DAMAGES: Final = (
     *(tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile),
     *(zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile, struct.error, EOFError),
-    *(NotImplementedError, ValueError, OverflowError, LookupError),
+    *(NotImplementedError, ValueError, OverflowError, LookupError, MemoryError),
 )
 """What the readers of foreign archives raise about their bytes."""
+
+
+class Readable(Protocol):
+    """A stream that goes forward."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
 
 
 class Forward:
     """What tarfile needs of a file, over a stream that only goes forward (one byte back is possible)."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._at = 0
         self._last = b""
@@ -79,7 +89,7 @@ class _Streams(io.RawIOBase):
     """One or more compressed streams, one after the other. Unlike the standard library's files, a damaged one is not
     taken for a failure of the disk, and memory can be bounded."""
 
-    def __init__(self, raw: IO[bytes], decoder: Callable[[], "lzma.LZMADecompressor | bz2.BZ2Decompressor"]) -> None:
+    def __init__(self, raw: Readable, decoder: Callable[[], "lzma.LZMADecompressor | bz2.BZ2Decompressor"]) -> None:
         self._raw = raw
         self._new_decoder = decoder
         self._decoder = decoder()
@@ -87,7 +97,8 @@ class _Streams(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        target = memoryview(buffer).cast("B")
         data = b""
         while not data:
             if self._decoder.eof:
@@ -99,8 +110,8 @@ class _Streams(io.RawIOBase):
                 rest = self._raw.read(_PIECE) if self._decoder.needs_input else b""
                 if self._decoder.needs_input and not rest:
                     raise EOFError("it ends too early")
-            data = self._decompress(rest, len(buffer))
-        buffer[: len(data)] = data
+            data = self._decompress(rest, len(target))
+        target[: len(data)] = data
         return len(data)
 
     def _decompress(self, data: bytes, size: int) -> bytes:
@@ -110,10 +121,10 @@ class _Streams(io.RawIOBase):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _decompressed(raw: IO[bytes], name: str) -> IO[bytes]:
+def _decompressed(raw: Readable, name: str) -> Readable:
     """Through the decompressor that a tar's name asks for."""
     if name.endswith((".gz", ".tgz")):
-        return gzip.GzipFile(fileobj=raw)  # type: ignore[return-value]
+        return gzip.GzipFile(fileobj=raw)
     if name.endswith((".bz2", ".tbz2")):
         return io.BufferedReader(_Streams(raw, bz2.BZ2Decompressor), _PIECE)
     if name.endswith((".xz", ".txz")):
@@ -144,7 +155,7 @@ def open_deb(path: Path) -> Iterator[Forward]:
         while len(header := raw.read(60)) == 60 and header[58:] == b"`\n":
             name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
             if name.startswith("data.tar"):
-                yield Forward(_decompressed(_Part(raw, size), name))  # type: ignore[arg-type]
+                yield Forward(_decompressed(_Part(raw, size), name))
                 return
             if size < 0:
                 break
@@ -155,7 +166,7 @@ def open_deb(path: Path) -> Iterator[Forward]:
 class _Part:
     """A part of a file, to be read once."""
 
-    def __init__(self, raw: IO[bytes], size: int) -> None:
+    def __init__(self, raw: Readable, size: int) -> None:
         self._raw = raw
         self._left = size
 

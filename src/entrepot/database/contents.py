@@ -22,7 +22,8 @@ from entrepot.protocol.contentapi import ContentType
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
     """A content. ``current`` is 0 until its first version is published; ``delta_versions`` is from how many earlier
-    versions deltas are made, None for as many as the site's setting says."""
+    versions deltas are made, None for as many as the site's setting says; ``unpack``: ``source`` is an archive, and
+    what it holds is published."""
 
     id: str
     name: str
@@ -37,6 +38,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     site: str
     created: int
     delta_versions: int | None = None
+    unpack: bool = False
 
     def deltas_kept(self, setting: int) -> int:
         """From how many earlier versions deltas are made, given the site's setting."""
@@ -73,6 +75,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     signed_by: str = ""
     former_set_id: bytes | None = None
     former_root: bytes | None = None
+    note: str = ""
 
     def __repr__(self) -> str:
         return f"Version({self.content}, {self.number})"
@@ -129,15 +132,22 @@ def list_contents(connection: Connection) -> list[Content]:
     return [_content(row) for row in connection.execute(select(contents).order_by(contents.c.name_key)).mappings()]
 
 
-def change_source(connection: Connection, content: str, *, source: str, excludes: tuple[str, ...]) -> None:
-    """Remember where the next version comes from."""
-    values = {"source": source, "excludes": to_json(excludes).decode()}
-    connection.execute(update(contents).where(contents.c.id == content).values(values))
+def change(connection: Connection, content: Content) -> None:
+    """Remember where and how the next version is published, as ``content`` says now."""
+    names = ("source", "for_windows", "unpack", "delta_versions")
+    values = {name: getattr(content, name) for name in names} | {"excludes": to_json(content.excludes).decode()}
+    connection.execute(update(contents).where(contents.c.id == content.id).values(values))
 
 
-def change_delta_versions(connection: Connection, content: str, count: int | None) -> None:
-    """From how many earlier versions deltas to the next one are made; None: the site's setting."""
-    connection.execute(update(contents).where(contents.c.id == content).values(delta_versions=count))
+def change_note(connection: Connection, content: str, number: int, note: str) -> None:
+    """Put a note on a version, in place of the one before; empty: none.
+
+    Raises:
+        NotFoundError: there is no such version.
+    """
+    get_version(connection, content, number)
+    mine = (versions.c.content == content, versions.c.number == number)
+    connection.execute(update(versions).where(*mine).values(note=note))
 
 
 def mark_deleting(connection: Connection, content: str) -> None:

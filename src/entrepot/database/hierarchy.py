@@ -1,7 +1,5 @@
 """The hierarchy, its sites, their sealed keys and secrets, and the counters of signed documents."""
 
-from typing import Any
-
 import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
@@ -92,7 +90,7 @@ def get_hierarchy(connection: Connection) -> Hierarchy:
     ).first()
     if row is None:
         raise NotFoundError("The database holds no hierarchy.", next_step="Run: entrepot site init")
-    return Hierarchy(**_mapping(row))
+    return Hierarchy(**row._asdict())
 
 
 def add_site(connection: Connection, site: Site) -> None:
@@ -109,12 +107,12 @@ def get_site(connection: Connection, code: str) -> Site:
     row = connection.execute(select(sites).where(sites.c.code == code)).first()
     if row is None:
         raise NotFoundError(f"The database holds no site {code!r}.")
-    return Site(**_mapping(row))
+    return Site(**row._asdict())
 
 
 def list_sites(connection: Connection) -> list[Site]:
     """All sites, by code."""
-    return [Site(**_mapping(row)) for row in connection.execute(select(sites).order_by(sites.c.code))]
+    return [Site(**row._asdict()) for row in connection.execute(select(sites).order_by(sites.c.code))]
 
 
 def set_vault(connection: Connection, site: str, public: bytes) -> None:
@@ -174,7 +172,7 @@ def add_role_key(connection: Connection, key: RoleKey) -> None:
 def site_role_keys(connection: Connection, site: str) -> list[RoleKey]:
     """All role keys of a site, newest first."""
     query = select(role_keys).where(role_keys.c.site == site).order_by(role_keys.c.not_before.desc(), role_keys.c.kid)
-    return [RoleKey(**(_mapping(row) | {"role": Role(row.role)})) for row in connection.execute(query)]
+    return [RoleKey(**(row._asdict() | {"role": Role(row.role)})) for row in connection.execute(query)]
 
 
 def change_role_key(connection: Connection, kid: str, **values: int | bytes) -> None:
@@ -213,7 +211,3 @@ def count(connection: Connection, name: str) -> int:
 def note_change(connection: Connection) -> None:
     """Say that answers to clients may differ when this transaction is committed."""
     mark_changed(connection)
-
-
-def _mapping(row: Any) -> dict[str, Any]:
-    return dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's documented way to a row's columns

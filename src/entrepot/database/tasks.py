@@ -49,10 +49,21 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     holder: str
     lease_until: int
     cancel_requested: bool
+    result: str = ""
 
     def payload_as(self, kind: type[T]) -> T:
         """The payload, decoded."""
         return from_json(self.payload, kind, f"payload of task {self.kind}")
+
+    def result_as(self, kind: type[T]) -> T:
+        """What the task found out, decoded.
+
+        Raises:
+            ConflictError: it has not found out anything yet.
+        """
+        if not self.result:
+            raise ConflictError(f"{self.title} has no result: {self.error or 'it has not ended yet.'}")
+        return from_json(self.result, kind, f"result of task {self.kind}")
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +74,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     total: int = 0
     unit: str = ""
     message: str = ""
+    result: str = ""
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -315,5 +327,4 @@ def _held(task_id: str, holder: str) -> Any:
 
 
 def _task(row: Row[Any]) -> Task:
-    values = dict(row._mapping)  # noqa: SLF001  # SQLAlchemy's documented way to a row's columns
-    return Task(**(values | {"state": TaskState(values["state"])}))
+    return Task(**(row._asdict() | {"state": TaskState(row.state)}))

@@ -10,6 +10,9 @@ from msgspec import Meta
 
 from entrepot.protocol.siteapi import Model, Name, Patterns, Text
 
+Note = Annotated[str, Meta(max_length=1024)]
+DeltaVersions = Annotated[int, Meta(ge=0, le=20)]
+
 
 class ContentType(StrEnum):
     """Content types (R42)."""
@@ -30,7 +33,8 @@ class ContentRequest(Model, frozen=True, kw_only=True):
 
     ``source`` is an absolute path on the site server; ``excludes`` glob patterns; ``for_windows`` refuses names that
     Windows cannot store; ``isolated`` gives the content its own dedupe domain; ``delta_versions`` is from how many
-    earlier versions deltas are made (left out: the site's setting ``deltas_kept``).
+    earlier versions deltas are made (left out: the site's setting ``deltas_kept``); ``unpack`` publishes what the
+    archive ``source`` holds (zip, tar, Debian package) instead of itself; ``note`` is kept with version 1.
     """
 
     name: Name
@@ -39,22 +43,39 @@ class ContentRequest(Model, frozen=True, kw_only=True):
     excludes: Patterns = ()
     for_windows: bool = False
     isolated: bool = False
-    delta_versions: Annotated[int, Meta(ge=0, le=20)] | None = None
+    delta_versions: DeltaVersions | None = None
+    unpack: bool = False
+    note: Note = ""
 
 
 class ContentPatch(Model, frozen=True, kw_only=True):
-    """``PATCH /contents/{id}``: what is left out stays → :class:`ContentInfo`. ``delta_versions`` as in
-    :class:`ContentRequest`; -1 goes back to the site's setting."""
+    """``PATCH /contents/{id}``: what applies from the next version on; what is left out stays →
+    :class:`ContentInfo`. As in :class:`ContentRequest`; ``delta_versions`` -1 goes back to the site's setting."""
 
+    source: Text | None = None
+    excludes: Patterns | None = None
+    for_windows: bool | None = None
+    unpack: bool | None = None
     delta_versions: Annotated[int, Meta(ge=-1, le=20)] | None = None
 
 
 class VersionRequest(Model, frozen=True, kw_only=True):
     """``POST /contents/{id}/versions``: publish the next version → :class:`TaskInfo`. What is left out stays as it
-    was for the version before."""
+    was for the version before; ``delta_versions`` as in :class:`ContentRequest`, from this version on. ``note`` is kept
+    with the version."""
 
     source: Text | None = None
     excludes: Patterns | None = None
+    unpack: bool | None = None
+    delta_versions: DeltaVersions | None = None
+    note: Note = ""
+
+
+class VersionPatch(Model, frozen=True, kw_only=True):
+    """``PATCH /contents/{id}/versions/{n}``: the note in place of the one before; empty: none → :class:`ContentInfo`.
+    What a version holds never changes."""
+
+    note: Note
 
 
 class RehearsalRequest(Model, frozen=True, kw_only=True):
@@ -101,7 +122,7 @@ class CurrentRequest(Model, frozen=True, kw_only=True):
     kept in the content's history."""
 
     version: Annotated[int, Meta(ge=1)]
-    note: Annotated[str, Meta(max_length=1024)] = ""
+    note: Note = ""
 
 
 class VersionInfo(Model, frozen=True, kw_only=True):
@@ -122,6 +143,7 @@ class VersionInfo(Model, frozen=True, kw_only=True):
     created: int
     warnings: tuple[str, ...]
     deltas: tuple["DeltaInfo", ...] = ()
+    note: str = ""
 
 
 class DeltaInfo(Model, frozen=True, kw_only=True):
@@ -214,3 +236,4 @@ class ContentInfo(Model, frozen=True, kw_only=True):
     versions: tuple[VersionInfo, ...]
     distribution: tuple[DistributionInfo, ...]
     delta_versions: int | None = None
+    unpack: bool = False

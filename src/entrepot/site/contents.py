@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError, UnavailableError
+from entrepot.content.patterns import Excludes
+from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
 from entrepot.database import budgets, contents, deployments, distribution, points, tasks, versions
@@ -20,16 +22,17 @@ from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentPatch,
     ContentRequest,
-    DeltaInfo,
     DistributionInfo,
     DistributionRequest,
     DistributionState,
-    VersionInfo,
+    VersionPatch,
     VersionRequest,
 )
 from entrepot.rules.restrictions import PointKind, check_distribution
+from entrepot.site.describing import described
 from entrepot.site.keys import new_id
 from entrepot.site.publishing import PUBLISH, ask_to_publish
+from entrepot.site.staging import checked_source
 from entrepot.site.tasks import Reporter
 
 DELETE: Final = "content-delete"
@@ -57,9 +60,11 @@ class Contents:
 
         Raises:
             ConflictError: the name is taken.
-            BadInputError: no proper name or source.
+            BadInputError: no proper name, source or exclude pattern.
+            RefusedError: the source is not to be published, or no archive.
         """
-        source = await asyncio.to_thread(checked_source, request.source, self._home)
+        Excludes(request.excludes)
+        source = await asyncio.to_thread(checked_source, request.source, self._home, unpack=request.unpack)
         task = await self._database.write(self._create, request, source)
         self._work()
         return task
@@ -80,25 +85,49 @@ class Contents:
             site=self._site,
             created=int(now),
             delta_versions=request.delta_versions,
+            unpack=request.unpack,
         )
         content = contents.add_content(connection, new)
-        return ask_to_publish(connection, content, source=source, excludes=request.excludes, now=now)
+        return ask_to_publish(connection, content, note=request.note, now=now)
 
     async def change(self, name_or_id: str, request: ContentPatch) -> ContentInfo:
         """Change what applies from the next version on.
 
         Raises:
             NotFoundError: no such content.
-            ConflictError: it is being deleted.
+            ConflictError: it is being deleted, or a version that would bring its own settings is being published.
+            BadInputError: no proper source or exclude pattern.
+            RefusedError: the source is not to be published, or no archive.
         """
-        await self._database.write(self._change, name_or_id, request)
+        Excludes(request.excludes or ())
+        before = await self._database.read(kept_content, name_or_id)
+        if request.source is not None or request.unpack:
+            unpack = before.unpack if request.unpack is None else request.unpack
+            await asyncio.to_thread(checked_source, request.source or before.source, self._home, unpack=unpack)
+        await self._database.write(self._change, before.id, request)
+        return (await self.describe(before.id))[0]
+
+    def _change(self, connection: Connection, content_id: str, request: ContentPatch) -> None:
+        content = kept_content(connection, content_id, lock=True)
+        replaced = (request.source, request.excludes, request.unpack)
+        if any(each is not None for each in replaced) and tasks.active(connection, PUBLISH, content.id) is not None:
+            raise ConflictError(
+                f"{content.name!r} is being published.", next_step="Wait until that has ended, or cancel it."
+            )
+        contents.change(connection, _patched(content, request))
+
+    async def annotate(self, name_or_id: str, number: int, request: VersionPatch) -> ContentInfo:
+        """Put a note on a version.
+
+        Raises:
+            NotFoundError: no such content or version.
+            ConflictError: the content is being deleted.
+        """
+        await self._database.write(self._annotate, name_or_id, number, request.note)
         return (await self.describe(name_or_id))[0]
 
-    def _change(self, connection: Connection, name_or_id: str, request: ContentPatch) -> None:
-        content = kept_content(connection, name_or_id)
-        if request.delta_versions is not None:
-            count = None if request.delta_versions < 0 else request.delta_versions
-            contents.change_delta_versions(connection, content.id, count)
+    def _annotate(self, connection: Connection, name_or_id: str, number: int, note: str) -> None:
+        contents.change_note(connection, kept_content(connection, name_or_id, lock=True).id, number, note)
 
     async def publish_next(self, name_or_id: str, request: VersionRequest) -> Task:
         """Publish the next version, from where the last one came unless another source is given.
@@ -106,18 +135,27 @@ class Contents:
         Raises:
             NotFoundError: no such content.
             ConflictError: it is being published already.
-            BadInputError: no proper source.
+            BadInputError: no proper source or exclude pattern.
+            RefusedError: the source is not to be published, or no archive.
         """
-        content = await self._database.read(contents.get_content, name_or_id)
-        source = await asyncio.to_thread(checked_source, request.source or content.source, self._home)
-        excludes = content.excludes if request.excludes is None else request.excludes
-        task = await self._database.write(self._publish_next, content.id, source, excludes)
+        Excludes(request.excludes or ())
+        before = await self._database.read(contents.get_content, name_or_id)
+        unpack = before.unpack if request.unpack is None else request.unpack
+        await asyncio.to_thread(checked_source, request.source or before.source, self._home, unpack=unpack)
+        task = await self._database.write(self._publish_next, before.id, request)
         self._work()
         return task
 
-    def _publish_next(self, connection: Connection, content: str, source: str, excludes: tuple[str, ...]) -> Task:
-        kept = kept_content(connection, content, lock=True)
-        return ask_to_publish(connection, kept, source=source, excludes=excludes, now=self._clock())
+    def _publish_next(self, connection: Connection, content_id: str, request: VersionRequest) -> Task:
+        """The task remembers source, excludes and whether to unpack; the content does once the version is there."""
+        content = kept_content(connection, content_id, lock=True)
+        if request.delta_versions is not None:
+            content = msgspec.structs.replace(content, delta_versions=request.delta_versions)
+            contents.change(connection, content)
+        wanted = _patched(
+            content, ContentPatch(source=request.source, excludes=request.excludes, unpack=request.unpack)
+        )
+        return ask_to_publish(connection, wanted, note=request.note, now=self._clock())
 
     async def distribute(
         self, name_or_id: str, request: DistributionRequest, *, full: bool = False
@@ -287,82 +325,9 @@ def kept_content(connection: Connection, name_or_id: str, *, lock: bool = False)
     return content
 
 
-def checked_source(text: str, home: Path) -> str:
-    """A source that may be published.
-
-    Raises:
-        BadInputError: no absolute path, or it cannot be read.
-        RefusedError: it has to do with the server's own folder.
-    """
-    path = Path(text)
-    if not path.is_absolute() or "\x00" in text or ".." in PurePosixPath(text).parts:
-        raise BadInputError("The source is an absolute path on the site server.")
-    try:
-        path.lstat()
-    except OSError:
-        raise BadInputError(
-            f"The site server cannot read {text!r}.", next_step="Give a path on the site server."
-        ) from None
-    real, own = path.resolve(), home.resolve()
-    if real.is_relative_to(own) or own.is_relative_to(real):
-        raise RefusedError("The site server's own folder, with its keys, cannot be published.")
-    return text
-
-
-def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]:
-    """Contents for people: all, or one.
-
-    Raises:
-        NotFoundError: no such content.
-    """
-    chosen = [contents.get_content(connection, name_or_id)] if name_or_id else contents.list_contents(connection)
-    only = chosen[0].id if name_or_id else ""
-    rows: dict[str, list[DistributionInfo]] = {}
-    for row in distribution.described(connection, content=only):
-        rows.setdefault(row.content, []).append(row)
-    made: dict[tuple[str, int], list[DeltaInfo]] = {}
-    for delta in contents.list_deltas(connection, only):
-        made.setdefault((delta.content, delta.to_version), []).append(
-            DeltaInfo(
-                from_version=delta.from_version,
-                to_version=delta.to_version,
-                set_id=delta.set_id.hex(),
-                size=delta.size,
-                fetched=delta.fetched,
-            )
-        )
-    published: dict[str, list[VersionInfo]] = {}
-    for version in contents.list_versions(connection, only):
-        names = [name for name in VersionInfo.__struct_fields__ if name not in ("set_id", "deltas")]
-        info = VersionInfo(
-            set_id=version.set_id.hex(),
-            deltas=tuple(made.get((version.content, version.number), ())),
-            **{name: getattr(version, name) for name in names},
-        )
-        published.setdefault(version.content, []).append(info)
-    return [
-        ContentInfo(
-            id=content.id,
-            name=content.name,
-            type=content.type,
-            source=content.source,
-            excludes=content.excludes,
-            for_windows=content.for_windows,
-            isolated=content.isolated,
-            state=_state(connection, content),
-            current=content.current,
-            created=content.created,
-            delta_versions=content.delta_versions,
-            versions=tuple(published.get(content.id, ())),
-            distribution=tuple(rows.get(content.id, ())),
-        )
-        for content in chosen
-    ]
-
-
-def _state(connection: Connection, content: Content) -> str:
-    if content.deleting:
-        return "deleting"
-    if tasks.active(connection, PUBLISH, content.id) is not None:
-        return "publishing"
-    return "ready" if content.current else "failed"
+def _patched(content: Content, request: ContentPatch) -> Content:
+    """The content with what a request changes."""
+    given = msgspec.structs.asdict(request)
+    if request.delta_versions is not None and request.delta_versions < 0:
+        content, given["delta_versions"] = msgspec.structs.replace(content, delta_versions=None), None
+    return msgspec.structs.replace(content, **{name: value for name, value in given.items() if value is not None})

@@ -27,6 +27,7 @@ from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.staging import Staging, packed_remark
 from entrepot.site.tasks import Reporter
 from entrepot.trust.signing import sign
 
@@ -42,6 +43,8 @@ class PublishJob(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     source: str
     excludes: tuple[str, ...]
+    unpack: bool = False
+    note: str = ""
 
 
 class DeltaJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,10 +62,8 @@ class ResealJob(msgspec.Struct, frozen=True, kw_only=True):
     number: int
 
 
-def ask_to_publish(
-    connection: Connection, content: Content, *, source: str, excludes: tuple[str, ...], now: float
-) -> Task:
-    """Add the task that publishes the next version.
+def ask_to_publish(connection: Connection, content: Content, *, note: str, now: float) -> Task:
+    """Add the task that publishes the next version, from where and as ``content`` says.
 
     Raises:
         ConflictError: the content is being published already, or deleted.
@@ -72,8 +73,10 @@ def ask_to_publish(
     job = PublishJob(
         content=content.id,
         number=contents.next_number(connection, content.id),
-        source=source,
-        excludes=excludes,
+        source=content.source,
+        excludes=content.excludes,
+        unpack=content.unpack,
+        note=note,
     )
     return tasks.create(
         connection,
@@ -90,6 +93,7 @@ class PublishHandler:
     """Does publish tasks.
 
     Args:
+        staging: where archives are unpacked.
         deltas_kept: for how many earlier versions a delta to the new one is asked for.
         published: called after a version was added: wakes whoever has work now.
     """
@@ -102,10 +106,12 @@ class PublishHandler:
         library: Library,
         keys: SiteKeys,
         clock: Clock,
+        staging: Staging,
         deltas_kept: int,
         published: Callable[[], None],
     ) -> None:
         self._database = database
+        self._staging = staging
         self._shelf = shelf
         self._library = library
         self._keys = keys
@@ -120,11 +126,21 @@ class PublishHandler:
         if await self._database.read(_has_version, job):
             self._published()
             return
-        report.step("Reading, sealing and storing", unit="bytes")
-        await asyncio.to_thread(self._publish, job, content, report)
+        await asyncio.to_thread(self._stage, job, content, report)
         self._published()
 
-    def _publish(self, job: PublishJob, content: Content, report: Reporter) -> None:
+    def _stage(self, job: PublishJob, content: Content, report: Reporter) -> None:
+        named = Path(job.source)
+        if job.unpack:
+            report.step("Unpacking", unit="bytes")
+        staged = self._staging.source(
+            named, unpacked=job.unpack, progress=report.amount, cancelled=lambda: report.cancelled
+        )
+        with staged as source:
+            report.step("Reading, sealing and storing", unit="bytes")
+            self._publish(job, content, source, packed_remark(named, unpacked=job.unpack), report)
+
+    def _publish(self, job: PublishJob, content: Content, source: Path, remark: str, report: Reporter) -> None:
         keys = self._keys.domain(content.id, isolated=content.isolated)
         signer = self._keys.manifest
         ledger = self._library.open_session(f"{content.name}, version {job.number}")
@@ -140,7 +156,7 @@ class PublishHandler:
 
         try:
             published = publish(
-                Path(job.source),
+                source,
                 content=content.id,
                 number=job.number,
                 shelf=self._shelf,
@@ -154,8 +170,8 @@ class PublishHandler:
             report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")
             with self._database.transaction() as connection:
                 surprise = leap(_last_size(connection, content.id), published.plain_size)
-                if surprise:
-                    published = msgspec.structs.replace(published, warnings=(surprise, *published.warnings))
+                remarks = tuple(text for text in (remark, surprise, *published.warnings) if text)
+                published = msgspec.structs.replace(published, warnings=remarks)
                 version = self._version(job, published, keys.generation.number, signer.kid)
                 self._add(connection, job, content, published, version, ledger.session)
         except BaseException:
@@ -175,17 +191,19 @@ class PublishHandler:
         session: str,
     ) -> None:
         now = self._clock()
-        if contents.get_content(connection, content.id).deleting:
+        kept = contents.get_content(connection, content.id)
+        if kept.deleting:
             raise CancelledError("The content is being deleted.")
         adopt_set(connection, session, published.set_id, now)
         earlier = [version.number for version in contents.list_versions(connection, content.id)]
-        contents.change_source(connection, content.id, source=job.source, excludes=job.excludes)
+        used = {"source": job.source, "excludes": job.excludes, "unpack": job.unpack}
+        contents.change(connection, msgspec.structs.replace(kept, **used))
         contents.add_version(connection, version)
         if version.generation < hierarchy.newest_generation(connection, content.site):
             ask_to_reseal(connection, content, version, now=now)  # the secret was compromised meanwhile
         distribution.want_everywhere(connection, content.id, job.number, now=now)
-        kept = contents.get_content(connection, content.id).deltas_kept(self._deltas_kept)
-        for number in earlier[-kept:] if kept else []:
+        count = kept.deltas_kept(self._deltas_kept)
+        for number in earlier[-count:] if count else []:
             ask_for_delta(connection, content, from_version=number, to_version=job.number, now=now)
 
     def _version(self, job: PublishJob, published: Published, generation: int, signed_by: str) -> Version:
@@ -208,6 +226,7 @@ class PublishHandler:
             created=int(self._clock()),
             generation=generation,
             signed_by=signed_by,
+            note=job.note,
         )
 
 

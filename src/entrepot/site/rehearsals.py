@@ -23,8 +23,9 @@ from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.protocol.contentapi import Rehearsal, RehearsalRequest
-from entrepot.site.contents import checked_source, kept_content
+from entrepot.site.contents import kept_content
 from entrepot.site.keys import SiteKeys, new_id
+from entrepot.site.staging import checked_source
 from entrepot.trust.signing import sign
 
 

@@ -68,6 +68,7 @@ from entrepot.site.rotation import Rotation
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings
 from entrepot.site.signers import Signers
+from entrepot.site.staging import Staging
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep, load_tls_certificate
 from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
@@ -167,6 +168,7 @@ class SiteServer:
         self._home = home
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
+        self.staging = Staging(home.folder / "scratch" / "unpacked")
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.rehearsals = Rehearsals(database, home=home.folder, shelf=self.shelf, library=self.library, keys=keys)
         self.versions = Versions(database, site=site, clock=clock, deltas=settings.deltas_kept > 0, work=self._wake)
@@ -206,7 +208,13 @@ class SiteServer:
             "keys": self.keys,
             "clock": self.clock,
         }
-        publish = PublishHandler(self.database, deltas_kept=self.settings.deltas_kept, published=self._wake, **common)
+        publish = PublishHandler(
+            self.database,
+            staging=self.staging,
+            deltas_kept=self.settings.deltas_kept,
+            published=self._wake,
+            **common,
+        )
         reseal = ResealHandler(self.database, deltas_kept=self.settings.deltas_kept, resealed=self._wake, **common)
         deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)
         self.publishing.register(PUBLISH, publish)

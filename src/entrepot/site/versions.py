@@ -20,7 +20,8 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, DeltaInfo, DistributionState
 from entrepot.protocol.libraryapi import ContentEvent, PointUse, VersionUses
-from entrepot.site.contents import described, kept_content
+from entrepot.site.contents import kept_content
+from entrepot.site.describing import described
 from entrepot.site.publishing import ask_for_delta
 from entrepot.site.sending import RETIRED_SECONDS
 from entrepot.site.taskinfo import task_info

@@ -3,7 +3,7 @@
 A version's root reference opens the content, so it is here only as sealed by the server's vault.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text, false
 
 from entrepot.database.tables import metadata
 
@@ -24,6 +24,7 @@ content = Table(
     Column("site", String(3), nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("delta_versions", Integer, nullable=True),  # deltas from so many versions; null: the site's setting
+    Column("unpack", Boolean, nullable=False, server_default=false()),  # publish what the archive at ``source`` holds
 )
 
 content_version = Table(
@@ -51,6 +52,7 @@ content_version = Table(
     # what it was before it was sealed anew, for as long as points have only that
     Column("former_set_id", LargeBinary, nullable=True, index=True),
     Column("former_root", LargeBinary, nullable=True),
+    Column("note", Text, nullable=False, server_default=""),
 )
 
 content_delta = Table(

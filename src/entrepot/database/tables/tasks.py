@@ -31,6 +31,7 @@ task = Table(
     Column("holder", String(64), nullable=False),  # process that works on it
     Column("lease_until", BigInteger, nullable=False),
     Column("cancel_requested", Boolean, nullable=False),
+    Column("result", Text, nullable=False, server_default=""),  # JSON of what it found out, where that is its purpose
     # one active task for each kind and subject
     Index("uq_task_active", "kind", "subject", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
     Index("ix_task_due", "state", "run_after"),

@@ -16,6 +16,7 @@ from entrepot.protocol.contentapi import (
     DistributionRequest,
     Rehearsal,
     RehearsalRequest,
+    VersionPatch,
     VersionRequest,
 )
 from entrepot.protocol.deviceapi import DownloadInfo
@@ -59,12 +60,27 @@ def _publishing(contents: Contents) -> Handlers:
         """Change what applies from the next version on."""
         return await contents.change(content, data)
 
+    @patch("/contents/{content:str}/versions/{number:int}", tags=["Contents"])
+    async def annotate_version(
+        content: FromPath[str], number: FromPath[int], data: JSONBody[VersionPatch]
+    ) -> ContentInfo:
+        """Put a note on a version; what it holds never changes."""
+        return await contents.annotate(content, number, data)
+
     @delete("/contents/{content:str}", status_code=202, tags=["Contents"])
     async def delete_content(content: FromPath[str]) -> TaskInfo:
         """Take a content away from every point, then forget it."""
         return task_info(await contents.delete(content))
 
-    return [create_content, publish_version, list_contents, get_content_info, change_content, delete_content]
+    return [
+        create_content,
+        publish_version,
+        annotate_version,
+        list_contents,
+        get_content_info,
+        change_content,
+        delete_content,
+    ]
 
 
 def _rehearsing(rehearsals: Rehearsals) -> HTTPRouteHandler:

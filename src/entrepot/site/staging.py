@@ -1,0 +1,112 @@
+"""Where a publish reads from: what administrators may name, and what is unpacked of an archive meanwhile: a folder of
+its own on the site's disk, gone afterwards.
+
+The disk also holds the database and the library, so some of it always stays free. What a killed server left here is
+removed before the first task is run again; unpacked anew, it is the same bytes, of which the library has what it had.
+"""
+
+import contextlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from entrepot.content.archives import check_archive, is_archive, unpack
+from entrepot.core.errors import BadInputError, RefusedError
+from entrepot.core.sizes import GIB
+from entrepot.durable.files import storage_errors
+
+KEPT_FREE: Final = GIB
+"""Bytes of the site's disk that unpacking leaves free."""
+
+
+class Staging:
+    """Folders that live as long as a publish, or its rehearsal.
+
+    Args:
+        folder: where; made when needed, private to the server.
+        free: how many bytes are free on a folder's disk.
+    """
+
+    def __init__(
+        self, folder: Path, *, free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
+    ) -> None:
+        self._folder = folder
+        self._free = free
+
+    def room(self) -> int:
+        """Bytes that may be written here now."""
+        return self._free(self._folder) - KEPT_FREE
+
+    @contextlib.contextmanager
+    def folder(self) -> Iterator[Path]:
+        """A new, empty folder.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with storage_errors(str(self._folder)):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            made = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            yield made
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def source(
+        self,
+        path: Path,
+        *,
+        unpacked: bool,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Path]:
+        """What is to be published: the path itself, or a folder with what the archive there holds.
+
+        Raises:
+            RefusedError: it is no archive, or holds what is not to be unpacked; the text names it.
+            StorageError: there is no room for it.
+            CancelledError: ``cancelled`` said so.
+        """
+        if not unpacked:
+            yield path
+            return
+        with self.folder() as made:
+            unpack(path, made, room=self.room, progress=progress, cancelled=cancelled)
+            yield made
+
+
+def checked_source(text: str, home: Path, *, unpack: bool = False) -> str:
+    """A source that may be published.
+
+    Raises:
+        BadInputError: no absolute path, or it cannot be read.
+        RefusedError: it has to do with the server's own folder; or it is to be unpacked, and no archive.
+    """
+    path = Path(text)
+    if not path.is_absolute() or "\x00" in text or ".." in PurePosixPath(text).parts:
+        raise BadInputError("The source is an absolute path on the site server.")
+    try:
+        path.lstat()
+    except OSError:
+        raise BadInputError(
+            f"The site server cannot read {text!r}.", next_step="Give a path on the site server."
+        ) from None
+    real, own = path.resolve(), home.resolve()
+    if real.is_relative_to(own) or own.is_relative_to(real):
+        raise RefusedError("The site server's own folder, with its keys, cannot be published.")
+    if unpack:
+        check_archive(path)
+    return text
+
+
+def packed_remark(source: Path, *, unpacked: bool) -> str:
+    """A remark about an archive that is published as the file it is; empty for anything else."""
+    if unpacked or not is_archive(source) or not source.is_file():
+        return ""
+    return (
+        f"{source.name!r} is an archive: clients fetch nearly all of its next version anew. Publish what it holds "
+        "instead (--unpack)."
+    )
