@@ -1,6 +1,8 @@
 """Single versions: compared, made current, shown with their uses, deleted."""
 
+import asyncio
 import secrets
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
 from entrepot.protocol.libraryapi import Change, Comparison, ContentEvent, VersionUses
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.site import comparison as room
 
 
 @pytest.fixture
@@ -53,6 +56,24 @@ async def test_a_comparison_says_what_a_client_fetches_with_and_without_the_delt
     back = await comparison(site, "old=2&new=1")
     assert not back.has_delta
     assert back.delta_bytes == back.fetch_bytes > 0
+
+
+async def test_a_comparison_is_not_dropped_while_it_is_read(site, two_versions, source, monkeypatch) -> None:
+    """An empty file would take its place, and fail until the server's next start."""
+    await site.next_version("App")
+    read = room._page
+
+    def slow(file, after, limit):
+        if "-1.1-2.1" in file.name:
+            time.sleep(0.3)
+        return read(file, after, limit)
+
+    monkeypatch.setattr(room, "_page", slow)
+    monkeypatch.setattr(room, "KEPT", 1)
+    before = await comparison(site, "old=1&new=2")
+    found, _ = await asyncio.gather(comparison(site, "old=1&new=2"), comparison(site, "old=1&new=3"))
+    assert found == before
+    assert await comparison(site, "old=1&new=2") == before
 
 
 async def test_a_comparison_comes_in_pages(site, two_versions) -> None:

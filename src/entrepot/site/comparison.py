@@ -93,11 +93,11 @@ class Comparisons:
         older, newer = await self._database.read(_pair, name_or_id, old, new)
         fetch, delta_saves = await self._database.read(librarystats.update_bytes, older, newer)
         file = self._scratch / f"{older.content}-{_name(older)}-{_name(newer)}.db"
-        async with self._working:  # one at a time: they are the same work for all who ask
-            if not await asyncio.to_thread(file.exists):
-                await asyncio.to_thread(self._work_out, older, newer, file)
+        async with (
+            self._working
+        ):  # one at a time: they are the same work for all who ask, and none goes while it is read
+            page = await asyncio.to_thread(self._read, older, newer, file, after, limit)
         with_delta = fetch if delta_saves is None else fetch - delta_saves
-        page = await asyncio.to_thread(_page, file, after, limit)
         return Comparison(
             content=older.content,
             old=old,
@@ -114,6 +114,13 @@ class Comparisons:
             more=page.more,
         )
 
+    def _read(self, older: Version, newer: Version, file: Path, after: str, limit: int) -> _Page:
+        if not file.exists():
+            self._work_out(older, newer, file)
+        with storage_errors(str(file)):
+            os.utime(file)  # what was not asked for the longest goes first
+        return _page(file, after, limit)
+
     def _work_out(self, older: Version, newer: Version, file: Path) -> None:
         with storage_errors(str(self._scratch)):
             self._scratch.mkdir(parents=True, exist_ok=True)
@@ -121,7 +128,7 @@ class Comparisons:
             descriptor, made = tempfile.mkstemp(dir=self._scratch, suffix=".part")
             os.close(descriptor)
         try:
-            with _opened(Path(made)) as kept:
+            with _opened(Path(made), "rw") as kept:
                 kept.executescript(_TABLES)
                 self._fill(kept, older, newer)
                 kept.executescript(_MOVES)
@@ -181,9 +188,10 @@ def _insert(kept: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[sqlite3.Connection]:
+def _opened(file: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """A file that exists: a reader must never leave an empty one behind."""
     try:
-        with contextlib.closing(sqlite3.connect(file)) as kept:
+        with contextlib.closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode={mode}", uri=True)) as kept:
             kept.execute("PRAGMA journal_mode=OFF")
             kept.execute("PRAGMA synchronous=OFF")
             yield kept
@@ -193,7 +201,7 @@ def _opened(file: Path) -> Iterator[sqlite3.Connection]:
 
 def _page(file: Path, after: str, limit: int) -> _Page:
     """Totals and a page; paths stand in path order, in which they were put in."""
-    with storage_errors(str(file)), _opened(file) as kept:
+    with storage_errors(str(file)), _opened(file, "ro") as kept:
         counted = kept.execute("SELECT change, count(*) FROM found GROUP BY change").fetchall()
         (same,) = kept.execute("SELECT same FROM total").fetchone()
         place = _place(kept, after)
