@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import IO, TYPE_CHECKING, Final, Protocol
 
 import zstandard
 
@@ -121,10 +121,10 @@ class _Streams(io.RawIOBase):
             raise tarfile.ReadError(str(error)) from None
 
 
-def _decompressed(raw: Readable, name: str) -> Readable:
+def _decompressed(raw: IO[bytes], name: str) -> Readable:
     """Through the decompressor that a tar's name asks for."""
     if name.endswith((".gz", ".tgz")):
-        return gzip.GzipFile(fileobj=raw)
+        return gzip.GzipFile(fileobj=raw, mode="rb")
     if name.endswith((".bz2", ".tbz2")):
         return io.BufferedReader(_Streams(raw, bz2.BZ2Decompressor), _PIECE)
     if name.endswith((".xz", ".txz")):
@@ -155,7 +155,7 @@ def open_deb(path: Path) -> Iterator[Forward]:
         while len(header := raw.read(60)) == 60 and header[58:] == b"`\n":
             name, size = header[:16].decode("ascii").strip().rstrip("/"), int(header[48:58])
             if name.startswith("data.tar"):
-                yield Forward(_decompressed(_Part(raw, size), name))
+                yield Forward(_decompressed(io.BufferedReader(_Part(raw, size), _PIECE), name))
                 return
             if size < 0:
                 break
@@ -163,14 +163,19 @@ def open_deb(path: Path) -> Iterator[Forward]:
     raise RefusedError(f"{path.name!r} holds no files of a Debian package.", next_step="Get it again.")
 
 
-class _Part:
+class _Part(io.RawIOBase):
     """A part of a file, to be read once."""
 
     def __init__(self, raw: Readable, size: int) -> None:
         self._raw = raw
         self._left = size
 
-    def read(self, size: int = -1) -> bytes:
-        data = self._raw.read(self._left if size < 0 else min(size, self._left))
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        target = memoryview(buffer).cast("B")
+        data = self._raw.read(max(0, min(self._left, len(target))))
+        target[: len(data)] = data
         self._left -= len(data)
-        return data
+        return len(data)
