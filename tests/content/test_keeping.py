@@ -1,6 +1,6 @@
 import random
 import tracemalloc
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.memory import MemoryStore
-from entrepot.objects.shelf import Shelf
+from entrepot.objects.shelf import Shelf, key_of
 from entrepot.protocol import SealedRef
 
 FIRST = Generation(1, Secret(b"1" * 32))
@@ -147,6 +147,35 @@ class TestGenerations:
         assert isolated.kept.objects == 1
 
 
+@pytest.mark.parametrize("left", [b"", None])
+def test_a_chunk_whose_object_is_lost_is_kept_anew_even_if_it_is_sealed_otherwise(
+    monkeypatch: pytest.MonkeyPatch, left: bytes | None
+) -> None:
+    """A newer compressor gives other bytes: the lost object must not win over the one that is there."""
+    text = b"".join(b"line %d compresses well\n" % (number % 97) for number in range(5000))
+
+    def kept(bench: Bench) -> SealedRef:
+        bench.keeper.put(text, 0)
+        bench.keeper.finish()
+        [(ref, _)] = bench.delivered
+        assert ref is not None
+        return ref
+
+    first = Bench()
+    old = kept(first)
+    key = key_of(ObjectId(old.object_id))
+    first.shelf.store.delete(key)
+    if left is not None:
+        first.shelf.store.put(key, left)  # cut short
+    monkeypatch.setattr(keeping, "effort_for", lambda _: 19)
+    second = Bench(first.library, first.shelf)
+    new = kept(second)
+    assert new.object_id != old.object_id
+    assert open_sealed(second.shelf.read_whole(ObjectId(new.object_id)), new) == text
+    assert list(second.ledger.held()) == [new.object_id], "the version's set names nothing that is not there"
+    assert kept(Bench(first.library, first.shelf)) == new
+
+
 class Counting(MemoryLedger):
     """Counts calls."""
 
@@ -160,9 +189,9 @@ class Counting(MemoryLedger):
         self.calls += 1
         super().announce(objects)
 
-    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         self.calls += 1
-        return super().add(chunks)
+        return super().add(chunks, lost=lost)
 
 
 def test_the_ledger_is_asked_per_batch() -> None:

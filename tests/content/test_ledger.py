@@ -176,6 +176,25 @@ class TestSessions:
         assert len(used) == 4
         assert all(each == used[0] for each in used.values())
 
+    def test_an_object_that_is_lost_gives_its_place_up_and_is_not_held(self, ledgers: Any, shelf: Shelf) -> None:
+        keep(ledgers.library.open_session("first"), shelf, "old sealing")
+        index = key("old sealing")
+        session = ledgers.library.open_session("second")
+        assert session.known([index])[index].object_id == oid("old sealing")
+        session.announce([announcement("new sealing")])
+        shelf.put(oid("new sealing"), data("new sealing"))
+        assert session.add([new("new sealing", "old sealing")], lost=[index]) == {}
+        assert list(session.held()) == [oid("new sealing")]
+        assert session.known([index])[index].object_id == oid("new sealing")
+
+    def test_an_object_that_is_lost_and_stored_again_as_it_was_stays_held(self, ledgers: Any, shelf: Shelf) -> None:
+        keep(ledgers.library.open_session("first"), shelf, "a")
+        session = ledgers.library.open_session("second")
+        session.known([key("a")])
+        session.announce([announcement("a")])
+        assert session.add([new("a")], lost=[key("a")]) == {}
+        assert list(session.held()) == [oid("a")]
+
 
 class TestSweep:
     def test_deletes_what_nobody_needs_after_the_grace_period(self, ledgers: Any, shelf: Shelf) -> None:

@@ -20,6 +20,7 @@ from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.contentapi import ContentInfo, ContentType
 from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions, DeploymentRequest
 from entrepot.protocol.keysapi import KeysInfo, RotationInfo, RotationRequest
+from entrepot.protocol.libraryapi import LibraryInfo
 from entrepot.protocol.location import LocationReply
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.protocol.trust import Role
@@ -131,6 +132,8 @@ async def test_after_a_compromise_every_version_is_sealed_anew_and_reads_the_sam
     keys = await site.call("GET", "/keys", KeysInfo)
     assert keys.to_reseal == keys.resealing == 0
     assert [(each.number, each.versions) for each in keys.generations] == [(1, 0), (2, 2)]
+    figures = (await site.call("GET", "/library", LibraryInfo)).figures
+    assert figures.unmeasured == 0, "what compression saves is still known"
 
 
 async def test_after_a_compromise_nothing_older_is_reused(site: Any, source: Path) -> None:

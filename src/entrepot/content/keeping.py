@@ -93,6 +93,7 @@ class Keeper(Generic[Note]):
         self._flushing: list[_Work[Note]] = []
         self._flush: Future[None] | None = None
         self._fresh: dict[bytes, _Work[Note]] = {}
+        self._lost: set[bytes] = set()  # in the index, but not on the shelf, or cut short
 
     def put(self, plain: bytes | memoryview | None, note: Note, *, sha256: bytes = b"", weight: int = 1) -> None:
         """Take the next plaintext, or a note alone.
@@ -200,12 +201,13 @@ class Keeper(Generic[Note]):
 
     def _add(self, fresh: Sequence[_Work[Note]]) -> None:
         generation = self._keys.generation.number
-        winners = self._ledger.add([_entered(work, generation) for work in fresh])
+        winners = self._ledger.add([_entered(work, generation) for work in fresh], lost=self._lost)
         for work in fresh:
             winner = winners.get(work.index_hash)
             if winner is not None and work.ref is not None:
                 work.ref = self._reference(winner, work.ref.plain_size, work.ref.sha256)
             del self._fresh[work.index_hash]
+            self._lost.discard(work.index_hash)
 
     def _known(self, index_hashes: list[bytes]) -> dict[bytes, KnownChunk]:
         """What the ledger knows and the shelf really has; what was lost or cut is sealed and stored anew."""
@@ -213,7 +215,9 @@ class Keeper(Generic[Note]):
         for at in range(0, len(index_hashes), MAX_BATCH):
             known |= self._ledger.known(index_hashes[at : at + MAX_BATCH])
         sizes = self._shelf.sizes([each.object_id for each in known.values()])
-        return {key: each for (key, each), size in zip(known.items(), sizes, strict=True) if size == each.sealed_size}
+        sound = {key: each for (key, each), size in zip(known.items(), sizes, strict=True) if size == each.sealed_size}
+        self._lost |= known.keys() - sound.keys()
+        return sound
 
     def _reference(self, known: KnownChunk, plain_size: int, sha256: bytes) -> SealedRef:
         generation = self._keys.generation_of(known.generation)

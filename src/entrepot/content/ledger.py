@@ -19,7 +19,7 @@ The order of a publisher's steps makes this safe against SIGKILL anywhere: *anno
 (the file exists) → *add* (others may find it by content). So every file has a row, and every index entry has its file.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -95,8 +95,12 @@ class Ledger(Protocol):
     def announce(self, objects: Sequence[Announcement]) -> None:
         """Lease objects that are about to be stored. Idempotent; waits while one of them is being deleted."""
 
-    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         """Enter announced and durably stored objects into the index.
+
+        Args:
+            lost: index hashes whose objects, as :meth:`known` gave them, are not there or not whole: these chunks take
+                their places, and the session needs them no more.
 
         Returns:
             those that another session entered first, as another object: use that one. It is leased instead.

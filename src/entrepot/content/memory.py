@@ -1,7 +1,7 @@
 """The ledger in memory: for tests, and the plainest statement of its rules."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -234,7 +234,7 @@ class MemoryLedger:
                     library.hold(session, each.object_id)
         return left
 
-    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
         library = self._library
         winners = {}
@@ -248,8 +248,10 @@ class MemoryLedger:
                     generation=each.generation,
                 )
                 before = library.index.get(each.index_hash)
-                if before is not None and before.object_id != each.object_id and library.bad(before.object_id):
+                gone = before is not None and (each.index_hash in lost or library.bad(before.object_id))
+                if before is not None and gone and before.object_id != each.object_id:
                     del library.index[each.index_hash]
+                    session.objects.discard(before.object_id)
                 winner = library.index.setdefault(each.index_hash, mine)
                 if winner.object_id != each.object_id:
                     winners[each.index_hash] = winner

@@ -6,7 +6,7 @@ is exact, to the byte. The session it holds leases in the meantime; close it.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self
 
 from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, Totals
@@ -72,9 +72,9 @@ class RehearsedLedger:
         rows = [(each.object_id, each.sealed_size, each.purpose, 1) for each in objects if each.purpose != SET]
         self._books.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?)", rows)
 
-    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
-        del chunks
+        del chunks, lost
         return {}
 
     def held(self) -> Iterator[ObjectId]:

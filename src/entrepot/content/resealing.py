@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.collecting import keep_set
-from entrepot.content.ledger import MAX_BATCH, Announcement, KnownChunk, Ledger, NewChunk
+from entrepot.content.keeping import announcement
+from entrepot.content.ledger import MAX_BATCH, KnownChunk, Ledger, NewChunk
 from entrepot.content.manifest import MAX_PART, Part, Root, encode_part
 from entrepot.content.reading import PartSequence, open_root
 from entrepot.content.sealing import Generation, Purpose, Sealed, derive_key, open_sealed, seal
@@ -125,6 +126,7 @@ class _Run:
         self._done = self._total = self._new_objects = self._new_bytes = 0
         self._pending: list[NewChunk] = []
         self._pending_bytes = 0
+        self._lost: set[bytes] = set()  # in the index, but not on the shelf, or cut short
 
     def run(self, ref: SealedRef, verify: Callable[[bytes], bytes], sign: Callable[[bytes], str]) -> Resealed:
         """Do it."""
@@ -202,11 +204,13 @@ class _Run:
         for at in range(0, len(hashes), MAX_BATCH):
             known |= self._ledger.known(hashes[at : at + MAX_BATCH])
         sizes = self._shelf.sizes([each.object_id for each in known.values()])
-        return {
+        sound = {
             index_hash: self._reference(purpose, each, wanted[index_hash])
             for (index_hash, each), size in zip(known.items(), sizes, strict=True)
             if size == each.sealed_size
         }
+        self._lost |= known.keys() - sound.keys()
+        return sound
 
     def _reference(self, purpose: Purpose, known: KnownChunk, like: SealedRef) -> SealedRef:
         generation = self._keys.generation
@@ -224,10 +228,7 @@ class _Run:
         """Announce and store objects; they are durable and entered after :meth:`_commit`."""
         if not sealed:
             return
-        announced = [
-            Announcement(object_id=ObjectId(each.ref.object_id), sealed_size=each.ref.sealed_size, purpose=purpose)
-            for each in sealed.values()
-        ]
+        announced = [announcement(each.ref, purpose) for each in sealed.values()]
         for at in range(0, len(announced), MAX_BATCH):
             self._ledger.announce(announced[at : at + MAX_BATCH])
         for index_hash, each in sealed.items():
@@ -253,7 +254,7 @@ class _Run:
             return
         self._shelf.flush()
         for at in range(0, len(pending), MAX_BATCH):
-            winners = self._ledger.add(pending[at : at + MAX_BATCH])
+            winners = self._ledger.add(pending[at : at + MAX_BATCH], lost=self._lost)
             for index_hash, winner in winners.items():
                 found[index_hash] = self._reference(purpose, winner, found[index_hash])
 

@@ -6,10 +6,10 @@ and a sweep's next step; on SQLite writers are alone
 anyway.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, literal, select, update
+from sqlalchemy import Connection, Row, delete, exists, func, insert, literal, or_, select, update
 
 from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, State, Totals
 from entrepot.content.sealing import Purpose
@@ -205,7 +205,7 @@ class SqlLedger:
         self._hold(connection, usable)
         return {row.object_id for row in usable}
 
-    def add(self, chunks: Sequence[NewChunk]) -> dict[bytes, KnownChunk]:
+    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
         if not chunks:
             self.renew()
@@ -223,7 +223,7 @@ class SqlLedger:
                 }
                 for each in sorted(mine.values(), key=lambda each: each.index_hash)
             ]
-            _forget_broken(connection, list(mine.values()), numbers)
+            self._release(connection, _forget_broken(connection, list(mine.values()), numbers, lost))
             connection.execute(insert_into(connection, chunk).on_conflict_do_nothing(), rows)
             found = _indexed(connection, list(mine))
             # A sweep may begin to delete a winner in between; then this chunk stays without an entry, which costs
@@ -289,12 +289,21 @@ def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[
     return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_, key_share=True)).all()
 
 
-def _forget_broken(connection: Connection, chunks: list[NewChunk], numbers: dict[bytes, int]) -> None:
-    """Take entries out of the index whose objects validation found missing or damaged: these new ones replace them."""
+def _forget_broken(
+    connection: Connection, chunks: list[NewChunk], numbers: dict[bytes, int], lost: Collection[bytes]
+) -> list[int]:
+    """Take entries out of the index whose objects validation, or the publisher, found missing or damaged: new ones
+    replace them; the numbers of those objects."""
     broken = exists().where(object_check.c.object == chunk.c.object, object_check.c.verdict != Verdict.GOOD.value)
     mine = [each.index_hash for each in chunks]
-    own = list(numbers.values())
-    connection.execute(delete(chunk).where(chunk.c.index_hash.in_(mine), chunk.c.object.not_in(own), broken))
+    gone = or_(broken, chunk.c.index_hash.in_([each for each in mine if each in lost]))
+    found = select(chunk.c.object).where(
+        chunk.c.index_hash.in_(mine), chunk.c.object.not_in(list(numbers.values())), gone
+    )
+    replaced = list(connection.scalars(found))
+    if replaced:
+        connection.execute(delete(chunk).where(chunk.c.index_hash.in_(mine), chunk.c.object.in_(replaced)))
+    return replaced
 
 
 def _numbers(connection: Connection, ids: Sequence[ObjectId]) -> dict[bytes, int]:
