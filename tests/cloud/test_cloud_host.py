@@ -260,6 +260,22 @@ async def test_a_killed_gateway_comes_back_and_its_records_survive(
     await until(shipped)
 
 
+async def test_a_journal_that_cannot_be_read_keeps_no_service_from_starting(
+    host: Any, site: Any, provider: HostProvider, service: Any, client_of: Maker, until: Maker
+) -> None:
+    host.end(signal.SIGKILL)
+
+    async def gone() -> bool:
+        return not host.gateways()
+
+    await until(gone)
+    (state,) = host.home.glob("services/*/state")
+    (state / "gw-00000000000000ff" / "00000000000000000001.journal").mkdir(parents=True)
+    host.start()
+    status = await until_ready(provider, 2)
+    assert await client_of(status).read(site.big, site.token()) == site.objects[site.big]
+
+
 async def test_a_killed_host_leaves_no_orphan_and_brings_everything_back(
     host: Any, site: Any, provider: HostProvider, service: Any, client_of: Maker, collect: Maker, until: Maker
 ) -> None:

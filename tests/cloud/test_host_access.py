@@ -23,6 +23,7 @@ from entrepot.core.errors import (
     TrustError,
     UnauthenticatedError,
 )
+from entrepot.core.sizes import MIB
 from entrepot.protocol.cloudhost import AccessToken
 from entrepot.trust.assertions import make_client_assertion
 from entrepot.trust.certificates import Pair, new_management
@@ -241,6 +242,11 @@ async def test_quotas_bind(
         assert stored == 2
         status = await own.status("dp1")
         assert status.stored_objects == 2
+        filler = bytes(MIB)
+        with pytest.raises(Exception, match="quota is used up"):
+            for number in range(70):  # documents go beyond by 64 MiB, all of them together
+                await holder.put_document(f"more/{number}", filler)
+        assert (await own.status("dp1")).stored_bytes < 2_000_000 + 64 * MIB
         await holder.put_document("control", b"still possible: a full subscription must be stopped, too")
         await holder.delete(next(iter(site.objects)))
         assert (await own.status("dp1")).stored_objects == 1

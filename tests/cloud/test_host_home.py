@@ -20,7 +20,7 @@ from entrepot.cloud.host.services import Services, Wanted
 from entrepot.cloud.host.settings import Folders, HostSettings, load_settings, save_settings
 from entrepot.cloud.host.setup import host_identity, init_host
 from entrepot.cloud.host.subscriptions import Subscriptions
-from entrepot.cloud.host.usage import CountingStore, QuotaExceededError, Usage, measure
+from entrepot.cloud.host.usage import RESERVE, CountingStore, QuotaExceededError, Usage, measure
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError
 from entrepot.core.secret import Secret
 from entrepot.objects.folder import FolderStore
@@ -227,6 +227,14 @@ def test_usage_follows_what_is_stored(tmp_path: Path) -> None:
     with pytest.raises(QuotaExceededError):
         store.put(f"objects/cd/{'cd' * 32}", b"x")
     assert store.put("control", b"more"), "documents go a little beyond"
+    left[0] = -RESERVE + 1
+    assert store.put("other", b"x")
+    store.delete("other")
+    left[0] = -RESERVE
+    with pytest.raises(QuotaExceededError, match="0 B are left"):
+        store.put("other", b"x")
+    assert store.put("control", b"much more than before"), "what steers the service is always let in"
+    assert store.put("control", b"less")
     store.delete(key)
     store.delete(key)
     assert store.usage == measure(tmp_path) == Usage(stored=4, objects=0)

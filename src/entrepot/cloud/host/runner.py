@@ -19,7 +19,7 @@ from entrepot.cloud.host.plan import Crashes, Phase, View, plan
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import REMOTE_POLL_SECONDS, Folders, HostSettings
 from entrepot.cloud.host.storage import HostStorage, store_settings
-from entrepot.core.errors import EntrepotError, StorageError, UnavailableError
+from entrepot.core.errors import EntrepotError, StorageError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.times import Clock
 from entrepot.durable.files import make_folder, sweep_temporary
@@ -123,8 +123,9 @@ class ServiceRunner:
                 self._address.refuse()
             for instance in list(self._instances.values()):
                 instance.stop()
-        while self._ends:
-            await asyncio.wait(set(self._ends))
+            ends = set(self._ends)
+        if ends:  # of those that ran; what is started meanwhile is somebody else's wish
+            await asyncio.wait(ends)
 
     async def close(self) -> None:
         """End all instances and give the port up."""
@@ -194,7 +195,7 @@ class ServiceRunner:
             self._store = (await asyncio.to_thread(self._around.storage.open, row)).store
             try:
                 await self._adopt(self._store)
-            except UnavailableError as error:  # instances try it, too, when the store is back
+            except (EntrepotError, OSError) as error:  # instances try it, too; they serve what is there meanwhile
                 _log.warning("journal.not_shipped", service=row.name, problem=str(error))
             await asyncio.to_thread(self._sweep_run)
             self._adopted = True
@@ -282,6 +283,6 @@ class ServiceRunner:
         note = _log.warning if unasked else _log.info
         note("instance.ended", instance=instance.id, code=code, unasked=unasked, phase=instance.phase)
         self._poke()
-        with contextlib.suppress(EntrepotError):  # the next instance, or the next start, adopts it
+        with contextlib.suppress(EntrepotError, OSError):  # the next instance, or the next start, adopts it
             if self._store is not None:
                 await self._adopt(self._store)

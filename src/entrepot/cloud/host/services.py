@@ -64,6 +64,7 @@ class ServiceRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.instances if self.state is Wanted.RUNNING and self.serving else 0
 
 
+_FROM: Final = "FROM service v JOIN subscription s ON s.id = v.subscription"
 _COLUMNS: Final = tuple(name for name in ServiceRow.__struct_fields__ if name != "serving")
 
 
@@ -81,13 +82,13 @@ class Services:
 
     def all(self, subscription: str | None = None) -> list[ServiceRow]:
         """All services, or those of one subscription, by name."""
-        rows = self._database.read(
-            "SELECT v.*, s.state = ?1 AS serving FROM service v JOIN subscription s ON s.id = v.subscription"
-            " WHERE ?2 IS NULL OR v.subscription = ?2 ORDER BY v.name, v.id",
-            ACTIVE,
-            subscription,
-        )
-        return [_service(row) for row in rows]
+        if subscription is None:
+            return self._read("ORDER BY v.name, v.id")
+        return self._read("WHERE v.subscription = ? ORDER BY v.name, v.id", subscription)
+
+    def _read(self, which: str, *values: str) -> list[ServiceRow]:
+        query = f"SELECT v.*, s.state = ? AS serving {_FROM} {which}"
+        return [_service(row) for row in self._database.read(query, ACTIVE, *values)]
 
     def find(self, subscription: str, name: str) -> ServiceRow:
         """One service.
@@ -95,14 +96,14 @@ class Services:
         Raises:
             NotFoundError: there is none.
         """
-        for row in self.all(subscription):
-            if row.name == name:
-                return row
-        raise NotFoundError(f"There is no service {name!r} in this subscription.")
+        found = self._read("WHERE v.subscription = ? AND v.name = ?", subscription, name)
+        if not found:
+            raise NotFoundError(f"There is no service {name!r} in this subscription.")
+        return found[0]
 
     def get(self, service: str) -> ServiceRow | None:
         """One service by its id, or None."""
-        return next((row for row in self.all() if row.id == service), None)
+        return next(iter(self._read("WHERE v.id = ?", service)), None)
 
     def put(
         self, subscription: str, name: str, spec: ServiceSpec, *, expires: int, instance_quota: int, now: float

@@ -146,11 +146,11 @@ class StoreEndpoints:
         return _Open(row, store, plane, opened)
 
     def _allowance(self, row: ServiceRow) -> int:
-        """Bytes that the subscription may still store, over all its services."""
+        """Bytes that the subscription may still store, over all its services; negative when it has too many."""
         quota = self._subscriptions.find(row.subscription).storage_quota
         mine = {service.id for service in self._services.all(row.subscription)}
         used = sum(self._open[service_id].store.usage.stored for service_id in mine if service_id in self._open)
-        return max(0, quota - used)
+        return quota - used
 
 
 class _Open:

@@ -2,8 +2,8 @@
 
 The count begins with a walk over the folder and follows every put and delete that goes through this process; instances
 add segments on their own, so the walk is repeated now and then. The quota is checked while bytes arrive: what would
-pass it is refused and nothing of it is stored. Documents are let in a little beyond (``RESERVE``): a full subscription
-must still be stopped, renewed and revoked.
+pass it is refused and nothing of it is stored. Documents are let in a little beyond (``RESERVE``, all together); those
+that steer the service always are: a full subscription must still be stopped, renewed and revoked.
 """
 
 import os
@@ -19,6 +19,7 @@ from entrepot.core.sizes import MIB, format_size
 from entrepot.objects.shelf import PREFIX
 from entrepot.objects.store import ObjectStore
 from entrepot.objects.wrapper import StoreWrapper
+from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
 
 RESERVE: Final = 64 * MIB
 
@@ -55,7 +56,8 @@ class CountingStore(StoreWrapper):
     """Wraps a store; thread-safe.
 
     Args:
-        allowance: gives the bytes that may be stored here now, or None for no bound; asked at each put.
+        allowance: gives the bytes that may be stored here now, negative when there is too much already; asked at each
+            put.
     """
 
     def __init__(self, inner: ObjectStore, usage: Usage, allowance: Callable[[], int]) -> None:
@@ -81,12 +83,19 @@ class CountingStore(StoreWrapper):
             QuotaExceededError: the quota does not allow it.
         """
         before = self._size(key)
-        counter = _Counter(self._allowance() + (0 if key.startswith(PREFIX) else RESERVE) + (before or 0))
+        counter = _Counter(self._most(key, before or 0))
         pieces = (data,) if isinstance(data, bytes) else data
         stored = self._inner.put(key, counter.over(pieces), if_absent=if_absent, durable=durable)
         if stored:
             self._add(key, counter.size - (before or 0), 0 if before is not None else 1)
         return stored
+
+    def _most(self, key: str, before: int) -> int:
+        """So many bytes may be stored under a key that has ``before`` now."""
+        left = self._allowance() + before
+        if key in (CONTROL_KEY, TRUST_KEY):
+            return max(left, 0) + RESERVE
+        return left if key.startswith(PREFIX) else left + RESERVE
 
     def delete(self, key: str) -> bool:
         """See :class:`ObjectStore`."""
