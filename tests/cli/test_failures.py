@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import typer.main
 
 from entrepot.cli import failures
+from entrepot.cli.tree import branch_of, build
 from entrepot.core.errors import EntrepotError, Family, RefusedError, UnavailableError
 from entrepot.web.problems import error_classes
 
@@ -81,3 +84,39 @@ def test_the_reader_of_a_pipe_may_leave() -> None:
 
 def test_every_error_class_is_an_entrepot_error() -> None:
     assert all(issubclass(kind, EntrepotError) for kind in error_classes().values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "branch"),
+    [
+        (["content", "list"], "content"),
+        (["--site", "https://host", "cloud", "list"], "cloud"),
+        (["--site=https://host", "cloud", "list"], "cloud"),
+        (["--site", "content"], ""),
+        (["demo"], "demo"),
+        (["contnt", "list"], ""),
+        (["--help"], ""),
+        ([], ""),
+    ],
+)
+def test_a_command_line_asks_for_one_branch_of_the_tree(arguments: list[str], branch: str) -> None:
+    assert branch_of(arguments) == branch
+
+
+def test_a_command_loads_its_own_group_and_no_other() -> None:
+    program = (
+        "import sys; from entrepot.cli.failures import run; run(['client', '--help']);"
+        "groups = {name for name in sys.modules if name.startswith('entrepot.cli.')};"
+        "sys.exit(repr(groups) if groups & {'entrepot.cli.content', 'entrepot.cli.cost', 'entrepot.cli.cloud'} else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "enrol" in done.stdout
+
+
+def test_each_branch_alone_has_what_it_has_in_the_whole_tree() -> None:
+    whole: Any = typer.main.get_command(build())
+    for name, command in whole.commands.items():
+        alone: Any = typer.main.get_command(build(name))
+        assert list(alone.commands) == [name]
+        assert list(getattr(alone.commands[name], "commands", ())) == list(getattr(command, "commands", ()))

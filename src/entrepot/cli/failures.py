@@ -32,10 +32,10 @@ def run(arguments: list[str]) -> int:
 
     Every expected failure prints one message and one next step on standard error.
     """
-    from entrepot.cli.app import app
+    from entrepot.cli.tree import branch_of, build
 
     try:
-        result = app(arguments, prog_name="entrepot", standalone_mode=False)
+        result = build(branch_of(arguments))(arguments, prog_name="entrepot", standalone_mode=False)
     except EntrepotError as error:
         return _report(error.message, error.next_step, error.family.exit_code)
     except TyperException as error:

@@ -1,6 +1,9 @@
 """Steps 6 to 8 of the demonstration: stop, start, scale; collect and be warned; delete."""
 
+import contextlib
+import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,9 +40,10 @@ def stop_and_scale(world: World) -> None:
         address = urlsplit(world.cloud().url)
         port = address.port or 443
         world.clients |= world.roles.enrol_clients({SLOW_CLIENT: "203.0.113.8"}, service_address=SLOW_LOOPBACK)
-        with SlowLine(SLOW_LOOPBACK, port, to=(LOOPBACK, port), rate=SLOW_RATE) as line:
-            _cut_off(world, line)
-            stored = _transfer_while_stopped(world)
+        with SlowLine(SLOW_LOOPBACK, port, to=(LOOPBACK, port), rate=SLOW_RATE) as line, _download(world) as running:
+            got = _cut_off(world, line)
+            stored = _transfer_while_stopped(world)  # the client has time to try again, and to give up
+            _hear(world, running, got)
             tell.command(f"entrepot cloud start {CLOUD}")
             _act(world, "start")
             world.until("the service runs again", lambda: _state(world, CloudPointState.READY))
@@ -56,38 +60,51 @@ def stop_and_scale(world: World) -> None:
         tell.figures(stored_while_stopped=stored, resumed_bytes=resumed.received("cloud"))
 
 
-def _cut_off(world: World, line: SlowLine) -> None:
-    tell, name = world.tell, world.software.name
+@contextlib.contextmanager
+def _download(world: World) -> Iterator[subprocess.Popen[str]]:
+    """The slow client's download, as a process."""
     home = str(world.clients[SLOW_CLIENT])
-    before = objects_in(world)
     running = command_in_background(
-        ("client", "fetch", name, "--home", home, "--json"), environment=world.roles.environment
+        ("client", "fetch", world.software.name, "--home", home, "--json"), environment=world.roles.environment
     )
     try:
-        world.until(f"{SLOW_CLIENT} is in the middle of a download", lambda: line.passed > SLOW_RATE or None)
-        tell.note(f"{SLOW_CLIENT} downloads over a 20 Mbit/s line; {format_size(line.passed)} have passed.")
-        tell.command(f"entrepot cloud stop {CLOUD}")
-        asked = time.monotonic()
-        task = world.roles.session.post(f"/cloud-points/{CLOUD}/stop", None, TaskInfo)
-        world.roles.finish(task)
-        time.sleep(AT_ONCE)
-        seconds, got = max(0.0, line.last_byte - asked), line.passed
-        output, messages = running.communicate(timeout=60)
+        yield running
     finally:
         running.kill()
         running.wait()
-    complete = running.returncode == 0 and decode(output, Fetched).received() >= world.full_download
-    tell.claim("the client was in the middle of its download", not complete and got < world.full_download)
+
+
+def _cut_off(world: World, line: SlowLine) -> int:
+    """Stop the service in the middle of the download; gives the bytes that had passed."""
+    tell = world.tell
+    before = objects_in(world)
+    world.until(f"{SLOW_CLIENT} is in the middle of a download", lambda: line.passed > SLOW_RATE or None)
+    tell.note(f"{SLOW_CLIENT} downloads over a 20 Mbit/s line; {format_size(line.passed)} have passed.")
+    tell.command(f"entrepot cloud stop {CLOUD}")
+    asked = time.monotonic()
+    task = world.roles.session.post(f"/cloud-points/{CLOUD}/stop", None, TaskInfo)
+    world.roles.finish(task)
+    time.sleep(AT_ONCE)
+    seconds, got = max(0.0, line.last_byte - asked), line.passed
     tell.claim(
         "stopping cut it off within a second",
         seconds <= AT_ONCE,
         f"last byte {seconds:.2f} s after the order, {format_size(got)} of {format_size(world.full_download)} through",
     )
-    tell.claim("the client says what happened", running.returncode != 0, _first_line(messages))
     stopped = _state(world, CloudPointState.STOPPED) is not None
     tell.claim("the content stays", stopped and objects_in(world) == before, f"{len(before)} objects")
     tell.figures(cut_off_seconds=round(seconds, 3), bytes_before_cut=got)
     world.summary["Stop"] = f"a running download was cut off after {seconds:.2f} s; content stayed"
+    return got
+
+
+def _hear(world: World, running: subprocess.Popen[str], got: int) -> None:
+    """Wait until the client gives up, and hear why."""
+    world.tell.doing(f"{SLOW_CLIENT} gives up")
+    output, messages = running.communicate(timeout=60)
+    complete = running.returncode == 0 and decode(output, Fetched).received() >= world.full_download
+    world.tell.claim("the client was in the middle of its download", not complete and got < world.full_download)
+    world.tell.claim("the client says what happened", running.returncode != 0, _first_line(messages))
 
 
 def objects_in(world: World) -> dict[str, int]:
@@ -141,7 +158,7 @@ def account(world: World) -> None:
     """Step 7: transactions become log lines and hourly figures; thresholds become alerts."""
     tell, session = world.tell, world.roles.session
     with tell.step("Collect the transactions; low thresholds raise alerts"):
-        tell.command(f"entrepot cloud thresholds {CLOUD} --storage-quota 10MB --transfer-quota 10MB …")
+        tell.command(f"entrepot cloud set {CLOUD} --storage-quota 10MB --transfer-quota 10MB …")
         low = CloudPointPatch(
             storage_quota=LOW_STORAGE,
             storage_warning_free_percent=10,

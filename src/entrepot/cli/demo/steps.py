@@ -46,15 +46,17 @@ def start(world: World) -> None:
         )
         tell.command("entrepot point add … ; entrepot point init … ; entrepot point serve")
         tell.doing("distribution points")
-        roles.start_points(BERLIN, MUNICH)
+        roles.launch_points(BERLIN, MUNICH)
+        roles.import_certificate()
+        order = roles.order_cloud_point(instances=2, thresholds=Thresholds())  # while the points start
+        roles.await_points()
         for name, addresses, point in GROUPS:
             group = BoundaryGroupRequest(name=name, ranges=(addresses,), points=(BoundaryPoint(name=point),))
             roles.session.post("/boundary-groups", group, BoundaryGroupInfo)
         tell.claim("two distribution points enrolled and serve", len(roles.points) == 2, f"{BERLIN}, {MUNICH}")
         tell.command(f"entrepot certificate import … ; entrepot cloud create {CLOUD} --instances 2 …")
         tell.doing("cloud point")
-        roles.import_certificate()
-        roles.create_cloud_point(instances=2, thresholds=Thresholds())
+        roles.finish(order)
         cloud = world.until("both instances run", lambda: _running(world, 2))
         tell.claim(
             "the cloud point was created through the cloud host's management API, with a management certificate",

@@ -121,11 +121,13 @@ class Topology:
     def set_up(self) -> None:
         """Set the cloud host up with a subscription, and the primary site; as different people would, at one time."""
         with ThreadPoolExecutor() as people:
-            tasks = [people.submit(self._set_up_host), people.submit(self._set_up_site)]
-            certificate = people.submit(self._make_certificate)
-            for task in tasks:
+            site = people.submit(self._set_up_site)
+            for task in (people.submit(self._set_up_host), people.submit(self._make_certificate)):
                 task.result()
-            certificate.result()
+            self._add_subscription()
+            site.result()
+
+    def _add_subscription(self) -> None:
         cer = str(self.folder / "certificates" / f"{CERTIFICATE}.cer")
         words = ("host", "subscription", "add", "contoso", "--certificate", cer, "--home", str(self.home("cloud-host")))
         self.subscription = decode(self.command(*words, "--json"), Subscription).id
@@ -163,7 +165,14 @@ class Topology:
         self._session = SiteSession(self.site_url, hierarchy_trust(login.fingerprint), login.token)
 
     def start_points(self, *names: str) -> None:
-        """Announce points, enrol and start them; meanwhile the CA issues the service certificate."""
+        """Announce points, enrol and start them."""
+        self.launch_points(*names)
+        self.await_points()
+
+    def launch_points(self, *names: str) -> None:
+        """Announce points, enrol and start them, without waiting until they are ready; meanwhile the CA issues the
+        service certificate.
+        """
         codes = {name: self.session.post("/points", PointRequest(name=name), PointCode).code for name in names}
         with ThreadPoolExecutor() as people:
             tasks = [people.submit(self._set_up_point, name, code) for name, code in codes.items()]
@@ -173,8 +182,11 @@ class Topology:
         for name in names:
             home = str(self.home(name))
             self.points[name] = self._servers.launch(name, "point", "serve", "--home", home)
-        for name in names:
-            self.points[name].await_ready()
+
+    def await_points(self) -> None:
+        """Wait until every point accepts connections."""
+        for point in self.points.values():
+            point.await_ready()
 
     def _set_up_point(self, name: str, code: str) -> None:
         listen = f"{LOOPBACK}:{free_port()}"
@@ -204,11 +216,11 @@ class Topology:
         self.session.post("/management-certificates", body, CertificateInfo)
 
     def create_cloud_point(self, *, instances: int, thresholds: Thresholds) -> None:
-        """Create the cloud point through the cloud host's management API, and wait until it serves."""
+        """Create the cloud point, and wait until it serves."""
         self.finish(self.order_cloud_point(instances=instances, thresholds=thresholds))
 
     def order_cloud_point(self, *, instances: int, thresholds: Thresholds) -> TaskInfo:
-        """Let the site begin to create the cloud point."""
+        """Let the site create the cloud point through the cloud host's management API; :meth:`finish` waits for it."""
         body = CloudPointRequest(
             name=CLOUD,
             host_url=self.host_url,
