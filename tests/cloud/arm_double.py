@@ -71,7 +71,6 @@ class ArmDouble:
         self.bodies: list[tuple[str, str, Any]] = []
         self.problems: list[str] = []
         self.die_after = -1
-        self.jtis: set[str] = set()
         self.taken_names: set[str] = set()
         self.unknown_principals = 1
         self.subscription_state = "Enabled"
@@ -156,9 +155,8 @@ class ArmDouble:
             return f"signature {error!r}"
         if claims["iss"] != APPLICATION or claims["sub"] != APPLICATION or claims["aud"] != audience:
             return f"claims {claims}"
-        if claims["exp"] - datetime.now(UTC).timestamp() > 700 or claims["jti"] in self.jtis:
-            return "lifetime or jti"
-        self.jtis.add(claims["jti"])
+        if claims["exp"] - datetime.now(UTC).timestamp() > 700 or not claims["jti"]:
+            return "lifetime or jti"  # the SDK sends an assertion again while it lasts, so Entra ID takes it again
         if form["scope"] not in (f"{self.url}/.default", "https://storage.azure.com/.default"):
             return f"scope {form['scope']}"
         return ""
@@ -187,6 +185,12 @@ class ArmDouble:
         if not path.lower().startswith(base):
             raise Refusal(404, "SubscriptionNotFound")
         rest = path[len(base) :]
+        if rest in ("/resources", "/resourcegroups"):
+            return self._tagged(rest, query["$filter"][0])
+        return self._below(method, path, rest, query, body)
+
+    def _below(self, method: str, path: str, rest: str, query: dict[str, list[str]], body: Any) -> Answer:
+        """The subscription and what is in it."""
         if not rest:
             return 200, {}, {"subscriptionId": SUBSCRIPTION, "displayName": "Contoso", "state": self.subscription_state}
         if match := re.fullmatch(r"/providers/([\w.]+)(/register)?", rest):
@@ -306,6 +310,18 @@ class ArmDouble:
         else:
             inside = [one for name, one in self.things.items() if name.rpartition("/")[0] == key]
         return 200, {}, {"value": inside}
+
+    def _tagged(self, rest: str, condition: str) -> Answer:
+        match = re.fullmatch(r"tagName eq '([\w-]+)' and tagValue eq '(\w+)'", condition)
+        if match is None:
+            raise Refusal(400, "InvalidFilterInQueryString")
+        slashes = 4 if rest == "/resourcegroups" else 8
+        found = [
+            {**one, "type": "/".join(key.split("/")[6:8]) if slashes == 8 else "Microsoft.Resources/resourceGroups"}
+            for key, one in self.things.items()
+            if key.count("/") == slashes and (one.get("tags") or {}).get(match[1]) == match[2]
+        ]
+        return 200, {}, {"value": found}
 
     def _replicas(self, parts: list[str]) -> Answer:
         app = self.things.get("/".join(parts[:9]))

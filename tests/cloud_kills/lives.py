@@ -288,6 +288,8 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
         }
         try:
             point = await self.services.get(NAME)
+            await self.services.monitor.check(point.point)  # as every few minutes
+            point = await self.services.get(NAME)
         except NotFoundError:
             return found
         found |= {"point": point.state.value, "message": point.message, "wanted": point.instances_wanted}

@@ -30,7 +30,8 @@ def assert_done(action: str, instances: int, found: dict[str, Any]) -> None:
     stopped = action == "stop"
     assert found["point"] == found["service"] == found["control"] if stopped else "stopped" not in found.values(), found
     assert found["point"] == ("stopped" if stopped else "ready"), found
-    assert found["instances"] == ([] if stopped else ["running"] * instances), found
+    running = found["instances"].count("running")
+    assert running == 0 if stopped else running >= instances, found  # those that give way may finish downloads
     assert found["wanted"] == instances
     assert found["expires"]  # the cloud has the certificate that the site has
     assert len(set(found["counter"])) == 1, found
@@ -89,7 +90,7 @@ def test_every_order_to_a_cloud_host_is_carried_out(
 def assert_host_empty(host: HostProcess) -> None:
     """Neither content nor records nor keys nor processes."""
     assert list(Folders(host.home).services.iterdir()) == []
-    assert [path for path in host.key_folder().rglob("*") if path.is_file()] == []
+    assert [path.name for path in host.key_folder().iterdir()] == ["lock"]
     assert host.gateways() == []
 
 
@@ -113,7 +114,10 @@ def test_a_creation_that_is_cancelled_after_a_kill_leaves_nothing(azure_site: Li
     step = 0
     while azure_site.live("cloud-create", die_at=step)["killed"]:
         found = azure_site.live(cancel=True, finish=True)
-        assert (found["active"], found["task"]) == (0, "cancelled"), found
+        if found["task"] == "completed":  # killed when all was done
+            assert found["point"] == "ready"
+            found = azure_site.live("cloud-delete", finish=True)
+        assert (found["active"], found["task"]) in ((0, "cancelled"), (0, "completed")), found
         assert arm.things == {}
         step += STRIDE
     azure_site.live("cloud-delete", finish=True)

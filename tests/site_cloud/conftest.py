@@ -117,6 +117,7 @@ class CloudService:
         self.holder = ShelfHolder(Shelf(MemoryStore()))
         self.ready_after = 0  # status calls until instances run
         self.broken = 0  # instances that never run
+        self.parts: tuple[str, ...] = ()  # what is left of it, when it is not whole
 
 
 def _expires(spec: ServiceSpec) -> int:
@@ -233,6 +234,7 @@ class FakeCloud:
             certificate_expires=_expires(service.spec),
             root=service.spec.root,
             notes=tuple(self.notes),
+            parts=service.parts,
         )
 
     async def _turn(self, operation: str, name: str, state: RunState) -> ServiceStatus:

@@ -1,5 +1,6 @@
 """Renewal, updates, orphans, plans, upload limits, and what health checks find."""
 
+import contextlib
 from decimal import Decimal
 
 import msgspec
@@ -17,6 +18,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
 from entrepot.database import alerts, clouddetails
+from entrepot.database.tasks import Task
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudapi import (
     AzureOptions,
@@ -38,7 +40,7 @@ from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
 from entrepot.trust.certificates import UnsuitableCertificateError, new_management
 
-from .conftest import FQDN, NOW, PASSWORD, SiteUnderTest
+from .conftest import FQDN, NOW, PASSWORD, Crash, SiteUnderTest
 
 
 def _renewal(site: SiteUnderTest, fqdn: str = FQDN, days: int = 300) -> RenewServiceCertificate:
@@ -255,6 +257,53 @@ async def test_what_was_adopted_meanwhile_is_not_removed(site) -> None:
     assert ended.state is TaskState.FAILED
     assert "no orphan any more" in ended.error
     assert "cloud1" in site.cloud.services
+
+
+async def test_what_is_half_gone_is_listed_with_its_parts_and_removed_but_not_adopted(site) -> None:
+    request = await _orphaned(site)
+    site.cloud.services["cloud1"].parts = ("storage account entrepot01",)
+    (orphan,) = await site.services.orphans.search(request.account)
+    assert orphan.parts == ("storage account entrepot01",)
+    with pytest.raises(ConflictError, match="storage account entrepot01") as refused:
+        await site.services.adopt(site.request())
+    assert "orphans --remove" in refused.value.next_step
+    await site.completed(await _removed(site, request))
+    assert site.cloud.services == {}
+
+
+async def _removed(site: SiteUnderTest, request: OrphanRequest) -> Task:
+    task = await site.services.remove_orphan(request)
+    await site.settle()
+    return task
+
+
+async def test_parts_are_not_removed_while_a_cloud_point_of_that_name_is_being_created(site) -> None:
+    """The new service is not seen at the cloud yet; removal goes by name."""
+    request = await _orphaned(site)
+    task = await site.services.remove_orphan(request)
+    await site.database.write(_pause, task.id)
+    del site.cloud.services["cloud1"]
+    await site.services.create(site.request())
+    await site.settle()
+    ended = await site.task(task)
+    assert ended.state is TaskState.FAILED
+    assert "no orphan any more" in ended.error
+    assert (await site.services.get("cloud1")).state is CloudPointState.READY
+    assert "cloud1" in site.cloud.services
+
+
+@pytest.mark.parametrize("step", range(10))
+async def test_a_removal_killed_at_any_step_is_finished(site, step) -> None:
+    request = await _orphaned(site)
+    task = await site.services.remove_orphan(request)
+    site.fuse.arm(step)
+    with contextlib.suppress(Crash):
+        await site.engine.run_once()
+    site.fuse.arm(-1)
+    site.boot()
+    await site.settle()
+    await site.completed(task)
+    assert site.cloud.services == {}
 
 
 def _pause(connection, task_id: str) -> None:

@@ -102,6 +102,12 @@ def known_points(connection: Connection) -> set[str]:
     return set(connection.scalars(select(cloud_point.c.point)))
 
 
+def points_of_service(connection: Connection, subscription: str, service: str) -> list[str]:
+    """Ids of the cloud points that have, or will have, a service of that name in a subscription."""
+    chosen = (cloud_point.c.subscription == subscription) & (cloud_point.c.service == service)
+    return list(connection.scalars(select(cloud_point.c.point).where(chosen)))
+
+
 def accounts(connection: Connection, *, site: str) -> list[str]:
     """One cloud point for each subscription that a site uses."""
     seen: dict[tuple[str, str, str], str] = {}

@@ -43,7 +43,8 @@ class AzureOptions(_Model, frozen=True, kw_only=True):
     Attributes:
         tenant: directory (tenant) id.
         application: client id of the application registration that has the management certificate's ``.cer``.
-        image: the gateway's image, ``registry/name@sha256:…`` (a digest is better than a tag: it cannot change).
+        image: the gateway's image, ``registry/name@sha256:…`` (a digest is better than a tag: it cannot change). Empty
+            where nothing is to be made: to look for orphans.
         resource_group: an existing or new one; empty: one of its own for the cloud point.
         registry_user, registry_password: for a registry that asks; kept sealed, never shown.
         redundancy: of the storage account.
@@ -53,7 +54,7 @@ class AzureOptions(_Model, frozen=True, kw_only=True):
 
     tenant: Annotated[str, Meta(pattern="^[0-9A-Za-z][0-9A-Za-z.-]{0,127}$")]
     application: _Guid
-    image: Annotated[str, Meta(min_length=3, max_length=512)]
+    image: Annotated[str, Meta(max_length=512)] = ""
     resource_group: Annotated[str, Meta(pattern=r"^([-\w.()]{0,89}[-\w()])?$")] = ""
     registry_user: Annotated[str, Meta(max_length=256)] = ""
     registry_password: Annotated[str, Meta(max_length=4096)] = ""
@@ -186,7 +187,8 @@ class CloudMetrics(_Model, frozen=True, kw_only=True):
 
 
 class Orphan(_Model, frozen=True, kw_only=True):
-    """A service in a cloud that carries this hierarchy's mark and that the database does not know."""
+    """A service in a cloud that carries this hierarchy's mark and that the database does not know. ``parts`` name what
+    is left of one that is not whole: it can be removed, not adopted."""
 
     service: str
     point: str
@@ -194,6 +196,7 @@ class Orphan(_Model, frozen=True, kw_only=True):
     state: str
     stored_bytes: int
     account: CloudAccount
+    parts: tuple[str, ...] = ()
 
 
 class OrphanSearch(_Model, frozen=True, kw_only=True):

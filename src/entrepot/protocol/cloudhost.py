@@ -102,7 +102,9 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     """``address`` is ``host:port``: what the service FQDN's CNAME must lead to (R6).
 
     ``root`` is the hierarchy root that its gateways pin: it tells whose service this is. ``notes`` say what keeps it
-    from serving as it should; ``records`` are DNS records that it needs beside the alias.
+    from serving as it should; ``records`` are DNS records that it needs beside the alias. ``place`` is where it lies
+    when that is not where its name says (Azure: a resource group that was given). ``parts`` name what is there of a
+    service that is not whole.
     """
 
     name: str
@@ -118,6 +120,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     root: bytes = b""
     notes: tuple[str, ...] = ()
     records: tuple[NeededRecord, ...] = ()
+    place: str = ""
+    parts: tuple[str, ...] = ()
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):

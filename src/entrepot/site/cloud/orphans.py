@@ -15,6 +15,7 @@ from entrepot.database.cloud import certificate, get_cloud_point
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudapi import CloudAccount, Orphan, OrphanRequest
+from entrepot.protocol.cloudhost import ServiceStatus
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.tasks import Reporter
 
@@ -63,7 +64,8 @@ class Orphans:
                 fqdn=status.fqdn,
                 state=status.state.value,
                 stored_bytes=status.stored_bytes,
-                account=_without_secret(account),
+                account=_account_at(account, status.place),
+                parts=status.parts,
             )
             for status in statuses
             if status.root == self._mark and status.point not in known
@@ -91,7 +93,7 @@ class Orphans:
             ConflictError: it is being removed already.
         """
         orphan = await self.one(request.account, request.service, request.point)
-        removal = Removal(service=orphan.service, point=orphan.point, account=_without_secret(request.account))
+        removal = Removal(service=orphan.service, point=orphan.point, account=orphan.account)
         return await self._database.write(self._add, removal, now)
 
     def _add(self, connection: Connection, removal: Removal, now: float) -> Task:
@@ -116,24 +118,28 @@ class Orphans:
             status = await provider.status(removal.service)
         except NotFoundError:
             status = None
-        if status is not None:
-            await self._check_still(status.point, status.root, removal)
+        await self._check_still(removal, status)
         report.step("Deleting content, records and deployment")
-        left = (await provider.delete(removal.service)).left
+        left = (await provider.delete(removal.service, report.step)).left
         if left:
             raise UnavailableError(f"This remains in the cloud: {', '.join(left)}.", next_step="It is tried again.")
         report.message(f"The service {removal.service} is deleted; nothing is left in the cloud.")
 
-    async def _check_still(self, point: str, root: bytes, removal: Removal) -> None:
+    async def _check_still(self, removal: Removal, status: ServiceStatus | None) -> None:
+        """Nobody has taken the service over, nor its name: a new service may be half made, and not be seen yet."""
         known = await self._database.read(clouddetails.known_points)
-        if point != removal.point or root != self._mark or point in known:
+        named = await self._database.read(clouddetails.points_of_service, removal.account.subscription, removal.service)
+        there = status is None or (status.point == removal.point and status.root == self._mark)
+        if not there or removal.point in known or named:
             raise EntrepotError(
                 f"The service {removal.service} is no orphan any more: it was adopted or created anew.",
                 next_step="Nothing was removed.",
             )
 
 
-def _without_secret(account: CloudAccount) -> CloudAccount:
+def _account_at(account: CloudAccount, place: str) -> CloudAccount:
+    """The account as it reaches that very service, without a secret: Azure's services lie in resource groups."""
     if account.azure is None:
         return account
-    return msgspec.structs.replace(account, azure=msgspec.structs.replace(account.azure, registry_password=""))
+    azure = msgspec.structs.replace(account.azure, registry_password="", resource_group=place)
+    return msgspec.structs.replace(account, azure=azure)

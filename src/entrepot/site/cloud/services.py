@@ -160,6 +160,11 @@ class CloudServices:
             EntrepotError: as :meth:`create`.
         """
         orphan = await self.orphans.one(account_of(check_account(request)), _checked_service(request.name))
+        if orphan.parts:
+            raise ConflictError(
+                f"Only a part of the service {orphan.service} is left: {', '.join(orphan.parts)}.",
+                next_step="Remove it with `entrepot cloud orphans --remove`, then create the cloud point anew.",
+            )
         return await self.create(request, adopted=orphan.point)
 
     async def remove_orphan(self, request: OrphanRequest) -> Task:

@@ -11,7 +11,7 @@ from entrepot.cloud.providers.azure.account import AzureAccount, Progress
 from entrepot.cloud.providers.azure.errors import AzureRefusedError, azure_errors
 from entrepot.cloud.providers.azure.names import Names
 from entrepot.cloud.providers.azure.storage import ensure_account, ensure_role
-from entrepot.core.errors import ConflictError, UnavailableError
+from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.protocol.cloudhost import ServiceSpec
 from entrepot.trust.certificates import thumbprint, to_pfx
@@ -41,8 +41,15 @@ class Deployment:
         """Do it, or what is left of it.
 
         Raises:
+            UnavailableError: something went away while it was being made: an earlier deletion came to its end.
             EntrepotError: as ``errors`` translates.
         """
+        try:
+            self._run()
+        except NotFoundError as error:
+            raise UnavailableError(error.message, next_step="It is made anew when this is tried again.") from error
+
+    def _run(self) -> None:
         register_providers(self._account, self._progress)
         self._group()
         self._progress("Looking at the storage account")

@@ -30,6 +30,7 @@ _BUSY: Final = re.compile(
 )
 _QUOTA: Final = re.compile(r"Quota|MaxNumberOf|LimitExceeded|TooMany", re.IGNORECASE)
 _MAX_TEXT: Final = 400
+_DEPTH: Final = 8
 
 
 class AzureRefusedError(RefusedError):
@@ -64,7 +65,8 @@ def azure_errors(doing: str) -> Iterator[None]:
 def translated(error: AzureError, doing: str) -> EntrepotError:
     """The error to raise instead."""
     if isinstance(error, ClientAuthenticationError):
-        return _sign_in(error)
+        behind = _behind(error)
+        return _sign_in(error) if behind is None else translated(behind, "signing in")
     if isinstance(error, HttpResponseError):
         return _answered(error, doing)
     text = str(error)
@@ -76,6 +78,19 @@ def translated(error: AzureError, doing: str) -> EntrepotError:
     return UnavailableError(
         f"Azure does not answer ({doing}).", next_step="Check the way to the internet, and the proxy setting."
     )
+
+
+def _behind(error: ClientAuthenticationError) -> AzureError | None:
+    """What kept the question from being answered at all: azure-identity calls a lost connection a failed sign-in."""
+    status = error.status_code or 0
+    if status == 429 or status >= 500:
+        return HttpResponseError(response=error.response)
+    cause: BaseException | None = error
+    for _ in range(_DEPTH):
+        cause = cause.__cause__ or cause.__context__ if cause else None
+        if isinstance(cause, ServiceRequestError | ServiceResponseError):
+            return cause
+    return None
 
 
 def _sign_in(error: ClientAuthenticationError) -> EntrepotError:

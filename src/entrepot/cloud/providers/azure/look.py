@@ -8,6 +8,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from entrepot.cloud.providers.azure import names
 from entrepot.cloud.providers.azure.account import AzureAccount
 from entrepot.cloud.providers.azure.errors import azure_errors
+from entrepot.cloud.providers.azure.leftovers import incomplete
 from entrepot.core.errors import EntrepotError, FormatError, NotFoundError
 from entrepot.protocol.cloudapi import CloudMetrics
 from entrepot.protocol.cloudhost import Instance, NeededRecord, RunState, ServiceStatus
@@ -31,10 +32,13 @@ def status(account: AzureAccount, service: str) -> ServiceStatus:
 
 
 def services(account: AzureAccount) -> list[ServiceStatus]:
-    """All services of the subscription that carry a hierarchy's mark, by name."""
+    """All services of the subscription that carry a hierarchy's mark, by name; of ours also what is left without an
+    app."""
     with azure_errors("the container apps of the subscription"):
         apps = [app for app in account.apps.container_apps.list_by_subscription() if names.ROOT in (app.tags or {})]
     found = [_status(account, _group_of(str(app.id)), app) for app in apps]
+    whole = {(one.name, one.point) for one in found}
+    found += [one for one in incomplete(account) if (one.name, one.point) not in whole]
     return sorted(found, key=lambda one: one.name)
 
 
@@ -61,6 +65,7 @@ def _status(account: AzureAccount, group: str, app: Any) -> ServiceStatus:
         root=_root(tags),
         notes=notes,
         records=records,
+        place=names.given_group(str(app.name), group),
     )
 
 

@@ -74,6 +74,11 @@ def is_ours(tags: Mapping[str, str] | None, service: str, root: bytes) -> bool:
     return found.get(SERVICE) == service and found.get(ROOT) == root.hex()
 
 
+def given_group(service: str, group: str) -> str:
+    """The resource group, as an option has it: empty when it is the service's own."""
+    return "" if group.lower() == names_of(service, "", "").group else group
+
+
 def assignment_name(scope: str, principal: str) -> str:
     """The same name for the same assignment, so that it is made once."""
     return str(uuid.uuid5(_NAMESPACE, f"{scope.lower()}|{principal}|{BLOB_CONTRIBUTOR}"))

@@ -11,6 +11,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from entrepot.cloud.providers.azure import names
 from entrepot.cloud.providers.azure.account import AzureAccount, Progress
 from entrepot.cloud.providers.azure.errors import azure_errors
+from entrepot.core.errors import NotFoundError
 
 
 class Removal:
@@ -30,6 +31,14 @@ class Removal:
         """
         if not self._group_exists():
             return ()
+        try:
+            return self._run()
+        except NotFoundError:  # an earlier deletion, whose process died, came to its end meanwhile
+            if self._group_exists():
+                raise
+            return ()
+
+    def _run(self) -> tuple[str, ...]:
         group, apps = self._names.group, self._account.apps
         self._delete(
             f"the container app {self._names.app}",
