@@ -39,6 +39,20 @@ def _content(connection) -> None:
     connection.execute(insert(content_version).values(values))
 
 
+def _device() -> Device:
+    return Device(
+        id="dev-0000000000000001",
+        name="D",
+        public_key=b"k",
+        state=DeviceState.APPROVED,
+        changed=0,
+        site="PS1",
+        enrolled=0,
+        seen=0,
+        address="",
+    )
+
+
 def _report(number: int, **changes) -> DownloadReport:
     sources = (
         SourceBytes(kind="cloud", form="full", point="pt-1", bytes=400, requests=4),
@@ -59,17 +73,7 @@ def _report(number: int, **changes) -> DownloadReport:
 
 
 def test_reports_are_added_up_once_and_outlive_themselves(database):
-    device = Device(
-        id="dev-0000000000000001",
-        name="D",
-        public_key=b"k",
-        state=DeviceState.APPROVED,
-        changed=0,
-        site="PS1",
-        enrolled=0,
-        seen=0,
-        address="",
-    )
+    device = _device()
     with database.transaction() as connection:
         _content(connection)
         devices.add_device(connection, device)
@@ -85,3 +89,17 @@ def test_reports_are_added_up_once_and_outlive_themselves(database):
     assert (line.name, line.downloads, line.plain) == ("Office", 2, 2000)
     assert (line.transferred, line.compression, line.own_cache, line.deltas) == (1200, 800, 400, 0)
     assert (by_point.subject, by_point.transferred, by_point.own_cache) == ("pt-1", 1200, 400)
+
+
+def test_a_device_that_claims_what_cannot_be_spoils_nobodys_sums(database):
+    """Sums beyond 64 bits would be refused by the database, and with them the next device's report."""
+    huge = (SourceBytes(kind="cloud", form="full", point="pt-1", bytes=2**62 - 1, requests=1),)
+    with database.transaction() as connection:
+        _content(connection)
+        devices.add_device(connection, _device())
+        for number in range(3):
+            assert savings.take_report(connection, "dev-0000000000000001", _report(number, sources=huge), now=NOW)
+        assert savings.take_report(connection, "dev-0000000000000001", _report(9), now=NOW)
+        assert len(devices.list_downloads(connection)) == 4, "what was claimed is seen"
+        sums = {kind: (count, times) for _, kind, count, times in savings.sums(connection, since=0, by="content")}
+    assert sums["transferred"] == (400, 1)

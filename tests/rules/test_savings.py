@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.core.errors import BadInputError
-from entrepot.rules.savings import KINDS, TRANSFERRED, Piece, savings
+from entrepot.rules.savings import KINDS, TRANSFERRED, Piece, is_plausible, savings
 
 
 def split(*pieces, plain=1000, sealed=600, success=True):
@@ -28,6 +28,13 @@ def test_each_byte_that_was_not_transferred_has_its_reason():
         ("peer", "pt-1"): 50,
         ("delta", "pt-1"): 220,
     }
+
+
+def test_what_no_download_can_have_taken_is_not_plausible():
+    assert is_plausible([piece("cloud", 6000)], plain=1000, sealed=600), "made anew a few times"
+    claimed = [piece("cloud", 2**61), piece("peer", 2**61)]
+    assert not is_plausible(claimed, plain=1000, sealed=600)
+    assert is_plausible([], plain=0, sealed=0)
 
 
 def test_a_full_download_saves_by_compression_only():

@@ -133,6 +133,41 @@ async def test_a_waiting_device_that_gets_a_code_is_approved(site, new_device) -
     assert (await device.enrol(await code_of(site))).state == "approved"
 
 
+async def test_a_waiting_device_that_gets_a_code_joins_the_codes_collection(site, new_device) -> None:
+    await site.call("POST", "/collections", CollectionInfo, CollectionRequest(name="Pilots"))
+    device = new_device("pc-1")
+    await device.enrol()
+    await device.enrol(await code_of(site, collection="pilots"))
+    info = await site.call("GET", "/devices/pc-1", DeviceInfo)
+    (pilots,) = [row for row in await site.call("GET", "/collections", list[CollectionInfo]) if row.name == "Pilots"]
+    assert (info.state, pilots.members) == (DeviceState.APPROVED, (device.id,))
+
+
+async def test_nobody_who_only_waits_keeps_a_name_from_a_device_with_a_code(site, new_device) -> None:
+    """Anybody can ask to be approved, under any name."""
+    squatter, device = new_device("pc-1"), new_device("pc-1")
+    assert (await squatter.enrol()).state == "pending"
+    assert (await device.enrol(await code_of(site))).state == "approved"
+    (info,) = await site.call("GET", "/devices", list[DeviceInfo])
+    assert (info.id, info.fingerprint) == (device.id, key_fingerprint(device.key.public))
+    with pytest.raises(ConflictError, match="is taken"):
+        await new_device("PC-1").enrol(await code_of(site))
+    with pytest.raises(ConflictError, match="is taken"):
+        await squatter.enrol()
+
+
+async def test_a_points_code_goes_with_the_point(site, new_device) -> None:
+    added = await site.call("POST", "/points", PointCode, PointRequest(name="Berlin"))
+    assert [code.kind for code in await site.call("GET", "/enrolment-codes", list[EnrolmentCodeInfo])] == ["point"]
+    await site.call("DELETE", "/points/Berlin", type(None))
+    assert await site.call("GET", "/enrolment-codes", list[EnrolmentCodeInfo]) == []
+    request = await new_device("berlin").request(
+        code=added.code, kind=Kind.POINT, csr=make_csr(new_tls_key()), url="https://dp.contoso.example:8443"
+    )
+    with pytest.raises(UnauthenticatedError, match="used up or expired"):
+        await send(site, request)
+
+
 async def test_only_the_newcomer_itself_learns_what_became_of_it(site, new_device) -> None:
     waiting, stranger = new_device("pc-1"), new_device("pc-2")
     await waiting.enrol()

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from entrepot.content.delta.making import make_delta
 from entrepot.content.sweep import sweep
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
-from entrepot.core.times import HOUR
+from entrepot.core.times import HOUR, MINUTE
 from entrepot.database import retention
 from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
@@ -188,6 +189,25 @@ async def test_the_number_of_a_deleted_version_is_never_given_again(site, two_ve
     assert [version.number for version in info.versions] == [1, 3]
     events = await site.call("GET", "/contents/App/history", list[ContentEvent])
     assert [(event.event, event.version) for event in events] == [("version_deleted", 2), ("made_current", 1)]
+
+
+async def test_a_delta_that_takes_hours_keeps_its_lease(site, source, monkeypatch) -> None:
+    """The sweep would end its session, and the hours would be for nothing."""
+
+    def slow(*sides, cancelled, **more):
+        for _ in range(12):
+            site.clock.advance(20 * MINUTE)
+            assert not cancelled()
+            SqlSweepLedger(site.database).drop_lapsed(site.clock.now)
+        return make_delta(*sides, cancelled=cancelled, **more)
+
+    monkeypatch.setattr("entrepot.site.deltas.make_delta", slow)
+    await site.publish("App", source)
+    big = bytearray((source / "big.bin").read_bytes())
+    big[500_000:500_010] = b"0123456789"
+    (source / "big.bin").write_bytes(big)
+    info = await site.next_version("App")
+    assert [delta.from_version for delta in info.versions[-1].deltas] == [1]
 
 
 async def test_a_delta_in_the_making_is_an_objection_and_is_cancelled_by_force(site, source) -> None:

@@ -310,6 +310,13 @@ def control(connection: Connection, point_id: str) -> ControlRow:
     return ControlRow() if row is None else ControlRow(**row)
 
 
+def controls(connection: Connection) -> dict[str, ControlRow]:
+    """The last control document of every point that has had one."""
+    columns = [control_document.c[name] for name in ControlRow.__struct_fields__]
+    rows = connection.execute(select(control_document.c.point, *columns)).mappings()
+    return {row["point"]: ControlRow(**{name: row[name] for name in ControlRow.__struct_fields__}) for row in rows}
+
+
 def wanted_state(connection: Connection, point_id: str) -> ServiceState:
     """Whether clients are to be served; points on premises serve until they are removed."""
     wanted = connection.execute(select(cloud_point.c.wanted).where(cloud_point.c.point == point_id)).scalar()

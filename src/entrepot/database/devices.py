@@ -1,7 +1,7 @@
 """Devices, enrolment codes, used nonces, and what devices report."""
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, UnauthenticatedError
@@ -48,6 +48,8 @@ class Code(msgspec.Struct, frozen=True, kw_only=True):
 def add_device(connection: Connection, device: Device, *, collection: str = "") -> Device:
     """Add a device. Enrolling the same key under the same name again changes nothing and gives the first result.
 
+    A device that is approved at once takes its name from one that only waits: anybody may wait, under any name.
+
     Raises:
         ConflictError: the name, or the key, belongs to another device or service (R4).
         BadInputError: no proper name.
@@ -58,6 +60,9 @@ def add_device(connection: Connection, device: Device, *, collection: str = "") 
         if same["name_key"] != name_key(name):
             raise ConflictError("This device has enrolled already, under another name.")
         return _device(dict(same))
+    if device.state is DeviceState.APPROVED:
+        waiting = devices.c.name_key == name_key(name), devices.c.state == DeviceState.PENDING.value
+        connection.execute(delete(devices).where(*waiting))
     taken = connection.execute(select(devices.c.id).where(devices.c.name_key == name_key(name))).first()
     service = connection.execute(select(cloud_point.c.point).where(cloud_point.c.fqdn == name_key(name))).first()
     if taken is not None or service is not None:
@@ -66,10 +71,15 @@ def add_device(connection: Connection, device: Device, *, collection: str = "") 
         )
     values = msgspec.structs.asdict(device) | {"name": name, "name_key": name_key(name), "state": device.state.value}
     connection.execute(insert(devices).values(values))
-    if collection:
-        row = insert_into(connection, collection_member).values(collection=collection, device=device.id)
-        connection.execute(row.on_conflict_do_nothing())
+    join(connection, device.id, collection)
     return get_device(connection, device.id)
+
+
+def join(connection: Connection, device_id: str, collection: str) -> None:
+    """Make a device a member of a collection; an empty id is the built-in one, which has no member rows."""
+    if collection:
+        row = insert_into(connection, collection_member).values(collection=collection, device=device_id)
+        connection.execute(row.on_conflict_do_nothing())
 
 
 def device_of_key(connection: Connection, public_key: bytes) -> Device | None:
@@ -158,8 +168,12 @@ def remove_device(connection: Connection, name_or_id: str, *, now: float) -> Dev
 
 def note_seen(connection: Connection, seen: dict[str, tuple[int, str]]) -> None:
     """Write down when, and from which address, devices were last heard of."""
-    for device, (when, address) in sorted(seen.items()):
-        connection.execute(update(devices).where(devices.c.id == device).values(seen=when, address=address[:64]))
+    heard = [
+        {"device": device, "when": when, "where": address[:64]} for device, (when, address) in sorted(seen.items())
+    ]
+    if heard:
+        mine = update(devices).where(devices.c.id == bindparam("device"))
+        connection.execute(mine.values(seen=bindparam("when"), address=bindparam("where")), heard)
 
 
 def _plain(values: dict[str, object]) -> dict[str, object]:
@@ -201,11 +215,9 @@ def list_codes(connection: Connection, *, now: float) -> list[Code]:
     return [_code(dict(row)) for row in connection.execute(query.order_by(enrolment_code.c.created)).mappings()]
 
 
-def remove_codes(connection: Connection, *, code_id: str = "", point: str = "") -> int:
-    """Withdraw a code, or all codes of a point."""
-    table = enrolment_code
-    condition = table.c.id == code_id if code_id else table.c.point == point
-    return connection.execute(delete(table).where(condition)).rowcount
+def remove_code(connection: Connection, code_id: str) -> bool:
+    """Withdraw a code; False when there is none."""
+    return connection.execute(delete(enrolment_code).where(enrolment_code.c.id == code_id)).rowcount == 1
 
 
 def _code(values: dict[str, object]) -> Code:

@@ -105,6 +105,17 @@ def faulty(connection: Connection, point: str, content: str, *, after: bytes = b
     return [Listed(object_id=ObjectId(object_id), size=size) for object_id, size in connection.execute(query)]
 
 
+def count_faulty(connection: Connection, point: str, content: str) -> int:
+    """How many objects :func:`faulty` would give in all."""
+    query = (
+        select(func.count())
+        .select_from(faults)
+        .join(objects, objects.c.object_id == faults.c.object_id)
+        .where(faults.c.point == point, _in_held_sets(content))
+    )
+    return int(connection.execute(query).scalar_one())
+
+
 def described(connection: Connection, point: str, content: str = "") -> list[SetValidation]:
     """Sets on a point with what was found, for people."""
     query = (

@@ -9,6 +9,7 @@ from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find, name_key, refuse_taken
 from entrepot.database.tables.cloud import control_document
+from entrepot.database.tables.devices import enrolment_code
 from entrepot.database.tables.points import (
     boundary_group,
     boundary_point,
@@ -133,7 +134,7 @@ def retire_point(connection: Connection, name_or_id: str) -> Point:
 
 
 def remove_point(connection: Connection, name_or_id: str) -> Point:
-    """Forget a point on premises with everything that is known about its content.
+    """Forget a point on premises with its enrolment code and everything that is known about its content.
 
     Raises:
         ConflictError: it is a cloud point: those are deleted through their own task.
@@ -141,7 +142,7 @@ def remove_point(connection: Connection, name_or_id: str) -> Point:
     point = get_point(connection, name_or_id)
     if point.kind == CLOUD:
         raise ConflictError("This is a cloud point.", next_step="Delete it as a cloud point.")
-    for table in (distribution, point_set, boundary_point, control_document):
+    for table in (distribution, point_set, boundary_point, control_document, enrolment_code):
         connection.execute(delete(table).where(table.c.point == point.id))
     connection.execute(delete(points).where(points.c.id == point.id))
     note_change(connection)

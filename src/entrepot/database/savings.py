@@ -8,13 +8,16 @@ from entrepot.database.engine import insert_into
 from entrepot.database.tables.content import content_version
 from entrepot.database.tables.cost import saving_day
 from entrepot.protocol.policy import DownloadReport
-from entrepot.rules.savings import Piece, savings
+from entrepot.rules.savings import Piece, is_plausible, savings
 
 _COUNT = "downloads"
 
 
 def take_report(connection: Connection, device: str, report: DownloadReport, *, now: float) -> bool:
-    """Keep a device's report and add it up, once; False when it was reported before."""
+    """Keep a device's report and add it up, once; False when it was reported before.
+
+    What claims more than can be is kept, so that it shows, and not added up.
+    """
     if not devices.add_download(connection, device, report, now=now):
         return False
     table = content_version
@@ -25,6 +28,8 @@ def take_report(connection: Connection, device: str, report: DownloadReport, *, 
     if version is None:
         return True
     pieces = [Piece(kind=one.kind, form=one.form, point=one.point, bytes=one.bytes) for one in report.sources]
+    if not is_plausible(pieces, plain=version.plain_size, sealed=version.stored_size):
+        return True
     success = report.outcome == "success"
     found = savings(pieces, plain=version.plain_size, sealed=version.stored_size, success=success)
     day = int(now) // DAY * DAY

@@ -24,6 +24,8 @@ DELTA: Final = "delta"
 COMPRESSION: Final = "compression"
 TRANSFERRED: Final = "transferred"
 KINDS: Final = (COMPRESSION, OWN_CACHE, INSTALLED, PEER, DELTA, TRANSFERRED)
+_MOST: Final = 10
+_SLACK: Final = 1 << 30
 _LOCAL: Final = {"own-cache": OWN_CACHE, "installed": INSTALLED, "peer": PEER}
 
 
@@ -42,6 +44,14 @@ class Saving(msgspec.Struct, frozen=True, kw_only=True):
     kind: str
     point: str
     bytes: int
+
+
+def is_plausible(pieces: Sequence[Piece], *, plain: int, sealed: int) -> bool:
+    """Tell whether one download can have taken so much: a device that claims more would spoil everyone's sums.
+
+    Broken transfers are made anew and cost more than the version has; ten times as much they do not.
+    """
+    return sum(piece.bytes for piece in pieces) <= _MOST * (plain + sealed) + _SLACK
 
 
 def savings(pieces: Sequence[Piece], *, plain: int, sealed: int, success: bool) -> list[Saving]:

@@ -4,10 +4,13 @@ A delta can only save: when making one fails, clients fetch full objects, and th
 """
 
 import asyncio
+import contextlib
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from sqlalchemy import Connection
 
@@ -17,9 +20,9 @@ from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Ledger, Library
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
-from entrepot.core.errors import UnavailableError
+from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.core.ids import ObjectId
-from entrepot.core.times import Clock
+from entrepot.core.times import MINUTE, Clock
 from entrepot.database import contents, distribution, versions
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.engine import Database
@@ -30,6 +33,8 @@ from entrepot.protocol import SealedRef
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.publishing import DeltaJob
 from entrepot.site.tasks import Reporter
+
+RENEW_SECONDS: Final = 5 * MINUTE
 
 
 class DeltaHandler:
@@ -90,7 +95,7 @@ class DeltaHandler:
                 generation=self._keys.domain(content.id, isolated=content.isolated).generation,
                 sign=self._keys.sign_delta,
                 store=keeper.store,
-                cancelled=lambda: report.cancelled,
+                cancelled=_Watch(report, ledger, self._clock),
             )
             if made is None:
                 self._library.close_session(ledger.session)
@@ -135,6 +140,25 @@ class DeltaHandler:
         contents.add_delta(connection, delta)
         if contents.get_content(connection, job.content).current == job.to_version:
             distribution.want_everywhere(connection, job.content, job.to_version, now=now)
+
+
+class _Watch:
+    """Tells whether the work is to stop, and renews the session's lease: hours may pass between two packs."""
+
+    def __init__(self, report: Reporter, ledger: Ledger, clock: Clock) -> None:
+        self._report = report
+        self._ledger = ledger
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._renewed = clock()
+
+    def __call__(self) -> bool:
+        with self._lock:  # asked from several threads
+            if self._clock() - self._renewed >= RENEW_SECONDS:
+                with contextlib.suppress(EntrepotError):  # if it has lapsed, the next object that is kept says so
+                    self._ledger.renew()
+                self._renewed = self._clock()
+        return self._report.cancelled
 
 
 def _sealings(connection: Connection, job: DeltaJob) -> tuple[int, int]:

@@ -241,6 +241,7 @@ class Enrolment:
         if device.state is DeviceState.PENDING and code is not None:
             self._use(connection, code)
             device = devices.set_state(connection, device.id, DeviceState.APPROVED, now=now)
+            devices.join(connection, device.id, code.collection)
         return EnrolReply(id=device.id, site=self._keys.site.code, state=device.state.value)
 
     def _enrol_point(self, connection: Connection, request: EnrolRequest, code: Code | None) -> EnrolReply:

@@ -9,7 +9,6 @@ import time
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection
 
 from entrepot.content.checking import Listed
 from entrepot.core.errors import EntrepotError, IntegrityError, RefusedError
@@ -62,7 +61,7 @@ class PointValidateHandler:
         for each in await self._database.read(pointchecks.to_check, job.point, job.content, begun=job.begun):
             await self._validate(job, each, holder, pace, report)
         mended = await self._repair(job, holder, holder, report) if job.repair else 0
-        left = await self._database.read(_count_faults, job)
+        left = await self._database.read(pointchecks.count_faulty, job.point, job.content)
         if not left:
             report.message(f"All sound. {mended} objects were sent again." if mended else "All sound.")
             return
@@ -143,7 +142,3 @@ def _portion(page: list[Listed]) -> list[Listed]:
             break
         portion.append(each)
     return portion
-
-
-def _count_faults(connection: Connection, job: PointValidateJob) -> int:
-    return len(pointchecks.faulty(connection, job.point, job.content, limit=100_000))

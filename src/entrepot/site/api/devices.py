@@ -93,7 +93,7 @@ def _codes(database: Database, enrolment: Enrolment, clock: Clock) -> Handlers:
     @delete("/enrolment-codes/{code:str}", status_code=204, tags=["Devices"])
     async def remove_enrolment_code(code: FromPath[str]) -> None:
         """Withdraw a code."""
-        if not await database.write(devices.remove_codes, code_id=code):
+        if not await database.write(devices.remove_code, code):
             raise NotFoundError(f"There is no enrolment code {code!r}.")
 
     return [add_enrolment_code, list_enrolment_codes, remove_enrolment_code]

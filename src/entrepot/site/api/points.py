@@ -118,12 +118,13 @@ def _check_ranges(data: BoundaryGroupRequest) -> None:
 
 
 def _all(connection: Connection) -> list[PointInfo]:
-    held = points.held_contents(connection)
-    return [_info(connection, point, held) for point in points.list_points(connection)]
+    held, controls = points.held_contents(connection), cloud.controls(connection)
+    return [_info(point, held, controls.get(point.id, cloud.ControlRow())) for point in points.list_points(connection)]
 
 
 def _described(connection: Connection, name_or_id: str) -> PointInfo:
-    return _info(connection, points.get_point(connection, name_or_id), points.held_contents(connection))
+    point = points.get_point(connection, name_or_id)
+    return _info(point, points.held_contents(connection), cloud.control(connection, point.id))
 
 
 def _change(connection: Connection, name_or_id: str, data: PointPatch) -> PointInfo:
@@ -140,8 +141,7 @@ def _change(connection: Connection, name_or_id: str, data: PointPatch) -> PointI
     return _described(connection, point.id)
 
 
-def _info(connection: Connection, point: Point, held: dict[str, int]) -> PointInfo:
-    control = cloud.control(connection, point.id)
+def _info(point: Point, held: dict[str, int], control: cloud.ControlRow) -> PointInfo:
     return PointInfo(
         id=point.id,
         name=point.name,
