@@ -84,6 +84,11 @@ class ArmDouble:
         self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
+    @property
+    def connections(self) -> int:
+        """How many there were."""
+        return self.server.connections
+
     def close(self) -> None:
         self.server.shutdown()
         self.server.server_close()
@@ -505,6 +510,12 @@ def _b64(text: str) -> bytes:
 
 
 class _Server(ThreadingHTTPServer):
+    connections = 0
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        self.connections += 1
+        super().finish_request(request, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no failure of the double."""
 
