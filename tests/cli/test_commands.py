@@ -18,7 +18,6 @@ from entrepot.protocol.contentapi import (
     DistributionInfo,
     DistributionState,
     Priority,
-    Rehearsal,
 )
 from entrepot.protocol.deviceapi import CollectionInfo, DeviceInfo, DeviceState, EnrolmentCodeReply
 from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryPoint, PointCode, PointInfo
@@ -77,24 +76,9 @@ def test_publishing_makes_a_content_the_first_time_and_a_version_later(logged_in
     }  # fmt: skip
     logged_in.replies["GET /api/v1/contents/7-Zip"] = content()
     assert entrepot("content", "publish", str(tmp_path), "--name", "7-Zip").code == 0
-    assert logged_in.bodies("POST /api/v1/contents/pkg-1/versions") == [{"source": str(tmp_path), "excludes": None}]
-
-
-def test_a_dry_run_asks_for_a_rehearsal_and_publishes_nothing(logged_in, entrepot, tmp_path: Path) -> None:
-    sizes = {"plain_size": 9_000_000, "stored_size": 8_000_000, "new_bytes": 7_000_000, "first_fetch": 8_000_000}
-    counts = {"files": 3, "folders": 1, "links": 0, "objects": 5, "new_objects": 2, "number": 2, "current": 1}
-    totals = {"clients": 10, "update_fetch": 500_000, "all_first_fetch": 80_000_000, "all_update_fetch": 5_000_000}
-    said = Rehearsal(name="7-Zip", warnings=("large",), **sizes, **counts, **totals)
-    logged_in.replies["POST /api/v1/rehearsals"] = said
-    command = ("content", "publish", str(tmp_path), "--name", "7-Zip", "--dry-run", "--clients", "10")
-    ran = entrepot(*command)
-    assert ran.code == 0, ran.err
-    for text in ("7.0 MB", "80.0 MB", "500.0 kB", "5.0 MB", "10 clients with version 1 fetch"):
-        assert text in ran.out
-    assert "large" in ran.out + ran.err
-    assert entrepot(*command, "--json").value["new_bytes"] == 7_000_000
-    assert {asked for asked, _, _ in logged_in.asked} == {"POST /api/v1/rehearsals"}
-    assert logged_in.bodies("POST /api/v1/rehearsals")[0]["clients"] == 10
+    assert logged_in.bodies("POST /api/v1/contents/pkg-1/versions") == [
+        {"source": str(tmp_path), "excludes": None, "unpack": None, "delta_versions": None, "note": ""}
+    ]
 
 
 def test_names_with_spaces_and_slashes_are_one_path_segment(logged_in, entrepot) -> None:

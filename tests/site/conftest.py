@@ -193,11 +193,15 @@ class SiteInProcess:
 
     def __init__(self, home: Home, database: Database, keys: SiteKeys, clock: Ticking) -> None:
         self.home, self.database, self.keys, self.clock = home, database, keys, clock
-        self.server = SiteServer(home, load_settings(home), database, keys, clock=clock)
+        self.free: int | None = None
+        self.server = SiteServer(home, load_settings(home), database, keys, clock=clock, free=self._free)
         self.app = self.server.app()
         self.token = ""
         self.points: dict[str, MemoryPoint] = {}
         self.engine = self.new_engine("one")
+
+    def _free(self, folder: Path) -> int:
+        return shutil.disk_usage(folder).free if self.free is None else self.free
 
     def new_engine(self, holder: str) -> DistributionEngine:
         """A distribution engine, as another process of the site would have."""
@@ -244,7 +248,8 @@ class SiteInProcess:
 
     async def run_tasks(self) -> None:
         """Run tasks until none is due."""
-        while await self.server.tasks.run_once() + await self.server.publishing.run_once():
+        engines = (self.server.tasks, self.server.publishing, self.server.rehearsing)
+        while sum([await engine.run_once() for engine in engines]):
             pass
 
     async def distribute_due(self) -> None:

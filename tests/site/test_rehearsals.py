@@ -5,19 +5,27 @@ from typing import Any
 
 import pytest
 
-from entrepot.core.errors import BadInputError, ConflictError, RefusedError
-from entrepot.core.sizes import MIB
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError
+from entrepot.core.sizes import GIB, MIB
 from entrepot.database import librarystats
-from entrepot.protocol.contentapi import ContentInfo, Rehearsal, RehearsalRequest
+from entrepot.protocol.contentapi import ContentInfo, DeltaOutlook, Rehearsal, RehearsalRequest
 from entrepot.protocol.libraryapi import Comparison
-from entrepot.protocol.siteapi import TaskInfo
+from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.web.problems import error_classes
 
 SAME = ("files", "folders", "links", "plain_size", "objects", "stored_size", "new_objects")
 
 
 async def rehearse(site: Any, source: Any, **more: Any) -> Rehearsal:
     request = RehearsalRequest(name="App", source=str(source), **more)
-    return await site.call("POST", "/rehearsals", Rehearsal, request)
+    task = await site.call("POST", "/rehearsals", TaskInfo, request)
+    await site.run_tasks()
+    ended = await site.call("GET", f"/tasks/{task.id}", TaskInfo)
+    if ended.state is TaskState.FAILED:
+        raise error_classes()[ended.error_code](ended.error)
+    assert (ended.kind, ended.state) == ("rehearsal", TaskState.COMPLETED)
+    assert list((site.home.folder / "scratch" / "unpacked").iterdir()) == []
+    return await site.call("GET", f"/rehearsals/{task.id}", Rehearsal)
 
 
 async def test_a_new_content_is_said_and_not_made(site, source) -> None:
@@ -25,11 +33,14 @@ async def test_a_new_content_is_said_and_not_made(site, source) -> None:
     said = await rehearse(site, source, clients=1000)
     assert site.server.shelf.page() == []
     assert await site.call("GET", "/contents", list[ContentInfo]) == []
-    assert await site.call("GET", "/tasks", list[TaskInfo]) == []
+    assert [task.kind for task in await site.call("GET", "/tasks", list[TaskInfo])] == ["rehearsal"]
     assert await site.database.read(librarystats.open_sessions) == 0
     done = (await site.publish("App", source)).versions[0]
     for name in SAME:
         assert getattr(said, name) == getattr(done, name), name
+    assert said.new_chunks == said.chunks == done.chunks
+    assert said.new_chunk_bytes == done.stored_size
+    assert (said.delta, said.deltas, said.delta_fetch) == (DeltaOutlook.NONE, 0, said.first_fetch)
     assert abs(said.new_bytes - done.new_bytes) < 100  # another content id is in the root
     assert (said.number, said.current) == (1, 0)
     assert said.update_fetch == said.first_fetch > 5 * MIB
@@ -52,6 +63,53 @@ async def test_the_next_version_is_said_to_the_byte(site, source) -> None:
     assert said.update_fetch == site.decoded(answer, Comparison).fetch_bytes < MIB < said.first_fetch
     assert said.all_update_fetch == 7 * said.update_fetch
     assert (said.number, said.current) == (2, 1)
+    assert 0 < said.new_chunks < said.chunks
+    assert said.new_chunk_bytes < said.new_bytes
+
+
+async def changed(site: Any, source: Any) -> None:
+    """A version, and a source in which a delta finds much."""
+    await site.publish("App", source)
+    big = bytearray((source / "big.bin").read_bytes())
+    big[500_000:500_010] = b"0123456789"
+    (source / "big.bin").write_bytes(big)
+
+
+async def test_the_delta_is_said_to_the_byte(site, source) -> None:
+    await changed(site, source)
+    said = await rehearse(site, source, clients=5)
+    (made,) = (await site.next_version("App")).versions[1].deltas
+    assert (said.delta, said.deltas) == (DeltaOutlook.MADE, 1)
+    assert abs(said.delta_size - made.size) < 100  # signatures differ
+    assert abs(said.delta_fetch - made.fetched) < 100
+    assert said.delta_fetch < said.update_fetch / 2
+    assert said.all_delta_fetch == 5 * said.delta_fetch
+
+
+async def test_no_delta_is_made_where_none_is_wanted_or_there_is_no_room(site, source) -> None:
+    await changed(site, source)
+    said = await rehearse(site, source, delta_versions=0)
+    assert (said.delta, said.deltas, said.delta_size) == (DeltaOutlook.NONE, 0, 0)
+    assert said.delta_fetch == said.update_fetch
+    site.free = GIB
+    said = await rehearse(site, source)
+    assert (said.delta, said.deltas) == (DeltaOutlook.UNKNOWN, 1)
+    assert said.delta_fetch == said.update_fetch
+
+
+async def test_a_rehearsal_has_no_result_before_its_end_or_when_it_is_none(site, source) -> None:
+    request = RehearsalRequest(name="App", source=str(source))
+    task = await site.call("POST", "/rehearsals", TaskInfo, request)
+    with pytest.raises(ConflictError, match="no result"):
+        await site.call("GET", f"/rehearsals/{task.id}", Rehearsal)
+    await site.call("POST", f"/tasks/{task.id}/cancel", TaskInfo)
+    await site.run_tasks()
+    with pytest.raises(ConflictError, match="no result"):
+        await site.call("GET", f"/rehearsals/{task.id}", Rehearsal)
+    await site.publish("App", source)
+    [publish] = [each for each in await site.call("GET", "/tasks", list[TaskInfo]) if each.kind == "publish"]
+    with pytest.raises(NotFoundError, match="no rehearsal"):
+        await site.call("GET", f"/rehearsals/{publish.id}", Rehearsal)
 
 
 async def test_what_cannot_be_published_is_refused_and_leaves_no_session(site, source, tmp_path) -> None:

@@ -1,175 +1,27 @@
-"""``entrepot content``: publish, list, distribute, delete."""
+"""``entrepot content``: list, distribute, delete."""
 
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
-from entrepot.cli.session import SiteSession, seg, site_session
+from entrepot.cli.publishing import Content, app
+from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.cli.watching import watch_distribution
-from entrepot.core.errors import NotFoundError
-from entrepot.core.times import DAY
 from entrepot.protocol.contentapi import (
     ContentInfo,
-    ContentPatch,
-    ContentRequest,
-    ContentType,
     CurrentRequest,
     DistributionInfo,
     DistributionRequest,
     Priority,
-    Rehearsal,
-    RehearsalRequest,
-    VersionRequest,
+    VersionInfo,
 )
 from entrepot.protocol.deviceapi import DownloadInfo
 from entrepot.protocol.siteapi import TaskInfo
 
-app = typer.Typer(no_args_is_help=True, help="Publish software and distribute it to distribution points.")
-
-_REHEARSAL_SECONDS: Final = DAY
-"""How long a rehearsal may take: it reads and seals the whole source."""
-
-Content = Annotated[str, typer.Argument(help="Name or id of the content.")]
-Excludes = Annotated[
-    list[str] | None, typer.Option("--exclude", help="Leave out paths that match this pattern; may be repeated.")
-]
-
-
-@app.command()
-def publish(
-    ctx: typer.Context,
-    source: Annotated[Path, typer.Argument(help="Folder or file, as the site server sees it.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the content; default: the source's name.")] = "",
-    kind: Annotated[ContentType, typer.Option("--type", help="What it is (R42).")] = ContentType.PACKAGE,
-    exclude: Excludes = None,
-    for_windows: Annotated[bool, typer.Option(help="Refuse names that Windows cannot store.")] = False,
-    isolated: Annotated[bool, typer.Option(help="Share no chunk with other content.")] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be stored and what clients would fetch.")
-    ] = False,
-    clients: Annotated[
-        int, typer.Option(min=1, max=10_000_000, help="With --dry-run: add up what so many clients would fetch.")
-    ] = 1,
-    wait: Wait = True,
-    as_json: AsJson = False,
-) -> None:
-    """Publish a folder or file: the first time as new content, then as its next version.
-
-    The site reads the source, cuts it into chunks, seals each chunk and keeps it in its library. What the library
-    already holds is not stored again. Distribution points are brought up to date by themselves.
-
-    \b
-    Examples:
-      entrepot content publish /srv/apps/7-zip/26.01 --name 7-Zip --type application
-      entrepot content publish /srv/apps/7-zip/26.02 --name 7-Zip        (the next version)
-      entrepot content publish /srv/apps/office --exclude '*.log' --exclude 'cache/**' --no-wait
-      entrepot content publish /srv/apps/7-zip/26.03 --name 7-Zip --dry-run --clients 5000
-    """
-    source = source.absolute()
-    name = name or source.name
-    with site_session(ctx) as session:
-        if dry_run:
-            asked = RehearsalRequest(
-                name=name,
-                source=str(source),
-                excludes=tuple(exclude) if exclude else None,
-                for_windows=for_windows,
-                isolated=isolated,
-                clients=clients,
-            )
-            said = session.call("POST", "/rehearsals", asked, Rehearsal, patience=_REHEARSAL_SECONDS)
-            _show_rehearsal(said, as_json=as_json)
-            return
-        known = _find(session, name)
-        if known is None:
-            body = ContentRequest(
-                name=name,
-                source=str(source),
-                type=kind,
-                excludes=tuple(exclude or ()),
-                for_windows=for_windows,
-                isolated=isolated,
-            )
-            task = session.post("/contents", body, TaskInfo)
-        else:
-            changes = VersionRequest(source=str(source), excludes=tuple(exclude) if exclude else None)
-            task = session.post(f"/contents/{seg(known.id)}/versions", changes, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json)
-        if wait and not as_json:
-            _warn(session.get(f"/contents/{seg(task.subject)}", ContentInfo))
-
-
-def _show_rehearsal(said: Rehearsal, *, as_json: bool) -> None:
-    if as_json:
-        print_json(said)
-        return
-    many = f"{said.clients} clients" if said.clients > 1 else ""
-    facts = [
-        ("files", str(said.files)),
-        ("size", size(said.plain_size)),
-        ("objects", f"{said.objects}, {said.new_objects} of them new"),
-        ("the library would grow by", size(said.new_bytes)),
-        ("a client without anything fetches", size(said.first_fetch)),
-        (f"{many} without anything fetch" if many else "", size(said.all_first_fetch)),
-    ]
-    if said.current:
-        facts.append((f"a client with version {said.current} fetches", f"{size(said.update_fetch)}, less with a delta"))
-        facts.append((f"{many} with version {said.current} fetch" if many else "", size(said.all_update_fetch)))
-    print_facts(f"{said.name} version {said.number}, not published", [fact for fact in facts if fact[0]])
-    for warning in said.warnings:
-        say(f"[yellow]Warning:[/] {warning}")
-
-
-def _find(session: SiteSession, name: str) -> ContentInfo | None:
-    try:
-        return session.get(f"/contents/{seg(name)}", ContentInfo)
-    except NotFoundError:
-        return None
-
-
-def _warn(content: ContentInfo) -> None:
-    newest = max(content.versions, key=lambda version: version.number, default=None)
-    if newest is None:
-        return
-    say(
-        f"{content.name} version {newest.number}: {newest.files} files, {size(newest.plain_size)}; "
-        f"the library grew by {size(newest.new_bytes)}."
-    )
-    for warning in newest.warnings:
-        say(f"[yellow]Warning:[/] {warning}")
-
-
-@app.command()
-def update(
-    ctx: typer.Context,
-    content: Content,
-    deltas: Annotated[
-        int,
-        typer.Option(
-            min=-1, max=20, help="From how many earlier versions deltas are made; -1: as the site's setting says."
-        ),
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """Change a content. It applies from the next version on.
-
-    \b
-    Example:
-      entrepot content update 7-Zip --deltas 5
-    """
-    with site_session(ctx) as session:
-        changed = session.call("PATCH", f"/contents/{seg(content)}", ContentPatch(delta_versions=deltas), ContentInfo)
-    if as_json:
-        print_json(changed)
-        return
-    kept = (
-        "as many versions as the site's setting says" if changed.delta_versions is None else str(changed.delta_versions)
-    )
-    say(f"Deltas to the next version of {changed.name} are made from the last {kept}.")
+__all__ = ["Content", "app"]
 
 
 @app.command("list")
@@ -185,16 +37,17 @@ def list_contents(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(contents)
         return
-    rows = [
-        (c.name, c.type.value, c.state, str(c.current or ""), size(_current_size(c)), str(len(c.distribution)), c.id)
-        for c in contents
-    ]
+    rows = []
+    for c in contents:
+        current = _current(c)
+        held, note = (size(current.plain_size), current.note) if current else ("", "")
+        rows.append((c.name, c.type.value, c.state, str(c.current or ""), held, str(len(c.distribution)), note, c.id))
     empty = "No content yet. Publish some: entrepot content publish PATH --name NAME"
-    print_rows(("Name", "Type", "State", ">Version", ">Size", ">Points", "Id"), rows, empty=empty)
+    print_rows(("Name", "Type", "State", ">Version", ">Size", ">Points", "Note", "Id"), rows, empty=empty)
 
 
-def _current_size(content: ContentInfo) -> int:
-    return next((v.plain_size for v in content.versions if v.number == content.current), 0)
+def _current(content: ContentInfo) -> VersionInfo | None:
+    return next((version for version in content.versions if version.number == content.current), None)
 
 
 @app.command()
@@ -216,10 +69,11 @@ def show(ctx: typer.Context, content: Content, as_json: AsJson = False) -> None:
             ("id", info.id),
             ("type", info.type.value),
             ("state", info.state),
-            ("source", info.source),
+            ("source", f"what {info.source} holds" if info.unpack else info.source),
             ("excludes", ", ".join(info.excludes)),
             ("for Windows", yes_no(info.for_windows)),
             ("isolated", yes_no(info.isolated)),
+            ("deltas from", "" if info.delta_versions is None else f"the last {info.delta_versions} versions"),
             ("current version", str(info.current)),
         ),
     )
@@ -232,11 +86,12 @@ def show(ctx: typer.Context, content: Content, as_json: AsJson = False) -> None:
             size(v.new_bytes),
             ", ".join(f"from {d.from_version}: {size(d.size)}" for d in v.deltas),
             when(v.created),
+            v.note,
         )
         for v in info.versions
     ]
     print_rows(
-        (">Version", ">Files", ">Size", ">Sealed", ">New in library", "Deltas", "Published"),
+        (">Version", ">Files", ">Size", ">Sealed", ">New in library", "Deltas", "Published", "Note"),
         versions,
         empty="No version yet.",
     )

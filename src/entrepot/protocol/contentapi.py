@@ -79,23 +79,45 @@ class VersionPatch(Model, frozen=True, kw_only=True):
 
 
 class RehearsalRequest(Model, frozen=True, kw_only=True):
-    """``POST /rehearsals``: publish without keeping anything → :class:`Rehearsal`. Where there is a content of this
-    name it is its next version, as :class:`VersionRequest`, else version 1, as :class:`ContentRequest`. ``clients``:
-    for how many to add up what they would fetch."""
+    """``POST /rehearsals``: publish without keeping anything → :class:`TaskInfo`; once that has completed, ``GET
+    /rehearsals/{task id}`` → :class:`Rehearsal`. Where there is a content of this name it is its next version, as
+    :class:`VersionRequest`, else version 1, as :class:`ContentRequest`. ``clients``: for how many to add up what they
+    would fetch; ``delta_versions`` 0 makes no delta, which is the longer part of the work."""
 
     name: Name
     source: Text
     excludes: Patterns | None = None
     for_windows: bool = False
     isolated: bool = False
+    unpack: bool | None = None
+    delta_versions: DeltaVersions | None = None
     clients: Annotated[int, Meta(ge=1, le=10_000_000)] = 1
 
 
-class Rehearsal(Model, frozen=True, kw_only=True):
-    """What publishing would do. Sizes as in :class:`VersionInfo`: the library would grow by ``new_bytes``.
+class DeltaOutlook(StrEnum):
+    """What a rehearsal says of the delta."""
 
-    ``first_fetch`` is what one client without anything would fetch, ``update_fetch`` one with version ``current`` (0:
-    there is none) and without a delta, which may make it less; ``all_…`` are these for ``clients`` of them.
+    MADE = "made"
+    NONE = "none"
+    UNKNOWN = "unknown"
+
+
+class Rehearsal(Model, frozen=True, kw_only=True):
+    """What publishing would do. Sizes as in :class:`VersionInfo`, all but ``plain_size`` sealed.
+
+    Attributes:
+        current: the version that is current now; 0: there is none.
+        new_chunks: of ``chunks``, that the library does not know, of ``new_chunk_bytes``.
+        new_bytes: by so much the library would grow: chunks, manifest and object set.
+        delta: ``made``; ``none`` when it would save nothing, is not asked for, or there is no version before;
+            ``unknown`` when the site's disk has no room to try.
+        delta_size: by so much the library would grow for the delta from ``current``, later; each further delta takes
+            about as much.
+        deltas: how many deltas would be asked for, the one from ``current`` among them.
+        first_fetch: what one client without anything would fetch.
+        update_fetch: what one with version ``current`` would fetch without a delta; ``delta_fetch`` with it. Both are
+            ``first_fetch`` where there is no version before.
+        all_first_fetch: for ``clients`` of them, as the other ``all_…``.
     """
 
     name: str
@@ -109,11 +131,19 @@ class Rehearsal(Model, frozen=True, kw_only=True):
     stored_size: int
     new_objects: int
     new_bytes: int
+    chunks: int
+    new_chunks: int
+    new_chunk_bytes: int
+    delta: DeltaOutlook
+    delta_size: int
+    deltas: int
     clients: int
     first_fetch: int
     update_fetch: int
+    delta_fetch: int
     all_first_fetch: int
     all_update_fetch: int
+    all_delta_fetch: int
     warnings: tuple[str, ...]
 
 

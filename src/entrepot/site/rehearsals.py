@@ -1,117 +1,260 @@
 """Rehearsing a publish: what a new version would add to the library and cost its clients; nothing of it is kept.
 
-It is the publish itself, over a shelf that drops what it takes and a ledger that enters nothing
-(``content/rehearsal.py``). The request waits for the answer; the work is done in a thread that ends when the request is
-given up.
+It is the publish itself, over a shelf that keeps nothing for good and a ledger that enters nothing
+(``content/quoting.py``), and then the making of the delta from the current version, over what the shelf kept
+meanwhile. A durable task with progress; what it found out is the task's result.
 """
 
 import asyncio
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection
 
+from entrepot.content.delta.making import Made, make_delta
+from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Library
-from entrepot.content.publish import PublishOptions, publish
-from entrepot.content.rehearsal import RehearsedLedger, RehearsedShelf
+from entrepot.content.patterns import Excludes
+from entrepot.content.publish import Progress, Published, PublishOptions, publish
+from entrepot.content.quoting import QuotedLedger, QuotedShelf
+from entrepot.content.reading import open_root
+from entrepot.content.sealing import Purpose, open_sealed
+from entrepot.content.surprises import leap
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import ObjectId
-from entrepot.database import contents, pointsets
+from entrepot.core.times import Clock
+from entrepot.database import contents, pointsets, tasks
+from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
-from entrepot.protocol import SignedType
-from entrepot.protocol.contentapi import Rehearsal, RehearsalRequest
+from entrepot.protocol import SealedRef, SignedType
+from entrepot.protocol.contentapi import ContentType, DeltaOutlook, Rehearsal, RehearsalRequest
 from entrepot.site.contents import kept_content
-from entrepot.site.keys import SiteKeys, new_id
-from entrepot.site.staging import checked_source
+from entrepot.site.keys import SiteKeys, new_id, root_name
+from entrepot.site.publishing import pace_text
+from entrepot.site.staging import Staging, checked_source, packed_remark
+from entrepot.site.tasks import Reporter
 from entrepot.trust.signing import sign
 
+REHEARSAL: Final = "rehearsal"
 
-class _Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What would be published; ``current_set`` is empty for a new content."""
 
-    content: str
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What would be published: ``content`` as it would be, and its versions in ascending order."""
+
+    content: Content
     number: int
-    excludes: tuple[str, ...]
-    for_windows: bool
-    isolated: bool
-    current: int = 0
-    current_set: bytes = b""
+    versions: tuple[Version, ...] = ()
+
+    @property
+    def current(self) -> Version | None:
+        """What clients get now."""
+        return next((each for each in self.versions if each.number == self.content.current), None)
 
 
 class Rehearsals:
-    """Rehearses publishing.
+    """Asks for rehearsals, and tells what they found out.
 
     Args:
+        site: site code.
         home: the site server's own folder: it is never published.
+        work: called after work was added.
     """
 
-    def __init__(self, database: Database, *, home: Path, shelf: Shelf, library: Library, keys: SiteKeys) -> None:
+    def __init__(self, database: Database, *, site: str, home: Path, clock: Clock, work: Callable[[], None]) -> None:
         self._database = database
+        self._site = site
         self._home = home
+        self._clock = clock
+        self._work = work
+
+    async def ask(self, request: RehearsalRequest) -> Task:
+        """Add the task: as the next version if there is a content of this name, else as a new one.
+
+        Raises:
+            BadInputError: no proper source or exclude pattern.
+            ConflictError: the content is being deleted.
+            RefusedError: the source is not to be published, or no archive.
+        """
+        Excludes(request.excludes or ())
+        plan = await self._database.read(planned, request, self._site)
+        await asyncio.to_thread(checked_source, request.source, self._home, unpack=plan.content.unpack)
+        task = await self._database.write(self._ask, request)
+        self._work()
+        return task
+
+    def _ask(self, connection: Connection, request: RehearsalRequest) -> Task:
+        return tasks.create(
+            connection,
+            site=self._site,
+            kind=REHEARSAL,
+            subject=new_id("reh"),
+            title=f"Rehearse publishing {request.name}",
+            now=self._clock(),
+            payload=request,
+        )
+
+    async def result(self, task_id: str) -> Rehearsal:
+        """What a rehearsal found out.
+
+        Raises:
+            NotFoundError: there is no such rehearsal.
+            ConflictError: it has not completed.
+        """
+        task = await self._database.read(tasks.get, task_id)
+        if task.kind != REHEARSAL:
+            raise NotFoundError(f"The task {task_id!r} is no rehearsal.")
+        return task.result_as(Rehearsal)
+
+
+class RehearsalHandler:
+    """Does rehearsals.
+
+    Args:
+        staging: where archives are unpacked, and what is new is kept meanwhile.
+        deltas_kept: for how many earlier versions a delta to a new one is asked for.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        shelf: Shelf,
+        library: Library,
+        keys: SiteKeys,
+        clock: Clock,
+        staging: Staging,
+        deltas_kept: int,
+    ) -> None:
+        self._database = database
         self._shelf = shelf
         self._library = library
         self._keys = keys
-        self._working = asyncio.Lock()
+        self._clock = clock
+        self._staging = staging
+        self._deltas_kept = deltas_kept
 
-    async def rehearse(self, request: RehearsalRequest) -> Rehearsal:
-        """Say what publishing would do: as the next version if there is a content of this name, else as a new one.
+    async def run(self, task: Task, report: Reporter) -> None:
+        """See :class:`entrepot.site.tasks.TaskHandler`."""
+        request = task.payload_as(RehearsalRequest)
+        plan = await self._database.read(planned, request, task.site)
+        said = await asyncio.to_thread(self._rehearse, request, plan, report)
+        report.result(said)
+        report.message(f"Version {said.number} would add {said.new_objects} objects.")
 
-        Raises:
-            BadInputError: no proper source.
-            ConflictError: the content is being deleted.
-            RefusedError: something in the source cannot be published; the text names it.
-        """
-        source = await asyncio.to_thread(checked_source, request.source, self._home)
-        plan = await self._database.read(_plan, request)
-        given_up = threading.Event()
-        async with self._working:  # one at a time: what is published in earnest needs the processors, too
-            try:
-                return await asyncio.to_thread(self._rehearse, request, Path(source), plan, given_up)
-            finally:
-                given_up.set()
-
-    def _rehearse(self, request: RehearsalRequest, source: Path, plan: _Plan, given_up: threading.Event) -> Rehearsal:
-        signer = self._keys.manifest
+    def _rehearse(self, request: RehearsalRequest, plan: Plan, report: Reporter) -> Rehearsal:
+        unpacked = plan.content.unpack
+        if unpacked:
+            report.step("Unpacking", unit="bytes")
+        staged = self._staging.source(
+            Path(plan.content.source), unpacked=unpacked, progress=report.amount, cancelled=lambda: report.cancelled
+        )
         session = self._library.open_session(f"rehearsal of {request.name}")
         try:
-            with RehearsedLedger(session) as ledger:
-                said = publish(
-                    source,
-                    content=plan.content,
-                    number=plan.number,
-                    shelf=RehearsedShelf(self._shelf.store),
-                    ledger=ledger,
-                    keys=self._keys.domain(plan.content, isolated=plan.isolated),
-                    sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
-                    options=PublishOptions(excludes=plan.excludes, for_windows=plan.for_windows),
-                    cancelled=given_up.is_set,
-                )
-                first = ledger.everything()
-                update = ledger.lacking(self._members(plan.current_set)) if plan.current else first
+            with staged as source, self._staging.folder() as kept, QuotedLedger(session) as ledger:
+                return self._publish(request, plan, source, kept, ledger, report)
         finally:
             self._library.close_session(session.session)
+
+    def _publish(
+        self,
+        request: RehearsalRequest,
+        plan: Plan,
+        source: Path,
+        kept: Path,
+        ledger: QuotedLedger,
+        report: Reporter,
+    ) -> Rehearsal:
+        content, current = plan.content, plan.current
+        deltas = min(content.deltas_kept(self._deltas_kept), len(plan.versions))
+        wanted = bool(current) and deltas > 0
+        shelf = QuotedShelf(self._shelf.store, keep=kept if wanted else None, room=self._staging.room)
+        report.step("Reading and sealing", unit="bytes")
+        said = self._dry(plan, source, shelf, ledger, report)
+        first = ledger.everything()
+        update = ledger.lacking(self._members(current.set_id)) if current else first
+        outlook, made = DeltaOutlook.NONE, None
+        if wanted and not shelf.complete:
+            outlook = DeltaOutlook.UNKNOWN
+        elif wanted:
+            made = self._delta(plan, said.root, shelf, report)
+            outlook = DeltaOutlook.NONE if made is None else DeltaOutlook.MADE
+        fresh = ledger.fresh(Purpose.CHUNK)
+        with_delta = update if made is None else update - made.saved
+        remark = packed_remark(Path(content.source), unpacked=content.unpack)
+        surprise = leap(plan.versions[-1].plain_size if plan.versions else 0, said.plain_size)
+        same = ("files", "folders", "links", "plain_size", "objects", "stored_size", "new_objects", "new_bytes")
         return Rehearsal(
             name=request.name,
             number=plan.number,
-            current=plan.current,
-            files=said.files,
-            folders=said.folders,
-            links=said.links,
-            plain_size=said.plain_size,
-            objects=said.objects,
-            stored_size=said.stored_size,
-            new_objects=said.new_objects,
-            new_bytes=said.new_bytes,
+            current=content.current,
+            chunks=said.chunks,
+            new_chunks=fresh.objects,
+            new_chunk_bytes=fresh.size,
+            delta=outlook,
+            delta_size=made.size if made else 0,
+            deltas=deltas,
             clients=request.clients,
             first_fetch=first,
             update_fetch=update,
+            delta_fetch=with_delta,
             all_first_fetch=first * request.clients,
             all_update_fetch=update * request.clients,
-            warnings=said.warnings,
+            all_delta_fetch=with_delta * request.clients,
+            warnings=tuple(text for text in (remark, surprise, *said.warnings) if text),
+            **{name: getattr(said, name) for name in same},
         )
+
+    def _dry(self, plan: Plan, source: Path, shelf: QuotedShelf, ledger: QuotedLedger, report: Reporter) -> Published:
+        """Publish into nothing."""
+        content, signer, begun = plan.content, self._keys.manifest, self._clock()
+        before = plan.versions[-1].plain_size if plan.versions else 0
+
+        def note(progress: Progress) -> None:
+            report.amount(progress.plain_size)
+            pace = pace_text(progress.plain_size, expected=before, seconds=self._clock() - begun)
+            report.message(f"{progress.files} files, {progress.new_objects} new objects{pace}")
+
+        return publish(
+            source,
+            content=content.id,
+            number=plan.number,
+            shelf=shelf,
+            ledger=ledger,
+            keys=self._keys.domain(content.id, isolated=content.isolated),
+            sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
+            options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
+            progress=note,
+            cancelled=lambda: report.cancelled,
+        )
+
+    def _delta(self, plan: Plan, root: SealedRef, shelf: QuotedShelf, report: Reporter) -> Made | None:
+        """The delta from the current version; of what it consists of, nothing is kept."""
+        current, new = plan.current, self._side(root, shelf)
+        if current is None:
+            return None
+        report.step(f"Comparing with version {current.number}", total=new.root.plain_size, unit="bytes")
+        with self._staging.folder() as scratch:
+            return make_delta(
+                self._side(self._keys.open_ref(root_name(current.content, current.number), current.root), shelf),
+                new,
+                scratch=scratch,
+                generation=self._keys.domain(current.content, isolated=plan.content.isolated).generation,
+                sign=self._keys.sign_delta,
+                store=lambda _sealed: None,
+                cancelled=lambda: report.cancelled,
+                progress=report.amount,
+            )
+
+    def _side(self, ref: SealedRef, shelf: Shelf) -> Side:
+        def read(wanted: SealedRef) -> bytes:
+            return open_sealed(shelf.read_whole(ObjectId(wanted.object_id)), wanted)
+
+        root = open_root(shelf.read_whole(ObjectId(ref.object_id)), ref, self._keys.verify_manifest)
+        return Side(root, ref, read)
 
     def _members(self, set_id: bytes) -> Iterator[ObjectId]:
         after = b""
@@ -124,24 +267,37 @@ class Rehearsals:
             after = page[-1].object_id
 
 
-def _plan(connection: Connection, request: RehearsalRequest) -> _Plan:
+def planned(connection: Connection, request: RehearsalRequest, site: str) -> Plan:
+    """What a request would publish.
+
+    Raises:
+        ConflictError: the content is being deleted.
+    """
+    given = {"excludes": request.excludes, "unpack": request.unpack, "delta_versions": request.delta_versions}
+    changes = {name: value for name, value in given.items() if value is not None} | {"source": request.source}
     try:
         content = kept_content(connection, request.name)
     except NotFoundError:
-        return _Plan(
-            content=new_id("pkg"),
-            number=1,
-            excludes=request.excludes or (),
-            for_windows=request.for_windows,
-            isolated=request.isolated,
-        )
-    current = contents.get_version(connection, content.id, content.current) if content.current else None
-    return _Plan(
-        content=content.id,
+        return Plan(content=msgspec.structs.replace(_unheard_of(request, site), **changes), number=1)
+    return Plan(
+        content=msgspec.structs.replace(content, **changes),
         number=contents.next_number(connection, content.id),
-        excludes=content.excludes if request.excludes is None else request.excludes,
-        for_windows=content.for_windows,
-        isolated=content.isolated,
-        current=content.current,
-        current_set=current.set_id if current else b"",
+        versions=tuple(contents.list_versions(connection, content.id)),
+    )
+
+
+def _unheard_of(request: RehearsalRequest, site: str) -> Content:
+    return Content(
+        id=new_id("pkg"),
+        name=request.name,
+        type=ContentType.PACKAGE,
+        source=request.source,
+        excludes=(),
+        for_windows=request.for_windows,
+        isolated=request.isolated,
+        current=0,
+        pointer_counter=0,
+        deleting=False,
+        site=site,
+        created=0,
     )

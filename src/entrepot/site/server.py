@@ -8,6 +8,7 @@ import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -61,14 +62,14 @@ from entrepot.site.notifications.outbox import Outbox
 from entrepot.site.notifications.routes import notification_router
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
-from entrepot.site.rehearsals import Rehearsals
+from entrepot.site.rehearsals import REHEARSAL, RehearsalHandler, Rehearsals
 from entrepot.site.renewal import Renewal
 from entrepot.site.resealing import ResealHandler
 from entrepot.site.rotation import Rotation
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings
 from entrepot.site.signers import Signers
-from entrepot.site.staging import Staging
+from entrepot.site.staging import Staging, free_space
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep, load_tls_certificate
 from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
@@ -90,6 +91,7 @@ class SiteServer:
 
     Args:
         factory: makes cloud providers; None where no clouds are wired.
+        free: how many bytes are free on a folder's disk.
     """
 
     def __init__(
@@ -101,6 +103,7 @@ class SiteServer:
         *,
         factory: ProviderFactory | None = None,
         clock: Clock = time.time,
+        free: Callable[[Path], int] = free_space,
     ) -> None:
         self.database = database
         self.settings = settings
@@ -114,7 +117,9 @@ class SiteServer:
         )
         site = keys.site.code
         self.tasks = TaskEngine(database, site=site, holder=self.holder, clock=clock)
-        # Publishing takes all cores for long: with an engine of its own, stopping a service never waits for it.
+        # Publishing takes all cores for long: with an engine of its own, stopping a service never waits for it. Nor
+        # does publishing in earnest wait for rehearsals, of which there is one at a time.
+        self.rehearsing = TaskEngine(database, site=site, holder=self.holder, clock=clock, concurrency=1)
         self.publishing = TaskEngine(
             database, site=site, holder=self.holder, clock=clock, concurrency=settings.publishing
         )
@@ -168,9 +173,9 @@ class SiteServer:
         self._home = home
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
-        self.staging = Staging(home.folder / "scratch" / "unpacked")
+        self.staging = Staging(home.folder / "scratch" / "unpacked", free=free)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
-        self.rehearsals = Rehearsals(database, home=home.folder, shelf=self.shelf, library=self.library, keys=keys)
+        self.rehearsals = Rehearsals(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.versions = Versions(database, site=site, clock=clock, deltas=settings.deltas_kept > 0, work=self._wake)
         self.comparisons = Comparisons(
             database, shelf=self.shelf, keys=keys, scratch=home.folder / "scratch" / "comparisons"
@@ -215,8 +220,12 @@ class SiteServer:
             published=self._wake,
             **common,
         )
+        rehearse = RehearsalHandler(
+            self.database, staging=self.staging, deltas_kept=self.settings.deltas_kept, **common
+        )
         reseal = ResealHandler(self.database, deltas_kept=self.settings.deltas_kept, resealed=self._wake, **common)
         deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)
+        self.rehearsing.register(REHEARSAL, rehearse, max_attempts=3)
         self.publishing.register(PUBLISH, publish)
         self.publishing.register(RESEAL, reseal)
         self.publishing.register(DELTA, deltas, max_attempts=3)
@@ -227,11 +236,13 @@ class SiteServer:
     def _wake(self) -> None:
         self.tasks.wake()
         self.publishing.wake()
+        self.rehearsing.wake()
         self.distribution.wake()
 
     def _cancel(self, task_id: str) -> None:
         self.tasks.cancel(task_id)
         self.publishing.cancel(task_id)
+        self.rehearsing.cancel(task_id)
         self.library_care.tasks.cancel(task_id)
 
     def _trust_changed(self) -> None:
@@ -297,6 +308,7 @@ class SiteServer:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.tasks.serve())
                 group.create_task(self.publishing.serve())
+                group.create_task(self.rehearsing.serve())
                 group.create_task(self.distribution.serve())
                 group.create_task(self.controls.serve())
                 group.create_task(self.upkeep.serve())
@@ -309,7 +321,8 @@ class SiteServer:
                 group.create_task(_every(KEYS_SECONDS, lambda: enforce_stops(self.database, self.clouds)))
         finally:
             await self.distribution.stop()
-            await asyncio.gather(self.tasks.stop(), self.publishing.stop(), self.library_care.tasks.stop())
+            engines = (self.tasks, self.publishing, self.rehearsing, self.library_care.tasks)
+            await asyncio.gather(*(engine.stop() for engine in engines))
             with contextlib.suppress(EntrepotError):
                 await self.management_point.flush()
             await self.http.close()

@@ -21,6 +21,11 @@ KEPT_FREE: Final = GIB
 """Bytes of the site's disk that unpacking leaves free."""
 
 
+def free_space(folder: Path) -> int:
+    """Bytes that are free on a folder's disk."""
+    return shutil.disk_usage(folder).free
+
+
 class Staging:
     """Folders that live as long as a publish, or its rehearsal.
 
@@ -29,9 +34,7 @@ class Staging:
         free: how many bytes are free on a folder's disk.
     """
 
-    def __init__(
-        self, folder: Path, *, free: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free
-    ) -> None:
+    def __init__(self, folder: Path, *, free: Callable[[Path], int]) -> None:
         self._folder = folder
         self._free = free
 

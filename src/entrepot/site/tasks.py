@@ -15,6 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 import msgspec
 import structlog
 
+from entrepot.core.encoding import to_json
 from entrepot.core.errors import CancelledError, ConflictError, EntrepotError
 from entrepot.core.times import Clock
 from entrepot.database import tasks
@@ -52,7 +53,8 @@ class Reporter:
             CancelledError: the work is to stop here.
         """
         with self._lock:
-            self._progress = Progress(step=text, done=done, total=total, unit=unit, message=self._progress.message)
+            kept = {"message": self._progress.message, "result": self._progress.result}
+            self._progress = Progress(step=text, done=done, total=total, unit=unit, **kept)
         self.check()
 
     def amount(self, done: int, total: int | None = None) -> None:
@@ -65,6 +67,11 @@ class Reporter:
         """A sentence for the administrator that stays when the task has ended."""
         with self._lock:
             self._progress = msgspec.structs.replace(self._progress, message=text)
+
+    def result(self, value: object) -> None:
+        """What the task was to find out; kept as JSON."""
+        with self._lock:
+            self._progress = msgspec.structs.replace(self._progress, result=to_json(value).decode())
 
     @property
     def cancelled(self) -> bool:

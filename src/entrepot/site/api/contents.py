@@ -31,7 +31,7 @@ Handlers = list[HTTPRouteHandler]
 
 def content_routes(contents: Contents, rehearsals: Rehearsals, database: Database) -> Handlers:
     """Everything below ``/contents``, ``/rehearsals`` and ``/downloads``."""
-    return [*_publishing(contents), _rehearsing(rehearsals), *_distributing(contents), *_reported(database)]
+    return [*_publishing(contents), *_rehearsing(rehearsals), *_distributing(contents), *_reported(database)]
 
 
 def _publishing(contents: Contents) -> Handlers:
@@ -83,13 +83,18 @@ def _publishing(contents: Contents) -> Handlers:
     ]
 
 
-def _rehearsing(rehearsals: Rehearsals) -> HTTPRouteHandler:
-    @post("/rehearsals", status_code=200, tags=["Contents"])
-    async def rehearse(data: JSONBody[RehearsalRequest]) -> Rehearsal:
-        """Say what publishing would add and what clients would fetch; nothing is kept."""
-        return await rehearsals.rehearse(data)
+def _rehearsing(rehearsals: Rehearsals) -> Handlers:
+    @post("/rehearsals", status_code=202, tags=["Contents"])
+    async def rehearse(data: JSONBody[RehearsalRequest]) -> TaskInfo:
+        """Find out what publishing would add and what clients would fetch; nothing is kept."""
+        return task_info(await rehearsals.ask(data))
 
-    return rehearse
+    @get("/rehearsals/{task:str}", tags=["Contents"])
+    async def get_rehearsal(task: FromPath[str]) -> Rehearsal:
+        """What a rehearsal found out, once it has completed."""
+        return await rehearsals.result(task)
+
+    return [rehearse, get_rehearsal]
 
 
 def _distributing(contents: Contents) -> Handlers:
