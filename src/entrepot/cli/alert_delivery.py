@@ -7,7 +7,7 @@ import typer
 
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, when, yes_no
-from entrepot.cli.secrets import read_secret
+from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.alertapi import (
     AlertSubscriptionInfo,
@@ -70,7 +70,7 @@ def add_subscription(
         digest_minutes=digest,
         secret=secret,
         private_networks=private_networks,
-        authority=authority.read_text("ascii") if authority else "",
+        authority=read_pem(authority) if authority else "",
     )
     with site_session(ctx) as session:
         info = session.post("/alert-subscriptions", body, AlertSubscriptionInfo)
@@ -167,7 +167,7 @@ def set_mail(
         account=account,
         password=password.reveal_text() if password else "",
         sender=sender,
-        authority=authority.read_text("ascii") if authority else "",
+        authority=read_pem(authority) if authority else "",
     )
     with site_session(ctx) as session:
         info = session.call("PUT", "/mail-server", body, MailServerInfo)

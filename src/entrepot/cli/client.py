@@ -184,7 +184,7 @@ def _show_located(found: "Located") -> None:
         empty="No source is offered to this device.",
     )
     for withheld in found.withheld:
-        say(f"[dim]Not offered: {withheld.name}: {withheld.reason}[/]")
+        say(f"Not offered: {withheld.name}: {withheld.reason}", style="dim")
 
 
 @app.command()
@@ -229,7 +229,7 @@ class _FetchBar:
 
     def __init__(self) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
         self._bar: TaskID | None = None
 

@@ -78,7 +78,7 @@ def show(
     if found.others:
         say(f"[yellow]Without a price sheet in {found.currency}:[/] {', '.join(found.others)}")
     for note in found.notes:
-        say(f"[dim]{note}[/]")
+        say(note, style="dim")
 
 
 @app.command()

@@ -1,9 +1,11 @@
 """How results are shown: a table for people, JSON for programs."""
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import PurePath
+from typing import Final
 
 import msgspec
 import typer
@@ -11,11 +13,13 @@ from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
 
 PIPE_WIDTH = 240
+_LEAD: Final = re.compile(r"\[(green|yellow)\]([^\[\]]*)\[/\]")
 
 
 def print_json(value: object) -> None:
@@ -65,9 +69,20 @@ def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
             console.print(f"  {'':<{width}}  {escape(line)}", soft_wrap=True)
 
 
-def say(text: str) -> None:
-    """One line for a person, on standard error, so that results can be piped."""
-    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+def say(text: str, *, style: str = "") -> None:
+    """One line for a person, on standard error, so that results can be piped.
+
+    Args:
+        text: may begin with a word in colour, such as ``[yellow]Warning:[/]``. The rest is shown as it is: names, paths
+            and messages may hold what would be taken for markup.
+        style: of the whole line.
+    """
+    lead = _LEAD.match(text)
+    line = Text(style=style)
+    if lead:
+        line.append(lead[2], lead[1])
+    line.append(text[lead.end() :] if lead else text)
+    Console(stderr=True, highlight=False).print(line, soft_wrap=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:

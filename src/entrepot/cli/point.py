@@ -37,7 +37,7 @@ def add(
     if as_json:
         print_json(reply)
         return
-    say(f"Point {name} is announced. On its machine, within {hours} hours, run [bold]entrepot point init[/] with:")
+    say(f"Point {name} is announced. On its machine, within {hours} hours, run `entrepot point init` with:")
     typer.echo(reply.code)
 
 

@@ -10,6 +10,7 @@ from entrepot.core.secret import Secret
 
 _MAX_PASSWORD = 1024
 _MAX_CODE = 4096
+_MAX_PEM = 1024 * 1024
 
 
 def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, confirm: bool = False) -> Secret:
@@ -50,13 +51,32 @@ def read_code(given: str | None, *, stdin: bool) -> str | None:
     return given
 
 
+def read_pem(file: Path) -> str:
+    """A file of certificates in PEM text.
+
+    Raises:
+        BadInputError: something else.
+    """
+    with file.open("rb") as opened:
+        data = opened.read(_MAX_PEM + 1)
+    if len(data) > _MAX_PEM:
+        raise BadInputError(f"{file} is larger than any such file.")
+    try:
+        return data.decode("ascii")
+    except UnicodeDecodeError:
+        raise BadInputError(f"{file} is not PEM text.", next_step="Convert it: openssl x509 -inform DER") from None
+
+
 def _first_line(file: Path) -> str:
     if sys.platform != "win32" and file.exists() and file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise BadInputError(
             f"Others may read {file}, so it is no place for a password.", next_step=f"Run: chmod 600 {file}"
         )
-    with file.open(encoding="utf-8") as lines:
-        return lines.readline(_MAX_PASSWORD + 2).rstrip("\r\n")
+    try:
+        with file.open(encoding="utf-8") as lines:
+            return lines.readline(_MAX_PASSWORD + 2).rstrip("\r\n")
+    except UnicodeDecodeError:  # whose text shows a byte of the secret
+        raise BadInputError(f"{file} is not text in UTF-8.") from None
 
 
 def _checked(value: str, what: str) -> Secret:

@@ -57,7 +57,7 @@ class TaskProgress:
 
     def __init__(self, *, silent: bool = False) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"))
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[amount]}"))
         self._progress = Progress(
             *columns, TimeElapsedColumn(), console=console, disable=silent or not console.is_terminal, transient=True
         )

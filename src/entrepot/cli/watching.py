@@ -25,7 +25,12 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
         UnavailableError: a transfer failed for good.
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[amount]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[amount]}"),
+        TimeElapsedColumn(),
+    )
     bars: dict[str, TaskID] = {}
     pause = _FIRST_PAUSE
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:

@@ -1,0 +1,70 @@
+"""What is shown is what was meant, whatever names and messages hold; and no secret shows by accident."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from entrepot.cli import waiting, watching
+from entrepot.cli.output import say
+from entrepot.cli.secrets import read_pem, read_secret
+from entrepot.cli.waiting import TaskProgress
+from entrepot.core.errors import BadInputError
+from entrepot.protocol.siteapi import TaskInfo, TaskState
+
+ODD = "pages/[id]/[/x] [bold]loud :warning:"
+"""A path as web frameworks have them, a name as anybody may choose one."""
+
+
+def test_a_line_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    say(f"{ODD} is removed.")
+    say(f"[yellow]Warning:[/] {ODD}")
+    say(ODD, style="dim")
+    assert capsys.readouterr().err == f"{ODD} is removed.\nWarning: {ODD}\n{ODD}\n"
+
+
+def test_the_progress_of_a_task_with_an_odd_name_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = dict.fromkeys(("id", "kind", "subject", "step", "unit", "message", "error", "error_code"), "")
+    numbers = dict.fromkeys(("done", "total", "attempts", "created", "started", "finished", "run_after"), 0)
+    task = TaskInfo(title=ODD, state=TaskState.IN_PROGRESS, **texts, **numbers)
+    seen: list[str] = []
+    for room in (waiting, watching):
+        monkeypatch.setattr(room, "Console", lambda **_: _terminal(seen))
+    with TaskProgress() as progress:
+        progress.show(task)
+        progress._progress.refresh()
+    assert any("[id]/[/x]" in text for text in seen)
+
+
+def _terminal(seen: list[str]) -> Console:
+    class Written:
+        def write(self, text: str) -> int:
+            seen.append(text)
+            return len(text)
+
+        def flush(self) -> None:
+            pass
+
+    return Console(file=Written(), force_terminal=True, width=200)  # type: ignore[arg-type]  # all that it needs
+
+
+def test_a_password_file_that_is_no_text_is_refused_and_shows_none_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(b"pass\xe4word\n")
+    file.chmod(0o600)
+    with pytest.raises(BadInputError, match="not text in UTF-8") as caught:
+        read_secret("Password", file=file)
+    assert "e4" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+def test_certificates_are_text_of_a_sensible_size(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    for data in (b"\x30\x82\xff", b"x" * (1024 * 1024 + 1)):
+        file.write_bytes(data)
+        with pytest.raises(BadInputError):
+            read_pem(file)
+    with contextlib.suppress(BadInputError):
+        file.write_bytes(b"-----BEGIN")
+        assert read_pem(file) == "-----BEGIN"
