@@ -1,10 +1,20 @@
-"""Upload windows and what a request for Azure needs, as the command line reads them."""
+"""Upload windows, costs, figures and orphans of cloud points on the command line."""
 
 import pytest
 
 from entrepot.cli.cloudcare import parse_window
-from entrepot.core.errors import BadInputError
-from entrepot.protocol.cloudapi import UploadWindow
+from entrepot.core.errors import BadInputError, ConflictError
+from entrepot.protocol.cloudapi import (
+    ARM,
+    AzureOptions,
+    CloudAccount,
+    CloudResources,
+    Orphan,
+    PlannedResource,
+    Reconciled,
+    Reconciliation,
+    UploadWindow,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,3 +35,111 @@ def test_windows_are_read_as_people_write_them(text, window) -> None:
 def test_other_texts_are_refused_with_an_example(text) -> None:
     with pytest.raises(BadInputError):
         parse_window(text)
+
+
+PLAN = CloudResources(
+    resources=(
+        PlannedResource(kind="Resource group", name="entrepot-cloud-az"),
+        PlannedResource(
+            kind="Container app",
+            name="cloud-az",
+            meter="instance_hour",
+            unit="replica-hour",
+            quantity=1460,
+            stays=False,
+            monthly=73,
+        ),
+        PlannedResource(
+            kind="Storage", name="entrepot01", meter="storage_gb_month", unit="GB-month", quantity=50, monthly=1
+        ),
+        PlannedResource(kind="Operations", name="entrepot01", meter="writes_per_10000", unit="10,000 operations"),
+    ),
+    running=74,
+    stopped=1,
+    currency="EUR",
+    unpriced=("writes_per_10000",),
+)
+
+
+def test_resources_tell_what_goes_on_costing(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/cloud-points/cloud-az/resources"] = PLAN
+    ran = entrepot("cloud", "resources", "cloud-az")
+    assert ran.code == 0, ran.err
+    lines = {line.split()[0]: line for line in ran.out.splitlines() if line.split()}
+    assert "goes on" in lines["Storage"]
+    assert "50.00 GB-month" in lines["Storage"]
+    assert "ends" in lines["Container"]
+    assert "by use" in lines["Operations"]
+    for text in (
+        "Free of charge: entrepot-cloud-az",
+        "74.00 EUR a month while it runs",
+        "1.00 EUR a month while it is",
+    ):
+        assert text in ran.err
+    assert "in neither sum: writes_per_10000" in ran.err
+    assert entrepot("cloud", "resources", "cloud-az", "--json").value["stopped"] == 1
+
+
+def test_metrics_say_whether_the_clouds_figures_agree(logged_in, entrepot) -> None:
+    figures = (
+        Reconciled(figure="sent to clients", by_cloud=2 * 10**9, by_site=10**9, verdict="differs", message="Gaps?"),
+        Reconciled(figure="stored", by_cloud=None, by_site=5, verdict="unknown", message="Not told."),
+    )
+    path = "GET /api/v1/cloud-points/cloud-az/reconciliation?days=7"
+    logged_in.replies[path] = Reconciliation(since=1_774_000_000, until=1_774_267_200, figures=figures)
+    ran = entrepot("cloud", "metrics", "cloud-az", "--days", "7")
+    assert ran.code == 0, ran.err
+    for text in ("2.0 GB", "1.0 GB", "differs", "Gaps?", "not told", "unknown"):
+        assert text in ran.out
+    assert entrepot("cloud", "metrics", "cloud-az", "--days", "7", "--json").value["figures"][0]["verdict"] == "differs"
+
+
+def _orphan(account: CloudAccount) -> Orphan:
+    return Orphan(
+        service="cloud-old",
+        point="pt-1",
+        fqdn="old.contoso.com",
+        state="degraded",
+        stored_bytes=0,
+        account=account,
+        parts=("resource group entrepot-cloud-old", "storage account entrepot01"),
+    )
+
+
+AZURE_OPTIONS = (
+    *("--subscription", "2222", "--certificate", "contoso-cloud"),
+    *("--azure-tenant", "contoso.onmicrosoft.com", "--azure-application", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"),
+)
+
+
+def test_orphans_of_azure_are_listed_with_their_parts_and_removed(logged_in, entrepot) -> None:
+    account = CloudAccount(
+        subscription="2222",
+        management_certificate="contoso-cloud",
+        provider="azure",
+        host_url=ARM,
+        azure=AzureOptions(tenant="contoso.onmicrosoft.com", application="aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"),
+    )
+    logged_in.replies["POST /api/v1/cloud-orphans/search"] = [_orphan(account)]
+    ran = entrepot("cloud", "orphans", *AZURE_OPTIONS)
+    assert ran.code == 0, ran.err
+    for text in ("cloud-old", "storage account entrepot01", "not told"):
+        assert text in ran.out
+    (asked,) = logged_in.bodies("POST /api/v1/cloud-orphans/search")
+    assert asked["account"]["provider"] == "azure"
+    assert asked["account"]["host_url"] == ARM
+    logged_in.replies["POST /api/v1/cloud-orphans/remove"] = ConflictError("It is being removed already.")
+    ran = entrepot("cloud", "orphans", *AZURE_OPTIONS, "--remove", "cloud-old", "--yes")
+    assert "being removed already" in ran.err
+    (removed,) = logged_in.bodies("POST /api/v1/cloud-orphans/remove")
+    assert (removed["service"], removed["point"]) == ("cloud-old", "pt-1")
+    assert entrepot("cloud", "orphans", *AZURE_OPTIONS, "--remove", "cloud-new", "--yes").code != 0
+
+
+@pytest.mark.parametrize("left_out", range(0, len(AZURE_OPTIONS), 2))
+def test_a_subscription_is_named_whole(logged_in, entrepot, left_out) -> None:
+    options = AZURE_OPTIONS[:left_out] + AZURE_OPTIONS[left_out + 2 :]
+    ran = entrepot("cloud", "orphans", *options)
+    assert ran.code == BadInputError.family.exit_code
+    assert "named by" in ran.err
+    assert entrepot("cloud", "orphans", "--host", "https://h").code == BadInputError.family.exit_code

@@ -70,7 +70,10 @@ class Proxy:
         with client, contextlib.suppress(OSError, ValueError):
             head = b""
             while not head.endswith(b"\r\n\r\n"):
-                head += client.recv(1)
+                byte = client.recv(1)
+                if not byte:
+                    return
+                head += byte
             line, *fields = head.decode().split("\r\n")
             self.asked.append(line.rpartition(" ")[0])
             given = dict(field.split(": ", 1) for field in fields if field).get("Proxy-Authorization", "")

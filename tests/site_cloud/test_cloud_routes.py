@@ -173,5 +173,9 @@ async def test_care_routes_speak_the_models_of_the_protocol(site) -> None:
         assert health["status"] == "Ready"
         assert {one["name"] for one in health["details"]} >= {"subscription", "store", "certificates"}
         assert (await client.get("/cloud-points/cloud1/metrics?days=7")).json()["egress_bytes"] == 2
+        reconciled = (await client.get("/cloud-points/cloud1/reconciliation?days=7")).json()
+        assert [one["figure"] for one in reconciled["figures"]] == ["sent to clients", "stored"]
+        resources = (await client.get("/cloud-points/cloud1/resources")).json()
+        assert {one["stays"] for one in resources["resources"]} == {True, False}
         assert (await client.post("/cloud-orphans/search", json={})).json() == []
         assert (await client.post("/cloud-points/cloud1/update")).status_code == 202

@@ -5,29 +5,24 @@ from typing import Annotated
 
 import typer
 
+from entrepot.cli import cloudbooks
 from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud import Name
 from entrepot.cli.cloud import app as cloud_app
-from entrepot.cli.options import AsJson, Wait, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.cloudorphans import orphans
+from entrepot.cli.options import AsJson, Wait
+from entrepot.cli.output import print_json, print_rows, say, size, when
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.cloudapi import (
-    HOST,
-    CloudAccount,
     CloudHealth,
-    CloudMetrics,
-    Orphan,
-    OrphanRequest,
-    OrphanSearch,
     RenewServiceCertificate,
     UploadSchedule,
     UploadWindow,
 )
-from entrepot.protocol.cloudpointapi import CloudPointInfo
 from entrepot.protocol.siteapi import TaskInfo
 
 app = cloud_app
@@ -98,42 +93,6 @@ def health(
         )
     if found.status in ("Degraded", "Error"):
         raise typer.Exit(UnavailableError.family.exit_code)
-
-
-@cloud_app.command()
-def metrics(
-    ctx: typer.Context,
-    name: Name,
-    days: Annotated[int, typer.Option(min=1, max=90, help="How far back.")] = 30,
-    as_json: AsJson = False,
-) -> None:
-    """Show what the cloud itself counted, to compare with the site's own figures.
-
-    \b
-    Example:
-      entrepot cloud metrics cloud-eu --days 7
-    """
-    with site_session(ctx) as session:
-        found = session.get(f"/cloud-points/{seg(name)}/metrics", CloudMetrics, days=str(days))
-        own = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo)
-    if as_json:
-        print_json(found)
-        return
-    print_facts(
-        name,
-        (
-            ("period", f"{when(found.since)} to {when(found.until)}"),
-            ("stored, by the cloud", _size(found.stored_bytes)),
-            ("stored, by the site", size(own.usage.stored_bytes)),
-            ("objects, by the cloud", "not told" if found.stored_objects is None else str(found.stored_objects)),
-            ("sent, by the cloud", _size(found.egress_bytes)),
-            ("sent in 30 days, by the gateways' records", size(own.usage.transferred_30_days)),
-        ),
-    )
-
-
-def _size(count: int | None) -> str:
-    return "not told" if count is None else size(count)
 
 
 @cloud_app.command("upload-limit")
@@ -215,62 +174,6 @@ def _days(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
-Host = Annotated[str, typer.Option("--host", help="Address of a cloud host that no cloud point of this site uses.")]
-Pin = Annotated[str, typer.Option(help="SHA-256 of that host's TLS certificate.")]
-Subscription = Annotated[str, typer.Option(help="Subscription id there.")]
-Certificate = Annotated[str, typer.Option("--certificate", help="Name of an imported management certificate.")]
-
-
-@cloud_app.command()
-def orphans(
-    ctx: typer.Context,
-    host: Host = "",
-    host_pin: Pin = "",
-    subscription: Subscription = "",
-    certificate: Certificate = "",
-    remove: Annotated[str | None, typer.Option(help="Remove the orphan of this name and all that it stores.")] = None,
-    yes: Yes = False,
-    wait: Wait = True,
-    as_json: AsJson = False,
-) -> None:
-    """List services in the clouds that are this hierarchy's and that its database does not know; or remove one (R40).
-
-    Without options all subscriptions are looked at that cloud points of this site use. To keep an orphan with what it
-    stores, adopt it: `entrepot cloud create NAME … --adopt`.
-
-    \b
-    Examples:
-      entrepot cloud orphans
-      entrepot cloud orphans --remove cloud-old --yes
-    """
-    account = None
-    if host or subscription or certificate:
-        if not (host and host_pin and subscription and certificate):
-            raise BadInputError("A subscription is named by --host, --host-pin, --subscription and --certificate.")
-        pin = host_pin.replace(":", "").replace("-", "")
-        account = CloudAccount(
-            subscription=subscription, management_certificate=certificate, provider=HOST, host_url=host, host_pin=pin
-        )
-    with site_session(ctx) as session:
-        found = session.post("/cloud-orphans/search", OrphanSearch(account=account), list[Orphan])
-        if remove is None:
-            _print_orphans(found, as_json)
-            return
-        orphan = next((one for one in found if one.service == remove), None)
-        if orphan is None:
-            raise BadInputError(f"There is no orphan {remove!r}.", next_step="List them: entrepot cloud orphans")
-        confirm(f"Remove the orphan {remove} and all that it stores ({size(orphan.stored_bytes)})?", yes=yes)
-        body = OrphanRequest(service=orphan.service, point=orphan.point, account=orphan.account)
-        task = session.post("/cloud-orphans/remove", body, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json)
-
-
-def _print_orphans(found: list[Orphan], as_json: bool) -> None:
-    if as_json:
-        print_json(found)
-        return
-    print_rows(
-        ("Service", "Name for clients", "State", ">Stored", "Subscription"),
-        [(one.service, one.fqdn, one.state, size(one.stored_bytes), one.account.subscription) for one in found],
-        empty="No orphans: every service of this hierarchy in these clouds is known.",
-    )
+cloud_app.command()(cloudbooks.metrics)
+cloud_app.command()(cloudbooks.resources)
+cloud_app.command()(orphans)

@@ -9,6 +9,8 @@ POST   ``/cloud-points/{id}/certificate``    :class:`RenewServiceCertificate` �
 GET    ``/cloud-points/{id}/upload``         :class:`UploadSchedule`; ``PUT`` replaces it
 GET    ``/cloud-points/{id}/health``         :class:`CloudHealth`
 GET    ``/cloud-points/{id}/metrics``        :class:`CloudMetrics`: what the cloud itself counted
+GET    ``/cloud-points/{id}/reconciliation`` :class:`Reconciliation`: that, held against the site's own books
+GET    ``/cloud-points/{id}/resources``      :class:`CloudResources`: what it is made of, and what stays after a stop
 POST   ``/management-certificates/{id}/renew`` :class:`RenewManagementCertificate`
 POST   ``/cloud-orphans/search``             :class:`OrphanSearch` → list of :class:`Orphan`
 POST   ``/cloud-orphans/remove``             :class:`OrphanRequest` → task
@@ -184,6 +186,40 @@ class CloudMetrics(_Model, frozen=True, kw_only=True):
     egress_bytes: int | None
     since: int
     until: int
+
+
+class CloudResources(_Model, frozen=True, kw_only=True):
+    """What a cloud point is made of now, with what each part costs a month (R25, R27).
+
+    Attributes:
+        running: a month's cost of all parts while the service runs; what clients download comes on top.
+        stopped: of those that stay, and go on costing, when it is stopped.
+        unpriced: meters without a known price: they are in neither sum.
+    """
+
+    resources: tuple[PlannedResource, ...]
+    running: float
+    stopped: float
+    currency: str
+    unpriced: tuple[str, ...]
+
+
+class Reconciled(_Model, frozen=True, kw_only=True):
+    """One figure of the cloud beside the site's own. ``verdict`` is ``agrees``, ``differs`` or ``unknown``."""
+
+    figure: str
+    by_cloud: int | None
+    by_site: int | None
+    verdict: str
+    message: str
+
+
+class Reconciliation(_Model, frozen=True, kw_only=True):
+    """The cloud's figures of a period of whole hours, held against the site's own of the same hours."""
+
+    since: int
+    until: int
+    figures: tuple[Reconciled, ...]
 
 
 class Orphan(_Model, frozen=True, kw_only=True):

@@ -12,9 +12,11 @@ from entrepot.protocol.cloudapi import (
     CloudHealth,
     CloudMetrics,
     CloudPlan,
+    CloudResources,
     Orphan,
     OrphanRequest,
     OrphanSearch,
+    Reconciliation,
     RenewManagementCertificate,
     RenewServiceCertificate,
     UploadSchedule,
@@ -31,7 +33,13 @@ Handlers = list[HTTPRouteHandler]
 
 def care_router(services: CloudServices) -> Router:
     """Everything that looks after cloud points beside their first life."""
-    handlers = [*_planning_routes(services), *_renewal_routes(services), *_look_routes(services), *_orphans(services)]
+    handlers = [
+        *_planning_routes(services),
+        *_renewal_routes(services),
+        *_look_routes(services),
+        *_upload_routes(services),
+        *_orphans(services),
+    ]
     return Router(path="/", route_handlers=handlers, tags=["Cloud"])
 
 
@@ -83,6 +91,20 @@ def _look_routes(services: CloudServices) -> Handlers:
         provider = await services.providers.of(point)
         return await provider.metrics(point.service, until - min(max(days, 1), 90) * DAY, until)
 
+    @get("/cloud-points/{name:str}/reconciliation")
+    async def reconcile_cloud_point(name: FromPath[str], days: FromQuery[int] = 30) -> Reconciliation:
+        return await services.books.reconcile(await services.get(name), days)
+
+    @get("/cloud-points/{name:str}/resources")
+    async def list_cloud_point_resources(name: FromPath[str]) -> CloudResources:
+        return await services.books.resources(await services.get(name))
+
+    return [get_cloud_point_health, get_cloud_point_metrics, reconcile_cloud_point, list_cloud_point_resources]
+
+
+def _upload_routes(services: CloudServices) -> Handlers:
+    database = services.database
+
     @get("/cloud-points/{name:str}/upload")
     async def get_upload_schedule(name: FromPath[str]) -> UploadSchedule:
         point = await services.get(name)
@@ -94,7 +116,7 @@ def _look_routes(services: CloudServices) -> Handlers:
         await database.write(clouddetails.keep_upload, point.point, data)
         return data
 
-    return [get_cloud_point_health, get_cloud_point_metrics, get_upload_schedule, set_upload_schedule]
+    return [get_upload_schedule, set_upload_schedule]
 
 
 def _orphans(services: CloudServices) -> Handlers:

@@ -1,0 +1,69 @@
+"""Whether what a cloud counted agrees with what the site's own books say. Pure.
+
+The two never agree to the byte. A cloud counts what its network sent: answers with their heads and TLS's own bytes, and
+its probes. The gateways count bytes of objects handed to the transport, all of them, also those of a download that
+broke off just then. Storage is counted about once an hour, and holds documents and records beside the objects. So
+figures agree within a margin; beyond it there is a reason worth looking for, and the message names the likely ones.
+"""
+
+from typing import Final
+
+import msgspec
+
+SENT_BELOW: Final = 0.05
+"""The cloud may have counted so much less: downloads that broke off are counted whole by a gateway's buffer."""
+SENT_ABOVE: Final = 0.15
+STORED: Final = 0.05
+SLACK: Final = 50_000_000
+"""Bytes that are no difference: heads, probes, documents."""
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """``word`` is ``agrees``, ``differs`` or ``unknown``; ``message`` says why, and what to look at."""
+
+    word: str
+    message: str
+
+
+def judge_sent(by_cloud: int | None, by_site: int | None) -> Verdict:
+    """Compare what left the cloud with what the gateways recorded."""
+    if by_cloud is None or by_site is None:
+        return _unknown(by_cloud)
+    if by_cloud > by_site * (1 + SENT_ABOVE) + SLACK:
+        return Verdict(
+            "differs",
+            "More left the cloud than the gateways recorded. Look for open alerts about gaps in the records, collect "
+            "what is outstanding, and see whether anything else uses the service.",
+        )
+    if by_cloud < by_site * (1 - SENT_BELOW) - SLACK:
+        return Verdict(
+            "differs",
+            "The gateways recorded more than the cloud counted. The cloud's figures may lag behind: look again later. "
+            "Many downloads that break off have the same effect.",
+        )
+    return Verdict("agrees", "")
+
+
+def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
+    """Compare what the cloud says is stored with the site's books."""
+    if by_cloud is None or by_site is None:
+        return _unknown(by_cloud)
+    margin = by_site * STORED + SLACK
+    if by_cloud > by_site + margin:
+        return Verdict(
+            "differs",
+            "The cloud stores more than the site's books say. Validate the cloud point: what no content needs is "
+            "removed; and see whether the storage is shared with something else.",
+        )
+    if by_cloud < by_site - margin:
+        return Verdict(
+            "differs",
+            "The cloud stores less than the site's books say. The cloud's figure may be hours old; if it stays, "
+            "validate the cloud point: what is missing is sent again.",
+        )
+    return Verdict("agrees", "")
+
+
+def _unknown(by_cloud: int | None) -> Verdict:
+    told = "The cloud does not tell this figure, or not yet." if by_cloud is None else "The site has not counted yet."
+    return Verdict("unknown", told)

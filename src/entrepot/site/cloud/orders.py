@@ -1,0 +1,90 @@
+"""Orders to cloud points: one task is in charge of a point, and a new order takes over from what was under way."""
+
+from sqlalchemy import Connection
+
+from entrepot.core.errors import ConflictError
+from entrepot.core.times import Clock
+from entrepot.database import cloud, clouddetails, tasks
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
+from entrepot.protocol.control import ServiceState
+from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
+from entrepot.site.tasks import TaskEngine
+
+
+class Orders:
+    """Gives orders; the task engine has them carried out.
+
+    Args:
+        site: code of the site whose tasks they are.
+    """
+
+    def __init__(self, database: Database, engine: TaskEngine, *, site: str, clock: Clock) -> None:
+        self._database = database
+        self._engine = engine
+        self._site = site
+        self._clock = clock
+
+    async def act(
+        self, action: CloudAction, name_or_id: str, *, instances: int = 0, renewed: CloudPoint | None = None
+    ) -> Task:
+        """Stop, start, scale, update, renew or delete a cloud point. What was under way before gives way.
+
+        Args:
+            renewed: the point with its new service certificate, which is kept in the same transaction.
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            ConflictError: not in its present state.
+        """
+        task, replaced = await self._database.write(self._act, action, name_or_id, instances, renewed)
+        for other in replaced:
+            self._engine.cancel(other)
+        self._engine.wake()
+        return task
+
+    def _act(
+        self,
+        connection: Connection,
+        action: CloudAction,
+        name_or_id: str,
+        instances: int,
+        renewed: CloudPoint | None,
+    ) -> tuple[Task, list[str]]:
+        point = cloud.get_cloud_point(connection, name_or_id)
+        check_allowed(action, point.state, point.name)
+        if renewed is not None:
+            clouddetails.keep_service_certificate(connection, renewed)
+        replaced = [task for kind in CloudAction if (task := self._supersede(connection, kind, point)) is not None]
+        wanted = {
+            CloudAction.STOP: ServiceState.STOPPED,
+            CloudAction.DELETE: ServiceState.STOPPED,
+            CloudAction.START: ServiceState.RUNNING,
+        }.get(action, point.wanted)
+        changes = {"instances_wanted": instances} if action is CloudAction.SCALE else {}
+        cloud.update_cloud_point(connection, point.point, state=WORKING[action], wanted=wanted, message="", **changes)
+        return self.order(connection, action, point), replaced
+
+    def _supersede(self, connection: Connection, kind: CloudAction, point: CloudPoint) -> str | None:
+        task = tasks.active(connection, kind.value, point.point)
+        return None if task is None else self._cancelled(connection, task, kind)
+
+    def _cancelled(self, connection: Connection, task: Task, kind: CloudAction) -> str:
+        if kind is CloudAction.DELETE:
+            raise ConflictError("The cloud point is being deleted already.", next_step="Wait for it.")
+        tasks.request_cancel(connection, task.id, now=self._clock())
+        return task.id
+
+    def order(self, connection: Connection, action: CloudAction, point: CloudPoint) -> Task:
+        """Make the task, and put it in charge of the point."""
+        task = tasks.create(
+            connection,
+            site=self._site,
+            kind=action.value,
+            subject=point.point,
+            title=f"{action.verb.capitalize()} the cloud point {point.name}",
+            now=self._clock(),
+        )
+        cloud.update_cloud_point(connection, point.point, task=task.id)
+        return task
