@@ -1,5 +1,8 @@
 """Cloud points, their figures and alerts, on SQLite and PostgreSQL."""
 
+import threading
+import time
+
 import msgspec
 import pytest
 
@@ -135,7 +138,7 @@ def test_nothing_of_a_deleted_point_is_left_and_its_certificate_is_free(made) ->
     with made.transaction() as connection:
         with pytest.raises(ConflictError, match="cloud1"):
             cloud.delete_certificate(connection, CERTIFICATE.id)
-        cloud.next_control(connection, POINT.point, epoch=1, issued=1, digest=b"d")
+        cloud.next_control(connection, POINT.point, epoch=1, issued=1)
         cloud.delete_cloud_point(connection, POINT.point)
         assert cloud.control(connection, POINT.point) == cloud.ControlRow()
         cloud.delete_certificate(connection, CERTIFICATE.id)
@@ -144,13 +147,34 @@ def test_nothing_of_a_deleted_point_is_left_and_its_certificate_is_free(made) ->
 
 def test_control_counters_only_grow(made) -> None:
     with made.transaction() as connection:
-        taken = [cloud.next_control(connection, POINT.point, epoch=2, issued=n, digest=b"d") for n in range(3)]
+        taken = [cloud.next_control(connection, POINT.point, epoch=2, issued=n) for n in range(3)]
         assert taken == [1, 2, 3]
         cloud.note_push(connection, POINT.point, counter=3, now=9, trust_number=4)
         cloud.note_push(connection, POINT.point, counter=2, now=10, trust_number=4)  # a slow one arrives late
-        cloud.next_control(connection, POINT.point, epoch=1, issued=8, digest=b"e")
+        cloud.describe_control(connection, POINT.point, b"d")
+        assert cloud.control(connection, POINT.point).digest == b"d"
+        cloud.next_control(connection, POINT.point, epoch=1, issued=8)
         row = cloud.control(connection, POINT.point)
+    assert (row.issued, row.digest) == (8, b""), "what it says is not known until it is described"
     assert (row.epoch, row.counter, row.pushed, row.pushed_at, row.trust_number) == (2, 4, 3, 9, 4)
+
+
+def test_processes_that_sign_at_once_never_share_a_counter(made) -> None:
+    """A gateway believes one document of each counter: the other, with its revocation, would be lost."""
+    taken: list[int] = []
+
+    def sign() -> None:
+        with made.transaction() as connection:
+            counter = cloud.next_control(connection, POINT.point, epoch=1, issued=1)
+            time.sleep(0.05)
+        taken.append(counter)
+
+    threads = [threading.Thread(target=sign) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_segment_is_counted_once(database) -> None:
@@ -263,6 +287,22 @@ def test_one_process_collects_at_a_time(database) -> None:
         assert not claim(connection, "a", 210)
         usage.release_collection(connection, "pt-1", holder="b")
         assert claim(connection, "a", 210)
+
+
+def test_of_two_processes_that_are_the_first_to_collect_one_does(database) -> None:
+    won: dict[str, bool] = {}
+
+    def claim(holder: str) -> None:
+        with database.transaction() as connection:
+            won[holder] = usage.claim_collection(connection, "pt-1", holder=holder, now=0, until=100)
+            time.sleep(0.3)
+
+    threads = [threading.Thread(target=claim, args=(holder,)) for holder in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(won.values()) == [False, True]
 
 
 def test_alerts_keep_their_history_and_outlive_their_subject_only_if_they_opened(database) -> None:

@@ -7,7 +7,7 @@ and go in one transaction. Private keys pass through here only as sealed by the 
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, or_, select, update
+from sqlalchemy import Connection, Select, case, delete, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
@@ -326,14 +326,29 @@ def wanted_state(connection: Connection, point_id: str) -> ServiceState:
     return ServiceState.STOPPED if state == points.REMOVED else ServiceState.RUNNING
 
 
-def next_control(connection: Connection, point_id: str, *, epoch: int, issued: int, digest: bytes) -> int:
-    """Take the counter of the next control document, durably before it is signed; it never goes back."""
-    before = control(connection, point_id)
-    values = {"epoch": max(epoch, before.epoch), "counter": before.counter + 1, "issued": issued, "digest": digest}
-    fresh = msgspec.structs.asdict(ControlRow()) | values
-    statement = insert_into(connection, control_document).values(point=point_id, **fresh)
-    connection.execute(statement.on_conflict_do_update(index_elements=[control_document.c.point], set_=values))
-    return before.counter + 1
+def next_control(connection: Connection, point_id: str, *, epoch: int, issued: int) -> int:
+    """Take the counter of the next control document, durably before it is signed; it never goes back.
+
+    Nobody else takes one until the transaction ends. So what the document says is read after this call: then the
+    highest counter says what is wanted last, whichever process signs it. :func:`describe_control` notes what that is.
+    """
+    table = control_document
+    fresh = msgspec.structs.asdict(ControlRow()) | {"epoch": epoch, "counter": 1, "issued": issued}
+    statement = insert_into(connection, table).values(point=point_id, **fresh)
+    raised = {
+        "epoch": case((table.c.epoch > epoch, table.c.epoch), else_=epoch),
+        "counter": table.c.counter + 1,
+        "issued": issued,
+        "digest": b"",
+    }
+    taken = statement.on_conflict_do_update(index_elements=[table.c.point], set_=raised)
+    return int(connection.execute(taken.returning(table.c.counter)).scalar_one())
+
+
+def describe_control(connection: Connection, point_id: str, digest: bytes) -> None:
+    """Note what the control document says whose counter was taken in this transaction."""
+    mine = update(control_document).where(control_document.c.point == point_id)
+    connection.execute(mine.values(digest=digest))
 
 
 def note_push(connection: Connection, point_id: str, *, counter: int, now: int, trust_number: int) -> None:

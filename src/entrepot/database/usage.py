@@ -1,6 +1,6 @@
 """What cloud points transfer and store, hour by hour, and who collects the figures."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, case, delete, func, or_, select, update
@@ -76,9 +76,14 @@ def stored_usage(connection: Connection, point: str) -> StoredUsage:
     return StoredUsage() if row is None else StoredUsage(**row)
 
 
-def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
+def _usage(connection: Connection, point: str, **values: int | str) -> Any:
+    """An INSERT of a point's row, of which nothing is known but these values."""
     fresh: dict[str, int | str] = {**msgspec.structs.asdict(StoredUsage()), "holder": "", "holder_until": 0}
-    statement = insert_into(connection, cloud_usage).values(point=point, **(fresh | values))
+    return insert_into(connection, cloud_usage).values(point=point, **(fresh | values))
+
+
+def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
+    statement = _usage(connection, point, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=[cloud_usage.c.point], set_=values))
 
 
@@ -133,10 +138,12 @@ def claim_collection(
     Args:
         alone: no other process can be alive (embedded database), so what an earlier one claimed is void.
     """
+    # of several processes that are the first for this point, one makes the row and the others wait for it
+    connection.execute(_usage(connection, point).on_conflict_do_nothing())
     row = connection.execute(
         select(cloud_usage.c.holder, cloud_usage.c.holder_until).where(cloud_usage.c.point == point).with_for_update()
-    ).one_or_none()
-    if not alone and row is not None and row.holder not in ("", holder) and row.holder_until > now:
+    ).one()
+    if not alone and row.holder not in ("", holder) and row.holder_until > now:
         return False
     _set_usage(connection, point, holder=holder, holder_until=until)
     return True

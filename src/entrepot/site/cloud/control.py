@@ -89,10 +89,11 @@ class ControlPublisher:
         return row if arrived and fresh and row.digest == self._digest(self._wanted(connection, point, now)) else None
 
     def _next(self, connection: Connection, point: str, now: int) -> ControlDocument:
-        """The next document, its counter taken."""
-        wanted = self._wanted(connection, point, now)
+        """The next document. Its counter is taken first, so that no other process reads what is wanted in between."""
         epoch = self._keys.now.hierarchy.epoch
-        counter = cloud.next_control(connection, point, epoch=epoch, issued=now, digest=self._digest(wanted))
+        counter = cloud.next_control(connection, point, epoch=epoch, issued=now)
+        wanted = self._wanted(connection, point, now)
+        cloud.describe_control(connection, point, self._digest(wanted))
         fresh = Freshness(epoch=epoch, counter=counter, issued=now, expires=now + CONTROL_LIFETIME)
         return msgspec.structs.replace(wanted, fresh=fresh)
 
