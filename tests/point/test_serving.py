@@ -17,7 +17,9 @@ from entrepot.core.errors import (
     UnavailableError,
 )
 from entrepot.core.sizes import MIB
+from entrepot.point.renewal import Renewal
 from entrepot.point.server import serve_point
+from entrepot.point.standing import Standing
 from entrepot.protocol.control import ServiceState
 
 
@@ -155,6 +157,32 @@ async def test_a_restart_keeps_everything_and_does_not_go_back(
             await http.read_object(url, one, bearer=site.content_token(set_id))
         await holder.put_document("control", site.control(counter=7))
         assert await http.read_object(url, one, bearer=site.content_token(set_id)) == data
+
+
+async def test_a_defect_seen_once_ends_no_background_work(settings, run, tmp_path, monkeypatch):
+    """What ends downloads when a control document expires, and what renews the certificate, must go on."""
+    ticks, asked = [], []
+
+    def tick(_):
+        ticks.append(1)
+        if len(ticks) == 1:
+            raise ValueError("a defect")
+
+    async def follow(_):
+        asked.append(1)
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(Standing, "tick", tick)
+    monkeypatch.setattr(Renewal, "follow_trust", follow)
+    monkeypatch.setattr("entrepot.point.server.TICK_SECONDS", 0.01)
+    monkeypatch.setattr("entrepot.point.renewal.AGAIN_SECONDS", 0.01)
+
+    async def both_go_on() -> bool:
+        return min(len(ticks), len(asked)) > 2
+
+    assert settings.site_url
+    async with run(tmp_path / "point"):
+        await until(both_go_on)
 
 
 async def test_health_and_metrics_show_what_the_point_holds(site, point, http, holder, fill, an_object):

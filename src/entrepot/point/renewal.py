@@ -97,6 +97,10 @@ class Renewal:
             self.problem = error.message if isinstance(error, EntrepotError) else str(error)
             _log.warning("renewal_failed", problem=self.problem)
             return False
+        except Exception as error:  # noqa: BLE001  # a defect seen once must not let the certificate end
+            self.problem = f"A defect: {type(error).__name__}."
+            _log.exception("renewal_broke")
+            return False
         self.problem = ""
         return True
 

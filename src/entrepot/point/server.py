@@ -209,4 +209,6 @@ async def _every(seconds: float, run_once: Callable[[], Awaitable[None]]) -> Non
             await run_once()
         except (EntrepotError, OSError) as error:
             _log.error("background_work_failed", problem=str(error))
+        except Exception:  # noqa: BLE001  # a defect seen once must not end what cuts off downloads in time
+            _log.exception("background_work_broke")
         await asyncio.sleep(seconds)
