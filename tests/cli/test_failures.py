@@ -9,7 +9,7 @@ import typer.main
 
 from entrepot.cli import failures
 from entrepot.cli.tree import branch_of, build
-from entrepot.core.errors import EntrepotError, Family, RefusedError, UnavailableError
+from entrepot.core.errors import EntrepotError, Family, NotFoundError, RefusedError, UnavailableError
 from entrepot.web.problems import error_classes
 
 
@@ -120,3 +120,23 @@ def test_each_branch_alone_has_what_it_has_in_the_whole_tree() -> None:
         alone: Any = typer.main.get_command(build(name))
         assert list(alone.commands) == [name]
         assert list(getattr(alone.commands[name], "commands", ())) == list(getattr(command, "commands", ()))
+
+
+def test_what_does_not_exist_is_answered_with_how_to_see_what_does(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents/nothing"] = NotFoundError("There is no content 'nothing'.")
+    ran = entrepot("content", "show", "nothing")
+    assert ran.code == Family.NOT_FOUND.exit_code
+    assert "entrepot content list" in ran.err
+
+
+@pytest.mark.parametrize("family", [family for family in Family if family is not Family.REFUSED])
+def test_an_error_that_names_no_next_step_gets_one(family: Family) -> None:
+    assert failures.advice(family)
+
+
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "../contents"])
+def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_asked(logged_in, entrepot, name: str) -> None:
+    for command in (("content", "show"), ("content", "delete", "--yes"), ("cloud", "delete", "--yes")):
+        ran = entrepot(*command, name)
+        assert ran.code == Family.USAGE.exit_code
+        assert "no name or id" in ran.err

@@ -32,12 +32,14 @@ def run(arguments: list[str]) -> int:
 
     Every expected failure prints one message and one next step on standard error.
     """
-    from entrepot.cli.tree import branch_of, build
+    from entrepot.cli.tree import branch_of, build, has_list
 
+    branch = branch_of(arguments)
     try:
-        result = build(branch_of(arguments))(arguments, prog_name="entrepot", standalone_mode=False)
+        result = build(branch)(arguments, prog_name="entrepot", standalone_mode=False)
     except EntrepotError as error:
-        return _report(error.message, error.next_step, error.family.exit_code)
+        listing = f"entrepot {branch} list" if has_list(branch) else ""
+        return _report(error.message, error.next_step or advice(error.family, listing), error.family.exit_code)
     except TyperException as error:
         return _usage(error)
     except Abort:
@@ -56,6 +58,34 @@ def run(arguments: list[str]) -> int:
 def stderr() -> Console:
     """Where messages and progress go; results go to standard output."""
     return Console(stderr=True, highlight=False)
+
+
+def advice(family: Family, listing: str = "") -> str:
+    """The next step after an error that names none.
+
+    Args:
+        listing: the command that lists what the failed one is about; empty when there is none.
+    """
+    if family is Family.NOT_FOUND:
+        return f"See what there is: {listing}" if listing else "Check the name."
+    if family is Family.CONFLICT and listing:
+        return f"See the present state: {listing}"
+    return _ADVICE.get(family, "")
+
+
+_ADVICE = {
+    Family.INTERNAL: "Look into the log of the server that was asked.",
+    Family.USAGE: "Correct what is named; --help after the command explains it.",
+    Family.CONFLICT: "See what is under way: entrepot task list",
+    Family.UNAUTHENTICATED: "Log in again: entrepot login",
+    Family.FORBIDDEN: "Ask an administrator of the site, or of the cloud host.",
+    Family.INTEGRITY: "Try again; if it persists, look at the disk of what is named, or update the older program.",
+    Family.TRUST: "Check both clocks, and whether keys or certificates were changed on purpose.",
+    Family.UNAVAILABLE: "Check that what is named runs and can be reached, then try again.",
+    Family.STORAGE: "Free space or correct permissions, then try again.",
+    Family.LIMITED: "Wait a little, then try again.",
+    Family.CANCELLED: "Start it again if that was a mistake.",
+}
 
 
 def _report(message: str, next_step: str, code: int) -> int:

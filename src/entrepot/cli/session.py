@@ -74,7 +74,15 @@ class SiteSession:
 
 
 def seg(name: str) -> str:
-    """A name or id as one path segment."""
+    """A name or id as one path segment.
+
+    Raises:
+        BadInputError: nothing has such a name, and the path would lead elsewhere.
+    """
+    if not name.strip() or "/" in name or name in (".", ".."):
+        raise BadInputError(
+            f"{name!r} is no name or id: one has no slash and is not empty.", next_step="Give a name or an id."
+        )
     return quote(name, safe="")
 
 

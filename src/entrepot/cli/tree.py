@@ -87,6 +87,11 @@ def build(branch: str = "") -> typer.Typer:
     return app
 
 
+def has_list(branch: str) -> bool:
+    """Whether a group, once loaded, has a command that lists what it is about."""
+    return branch in _GROUPS and any(command.name == "list" for command in _group(branch).registered_commands)
+
+
 @functools.cache
 def _group(name: str) -> typer.Typer:
     """A group with what other modules add to it."""
@@ -107,6 +112,7 @@ def _group(name: str) -> typer.Typer:
             versions.compare,
             versions.rollback,
             versions.history,
+            _module("uses").uses,
             versions.delete_version,
             versions.redistribute,
             versions.cancel_distribution,

@@ -63,7 +63,7 @@ def explain(error: BaseException, url: str) -> EntrepotError:
         case aiohttp.ClientConnectorDNSError():
             return NameResolutionError(
                 f"The name {where} cannot be resolved.",
-                next_step="Check DNS; for a cloud point, that its CNAME record exists.",
+                next_step="Check DNS; for a cloud point, that the record exists which `entrepot cloud dns` names.",
             )
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
             return NoRouteError(
