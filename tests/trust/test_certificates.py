@@ -7,7 +7,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs12
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    load_pem_private_key,
+    pkcs12,
+)
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -372,3 +377,42 @@ def test_a_renewal_keeps_the_name_whatever_its_case(ec_key):
     with pytest.raises(UnsuitableCertificateError, match="keeps the name") as caught:
         check_same_name("service", "cloud2.contoso.com", renewed)
     assert "cloud2.contoso.com" in caught.value.next_step
+
+
+@pytest.fixture(scope="module")
+def outdated():
+    """Made with OpenSSL: one signed with SHA-1, and one whose issuer is; all have the same key."""
+    data = (GOLDEN / "outdated.pem").read_bytes()
+    return load_pem_private_key(data[data.index(b"-----BEGIN EC") :], None), x509.load_pem_x509_certificates(data)
+
+
+def test_what_is_signed_with_an_outdated_hash_is_refused(outdated):
+    key, (alone, *_) = outdated
+    with pytest.raises(UnsuitableCertificateError, match="outdated hash") as refused:
+        check_service_certificate(LoadedPfx(key, alone), "", LATER)
+    assert "SHA-2" in refused.value.next_step
+
+
+def test_an_issuer_that_is_signed_with_an_outdated_hash_is_refused_and_named(outdated):
+    key, (_, leaf, middle, root) = outdated
+    assert check_service_certificate(LoadedPfx(key, leaf), "", LATER) == "cloud1.contoso.com"
+    with pytest.raises(UnsuitableCertificateError, match=r"issued by Middle .*, which is signed with an outdated hash"):
+        check_service_certificate(LoadedPfx(key, leaf, (middle, root)), "", LATER)
+
+
+@pytest.mark.parametrize(("may_sign", "good"), [(True, True), (False, False)])
+def test_a_key_usage_must_let_the_server_sign(ec_key, may_sign, good):
+    plain = self_signed(ec_key).certificate
+    builder = x509.CertificateBuilder(
+        plain.issuer, plain.subject, plain.public_key(), 5, plain.not_valid_before_utc, plain.not_valid_after_utc
+    )
+    for extension in plain.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    usage = x509.KeyUsage(may_sign, False, True, False, False, False, False, False, False)
+    loaded = LoadedPfx(ec_key, builder.add_extension(usage, critical=True).sign(ec_key, hashes.SHA256()))
+    if good:
+        assert check_service_certificate(loaded, "", NOW) == "cloud1.contoso.com"
+        return
+    with pytest.raises(UnsuitableCertificateError, match=r"TLS 1\.3") as refused:
+        check_service_certificate(loaded, "", NOW)
+    assert "Digital Signature" in refused.value.next_step

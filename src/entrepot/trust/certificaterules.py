@@ -112,6 +112,12 @@ def _check_chain(loaded: "LoadedPfx", now: float) -> None:
                 f"was issued by {describe(issuer)}, which is not an issuer's certificate",
                 "Export it again with its own chain.",
             )
+        if issuer.issuer != issuer.subject and _is_weakly_signed(issuer):
+            raise _unsuitable(
+                loaded.certificate,
+                f"was issued by {describe(issuer)}, which is signed with an outdated hash",
+                "Request it from an issuer whose certificate is signed with SHA-2.",
+            )
         if not is_readable(issuer) or not issuer.not_valid_before_utc.timestamp() <= now < expires(issuer):
             raise CertificateExpiredError(
                 f"The issuer {describe(issuer)} of the service certificate {describe(loaded.certificate)} is not "
@@ -133,8 +139,15 @@ def _check_key(certificate: x509.Certificate) -> None:
             "has a key that is too weak or of another kind",
             "Request RSA with 2048 bits or more, or P-256.",
         )
-    if isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
+    if _is_weakly_signed(certificate):
         raise _unsuitable(certificate, "is signed with an outdated hash", "Request one signed with SHA-2.")
+
+
+def _is_weakly_signed(certificate: x509.Certificate) -> bool:
+    try:
+        return isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5)
+    except UnsupportedAlgorithm:
+        return True
 
 
 def _check_usage(certificate: x509.Certificate) -> None:
@@ -148,8 +161,21 @@ def _check_usage(certificate: x509.Certificate) -> None:
             "is not meant for server authentication",
             "Request one with the extended key usage Server Authentication (1.3.6.1.5.5.7.3.1).",
         )
+    if not _may_sign(certificate):
+        raise _unsuitable(
+            certificate,
+            "may not sign, which TLS 1.3 asks of a server",
+            "Request one with the key usage Digital Signature.",
+        )
     if _is_authority(certificate):
         raise _unsuitable(certificate, "is an issuer's own certificate", "Request one for the service itself.")
+
+
+def _may_sign(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.digital_signature
+    except x509.ExtensionNotFound:
+        return True
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

@@ -23,6 +23,7 @@ from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
     LoadedPfx,
     UnsuitableCertificateError,
+    check_management_certificate,
     check_service_certificate,
     expires,
     load_pfx,
@@ -61,6 +62,7 @@ class Certificates:
         if published is not None:
             pfx, password = published.pfx.reveal(), Secret(b"")
         loaded = load_pfx(pfx, password, now)
+        check_management_certificate(loaded)
         notes = () if published is None else published_notes(published, loaded)
         new_id = prefixed_id("cert", secrets.token_bytes(8))
         with self._database.transaction() as connection:
