@@ -4,11 +4,13 @@ import msgspec
 import pytest
 
 from entrepot.core.errors import IntegrityError
+from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions
 from entrepot.protocol.libraryapi import (
     Change,
     Comparison,
     ContentEvent,
     ContentLibraryInfo,
+    ContentUses,
     Difference,
     LibraryFigures,
     LibraryInfo,
@@ -105,6 +107,42 @@ def test_the_current_version_is_refused_before_anything_is_asked(logged_in, entr
     logged_in.replies["GET /api/v1/contents/App/versions/1/uses"] = refused
     ran = entrepot("content", "delete-version", "App", "1", "--yes")
     assert (ran.code, "current one" in ran.err) == (4, True)
+
+
+CONTENT_USES = ContentUses(
+    content="pkg-1", content_name="App", versions=(1, 2), deployments=(), points=("dp-berlin",), deltas=1, tasks=(),
+    devices=12, budgets=("5.0 GB of its own",), freed_objects=9, freed_bytes=3_500_000, refusals=(),
+)  # fmt: skip
+DEPLOYED = DeploymentInfo(
+    id="dep-1", content="pkg-1", content_name="App", collection="col-1", collection_name="Offices",
+    options=DeploymentOptions(), created=1,
+)  # fmt: skip
+
+
+def test_deleting_a_content_shows_what_uses_it_and_asks(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents/App/uses"] = CONTENT_USES
+    logged_in.replies["DELETE /api/v1/contents/App"] = done("content-delete")
+    ran = entrepot("content", "delete", "App", "--dry-run")
+    assert ran.code == 0
+    for text in ("9 objects, 3.5 MB", "dp-berlin", "5.0 GB of its own", "12", "1, 2"):
+        assert text in ran.out
+    asked = entrepot("content", "delete", "App")
+    assert (asked.code, "--yes" in asked.err) == (2, True)
+    assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
+    assert entrepot("content", "delete", "App", "--yes").code == 0
+    assert entrepot("content", "uses", "App", "--json").value["devices"] == 12
+    logged_in.replies["GET /api/v1/contents/App/versions/1/uses"] = USES
+    assert "4 objects, 1.5 MB" in entrepot("content", "uses", "App", "1").out
+
+
+def test_a_deployed_content_is_refused_with_its_deployments(logged_in, entrepot) -> None:
+    text = "'App' is deployed to Offices (dep-1)."
+    logged_in.replies["GET /api/v1/contents/App/uses"] = msgspec.structs.replace(
+        CONTENT_USES, deployments=(DEPLOYED,), refusals=(text,)
+    )
+    ran = entrepot("content", "delete", "App", "--yes")
+    assert (ran.code, text in ran.err, "Offices (dep-1)" in ran.out) == (4, True, True)
+    assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
 
 
 def test_two_versions_are_compared(logged_in, entrepot) -> None:

@@ -8,8 +8,10 @@ from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
 from entrepot.cli.publishing import Content, app
 from entrepot.cli.session import seg, site_session
+from entrepot.cli.uses import show_content_uses
 from entrepot.cli.waiting import finish
 from entrepot.cli.watching import watch_distribution
+from entrepot.core.errors import ConflictError
 from entrepot.protocol.contentapi import (
     ContentInfo,
     CurrentRequest,
@@ -19,6 +21,7 @@ from entrepot.protocol.contentapi import (
     VersionInfo,
 )
 from entrepot.protocol.deviceapi import DownloadInfo
+from entrepot.protocol.libraryapi import ContentUses
 from entrepot.protocol.siteapi import TaskInfo
 
 __all__ = ["Content", "app"]
@@ -233,14 +236,35 @@ def downloads(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def delete(ctx: typer.Context, content: Content, yes: Yes = False, wait: Wait = True, as_json: AsJson = False) -> None:
+def delete(
+    ctx: typer.Context,
+    content: Content,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what uses it and what would go.")] = False,
+    yes: Yes = False,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
     """Delete a content with all its versions, from every distribution point and from the library.
 
     \b
-    Example:
+    Examples:
+      entrepot content delete 7-Zip --dry-run
       entrepot content delete 7-Zip --yes
     """
-    confirm(f"Delete {content} with all its versions, everywhere?", yes=yes)
     with site_session(ctx) as session:
+        found = session.get(f"/contents/{seg(content)}/uses", ContentUses)
+        if dry_run and as_json:
+            print_json(found)
+            return
+        if not as_json:
+            show_content_uses(found)
+        if dry_run:
+            return
+        if found.refusals:
+            raise ConflictError(
+                " ".join(found.refusals),
+                next_step="First: entrepot deploy remove, or entrepot task cancel.",
+            )
+        confirm(f"Delete {content} with all its versions, everywhere?", yes=yes)
         task = session.call("DELETE", f"/contents/{seg(content)}", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json, done=f"{content} is deleted.")

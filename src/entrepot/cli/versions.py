@@ -9,6 +9,7 @@ from entrepot.cli.content import Content, print_distribution
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when
 from entrepot.cli.session import SiteSession, seg, site_session
+from entrepot.cli.uses import show_version_uses
 from entrepot.cli.waiting import finish
 from entrepot.cli.watching import watch_distribution
 from entrepot.core.errors import ConflictError, IntegrityError
@@ -151,7 +152,7 @@ def delete_version(
             print_json(uses)
             return
         if not as_json:
-            _show_uses(uses)
+            show_version_uses(uses)
         if dry_run:
             return
         if uses.refusal:
@@ -159,23 +160,6 @@ def delete_version(
         confirm(f"Delete version {version} of {uses.content_name} for ever?", yes=yes)
         task = session.call("DELETE", f"{path}?force={'true' if force else 'false'}", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
-
-
-def _show_uses(uses: VersionUses) -> None:
-    points = sorted({use.point_name for use in uses.points})
-    print_facts(
-        f"{uses.content_name}, version {uses.version}",
-        (
-            ("deployed to", ", ".join(uses.deployments)),
-            ("on points", ", ".join(points)),
-            ("deltas that go with it", ", ".join(f"{d.from_version} to {d.to_version}" for d in uses.deltas)),
-            ("tasks", ", ".join(task.title for task in uses.tasks)),
-            ("devices that have it", str(uses.devices or "")),
-            ("frees", f"{uses.freed_objects} objects, {size(uses.freed_bytes)}"),
-            ("refused", uses.refusal),
-            ("only with --force", "\n".join(uses.objections)),
-        ),
-    )
 
 
 def redistribute(

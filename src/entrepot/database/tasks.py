@@ -151,6 +151,13 @@ def active_below(connection: Connection, kinds: Sequence[str], prefix: str) -> l
     return [_task(row) for row in connection.execute(query.order_by(table.c.created, table.c.id))]
 
 
+def active_of(connection: Connection, subject: str) -> list[Task]:
+    """Active tasks for a subject or for a part of it (``subject/…``), oldest first."""
+    below = table.c.subject.startswith(subject + "/", autoescape=True)
+    query = select(table).where(or_(table.c.subject == subject, below), table.c.state.in_(ACTIVE))
+    return [_task(row) for row in connection.execute(query.order_by(table.c.created, table.c.id))]
+
+
 def latest(connection: Connection, kind: str, subject: str) -> Task | None:
     """The newest task of a kind for a subject, active or not."""
     row = connection.execute(

@@ -98,6 +98,14 @@ def devices_on(connection: Connection, version: Version) -> int:
     return int(connection.execute(query).scalar_one())
 
 
+def devices_with(connection: Connection, content: str) -> int:
+    """How many devices fetched any version of a content."""
+    query = select(func.count(func.distinct(download.c.device)))
+    return int(
+        connection.execute(query.where(download.c.content == content, download.c.outcome == "success")).scalar_one()
+    )
+
+
 def freed_by(connection: Connection, set_ids: list[bytes]) -> tuple[int, int]:
     """Objects and bytes of the library that nothing but these object sets needs."""
     numbers = select(object_set.c.id).join(objects, objects.c.id == object_set.c.object)

@@ -1,9 +1,9 @@
 """The admin API about versions and about the library (``protocol.siteapi`` says how the API speaks in general).
 
-Versions: ``GET /contents/{id}/versions/{n}/uses``, ``DELETE /contents/{id}/versions/{n}``, ``GET
-/contents/{id}/comparison``, ``GET /contents/{id}/history``. The library: ``GET /library``, ``GET /library/contents``,
-``GET /library/faults``, ``POST /library/validate|repair|sweep``, ``GET /library/sweep`` (what a sweep would delete),
-``POST /points/{id}/validate``, ``GET /points/{id}/validation``.
+Versions: ``GET /contents/{id}/uses``, ``GET /contents/{id}/versions/{n}/uses``, ``DELETE /contents/{id}/versions/{n}``,
+``GET /contents/{id}/comparison``, ``GET /contents/{id}/history``. The library: ``GET /library``, ``GET
+/library/contents``, ``GET /library/faults``, ``POST /library/validate|repair|sweep``, ``GET /library/sweep`` (what a
+sweep would delete), ``POST /points/{id}/validate``, ``GET /points/{id}/validation``.
 """
 
 from enum import StrEnum
@@ -12,6 +12,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from entrepot.protocol.contentapi import DeltaInfo
+from entrepot.protocol.deviceapi import DeploymentInfo
 from entrepot.protocol.siteapi import Model, Name, TaskInfo
 
 # ------------------------------------------------------------------------------------------------------- versions
@@ -55,6 +56,32 @@ class VersionUses(Model, frozen=True, kw_only=True):
     freed_bytes: int
     refusal: str
     objections: tuple[str, ...]
+
+
+class ContentUses(Model, frozen=True, kw_only=True):
+    """``GET /contents/{id}/uses``: what uses a content, and what deleting it means.
+
+    Attributes:
+        deployments: those that give it to clients; they are removed first.
+        points: names of the points that have, or get, one of its versions.
+        devices: how many devices fetched any version of it; they keep what they have.
+        budgets: which budgets are about it, in words.
+        freed_objects: of the library, that nothing else needs; ``freed_bytes``: their sealed size.
+        refusals: why it cannot be deleted now; empty: it can.
+    """
+
+    content: str
+    content_name: str
+    versions: tuple[int, ...]
+    deployments: tuple[DeploymentInfo, ...]
+    points: tuple[str, ...]
+    deltas: int
+    tasks: tuple[TaskInfo, ...]
+    devices: int
+    budgets: tuple[str, ...]
+    freed_objects: int
+    freed_bytes: int
+    refusals: tuple[str, ...]
 
 
 class ContentEvent(Model, frozen=True, kw_only=True):

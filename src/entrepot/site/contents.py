@@ -12,7 +12,7 @@ from entrepot.content.patterns import Excludes
 from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
-from entrepot.database import budgets, contents, deployments, distribution, points, tasks, versions
+from entrepot.database import budgets, contents, distribution, points, tasks, versions
 from entrepot.database.budgets import Scope
 from entrepot.database.contents import Content
 from entrepot.database.engine import Database
@@ -28,12 +28,14 @@ from entrepot.protocol.contentapi import (
     VersionPatch,
     VersionRequest,
 )
+from entrepot.protocol.libraryapi import ContentUses
 from entrepot.rules.restrictions import PointKind, check_distribution
 from entrepot.site.describing import described
 from entrepot.site.keys import new_id
 from entrepot.site.publishing import PUBLISH, ask_to_publish
 from entrepot.site.staging import checked_source
 from entrepot.site.tasks import Reporter
+from entrepot.site.uses import content_uses
 
 DELETE: Final = "content-delete"
 _LOOK_SECONDS: Final = 0.5
@@ -240,13 +242,9 @@ class Contents:
         now = self._clock()
         content = contents.get_content(connection, name_or_id)
         versions.lock(connection, content.id)  # nobody deploys or distributes it meanwhile
-        used = [row.id for row in deployments.listed(connection) if row.content == content.id]
-        if used:
-            raise ConflictError(
-                f"{content.name!r} is deployed: {', '.join(used)}.", next_step="Remove these deployments first."
-            )
-        if tasks.active(connection, PUBLISH, content.id) is not None:
-            raise ConflictError(f"{content.name!r} is being published.", next_step="Cancel that task first.")
+        refusals = content_uses(connection, content.id).refusals
+        if refusals:
+            raise ConflictError(" ".join(refusals), next_step="Remove its deployments, or cancel its task, first.")
         task = tasks.create(
             connection,
             site=self._site,
@@ -259,6 +257,14 @@ class Contents:
             distribution.unwant(connection, content.id, row.point, now=now)
         contents.mark_deleting(connection, content.id)
         return task
+
+    async def uses(self, name_or_id: str) -> ContentUses:
+        """What uses a content, and what deleting it would mean.
+
+        Raises:
+            NotFoundError: no such content.
+        """
+        return await self._database.read(content_uses, name_or_id)
 
     async def describe(self, name_or_id: str = "") -> list[ContentInfo]:
         """Contents with versions and distribution: all, or one.

@@ -20,6 +20,7 @@ from entrepot.protocol.contentapi import (
     VersionRequest,
 )
 from entrepot.protocol.deviceapi import DownloadInfo
+from entrepot.protocol.libraryapi import ContentUses
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
 from entrepot.site.api.tasks import task_info
@@ -67,6 +68,11 @@ def _publishing(contents: Contents) -> Handlers:
         """Put a note on a version; what it holds never changes."""
         return await contents.annotate(content, number, data)
 
+    @get("/contents/{content:str}/uses", tags=["Contents"])
+    async def get_content_uses(content: FromPath[str]) -> ContentUses:
+        """What uses a content, and what deleting it would mean."""
+        return await contents.uses(content)
+
     @delete("/contents/{content:str}", status_code=202, tags=["Contents"])
     async def delete_content(content: FromPath[str]) -> TaskInfo:
         """Take a content away from every point, then forget it."""
@@ -79,6 +85,7 @@ def _publishing(contents: Contents) -> Handlers:
         list_contents,
         get_content_info,
         change_content,
+        get_content_uses,
         delete_content,
     ]
 
