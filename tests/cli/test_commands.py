@@ -81,9 +81,11 @@ def test_publishing_makes_a_content_the_first_time_and_a_version_later(logged_in
     ]
 
 
-def test_names_with_spaces_and_slashes_are_one_path_segment(logged_in, entrepot) -> None:
-    logged_in.replies["GET /api/v1/contents/a%2Fb%20c"] = content(name="a/b c")
-    assert entrepot("content", "show", "a/b c", "--json").value["name"] == "a/b c"
+def test_names_with_spaces_are_one_path_segment_and_slashes_are_refused(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents/b%20c%3F"] = content(name="b c?")
+    assert entrepot("content", "show", "b c?", "--json").value["name"] == "b c?"
+    assert entrepot("content", "show", "a/b").code == 2
+    assert len(logged_in.asked) == 1
 
 
 def test_no_wait_names_the_task_and_returns_at_once(logged_in, entrepot, tmp_path: Path) -> None:
@@ -130,7 +132,7 @@ def test_distributing_waits_for_every_point_and_reports_failures(logged_in, entr
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["content", "delete", "7-Zip"], ["content", "remove", "7-Zip", "--from", "dp"], ["cloud", "stop", "c"],
+        ["content", "remove", "7-Zip", "--from", "dp"], ["cloud", "stop", "c"],
         ["cloud", "delete", "c"], ["point", "remove", "dp"], ["boundary", "remove", "b"], ["collection", "remove", "c"],
         ["deploy", "remove", "d"], ["settings", "remove", "s"], ["device", "block", "d"], ["task", "cancel", "t"],
         ["certificate", "remove", "c"], ["device", "remove", "d"], ["device", "withdraw", "code-1"],
