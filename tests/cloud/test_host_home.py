@@ -1,9 +1,13 @@
 """A cloud host's home: set-up, settings, key files, usage, and what a deletion could not remove."""
 
+import asyncio
+import contextlib
 import os
 import shutil
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,17 @@ from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.keys import close_key_folder, open_key_folder
 from entrepot.cloud.host.removal import remove_parts
-from entrepot.cloud.host.services import Services, Wanted
+from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import Folders, HostSettings, load_settings, save_settings
 from entrepot.cloud.host.setup import host_identity, init_host
+from entrepot.cloud.host.storage import HostStorage
+from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.usage import RESERVE, CountingStore, QuotaExceededError, Usage, measure
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.objects.folder import FolderStore
+from entrepot.objects.settings import StoreSettings
 from entrepot.trust.certificates import Pair
 from entrepot.trust.vault import ServerVault
 
@@ -322,3 +329,67 @@ def test_a_gateway_refuses_a_configuration_that_contradicts_itself(tmp_path: Pat
         load_config(path)
     with pytest.raises(NotFoundError):
         load_config(tmp_path / "missing")
+
+
+class Counted(HostStorage):
+    """Stores of which one takes long to count."""
+
+    def __init__(self, folders: Folders) -> None:
+        super().__init__(folders, StoreSettings())
+        self.slow = ""
+        self.failing = ""
+        self.go_on = threading.Event()
+
+    def known(self, row: ServiceRow) -> Usage:
+        if row.id == self.slow:
+            self.go_on.wait(60)
+        return super().known(row)
+
+    def measure(self, row: ServiceRow) -> Usage:
+        if row.id == self.failing:
+            raise UnavailableError("The store does not answer.")
+        return super().measure(row)
+
+
+@pytest.fixture
+def two_tenants(tmp_path: Path, site: Any) -> Iterator[tuple[StoreEndpoints, Counted, list[ServiceRow]]]:
+    with contextlib.closing(HostDatabase(tmp_path / "host.sqlite", create=True)) as database:
+        subscriptions = Subscriptions(database)
+        services = Services(database, ServerVault.create(tmp_path / "vault"))
+        rows = []
+        for name in ("a", "b"):
+            owner = subscriptions.add(name, storage_quota=10**9, instance_quota=4, now=NOW)
+            rows.append(services.put(owner.id, "dp1", site.spec(1), expires=1, instance_quota=4, now=NOW))
+        storage = Counted(Folders(tmp_path))
+        yield StoreEndpoints(storage, services, subscriptions, lambda _: None), storage, rows
+        storage.go_on.set()
+
+
+async def test_a_store_that_takes_long_to_count_holds_up_its_own_tenant_only(
+    two_tenants: tuple[StoreEndpoints, Counted, list[ServiceRow]],
+) -> None:
+    stores, storage, (slow, quick) = two_tenants
+    storage.slow = slow.id
+    waiting = asyncio.create_task(stores.usage(slow))
+    await asyncio.sleep(0.1)
+    assert await asyncio.wait_for(stores.usage(quick), 30) == Usage()
+    assert not waiting.done()
+    storage.go_on.set()
+    assert await waiting == Usage()
+    for row in (slow, quick):
+        await stores.close(row)
+        assert await stores.usage(row) == Usage()
+
+
+async def test_a_store_that_cannot_be_counted_keeps_no_other_from_being_counted(
+    two_tenants: tuple[StoreEndpoints, Counted, list[ServiceRow]], tmp_path: Path
+) -> None:
+    stores, storage, (failing, other) = two_tenants
+    for row in (failing, other):
+        await stores.usage(row)
+        (Folders(tmp_path).store(row.id) / "document").write_bytes(b"12345")
+    storage.failing = failing.id
+    await stores.recount()
+    assert [(await stores.usage(row)).stored for row in (failing, other)] == [0, 5]
+    for row in (failing, other):
+        await stores.close(row)

@@ -17,7 +17,7 @@ from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.keys import KeyFolder, close_key_folder, open_key_folder
 from entrepot.cloud.host.runner import Surroundings
-from entrepot.cloud.host.services import Services
+from entrepot.cloud.host.services import ServiceRow, Services
 from entrepot.cloud.host.settings import Folders, HostSettings, load_settings
 from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.stores import StoreEndpoints
@@ -25,7 +25,6 @@ from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.supervisor import Supervisor
 from entrepot.cloud.host.tokens import TokenEndpoint
 from entrepot.cloud.oauth import TOKEN_PATH
-from entrepot.core.errors import EntrepotError
 from entrepot.core.times import HOUR
 from entrepot.durable.locks import HomeLock
 from entrepot.trust.vault import ServerVault
@@ -83,8 +82,8 @@ class CloudHost:
             clock=time.time,
         )
 
-    async def _before_removal(self, service_id: str) -> None:
-        await self.stores.close(service_id)
+    async def _before_removal(self, row: ServiceRow) -> None:
+        await self.stores.close(row)
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until SIGTERM, then end all instances."""
@@ -111,8 +110,8 @@ class CloudHost:
             await asyncio.sleep(RECOUNT_SECONDS)
             try:
                 await self.stores.recount()
-            except (EntrepotError, OSError) as error:
-                _log.warning("usage.not_counted", problem=str(error))
+            except Exception:  # noqa: BLE001  # a defect seen once must not end the counting
+                _log.exception("usage.defect")
 
 
 def serve_host(home: Path, *, command: Sequence[str] = GATEWAY_COMMAND) -> NoReturn:

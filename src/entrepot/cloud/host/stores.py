@@ -50,7 +50,7 @@ class StoreEndpoints:
         self._signal = signal
         self._open: dict[str, _Open] = {}
         self._closed: set[str] = set()  # ids are never used again
-        self._opening = asyncio.Lock()
+        self._opening: dict[str, asyncio.Lock] = {}  # by subscription: one that is counted holds up no other
 
     async def usage(self, row: ServiceRow) -> Usage:
         """What a service stores now; of one that is being deleted, what was known last."""
@@ -99,7 +99,11 @@ class StoreEndpoints:
                 endpoint.log_meter()
             if endpoint.remote and now < endpoint.counted + DAY:
                 continue
-            usage = await asyncio.to_thread(self._storage.measure, endpoint.row)
+            try:
+                usage = await asyncio.to_thread(self._storage.measure, endpoint.row)
+            except (EntrepotError, OSError) as error:
+                _log.warning("usage.not_counted", service=endpoint.row.name, problem=str(error))
+                continue
             endpoint.store.recount(usage)
             endpoint.counted = now
 
@@ -111,11 +115,11 @@ class StoreEndpoints:
             with contextlib.suppress(EntrepotError):  # then it is counted anew
                 await asyncio.to_thread(self._storage.note, endpoint.row, endpoint.store.usage, final=True)
 
-    async def close(self, service_id: str) -> None:
+    async def close(self, row: ServiceRow) -> None:
         """Break off the requests of a service that is being deleted; on return nothing of it is written any more."""
-        async with self._opening:
-            self._closed.add(service_id)
-            endpoint = self._open.pop(service_id, None)
+        async with self._lock(row.subscription):
+            self._closed.add(row.id)
+            endpoint = self._open.pop(row.id, None)
         if endpoint is None:
             return
         while endpoint.running:
@@ -125,7 +129,7 @@ class StoreEndpoints:
         endpoint.plane.close()
 
     async def _endpoint(self, row: ServiceRow) -> "_Open":
-        async with self._opening:
+        async with self._lock(row.subscription):
             if row.id not in self._open and row.id not in self._closed:
                 # The others of the subscription too: they share its quota.
                 self._open |= await asyncio.to_thread(self._make_all, row.subscription)
@@ -133,6 +137,9 @@ class StoreEndpoints:
             if found is None:
                 raise ConflictError(f"The service {row.name!r} is being deleted.")
             return found
+
+    def _lock(self, subscription: str) -> asyncio.Lock:
+        return self._opening.setdefault(subscription, asyncio.Lock())
 
     def _make_all(self, subscription: str) -> dict[str, "_Open"]:
         rows = [row for row in self._services.all(subscription) if row.state is not Wanted.DELETING]

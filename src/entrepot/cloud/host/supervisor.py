@@ -22,10 +22,10 @@ class Supervisor:
     """Follows the durable wishes in ``services``. Belongs to the event loop.
 
     Args:
-        before_removal: awaited with a service's id before its parts are removed: whoever still uses them lets go.
+        before_removal: awaited with a service before its parts are removed: whoever still uses them lets go.
     """
 
-    def __init__(self, around: Surroundings, before_removal: Callable[[str], Coroutine[Any, Any, None]]) -> None:
+    def __init__(self, around: Surroundings, before_removal: Callable[[ServiceRow], Coroutine[Any, Any, None]]) -> None:
         self._around = around
         self._before_removal = before_removal
         self._runners: dict[str, ServiceRunner] = {}
@@ -90,7 +90,7 @@ class Supervisor:
         """
         async with self._deleting.setdefault(row.id, asyncio.Lock()):
             await self.runner(row.id).close()
-            await self._before_removal(row.id)
+            await self._before_removal(row)
             left = await self._remove(row)
             if left:
                 self._delete_again[row.id] = asyncio.get_running_loop().time() + DELETE_AGAIN_SECONDS
