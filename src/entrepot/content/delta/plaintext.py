@@ -27,9 +27,9 @@ CREATE TABLE extent (position INTEGER PRIMARY KEY, length INTEGER NOT NULL, chun
 CREATE INDEX extent_chunk ON extent (chunk);
 CREATE TABLE file (path TEXT PRIMARY KEY, position INTEGER NOT NULL, size INTEGER NOT NULL, folded TEXT NOT NULL,
                    name TEXT NOT NULL, folded_name TEXT NOT NULL) WITHOUT ROWID;
-CREATE INDEX file_folded ON file (folded);
-CREATE INDEX file_name ON file (name);
-CREATE INDEX file_folded_name ON file (folded_name);
+CREATE INDEX file_folded ON file (folded, size, path);
+CREATE INDEX file_name ON file (name, size, path);
+CREATE INDEX file_folded_name ON file (folded_name, size, path);
 CREATE TABLE done (id BLOB PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE claimed (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """
@@ -151,14 +151,26 @@ class OldPlaintext:
         tries = (("path", path), ("folded", fold(path)), ("name", name), ("folded_name", fold(name)))
         with self._lock:
             for column, value in tries:
-                row = self._db.execute(
-                    f"SELECT position, size FROM file WHERE {column} = ?"  # noqa: S608 (the column is one of four constants)
-                    " AND size > 0 ORDER BY abs(size - ?), path LIMIT 1",
-                    (value, size),
-                ).fetchone()
-                if row is not None:
-                    return OldFile(position=int(row[0]), size=int(row[1]))
+                found = [self._nearest(column, value, near) for near in self._near_sizes(column, value, size)]
+                if found:
+                    return min(found)[1]
         return None
+
+    def _near_sizes(self, column: str, value: str, size: int) -> list[int]:
+        """The sizes next to one, above and below, or the nearer of them: two steps into an index, however many files
+        share a name."""
+        sides = f"SELECT (SELECT min(size) FROM file WHERE {column} = ? AND size >= ? AND size > 0),"  # noqa: S608 (the column is one of four constants)
+        sides += f" (SELECT max(size) FROM file WHERE {column} = ? AND size < ? AND size > 0)"  # noqa: S608 (as above)
+        row = self._db.execute(sides, (value, size, value, size)).fetchone()
+        near = [int(each) for each in row if each is not None]
+        least = min((abs(each - size) for each in near), default=0)
+        return [each for each in near if abs(each - size) == least]
+
+    def _nearest(self, column: str, value: str, size: int) -> tuple[str, OldFile]:
+        """Of the files of a size the first by path."""
+        query = f"SELECT path, position FROM file WHERE {column} = ? AND size = ? ORDER BY path LIMIT 1"  # noqa: S608 (as above)
+        path, position = self._db.execute(query, (value, size)).fetchone()
+        return path, OldFile(position=int(position), size=size)
 
     def read(self, position: int, length: int) -> bytes:
         """Bytes of the plaintext.
