@@ -10,6 +10,7 @@ import pytest
 from entrepot.content import keeping
 from entrepot.content.chunking import DomainKeys, domain_keys
 from entrepot.content.compressing import Effort, effort_for
+from entrepot.content.indexing import Tools
 from entrepot.content.keeping import Keeper, Kept
 from entrepot.content.ledger import Announcement, KnownChunk, NewChunk
 from entrepot.content.memory import MemoryLedger, MemoryLibrary
@@ -49,10 +50,7 @@ class Bench:
         self.pool = ThreadPoolExecutor(2)
         self.keeper: Keeper[int] = Keeper(
             Purpose.CHUNK,
-            shelf=self.shelf,
-            ledger=self.ledger,
-            keys=keys or domain_keys(DEDUPE, FIRST),
-            pool=self.pool,
+            tools=Tools(shelf=self.shelf, ledger=self.ledger, keys=keys or domain_keys(DEDUPE, FIRST), pool=self.pool),
             deliver=lambda ref, note: self.delivered.append((ref, note)),
             kept=self.kept,
         )

@@ -4,7 +4,8 @@ from typing import Final
 
 import msgspec
 
-from entrepot.content.keeping import Kept, announcement
+from entrepot.content.indexing import announcement
+from entrepot.content.keeping import Kept
 from entrepot.content.ledger import SET, Announcement, Ledger
 from entrepot.content.objectset import MAGIC, encode_set
 from entrepot.content.sealing import Purpose, Sealed

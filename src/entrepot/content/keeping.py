@@ -10,19 +10,19 @@ group fills, and only then are references given: a chunk that another session en
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.compressing import effort_for
-from entrepot.content.ledger import MAX_BATCH, Announcement, KnownChunk, Ledger, NewChunk
-from entrepot.content.sealing import Purpose, Sealed, derive_key, seal
+from entrepot.content.indexing import Tools, announcement, index_entry, known_and_there, reference
+from entrepot.content.ledger import MAX_BATCH, KnownChunk, NewChunk
+from entrepot.content.sealing import Generation, Purpose, Sealed, seal
 from entrepot.core.errors import RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import MIB
-from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
 BATCH_BYTES: Final = 16 * MIB
@@ -58,7 +58,7 @@ class _Work(Generic[Note]):
 
 
 class Keeper(Generic[Note]):
-    """Keeps plaintexts of one purpose. Used by one thread; the work runs in ``pool``.
+    """Keeps plaintexts of one purpose. Used by one thread; the work runs in the tools' pool.
 
     Args:
         deliver: gets each reference with the note that came with its plaintext, in order, once it is durably stored
@@ -70,18 +70,12 @@ class Keeper(Generic[Note]):
         self,
         purpose: Purpose,
         *,
-        shelf: Shelf,
-        ledger: Ledger,
-        keys: DomainKeys,
-        pool: Executor,
+        tools: Tools,
         deliver: Callable[[SealedRef | None, Note], None],
         kept: Kept,
     ) -> None:
         self._purpose = purpose
-        self._shelf = shelf
-        self._ledger = ledger
-        self._keys = keys
-        self._pool = pool
+        self._shelf, self._ledger, self._keys, self._pool = tools.shelf, tools.ledger, tools.keys, tools.pool
         self._deliver = deliver
         self._kept = kept
         self._filling: list[_Work[Note]] = []
@@ -200,7 +194,7 @@ class Keeper(Generic[Note]):
             self._deliver(work.twin.ref if work.twin is not None else work.ref, work.note)
 
     def _add(self, fresh: Sequence[_Work[Note]]) -> None:
-        generation = self._keys.generation.number
+        generation = self._keys.generation
         winners = self._ledger.add([_entered(work, generation) for work in fresh], lost=self._lost)
         for work in fresh:
             winner = winners.get(work.index_hash)
@@ -211,12 +205,8 @@ class Keeper(Generic[Note]):
 
     def _known(self, index_hashes: list[bytes]) -> dict[bytes, KnownChunk]:
         """What the ledger knows and the shelf really has; what was lost or cut is sealed and stored anew."""
-        known: dict[bytes, KnownChunk] = {}
-        for at in range(0, len(index_hashes), MAX_BATCH):
-            known |= self._ledger.known(index_hashes[at : at + MAX_BATCH])
-        sizes = self._shelf.sizes([each.object_id for each in known.values()])
-        sound = {key: each for (key, each), size in zip(known.items(), sizes, strict=True) if size == each.sealed_size}
-        self._lost |= known.keys() - sound.keys()
+        sound, lost = known_and_there(self._ledger, self._shelf, index_hashes)
+        self._lost |= lost
         return sound
 
     def _reference(self, known: KnownChunk, plain_size: int, sha256: bytes) -> SealedRef:
@@ -227,35 +217,16 @@ class Keeper(Generic[Note]):
                 " which is not at hand.",
                 next_step="Restore that generation's secret.",
             )
-        return SealedRef(
-            object_id=known.object_id,
-            sealed_size=known.sealed_size,
-            plain_size=plain_size,
-            key=derive_key(generation, self._purpose, known.payload_hash),
-            sha256=sha256,
-        )
-
-
-def announcement(ref: SealedRef, purpose: Purpose) -> Announcement:
-    """What the ledger is told before an object is stored."""
-    return Announcement(
-        object_id=ObjectId(ref.object_id), sealed_size=ref.sealed_size, purpose=purpose, plain_size=ref.plain_size
-    )
+        return reference(known, generation, self._purpose, plain_size=plain_size, sha256=sha256)
 
 
 def _seal(plain: bytes | memoryview, sha256: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
     return seal(plain, purpose=purpose, generation=keys.generation, level=effort_for(plain), sha256=sha256)
 
 
-def _entered(work: _Work[Note], generation: int) -> NewChunk:
+def _entered(work: _Work[Note], generation: Generation) -> NewChunk:
     assert work.ref is not None
-    return NewChunk(
-        index_hash=work.index_hash,
-        object_id=ObjectId(work.ref.object_id),
-        sealed_size=work.ref.sealed_size,
-        payload_hash=work.payload_hash,
-        generation=generation,
-    )
+    return index_entry(work.index_hash, work.ref, work.payload_hash, generation)
 
 
 def _digest(plain: bytes | memoryview) -> bytes:

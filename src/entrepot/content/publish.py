@@ -7,10 +7,8 @@ Memory does not depend on the source: a few batches of chunks, one folder's name
 references of one file (about 300 bytes per MiB of it).
 """
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +16,7 @@ import msgspec
 
 from entrepot.content.chunking import BigChunk, BigEnd, Cut, DomainKeys, Group, cut
 from entrepot.content.collecting import keep_set
+from entrepot.content.indexing import Tools, tools
 from entrepot.content.keeping import Keeper, Kept, Note
 from entrepot.content.ledger import Ledger
 from entrepot.content.manifest import MAX_ROOT, VERSION, Entry, Root
@@ -27,7 +26,7 @@ from entrepot.content.snapshot import Warnings, walk
 from entrepot.content.surprises import Surprises
 from entrepot.content.writing import Counts, ManifestWriter
 from entrepot.core.encoding import pack
-from entrepot.core.errors import CancelledError, EntrepotError, RefusedError
+from entrepot.core.errors import CancelledError, RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
@@ -110,42 +109,21 @@ def publish(
         CancelledError: ``cancelled`` said so.
         EntrepotError: by the ledger or the store.
     """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="publish")
-    try:
-        run = _Run(shelf, ledger, keys, pool, progress, cancelled)
-        return run.publish(source, content, number, sign, options)
-    except BaseException:
-        # What waits for a flush must not appear later, when the ledger may have forgotten it.
-        pool.shutdown(wait=True, cancel_futures=True)
-        with contextlib.suppress(EntrepotError):
-            shelf.flush()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    with tools(shelf, ledger, keys, workers=workers, name="publish") as given:
+        return _Run(given, progress, cancelled).publish(source, content, number, sign, options)
 
 
 class _Run:
     """One publish: wires cutter → chunk keeper → manifest writer → part keeper → root."""
 
-    def __init__(
-        self,
-        shelf: Shelf,
-        ledger: Ledger,
-        keys: DomainKeys,
-        pool: ThreadPoolExecutor,
-        progress: Callable[[Progress], None],
-        cancelled: Callable[[], bool],
-    ) -> None:
-        self._shelf = shelf
-        self._ledger = ledger
-        self._keys = keys
-        self._pool = pool
+    def __init__(self, given: Tools, progress: Callable[[Progress], None], cancelled: Callable[[], bool]) -> None:
+        self._tools = given
         self._progress = progress
         self._cancelled = cancelled
         self._kept = Kept()
         self._parts: list[SealedRef] = []
         self._part_keeper: Keeper[None] = self._keeper(Purpose.MANIFEST_PART, self._take_part)
-        self._writer = ManifestWriter(keys, lambda data: self._part_keeper.put(data, None))
+        self._writer = ManifestWriter(given.keys, lambda data: self._part_keeper.put(data, None))
 
     def publish(
         self, source: Path, content: str, number: int, sign: Callable[[bytes], str], options: PublishOptions
@@ -154,14 +132,14 @@ class _Run:
         warnings = Warnings(for_windows=options.for_windows)
         surprises = Surprises()
         items = surprises.watch(walk(source, Excludes(options.excludes), warnings))
-        self._keep_chunks(cut(items, self._keys, self._pool, surprises.look))
+        self._keep_chunks(cut(items, self._tools.keys, self._tools.pool, surprises.look))
         self._writer.finish()
         self._part_keeper.finish()
         counts = self._writer.counts
         if not counts.entries:
             why = "The exclude patterns leave nothing of the source." if options.excludes else "The source is empty."
             raise RefusedError(why, next_step="Check the path.")
-        totals = self._ledger.totals(Purpose.CHUNK)
+        totals = self._tools.ledger.totals(Purpose.CHUNK)
         root = Root(
             version=VERSION,
             content=content,
@@ -227,7 +205,7 @@ class _Run:
         return refs[0]
 
     def _finish(self, ref: SealedRef, root: Root, counts: Counts, warnings: tuple[str, ...]) -> Published:
-        kept = keep_set(self._shelf, self._ledger)
+        kept = keep_set(self._tools.shelf, self._tools.ledger)
         return Published(
             root=ref,
             set_id=kept.set_id,
@@ -245,12 +223,4 @@ class _Run:
         )
 
     def _keeper(self, purpose: Purpose, deliver: Callable[[SealedRef | None, Note], None]) -> Keeper[Note]:
-        return Keeper(
-            purpose,
-            shelf=self._shelf,
-            ledger=self._ledger,
-            keys=self._keys,
-            pool=self._pool,
-            deliver=deliver,
-            kept=self._kept,
-        )
+        return Keeper(purpose, tools=self._tools, deliver=deliver, kept=self._kept)

@@ -10,7 +10,6 @@ does. Memory: one batch of objects, and the references of one manifest part.
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import msgspec
@@ -18,7 +17,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.collecting import keep_set
-from entrepot.content.keeping import announcement
+from entrepot.content.indexing import Tools, announcement, index_entry, known_and_there, reference, tools
 from entrepot.content.ledger import MAX_BATCH, KnownChunk, Ledger, NewChunk
 from entrepot.content.manifest import MAX_PART, Part, Root, encode_part
 from entrepot.content.reading import PartSequence, open_root
@@ -101,26 +100,15 @@ def reseal_version(
         IntegrityError: an object of the version is damaged; nothing is changed.
         EntrepotError: by the ledger or the store.
     """
-    with ThreadPoolExecutor(workers, thread_name_prefix="reseal") as pool:
-        return _Run(shelf, ledger, keys, pool, progress, cancelled).run(ref, verify, sign)
+    with tools(shelf, ledger, keys, workers=workers, name="reseal") as given:
+        return _Run(given, progress, cancelled).run(ref, verify, sign)
 
 
 class _Run:
     """One version."""
 
-    def __init__(
-        self,
-        shelf: Shelf,
-        ledger: Ledger,
-        keys: DomainKeys,
-        pool: ThreadPoolExecutor,
-        progress: Callable[[int, int], None],
-        cancelled: Callable[[], bool],
-    ) -> None:
-        self._shelf = shelf
-        self._ledger = ledger
-        self._keys = keys
-        self._pool = pool
+    def __init__(self, given: Tools, progress: Callable[[int, int], None], cancelled: Callable[[], bool]) -> None:
+        self._shelf, self._ledger, self._keys, self._pool = given.shelf, given.ledger, given.keys, given.pool
         self._progress = progress
         self._cancelled = cancelled
         self._done = self._total = self._new_objects = self._new_bytes = 0
@@ -199,30 +187,15 @@ class _Run:
 
     def _known(self, purpose: Purpose, wanted: Mapping[bytes, SealedRef]) -> dict[bytes, SealedRef]:
         """What is sealed in this generation already, by an earlier run or another version, and really there."""
-        hashes = sorted(wanted)
-        known: dict[bytes, KnownChunk] = {}
-        for at in range(0, len(hashes), MAX_BATCH):
-            known |= self._ledger.known(hashes[at : at + MAX_BATCH])
-        sizes = self._shelf.sizes([each.object_id for each in known.values()])
-        sound = {
-            index_hash: self._reference(purpose, each, wanted[index_hash])
-            for (index_hash, each), size in zip(known.items(), sizes, strict=True)
-            if size == each.sealed_size
-        }
-        self._lost |= known.keys() - sound.keys()
-        return sound
+        known, lost = known_and_there(self._ledger, self._shelf, sorted(wanted))
+        self._lost |= lost
+        return {index_hash: self._reference(purpose, each, wanted[index_hash]) for index_hash, each in known.items()}
 
     def _reference(self, purpose: Purpose, known: KnownChunk, like: SealedRef) -> SealedRef:
         generation = self._keys.generation
         if known.generation != generation.number:
             raise IntegrityError(f"The index of generation {generation.number} names an object of {known.generation}.")
-        return SealedRef(
-            object_id=known.object_id,
-            sealed_size=known.sealed_size,
-            plain_size=like.plain_size,
-            key=derive_key(generation, purpose, known.payload_hash),
-            sha256=like.sha256,
-        )
+        return reference(known, generation, purpose, plain_size=like.plain_size, sha256=like.sha256)
 
     def _store(self, purpose: Purpose, sealed: Mapping[bytes, Sealed]) -> None:
         """Announce and store objects; they are durable and entered after :meth:`_commit`."""
@@ -237,15 +210,7 @@ class _Run:
                 self._new_objects += 1
                 self._new_bytes += len(each.data)
             self._pending_bytes += len(each.data)
-            self._pending.append(
-                NewChunk(
-                    index_hash=index_hash,
-                    object_id=object_id,
-                    sealed_size=each.ref.sealed_size,
-                    payload_hash=each.payload_hash,
-                    generation=self._keys.generation.number,
-                )
-            )
+            self._pending.append(index_entry(index_hash, each.ref, each.payload_hash, self._keys.generation))
 
     def _commit(self, purpose: Purpose, found: dict[bytes, SealedRef]) -> None:
         """Make what was stored durable and enter it; what another session entered first is used instead."""
