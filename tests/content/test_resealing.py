@@ -150,6 +150,31 @@ def test_cancelling_stops_it_between_two_batches(make_library: Any, ledgers: Any
         run(library, ledgers.library, published.root, cancelled=lambda: True)
 
 
+def test_what_waits_for_a_flush_does_not_appear_later(
+    make_library: Any, ledgers: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resealing, "BATCH_BYTES", 200_000)
+    library = make_library()
+    library.ledgers = ledgers.library
+    published = library.publish(source)
+    waiting: list[ObjectId] = []
+    put, flush = library.shelf.put_sealed, library.shelf.flush
+
+    def noting(object_id: ObjectId, data: bytes, *, durable: bool = True) -> bool:
+        waiting.append(object_id)
+        return bool(put(object_id, data, durable=durable))
+
+    def flushing() -> None:
+        flush()
+        waiting.clear()
+
+    monkeypatch.setattr(library.shelf, "put_sealed", noting)
+    monkeypatch.setattr(library.shelf, "flush", flushing)
+    with pytest.raises(CancelledError):
+        run(library, ledgers.library, published.root, cancelled=lambda: bool(waiting))
+    assert waiting == []
+
+
 def test_progress_ends_at_the_sum_of_what_was_read(
     make_library: Any, make_memory_ledgers: Callable[[], Any], source: Path
 ) -> None:
