@@ -2,6 +2,8 @@
 
 import json
 import os
+import random
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +108,83 @@ def test_content_goes_from_a_folder_to_a_device_and_rolls_back(do: Administrator
     assert [row["version"] for row in do.json("client", "status", "--home", home)["installed"]] == [1, 2]
     do("content", "remove", "Tools", "--from", "cloud-eu", "--yes")
     assert do.json("client", "policy", "--home", home)["assignments"][0]["name"] == "Tools"
+
+
+def archive(do: Administrator, name: str, seed: int, change: bytes) -> str:
+    """A zip of one large file, which differs from release to release in a few bytes only."""
+    data = random.Random(seed).randbytes(2_000_000)
+    (do.folder / "archives").mkdir(exist_ok=True)
+    path = do.folder / "archives" / name
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed:
+        packed.writestr("app/program.bin", data[:1_000_000] + change + data[1_000_000:])
+        packed.writestr("app/same.bin", random.Random(seed + 1).randbytes(1_000_000))
+    return str(path)
+
+
+def installed(do: Administrator, home: str) -> tuple[int, bytes, int]:
+    """What a device has after fetching: version, the program's changed bytes, and bytes that travelled."""
+    fetched = do.json("client", "fetch", "Packed", "--home", home)
+    program = Path(fetched["folder"], "app", "program.bin").read_bytes()
+    travelled = sum(used["bytes"] for used in fetched["used"] if used["name"] == "dp-berlin")
+    return fetched["version"], program[1_000_000:1_000_005], travelled
+
+
+def test_an_archive_is_rehearsed_published_rolled_back_and_deleted(do: Administrator) -> None:
+    first, second = archive(do, "packed-1.zip", 7, b"AAAAA"), archive(do, "packed-2.zip", 7, b"BBBBB")
+    do("content", "publish", first, "--name", "Packed", "--unpack", "--note", "as delivered")
+    do("content", "distribute", "Packed", "--to", "dp-berlin")
+    deployment = do.json("deploy", "add", "Packed")["id"]
+    home = client(do, "pc-packed", "10.1.0.9")
+    version, text, _ = installed(do, home)
+    assert (version, text) == (1, b"AAAAA")
+    said = do.json("content", "publish", second, "--name", "Packed", "--dry-run", "--clients", "100")
+    assert (said["number"], said["current"], said["delta"]) == (2, 1, "made")
+    assert said["all_delta_fetch"] == 100 * said["delta_fetch"]
+    assert said["delta_fetch"] < said["update_fetch"] < said["first_fetch"]
+    assert len(do.json("content", "show", "Packed")["versions"]) == 1
+    do("content", "publish", second, "--name", "Packed", "--deltas", "1")
+    delta_made(do, 1, 2)
+    do("content", "status", "Packed", "--wait")
+    version, text, fetched = installed(do, home)
+    assert (version, text) == (2, b"BBBBB")
+    assert abs(fetched - said["delta_fetch"]) < 2000
+    do("content", "rollback", "Packed", "--note", "2 crashes")
+    delta_made(do, 2, 1)
+    do("content", "status", "Packed", "--wait")
+    assert installed(do, home)[:2] == (1, b"AAAAA")
+    newcomer = client(do, "pc-newcomer", "10.1.0.10")
+    assert installed(do, newcomer)[:2] == (1, b"AAAAA")
+    assert do.json("content", "history", "Packed")[0]["note"] == "2 crashes"
+    uses = do.json("content", "delete-version", "Packed", "2", "--dry-run")
+    assert {(each["from_version"], each["to_version"]) for each in uses["deltas"]} == {(1, 2), (2, 1)}
+    do("content", "delete-version", "Packed", "2", "--force", "--yes")
+    shown = do.json("content", "show", "Packed")
+    assert [(each["number"], each["note"], each["deltas"]) for each in shown["versions"]] == [(1, "as delivered", [])]
+    uses = do.json("content", "delete", "Packed", "--dry-run")
+    assert ([each["id"] for each in uses["deployments"]], uses["points"]) == ([deployment], ["dp-berlin"])
+    assert uses["devices"] == 2
+    with pytest.raises(StepFailedError, match="is deployed to All devices"):
+        do("content", "delete", "Packed", "--yes")
+    do("deploy", "remove", deployment, "--yes")
+    do("content", "delete", "Packed", "--yes")
+    assert "Packed" not in [each["name"] for each in do.json("content", "list")]
+
+
+def delta_made(do: Administrator, old: int, new: int) -> None:
+    """Wait for the task that makes a delta."""
+    [task] = [
+        each for each in do.json("task", "list") if each["title"] == f"Delta of Packed from version {old} to {new}"
+    ]
+    assert do.json("task", "show", task["id"], "--wait")["state"] == "completed"
+
+
+def test_a_hostile_archive_is_refused_by_name(do: Administrator) -> None:
+    path = do.folder / "hostile.zip"
+    with zipfile.ZipFile(path, "w") as packed:
+        packed.writestr("../../escaped", "x")
+    with pytest.raises(StepFailedError, match=r"ended with 5[\s\S]*'hostile\.zip' holds the unsafe path"):
+        do("content", "publish", str(path), "--name", "Hostile", "--unpack")
+    assert not list(do.folder.rglob("*escaped*"))
 
 
 def test_a_device_is_blocked_and_gets_nothing_more(do: Administrator) -> None:
