@@ -16,6 +16,7 @@ from entrepot.database.distribution import Distribution
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
 from entrepot.database.pointsets import PointSet
+from entrepot.database.tables.content import content as content_table
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.protocol.contentapi import ContentType, DistributionState, Priority
 from entrepot.site.contents import kept_content
@@ -184,6 +185,21 @@ def test_racing_processes_never_work_on_one_point_together(world: World) -> None
     for thread in threads:
         thread.join()
     assert sorted(point for _, point in taken) == sorted({point for _, point in taken})
+
+
+def test_a_point_with_a_long_backlog_hides_nothing_that_is_due_at_another(world: World) -> None:
+    """A new point is given everything; what is then published must reach the others all the same."""
+    new, other = world.point("new"), world.point("other")
+    one = world.content("one")
+    with world.database.transaction() as connection:
+        known = connection.execute(content_table.select()).mappings().one()
+        many = [dict(known) | {"id": f"pkg-{n:016x}", "name": f"c{n}", "name_key": f"c{n}"} for n in range(1500)]
+        connection.execute(content_table.insert(), many)
+        for each in many:
+            distribution.want(connection, content=each["id"], point=new, version=1, now=NOW - 60)
+    world.want(one, other)
+    assert [row.point for row in world.claim(busy={new}, limit=2)] == [other]
+    assert [row.point for row in world.claim(holder="b", limit=2)] == [new], "one run at a time"
 
 
 def test_what_is_wanted_meanwhile_wins_over_the_end_of_a_run(world: World) -> None:

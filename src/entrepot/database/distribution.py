@@ -18,7 +18,7 @@ one run deletes is never what another run counts on.
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, or_, select, update
 
 from entrepot.core.errors import NotFoundError
 from entrepot.database import pointsets
@@ -231,23 +231,24 @@ def claim(
     """
     stale = and_(rows.c.state == DistributionState.IN_PROGRESS.value, rows.c.lease_until < int(now))
     due = or_(and_(rows.c.state.in_(_DUE), rows.c.next_try <= int(now), rows.c.lease_until < int(now)), stale)
-    query = (
-        select(rows)
+    # The first of each point: one with a long backlog must not hide what is due at the others.
+    order = (rows.c.priority, rows.c.changed, rows.c.content)
+    turn = func.row_number().over(partition_by=rows.c.point, order_by=order).label("turn")
+    first = (
+        select(rows, turn)
         .join(points, points.c.id == rows.c.point)
-        .where(due, points.c.site == site, points.c.state == "active")
-        .order_by(rows.c.priority, rows.c.changed, rows.c.content)
-        .limit(1000)
+        .where(due, points.c.site == site, points.c.state == "active", rows.c.point.not_in(busy))
+        .subquery()
     )
+    columns = [first.c[column.name] for column in rows.c]
+    query = select(*columns).where(first.c.turn == 1).order_by(first.c.priority, first.c.changed, first.c.content)
     taken: list[Distribution] = []
-    used = set(busy)
     for candidate in connection.execute(query).mappings().all():
         if len(taken) >= limit:
             break
-        if candidate["point"] in used or not _lock_point(connection, candidate["point"], now=now):
-            continue
         row = _distribution(candidate)
-        if _take(connection, row, holder=holder, now=now, lease=lease):
-            used.add(row.point)
+        free = _lock_point(connection, row.point, now=now)
+        if free and _take(connection, row, holder=holder, now=now, lease=lease):
             taken.append(get(connection, row.content, row.point))
     return taken
 
