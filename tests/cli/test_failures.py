@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -140,3 +141,11 @@ def test_a_name_that_would_lead_elsewhere_is_refused_before_anything_is_asked(lo
         ran = entrepot(*command, name)
         assert ran.code == Family.USAGE.exit_code
         assert "no name or id" in ran.err
+
+
+def test_a_password_that_nobody_can_be_asked_for_names_the_option_that_gives_it(entrepot, tmp_path: Path) -> None:
+    home = tmp_path / "site"
+    ran = entrepot("site", "init", "--name", "Contoso", "--url", "https://127.0.0.1:8443", "--home", str(home))
+    assert ran.code == Family.USAGE.exit_code
+    assert "--passphrase-file FILE" in ran.err
+    assert not home.exists()

@@ -63,6 +63,14 @@ def test_an_interrupted_set_up_is_repeated(home: Path) -> None:
     assert HostAdministration(home).subscriptions() == []
 
 
+@pytest.mark.parametrize("listen", ["nonsense", "127.0.0.1:70000", "0.0.0.0:0"])
+def test_an_address_that_will_not_do_leaves_no_home(tmp_path: Path, listen: str) -> None:
+    with pytest.raises((BadInputError, ConflictError)) as caught:
+        init_host(tmp_path / "refused", listen=listen, now=NOW)
+    assert caught.value.next_step
+    assert not (tmp_path / "refused").exists()
+
+
 def test_a_subscription_with_a_bad_certificate_is_not_made(home: Path, management: Pair) -> None:
     administration = HostAdministration(home)
     with pytest.raises(BadInputError):

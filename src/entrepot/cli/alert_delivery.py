@@ -59,7 +59,12 @@ def add_subscription(
         --secret-file hook.secret
     """
     webhook = to.strip().lower().startswith("https://")
-    secret = read_secret("Secret that signs the webhook", file=secret_file).reveal_text() if webhook else ""
+    asked = (
+        read_secret("Secret that signs the webhook", file=secret_file, options="--secret-file FILE")
+        if webhook
+        else None
+    )
+    secret = asked.reveal_text() if asked else ""
     body = AlertSubscriptionRequest(
         name=name,
         channel=Channel.WEBHOOK if webhook else Channel.MAIL,

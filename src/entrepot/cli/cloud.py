@@ -9,7 +9,7 @@ from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan, print_usage
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_json, say, size
-from entrepot.cli.secrets import read_secret
+from entrepot.cli.secrets import SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
@@ -101,7 +101,7 @@ def create(
             registry_user=registry_user,
             registry_password="" if asked is None else asked.reveal_text(),
         )
-    password = read_secret(f"Password of {service_pfx.name}", file=service_password_file)
+    password = read_secret(f"Password of {service_pfx.name}", file=service_password_file, options=SERVICE_PASSWORD)
     body = CloudPointRequest(
         name=name,
         provider=HOST if azure is None else AZURE,

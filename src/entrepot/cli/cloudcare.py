@@ -12,7 +12,7 @@ from entrepot.cli.cloud import app as cloud_app
 from entrepot.cli.cloudorphans import orphans
 from entrepot.cli.options import AsJson, Wait
 from entrepot.cli.output import print_json, print_rows, say, size, when
-from entrepot.cli.secrets import read_secret
+from entrepot.cli.secrets import SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
@@ -59,7 +59,7 @@ def renew_certificate(
       entrepot cloud renew-certificate cloud-eu certs/cloud1.contoso.com.pfx
     """
     data = read_pfx(service_pfx)
-    password = read_secret(f"Password of {service_pfx.name}", file=service_password_file)
+    password = read_secret(f"Password of {service_pfx.name}", file=service_password_file, options=SERVICE_PASSWORD)
     body = RenewServiceCertificate(service_pfx=data, service_password=password.reveal_text())
     with site_session(ctx) as session:
         task = session.post(f"/cloud-points/{seg(name)}/certificate", body, TaskInfo)

@@ -291,7 +291,7 @@ def _sign(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *, yes
         raise BadInputError("The draft does not follow the present trust document.", next_step="Draft it anew.")
     epoch = f", epoch {document.epoch}" if document.epoch != present.epoch else ""
     confirm(f"Sign trust document {document.number}{epoch} of {document.hierarchy}?", yes=yes)
-    passphrase = read_secret("Passphrase of the root key", file=passphrase_file)
+    passphrase = read_secret("Passphrase of the root key", file=passphrase_file, options="--passphrase-file FILE")
     return RootKey.load(pem, passphrase).sign_trust(document)
 
 

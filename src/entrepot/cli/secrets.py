@@ -8,12 +8,22 @@ from pathlib import Path
 from entrepot.core.errors import BadInputError
 from entrepot.core.secret import Secret
 
+SERVICE_PASSWORD = "--service-password-file FILE"
+"""How the password of a service certificate is given where nobody can be asked."""
+
 _MAX_PASSWORD = 1024
 _MAX_CODE = 4096
 _MAX_PEM = 1024 * 1024
 
 
-def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, confirm: bool = False) -> Secret:
+def read_secret(
+    what: str,
+    *,
+    file: Path | None = None,
+    stdin: bool = False,
+    confirm: bool = False,
+    options: str = "--password-file FILE or --password-stdin",
+) -> Secret:
     """Ask for a secret, or read it where the options say.
 
     Args:
@@ -21,6 +31,7 @@ def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, con
         file: its first line is the secret.
         stdin: the first line of standard input is the secret.
         confirm: ask twice (for a new one).
+        options: that give it where nobody can be asked.
 
     Raises:
         BadInputError: both sources given, nothing given and nobody to ask, empty, or the two entries differ.
@@ -34,7 +45,7 @@ def read_secret(what: str, *, file: Path | None = None, stdin: bool = False, con
     if not sys.stdin.isatty():
         raise BadInputError(
             f"{what}: nobody is there to ask.",
-            next_step="Use --password-file FILE or --password-stdin; passwords are never taken from the arguments.",
+            next_step=f"Use {options}; passwords are never taken from the arguments.",
         )
     value = getpass.getpass(f"{what}: ")
     if confirm and getpass.getpass(f"{what}, again: ") != value:

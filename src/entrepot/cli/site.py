@@ -50,8 +50,15 @@ def init(
     """
     from entrepot.site.setup import NewSite, init_site
 
-    passphrase = read_secret("Passphrase of the new root key", file=passphrase_file, confirm=True)
-    password = read_secret(f"Password of the administrator {administrator}", file=password_file, confirm=True)
+    passphrase = read_secret(
+        "Passphrase of the new root key", file=passphrase_file, confirm=True, options="--passphrase-file FILE"
+    )
+    password = read_secret(
+        f"Password of the administrator {administrator}",
+        file=password_file,
+        confirm=True,
+        options="--password-file FILE",
+    )
     made = init_site(
         home,
         NewSite(

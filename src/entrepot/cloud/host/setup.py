@@ -58,12 +58,13 @@ def init_host(
         BadInputError: a setting that is not allowed.
         StorageError: the disk refuses.
     """
+    wanted = (listen, region, name, url, service_host, service_name)
+    settings = None if (home / FILE).exists() else _settings(*wanted)  # what is wrong with it leaves no folder behind
     make_folder(home, mode=0o700)
     with HomeLock(home, "a cloud host's home"):
-        if (home / FILE).exists():
+        if settings is None or (home / FILE).exists():
             raise ConflictError(f"{home} is a cloud host's home already.", next_step="Choose another --home.")
         folders = Folders(home)
-        settings = _settings(listen, region, name, url, service_host, service_name)
         make_folder(folders.services, mode=0o700)
         make_folder(folders.certificate.parent, mode=0o700)
         with contextlib.suppress(ConflictError):  # an earlier attempt was interrupted
