@@ -14,7 +14,6 @@ from entrepot.core.encoding import from_json
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.secret import Secret
 from entrepot.protocol.keysapi import (
-    ROLLED,
     KeysInfo,
     RollRequest,
     RotationInfo,
@@ -168,7 +167,7 @@ def roll(
     ctx: typer.Context,
     root_key: RootKeyFile,
     roles: Annotated[
-        list[Role] | None, typer.Argument(help="token, policy, control, manifest; none: only sign anew.")
+        list[Role] | None, typer.Argument(help="token, policy, control, manifest, ca; none: only sign anew.")
     ] = None,
     withdraw: Withdraw = None,
     raise_epoch: RaiseEpoch = False,
@@ -180,7 +179,8 @@ def roll(
     """Make new signing keys and have the root key sign the trust document that lists them.
 
     Points, gateways and clients follow by themselves; the keys before are believed for another week (manifest keys for
-    as long as they were meant to). The root key is read on this machine and never sent: asks for its passphrase.
+    as long as they were meant to). A new internal CA issues certificates a week later, when everyone knows it; the
+    one before is believed for another 405 days. The root key is read on this machine and never sent.
 
     \b
     Examples:
@@ -189,7 +189,7 @@ def roll(
       entrepot key roll control --withdraw Zm9vYmFyYmF6 --root-key /media/usb/root.key
     """
     request = RollRequest(
-        roles=_checked(roles or []), withdraw=tuple(withdraw or ()), raise_epoch=raise_epoch, force=force
+        roles=tuple(roles or ()), withdraw=tuple(withdraw or ()), raise_epoch=raise_epoch, force=force
     )
     with site_session(ctx) as session:
         made = session.post("/keys/roll", request, TrustDraft)
@@ -216,7 +216,7 @@ def trust_draft(
     from entrepot.core.encoding import to_json
 
     request = RollRequest(
-        roles=_checked(role or []), withdraw=tuple(withdraw or ()), raise_epoch=raise_epoch, force=force
+        roles=tuple(role or ()), withdraw=tuple(withdraw or ()), raise_epoch=raise_epoch, force=force
     )
     with site_session(ctx) as session:
         made = session.post("/keys/roll", request, TrustDraft)
@@ -263,12 +263,6 @@ def trust_publish(
 
 def _publish(session: SiteSession, document: str) -> KeysInfo:
     return session.post("/keys/trust", SignedTrust(document=document), KeysInfo)
-
-
-def _checked(roles: list[Role]) -> tuple[Role, ...]:
-    if any(role not in ROLLED for role in roles):
-        raise BadInputError("The internal CA cannot be rolled over.", next_step="Choose signing keys.")
-    return tuple(roles)
 
 
 def _sign(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *, yes: bool) -> str:

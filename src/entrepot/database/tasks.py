@@ -260,6 +260,11 @@ def finish(
     return connection.execute(update(table).where(_held(task_id, holder)).values(values)).rowcount == 1
 
 
+def note_error(connection: Connection, task_id: str, error: str) -> None:
+    """Write down why a task will fail, in the transaction that ends what it was about: it may be killed just then."""
+    connection.execute(update(table).where(table.c.id == task_id).values(error=error))
+
+
 def put_back(
     connection: Connection,
     *,

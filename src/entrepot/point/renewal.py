@@ -2,8 +2,8 @@
 
 The site pushes documents; but a point that was away while keys were rolled over believes none of the site's new ones,
 so once an hour it asks for the trust document, which proves itself. The certificate (398 days) is renewed when it has
-less than 60 days left, with the same key; the server reads it again without a restart. Where the site does not answer
-both are tried again every five minutes, for two months until the certificate ends.
+less than 60 days left, or its issuer was withdrawn, with the same key; the server reads it again without a restart.
+Where the site does not answer both are tried again every five minutes, for two months until the certificate ends.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from entrepot.point.standing import Standing
 from entrepot.protocol.control import TRUST_KEY
 from entrepot.protocol.enrolment import RenewalReply, RenewalRequest
 from entrepot.trust.assertions import make_device_assertion
-from entrepot.trust.authority import RENEW_DAYS, make_csr
+from entrepot.trust.authority import RENEW_DAYS, issued_by_any, make_csr
 from entrepot.trust.inspection import check_validity, days_left, expires, fits
 from entrepot.trust.root import verify_trust_by_fingerprint
 from entrepot.trust.signing import SigningKey
@@ -137,7 +137,8 @@ class Renewal:
             ForbiddenError: the site does not know this point any more.
             TrustError: what it answered is no certificate for this point's key.
         """
-        if days_left(load_certificate(self._home.tls_certificate), self._clock()) >= RENEW_DAYS:
+        certificate, authorities = load_certificate(self._home.tls_certificate), self._standing.authorities()
+        if days_left(certificate, self._clock()) >= RENEW_DAYS and issued_by_any(certificate, authorities):
             return False
         key = self._home.tls_key.read_bytes()
         csr = make_csr(load_pem_private_key(key, password=None))  # type: ignore[arg-type]  # P-256, made at enrolment
@@ -151,7 +152,6 @@ class Renewal:
             now=self._clock(),
             jti=secrets.token_hex(16),
         )
-        authorities = self._standing.authorities()
         async with HttpClient(TlsTrust.hierarchy(authorities), proxy=self._settings.proxy or None) as http:
             reply = await http.request_json(
                 "POST",

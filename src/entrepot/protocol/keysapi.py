@@ -21,7 +21,7 @@ from entrepot.protocol.trust import Role
 MAX_LISTED = 1000
 MAX_TRUST = 512 * 1024
 ROLLED = (Role.MANIFEST, Role.TOKEN, Role.POLICY, Role.CONTROL)
-"""Roles whose keys can be rolled over."""
+"""Roles whose keys sign; each can be rolled over, and so can the internal CA."""
 
 
 class _Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -16,6 +16,7 @@ from entrepot.site.keys import (
     NONCE_SECRET,
     SIGNING_ROLES,
     WRAPPING_PREFIX,
+    Issuer,
     KeySet,
     Signer,
     SiteKeys,
@@ -76,6 +77,11 @@ def load_key_set(connection: Connection, *, site: str, vault: ServerVault, now: 
     listed = {entry.kid for entry in trust.keys}
     stored = hierarchy.site_role_keys(connection, site)
     ca = _valid([key for key in stored if key.kid in listed], Role.CA, now)
+    issuers = sorted(
+        (key for key in stored if key.role is Role.CA and key.kid in listed),
+        key=lambda key: (key.listed_in, key.not_before),
+        reverse=True,
+    )
     keys = KeySet(
         site=hierarchy.get_site(connection, site),
         hierarchy=record,
@@ -83,13 +89,14 @@ def load_key_set(connection: Connection, *, site: str, vault: ServerVault, now: 
         ring=Ring(trust),
         trust_document=record.trust_document,
         signers={role: _signers(stored, role, vault) for role in SIGNING_ROLES},
-        authority=Authority.load(ca.public, vault.open(role_name(ca.role, ca.kid), ca.sealed)),
+        authority=_authority(ca, vault),
         generation=newest,
         content_secret=secrets_[CONTENT_SECRET.format(newest)],
         dedupe_secret=secrets_[DEDUPE_SECRET],
         nonce_secret=secrets_[NONCE_SECRET],
         wrapping=wrapping,
         change=hierarchy.count(connection, hierarchy.KEYS),
+        issuers=tuple(Issuer(row, _authority(row, vault)) for row in issuers),
     )
     for role in SIGNING_ROLES:
         if not keys.usable(role, now):
@@ -122,6 +129,10 @@ def refresh(connection: Connection, keys: SiteKeys, *, now: float) -> bool:
         return False
     keys.renew(load_key_set(connection, site=site, vault=keys.vault, now=now), confirmed)
     return True
+
+
+def _authority(row: RoleKey, vault: ServerVault) -> Authority:
+    return Authority.load(row.public, vault.open(role_name(row.role, row.kid), row.sealed))
 
 
 def _valid(keys: list[RoleKey], role: Role, now: float) -> RoleKey:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.times import DAY
 from entrepot.database import contents, hierarchy, points
+from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import CertificateInfo, GenerationInfo, KeysInfo, SigningKeyInfo
 from entrepot.protocol.trust import Role
 from entrepot.site.keys import Signer, SiteKeys
@@ -37,7 +38,10 @@ def keys_info(connection: Connection, keys: SiteKeys, certificate: x509.Certific
         epoch=current.hierarchy.epoch,
         wrapping=current.wrapping,
         generations=tuple(_generations(connection, keys, sealed)),
-        signing=tuple(_signing(keys, each, signed, now) for signers in current.signers.values() for each in signers),
+        signing=(
+            *(_signing(keys, each, signed, now) for signers in current.signers.values() for each in signers),
+            *(_issuing(keys, each.row, now) for each in current.issuers),
+        ),
         certificates=tuple(_certificates(connection, keys, certificate, now)),
         to_reseal=len(outdated),
         resealing=count_resealing(connection),
@@ -75,6 +79,19 @@ def _signing(keys: SiteKeys, each: Signer, signed: dict[str, int], now: float) -
         not_before=row.not_before,
         not_after=row.not_after,
         versions=signed.get(row.kid, 0),
+    )
+
+
+def _issuing(keys: SiteKeys, row: RoleKey, now: float) -> SigningKeyInfo:
+    """An internal CA: it *signs* when it issues."""
+    issuing = keys.authority.key_entry(row.site).kid == row.kid
+    ended = not row.not_before <= now < row.not_after
+    return SigningKeyInfo(
+        kid=row.kid,
+        role=row.role,
+        state="ended" if ended else "signing" if issuing else "listed",
+        not_before=row.not_before,
+        not_after=row.not_after,
     )
 
 

@@ -112,9 +112,7 @@ class SiteServer:
         self.holder = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.shelf = Shelf(FolderStore(home.library))
         self.library = SqlLibrary(database, clock=clock, new_id=lambda: new_id("ses"), pause=time.sleep)
-        self.http = HttpClient(
-            TlsTrust.hierarchy(keys.authority.pem()), settings.resolve, connections=4 * settings.threads
-        )
+        self.http = HttpClient(TlsTrust.hierarchy(keys.authorities), settings.resolve, connections=4 * settings.threads)
         site = keys.site.code
         self.tasks = TaskEngine(database, site=site, holder=self.holder, clock=clock)
         # Publishing takes all cores for long: with an engine of its own, stopping a service never waits for it. Nor
@@ -246,11 +244,13 @@ class SiteServer:
         self.library_care.tasks.cancel(task_id)
 
     def _trust_changed(self) -> None:
+        self.http.rely_on(TlsTrust.hierarchy(self.keys.authorities))
         self.controls.retry()
 
     async def _follow_keys(self) -> None:
         """See what other processes of the site changed, and which points have confirmed the trust document."""
         if await self.database.read(refresh, self.keys, now=self.clock()):
+            self.http.rely_on(TlsTrust.hierarchy(self.keys.authorities))
             log.info("keys_changed", generation=self.keys.generation, trust=self.keys.hierarchy.trust_number)
 
     async def _keys_info(self) -> KeysInfo:

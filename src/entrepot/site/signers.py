@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.encoding import to_json
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, ReplayError, TrustError
+from entrepot.core.errors import ConflictError, NotFoundError, ReplayError, TrustError
 from entrepot.core.times import DAY, Clock
 from entrepot.database import contents, hierarchy
 from entrepot.database.engine import Database
@@ -23,7 +23,8 @@ from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import ROLLED, RollRequest, TrustDraft
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.site.keyloading import load_key_set, refresh
-from entrepot.site.keys import SiteKeys, sealed_signing_key
+from entrepot.site.keys import ISSUER_WAIT, SiteKeys, sealed_authority, sealed_signing_key
+from entrepot.trust.authority import SERVER_DAYS, create_authority
 from entrepot.trust.root import verify_trust
 from entrepot.trust.signing import SigningKey
 
@@ -49,12 +50,9 @@ class Signers:
         """Make the keys that are missing and draft the next trust document. Asking again gives the same keys.
 
         Raises:
-            BadInputError: a role that cannot be rolled over.
             NotFoundError: a key to withdraw that the trust document does not list.
             ConflictError: a key to withdraw has signed versions that are in use, or has no successor.
         """
-        if any(role not in ROLLED for role in request.roles):
-            raise BadInputError("The internal CA cannot be rolled over.", next_step="Choose signing keys.")
         made = await self._database.write(self._prepare, request)
         await self._database.read(refresh, self._keys, now=self._clock())
         return made
@@ -64,7 +62,7 @@ class Signers:
         hierarchy.lock_keys(connection)
         record = hierarchy.get_hierarchy(connection)
         present = verify_trust(record.trust_document, record.root_public)
-        pending = [self._pending(connection, role, now) for role in dict.fromkeys(request.roles)]
+        pending = [self._pending(connection, role, record.name, now) for role in dict.fromkeys(request.roles)]
         self._check_withdrawal(connection, present, request)
         document = draft(
             present,
@@ -77,11 +75,17 @@ class Signers:
         self._check_complete(connection, document, now)
         return TrustDraft(document=to_json(document), present=record.trust_document)
 
-    def _pending(self, connection: Connection, role: Role, now: int) -> KeyEntry:
+    def _pending(self, connection: Connection, role: Role, hierarchy_name: str, now: int) -> KeyEntry:
         """The key of a role that waits to be listed; made when there is none."""
         for row in hierarchy.site_role_keys(connection, self._keys.site.code):
             if row.role is role and not row.listed_in:
                 return _entry(row)
+        if role is Role.CA:
+            authority = create_authority(hierarchy_name, now=now)
+            listed = authority.key_entry(self._keys.site.code)
+            made = sealed_authority(authority, listed, self._keys.vault)
+            hierarchy.add_role_key(connection, msgspec.structs.replace(made, listed_in=0))
+            return listed
         key, begins = SigningKey.generate(), now - DAY  # clocks of points and clients may be behind
         entry = KeyEntry(
             kid=key.kid,
@@ -203,7 +207,8 @@ def draft(
         if entry.kid in withdrawn or entry.not_after <= now:
             continue
         succeeded = entry.site == site and entry.role in rolled and entry.role is not Role.MANIFEST
-        ends = min(entry.not_after, now + OVERLAP) if succeeded else entry.not_after
+        believed = ISSUER_WAIT + SERVER_DAYS * DAY if entry.role is Role.CA else OVERLAP
+        ends = min(entry.not_after, now + believed) if succeeded else entry.not_after
         kept.append(msgspec.structs.replace(entry, not_after=ends))
     known = {entry.kid for entry in kept}
     return msgspec.structs.replace(

@@ -21,7 +21,7 @@ from entrepot.site.distribution import trim
 from entrepot.site.keys import SiteKeys
 from entrepot.site.settings import Home
 from entrepot.site.setup import issue_tls
-from entrepot.trust.authority import RENEW_DAYS
+from entrepot.trust.authority import RENEW_DAYS, issued_by_any
 from entrepot.trust.inspection import days_left, fits
 
 EVERY_SECONDS: Final = 300.0
@@ -108,10 +108,14 @@ def load_tls_certificate(home: Home) -> x509.Certificate:
 
 
 def renew_tls(home: Home, keys: SiteKeys, now: float) -> bool:
-    """Renew the site's TLS certificate when it has less than 60 days left, or is not of the key beside it (a renewal
-    was interrupted); whether it did."""
+    """Renew the site's TLS certificate when it is due; whether it was.
+
+    It is when it has less than 60 days left, is of an issuer that the trust document lists no more, or is not of the
+    key beside it (a renewal was interrupted).
+    """
     certificate = load_tls_certificate(home)
-    if days_left(certificate, now) >= RENEW_DAYS and fits(certificate, home.tls_key.read_bytes()):
+    good = days_left(certificate, now) >= RENEW_DAYS and issued_by_any(certificate, keys.authorities)
+    if good and fits(certificate, home.tls_key.read_bytes()):
         return False
     issue_tls(home, keys.site.url, keys.authority, now=now)
     log.info("tls_certificate_renewed")

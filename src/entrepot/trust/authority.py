@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
@@ -151,6 +151,17 @@ class Authority:
 
     def __repr__(self) -> str:
         return f"Authority({self.certificate.subject.rfc4514_string()}, key=***)"
+
+
+def issued_by_any(certificate: x509.Certificate, authorities: str) -> bool:
+    """Whether one of these issuers (PEM) has issued a certificate."""
+    for one in x509.load_pem_x509_certificates(authorities.encode()) if authorities else ():
+        try:
+            certificate.verify_directly_issued_by(one)
+        except (ValueError, TypeError, InvalidSignature):
+            continue
+        return True
+    return False
 
 
 def create_authority(hierarchy: str, days: int = AUTHORITY_DAYS, *, now: float) -> Authority:

@@ -121,13 +121,22 @@ class TrustStore:
 
     def ca_certificates(self, *, now: float | None = None) -> str:
         """PEM of the hierarchy's issuers, one after the other; only those valid at ``now`` when it is given."""
-        entries = (entry for entry in self.document.keys if entry.role is Role.CA)
-        valid = (entry for entry in entries if now is None or entry.not_before <= now < entry.not_after)
-        try:
-            found = [x509.load_der_x509_certificate(entry.public) for entry in valid]
-        except ValueError:
-            raise FormatError("The trust document lists an issuer that is not an X.509 certificate.") from None
-        return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in found)
+        return ca_certificates(self.document, now=now)
+
+
+def ca_certificates(document: TrustDocument, *, now: float | None = None) -> str:
+    """PEM of the issuers that a trust document lists, as :meth:`TrustStore.ca_certificates`.
+
+    Raises:
+        FormatError: one of them is not an X.509 certificate.
+    """
+    entries = (entry for entry in document.keys if entry.role is Role.CA)
+    valid = (entry for entry in entries if now is None or entry.not_before <= now < entry.not_after)
+    try:
+        found = [x509.load_der_x509_certificate(entry.public) for entry in valid]
+    except ValueError:
+        raise FormatError("The trust document lists an issuer that is not an X.509 certificate.") from None
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in found)
 
 
 def _check_successor(held: TrustDocument, offered: TrustDocument) -> None:

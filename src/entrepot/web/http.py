@@ -98,6 +98,14 @@ class HttpClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    def rely_on(self, trust: TlsTrust) -> None:
+        """Decide by this from the next request on; connections that were opened by another decision are not used.
+
+        Raises:
+            TrustError: a CA certificate cannot be read.
+        """
+        self._verifier = trust.verifier()
+
     async def close(self) -> None:
         """Close all connections. Idempotent."""
         session, self._session = self._session, None
@@ -107,7 +115,6 @@ class HttpClient:
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             connector = aiohttp.TCPConnector(
-                ssl=self._verifier,
                 limit=self._connections,
                 resolver=_Resolver(self._resolve),
                 use_dns_cache=False,
@@ -158,6 +165,7 @@ class HttpClient:
                 headers=sent,
                 allow_redirects=False,
                 proxy=self._proxy_for(url),
+                ssl=self._verifier,
                 timeout=aiohttp.ClientTimeout(
                     total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.stall
                 ),

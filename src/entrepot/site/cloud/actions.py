@@ -40,8 +40,11 @@ class ActionHandler:
         try:
             await self._cycle.run(self._action, task, report)
         except NotFoundError as error:
-            if self._action is CloudAction.DELETE and await self._gone(task):
-                return  # deleted before the last interruption
+            if await self._gone(task):
+                if self._action is CloudAction.DELETE:
+                    return  # deleted before the last interruption
+                if self._action is CloudAction.CREATE and task.error:
+                    raise EntrepotError(task.error) from error  # cleaned up, and killed before it was told
             raise await self._failed(task, report, error) from error
         except EntrepotError as error:
             raise await self._failed(task, report, error) from error

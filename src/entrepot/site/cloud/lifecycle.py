@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
 from entrepot.core.times import Clock, iso
-from entrepot.database import alerts, budgets, cloud, collection, prices, usage
+from entrepot.database import alerts, budgets, cloud, collection, prices, tasks, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -187,8 +187,9 @@ class LifeCycle:
             remains = f"This remains in the cloud: {', '.join(left)}."
             await self.note(task, state=CloudPointState.FAILED, message=f"{error.message} {remains}")
             return _with(error, f"{remains} Delete the cloud point to remove it.")
-        await self._database.write(_forget, task, int(self._clock()))
-        return _with(error, "Nothing was left in the cloud, and the name is free again.")
+        told = _with(error, "Nothing was left in the cloud, and the name is free again.")
+        await self._database.write(_forget_failed, task, int(self._clock()), str(told))
+        return told
 
     async def _remove(self, task: Task, point: CloudPoint, progress: Progress) -> tuple[str, ...]:
         """Delete the service unless it is another's, also when it is half gone; what is left of it."""
@@ -349,6 +350,11 @@ def _forget(connection: Connection, task: Task, now: int) -> None:
     prices.forget_point(connection, task.subject)
     alerts.end_subject(connection, task.subject, now=now)
     cloud.delete_cloud_point(connection, task.subject)
+
+
+def _forget_failed(connection: Connection, task: Task, now: int, reason: str) -> None:
+    _forget(connection, task, now)
+    tasks.note_error(connection, task.id, reason)
 
 
 def _with(error: EntrepotError, more: str) -> EntrepotError:
