@@ -3,11 +3,13 @@
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -176,6 +178,32 @@ async def test_a_publish_that_was_killed_is_finished_after_the_restart(
     assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
     info = await administrator.call("GET", "/contents/Big", ContentInfo)
     assert (info.versions[0].files, info.versions[0].plain_size) == (6, 72_000_000)
+
+
+async def test_an_archive_whose_publish_was_killed_is_unpacked_again_and_published_whole(
+    server: Process, administrator: Administrator, home: Path, tmp_path: Path
+) -> None:
+    archive = tmp_path / "big.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for number in range(4):
+            packed.writestr(f"part {number}", random.Random(number).randbytes(30_000_000))
+    request = ContentRequest(name="Packed", source=str(archive), unpack=True)
+    task = await administrator.call("POST", "/contents", TaskInfo, request)
+    unpacked = home / "scratch" / "unpacked"
+    await administrator.until(
+        f"/tasks/{task.id}",
+        TaskInfo,
+        lambda seen: seen.state.final or (unpacked.exists() and any(unpacked.rglob("part *"))),
+    )
+    server.end(signal.SIGKILL)
+    left = list(unpacked.iterdir())
+    assert left  # it was killed in the middle
+    server.start()
+    ended = await administrator.until(f"/tasks/{task.id}", TaskInfo, lambda seen: seen.state.final)
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    info = await administrator.call("GET", "/contents/Packed", ContentInfo)
+    assert (info.versions[0].files, info.versions[0].plain_size) == (4, 120_000_000)
+    assert list(unpacked.iterdir()) == []
 
 
 @pytest.fixture
