@@ -182,6 +182,52 @@ async def test_a_task_that_another_process_took_over_is_left_to_it(empty: Databa
     assert (await bench.get(task)).holder == "other"
 
 
+@pytest.mark.parametrize(("places", "at_once"), [(1, 1), (2, 1), (4, 3)])
+async def test_kinds_that_wait_leave_a_place_for_the_others(empty: Database, places: int, at_once: int) -> None:
+    """Sealing a thousand versions anew must not keep an urgent one from being published for days."""
+    done = asyncio.Event()
+    running: list[str] = []
+
+    async def work(task: Task, report: Reporter) -> None:
+        running.append(task.subject)
+        await done.wait()
+
+    engine = TaskEngine(empty, site="PS1", holder="test", clock=lambda: NOW, concurrency=places)
+    engine.register("reseal", Handler(work), waits=True)
+    engine.register("publish", Handler(work))
+
+    async def add(kind: str, subject: str) -> None:
+        await empty.write(tasks.create, site="PS1", kind=kind, subject=subject, title=kind, now=NOW)
+
+    for number in range(6):
+        await add("reseal", f"old {number}")
+    assert await engine._start_due() == at_once
+    await add("publish", "urgent")
+    await engine._start_due()
+    await asyncio.sleep(0)
+    assert ("urgent" in running) == (places > 1)
+    done.set()
+    for _ in range(7):
+        await engine.run_once()
+    assert len(running) == 7
+
+
+async def test_what_need_not_wait_comes_first(empty: Database) -> None:
+    order: list[str] = []
+
+    async def work(task: Task, report: Reporter) -> None:
+        order.append(task.subject)
+
+    engine = TaskEngine(empty, site="PS1", holder="test", clock=lambda: NOW, concurrency=1)
+    engine.register("reseal", Handler(work), waits=True)
+    engine.register("publish", Handler(work))
+    for kind, subject in (("reseal", "first"), ("reseal", "second"), ("publish", "urgent")):
+        await empty.write(tasks.create, site="PS1", kind=kind, subject=subject, title=kind, now=NOW)
+    while await engine.run_once():
+        pass
+    assert order[0] == "urgent"
+
+
 async def test_a_kind_has_one_handler(empty: Database) -> None:
     async def work(task: Task, report: Reporter) -> None:
         """Nothing to do."""

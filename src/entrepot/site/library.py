@@ -1,6 +1,7 @@
 """The library's part of a site server: its use cases, its tasks, and what it does by itself.
 
-Tasks run in an engine of their own: a validation may take days at its bounded pace, and nothing else waits for it.
+Tasks run in an engine of their own: a validation may take days at its bounded pace, and nothing else waits for it, nor
+do sweeps and repairs for any number of validations.
 """
 
 import asyncio
@@ -79,12 +80,12 @@ class LibraryCare:
         self._clock = clock
         self._site = settings.site
         self.tasks = TaskEngine(database, site=self._site, holder=holder, clock=clock, concurrency=CONCURRENCY)
-        self.tasks.register(VALIDATE, ValidateHandler(database, shelf=shelf, clock=clock))
+        self.tasks.register(VALIDATE, ValidateHandler(database, shelf=shelf, clock=clock), waits=True)
         self.tasks.register(SWEEP, SweepHandler(database, shelf=shelf, clock=clock))
         repair = RepairHandler(database, shelf=shelf, keys=keys, holders=holders, clock=clock)
         self.tasks.register(REPAIR, repair)
         checking = PointValidateHandler(database, shelf=shelf, holders=holders, clock=clock)
-        self.tasks.register(POINT_VALIDATE, checking)
+        self.tasks.register(POINT_VALIDATE, checking, waits=True)
 
     # ------------------------------------------------------------------------------------------------- questions
 

@@ -153,15 +153,26 @@ class TaskEngine:
         self._clock = clock
         self._concurrency = concurrency
         self._handlers: dict[str, tuple[TaskHandler, int]] = {}
+        self._waiting_kinds: set[str] = set()
         self._running: dict[str, tuple[asyncio.Task[None], Reporter]] = {}
+        self._patient: set[str] = set()  # of those that run: the tasks of kinds that wait for others
         self._wake = asyncio.Event()
         self._stopping = False
 
-    def register(self, kind: str, handler: TaskHandler, *, max_attempts: int = MAX_ATTEMPTS) -> None:
-        """Say who does tasks of this kind, and how often a failing one is tried."""
+    def register(
+        self, kind: str, handler: TaskHandler, *, max_attempts: int = MAX_ATTEMPTS, waits: bool = False
+    ) -> None:
+        """Say who does tasks of this kind, and how often a failing one is tried.
+
+        Args:
+            waits: there may be very many, or they may take days: other kinds come first, and where several tasks run
+                at the same time one place is kept free for those.
+        """
         if kind in self._handlers:
             raise ConflictError(f"Tasks of kind {kind!r} have a handler already.")
         self._handlers[kind] = (handler, max_attempts)
+        if waits:
+            self._waiting_kinds.add(kind)
 
     def wake(self) -> None:
         """Look for due tasks now; call it after the transaction that created one."""
@@ -208,22 +219,33 @@ class TaskEngine:
             self._running[task_id][1].stop("cancelled")
 
     async def _start_due(self) -> int:
+        if self._stopping:
+            return 0
+        started = await self._start([kind for kind in self._handlers if kind not in self._waiting_kinds])
+        room = max(1, self._concurrency - 1) - len(self._patient)
+        return started + await self._start(sorted(self._waiting_kinds), most=room)
+
+    async def _start(self, kinds: list[str], *, most: int | None = None) -> int:
+        """Begin with due tasks of these kinds, as far as there are places; how many."""
         free = self._concurrency - len(self._running)
-        if free <= 0 or self._stopping or not self._handlers:
+        limit = free if most is None else min(free, most)
+        if limit <= 0 or not kinds:
             return 0
         claimed = await self._database.write(
             tasks.claim,
             site=self._site,
-            kinds=list(self._handlers),
+            kinds=kinds,
             holder=self._holder,
             now=self._clock(),
             lease=LEASE_SECONDS,
-            limit=free,
+            limit=limit,
         )
         for task in claimed:
             reporter = Reporter()
             work = asyncio.create_task(self._work(task, reporter), name=task.id)
             self._running[task.id] = (work, reporter)
+            if task.kind in self._waiting_kinds:
+                self._patient.add(task.id)
         return len(claimed)
 
     async def _work(self, task: Task, reporter: Reporter) -> None:
@@ -240,6 +262,7 @@ class TaskEngine:
             log.warning("task_not_settled", task=task.id, error=str(problem), code=problem.code)
         finally:
             self._running.pop(task.id, None)
+            self._patient.discard(task.id)
             self._wake.set()
 
     async def _handle(self, task: Task, reporter: Reporter) -> EntrepotError | None:
