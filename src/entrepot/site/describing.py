@@ -19,26 +19,7 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
     rows: dict[str, list[DistributionInfo]] = {}
     for row in distribution.described(connection, content=only):
         rows.setdefault(row.content, []).append(row)
-    made: dict[tuple[str, int], list[DeltaInfo]] = {}
-    for delta in contents.list_deltas(connection, only):
-        made.setdefault((delta.content, delta.to_version), []).append(
-            DeltaInfo(
-                from_version=delta.from_version,
-                to_version=delta.to_version,
-                set_id=delta.set_id.hex(),
-                size=delta.size,
-                fetched=delta.fetched,
-            )
-        )
-    published: dict[str, list[VersionInfo]] = {}
-    for version in contents.list_versions(connection, only):
-        names = [name for name in VersionInfo.__struct_fields__ if name not in ("set_id", "deltas")]
-        info = VersionInfo(
-            set_id=version.set_id.hex(),
-            deltas=tuple(made.get((version.content, version.number), ())),
-            **{name: getattr(version, name) for name in names},
-        )
-        published.setdefault(version.content, []).append(info)
+    published = _published(connection, only)
     return [
         ContentInfo(
             id=content.id,
@@ -58,6 +39,31 @@ def described(connection: Connection, name_or_id: str = "") -> list[ContentInfo]
         )
         for content in chosen
     ]
+
+
+def _published(connection: Connection, content: str) -> dict[str, list[VersionInfo]]:
+    """Versions by content, with the deltas to them; of one content or of all."""
+    made: dict[tuple[str, int], list[DeltaInfo]] = {}
+    for delta in contents.list_deltas(connection, content):
+        made.setdefault((delta.content, delta.to_version), []).append(
+            DeltaInfo(
+                from_version=delta.from_version,
+                to_version=delta.to_version,
+                set_id=delta.set_id.hex(),
+                size=delta.size,
+                fetched=delta.fetched,
+            )
+        )
+    published: dict[str, list[VersionInfo]] = {}
+    for version in contents.list_versions(connection, content):
+        names = [name for name in VersionInfo.__struct_fields__ if name not in ("set_id", "deltas")]
+        info = VersionInfo(
+            set_id=version.set_id.hex(),
+            deltas=tuple(made.get((version.content, version.number), ())),
+            **{name: getattr(version, name) for name in names},
+        )
+        published.setdefault(version.content, []).append(info)
+    return published
 
 
 def _state(connection: Connection, content: Content) -> str:

@@ -168,29 +168,23 @@ class RehearsalHandler:
         ledger: QuotedLedger,
         report: Reporter,
     ) -> Rehearsal:
-        content, current = plan.content, plan.current
-        deltas = min(content.deltas_kept(self._deltas_kept), len(plan.versions))
-        wanted = bool(current) and deltas > 0
-        shelf = QuotedShelf(self._shelf.store, keep=kept if wanted else None, room=self._staging.room)
+        current = plan.current
+        deltas = min(plan.content.deltas_kept(self._deltas_kept), len(plan.versions)) if current else 0
+        shelf = QuotedShelf(self._shelf.store, keep=kept if deltas else None, room=self._staging.room)
         report.step("Reading and sealing", unit="bytes")
         said = self._dry(plan, source, shelf, ledger, report)
         first = ledger.everything()
         update = ledger.lacking(self._members(current.set_id)) if current else first
-        outlook, made = DeltaOutlook.NONE, None
-        if wanted and not shelf.complete:
+        made = self._delta(plan, said.root, shelf, report) if shelf.complete else None
+        outlook = DeltaOutlook.MADE if made else DeltaOutlook.NONE
+        if deltas and not shelf.complete:
             outlook = DeltaOutlook.UNKNOWN
-        elif wanted:
-            made = self._delta(plan, said.root, shelf, report)
-            outlook = DeltaOutlook.NONE if made is None else DeltaOutlook.MADE
-        fresh = ledger.fresh(Purpose.CHUNK)
-        with_delta = update if made is None else update - made.saved
-        remark = packed_remark(Path(content.source), unpacked=content.unpack)
-        surprise = leap(plan.versions[-1].plain_size if plan.versions else 0, said.plain_size)
+        fresh, with_delta = ledger.fresh(Purpose.CHUNK), update - made.saved if made else update
         same = ("files", "folders", "links", "plain_size", "objects", "stored_size", "new_objects", "new_bytes")
         return Rehearsal(
             name=request.name,
             number=plan.number,
-            current=content.current,
+            current=plan.content.current,
             chunks=said.chunks,
             new_chunks=fresh.objects,
             new_chunk_bytes=fresh.size,
@@ -204,7 +198,7 @@ class RehearsalHandler:
             all_first_fetch=first * request.clients,
             all_update_fetch=update * request.clients,
             all_delta_fetch=with_delta * request.clients,
-            warnings=tuple(text for text in (remark, surprise, *said.warnings) if text),
+            warnings=_remarks(plan, said),
             **{name: getattr(said, name) for name in same},
         )
 
@@ -265,6 +259,12 @@ class RehearsalHandler:
                 return
             yield from (ObjectId(member.object_id) for member in page)
             after = page[-1].object_id
+
+
+def _remarks(plan: Plan, said: Published) -> tuple[str, ...]:
+    packed = packed_remark(Path(plan.content.source), unpacked=plan.content.unpack)
+    surprise = leap(plan.versions[-1].plain_size if plan.versions else 0, said.plain_size)
+    return tuple(text for text in (packed, surprise, *said.warnings) if text)
 
 
 def planned(connection: Connection, request: RehearsalRequest, site: str) -> Plan:
