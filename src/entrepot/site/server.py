@@ -225,8 +225,8 @@ class SiteServer:
         deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)
         self.rehearsing.register(REHEARSAL, rehearse, max_attempts=3)
         self.publishing.register(PUBLISH, publish)
-        self.publishing.register(RESEAL, reseal)
-        self.publishing.register(DELTA, deltas, max_attempts=3)
+        self.publishing.register(RESEAL, reseal, waits=True)
+        self.publishing.register(DELTA, deltas, max_attempts=3, waits=True)
         self.tasks.register(DELETE, DeleteHandler(self.database), max_attempts=1000)
         self.tasks.register(DELETE_VERSION, DeleteVersionHandler(self.database), max_attempts=1000)
         return deltas
