@@ -30,7 +30,7 @@ from entrepot.cloud.providers.azure.provider import AzureProvider
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import NotFoundError
 from entrepot.core.secret import Secret
-from entrepot.database import cloud, tasks
+from entrepot.database import controldocuments, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.folder import FolderStore
 from entrepot.protocol.cloudapi import AzureOptions, RenewServiceCertificate
@@ -298,7 +298,7 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
             status = await provider.status(NAME)
         except NotFoundError:
             return found
-        row = await self.database.read(cloud.control, point.point)
+        row = await self.database.read(controldocuments.control, point.point)
         document = await provider.holder(NAME).get_document(CONTROL_KEY)
         control = msgspec.json.decode(
             take_apart(document, typ=fixtures.SignedType.CONTROL).payload, type=ControlDocument

@@ -8,7 +8,7 @@ import pytest
 
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.times import HOUR
-from entrepot.database import alerts, cloud, collection, points, usage
+from entrepot.database import alerts, cloud, collection, controldocuments, points, usage
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.collection import BucketRow, Gap, SegmentRow
 from entrepot.database.engine import Database
@@ -138,23 +138,23 @@ def test_nothing_of_a_deleted_point_is_left_and_its_certificate_is_free(made) ->
     with made.transaction() as connection:
         with pytest.raises(ConflictError, match="cloud1"):
             cloud.delete_certificate(connection, CERTIFICATE.id)
-        cloud.next_control(connection, POINT.point, epoch=1, issued=1)
+        controldocuments.next_control(connection, POINT.point, epoch=1, issued=1)
         cloud.delete_cloud_point(connection, POINT.point)
-        assert cloud.control(connection, POINT.point) == cloud.ControlRow()
+        assert controldocuments.control(connection, POINT.point) == controldocuments.ControlRow()
         cloud.delete_certificate(connection, CERTIFICATE.id)
         assert cloud.certificates(connection) == []
 
 
 def test_control_counters_only_grow(made) -> None:
     with made.transaction() as connection:
-        taken = [cloud.next_control(connection, POINT.point, epoch=2, issued=n) for n in range(3)]
+        taken = [controldocuments.next_control(connection, POINT.point, epoch=2, issued=n) for n in range(3)]
         assert taken == [1, 2, 3]
-        cloud.note_push(connection, POINT.point, counter=3, now=9, trust_number=4)
-        cloud.note_push(connection, POINT.point, counter=2, now=10, trust_number=4)  # a slow one arrives late
-        cloud.describe_control(connection, POINT.point, b"d")
-        assert cloud.control(connection, POINT.point).digest == b"d"
-        cloud.next_control(connection, POINT.point, epoch=1, issued=8)
-        row = cloud.control(connection, POINT.point)
+        controldocuments.note_push(connection, POINT.point, counter=3, now=9, trust_number=4)
+        controldocuments.note_push(connection, POINT.point, counter=2, now=10, trust_number=4)  # a late one
+        controldocuments.describe_control(connection, POINT.point, b"d")
+        assert controldocuments.control(connection, POINT.point).digest == b"d"
+        controldocuments.next_control(connection, POINT.point, epoch=1, issued=8)
+        row = controldocuments.control(connection, POINT.point)
     assert (row.issued, row.digest) == (8, b""), "what it says is not known until it is described"
     assert (row.epoch, row.counter, row.pushed, row.pushed_at, row.trust_number) == (2, 4, 3, 9, 4)
 
@@ -165,7 +165,7 @@ def test_processes_that_sign_at_once_never_share_a_counter(made) -> None:
 
     def sign() -> None:
         with made.transaction() as connection:
-            counter = cloud.next_control(connection, POINT.point, epoch=1, issued=1)
+            counter = controldocuments.next_control(connection, POINT.point, epoch=1, issued=1)
             time.sleep(0.05)
         taken.append(counter)
 

@@ -19,7 +19,7 @@ from entrepot.core.errors import (
     RefusedError,
     UnauthenticatedError,
 )
-from entrepot.database import cloud, points
+from entrepot.database import controldocuments, points
 from entrepot.database.points import Point
 from entrepot.protocol.contentapi import (
     ContentInfo,
@@ -276,7 +276,7 @@ async def cloud_row(site) -> None:
     with site.database.transaction() as connection:
         point = Point(id="pt-c", name="cloud-eu", kind="cloud", site="PS1", state="active", url="https://x")
         points.add_point(connection, point)
-        assert cloud.control(connection, "pt-c").counter == 0
+        assert controldocuments.control(connection, "pt-c").counter == 0
 
 
 async def test_software_updates_are_not_distributed_to_the_cloud(site, source) -> None:

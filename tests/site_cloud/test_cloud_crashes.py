@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.core.errors import NotFoundError
-from entrepot.database import cloud
+from entrepot.database import controldocuments
 from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
@@ -77,7 +77,7 @@ async def _assert_done(site: SiteUnderTest, action: CloudAction) -> None:
 
 
 def _control(connection, point: str):
-    return cloud.control(connection, point)
+    return controldocuments.control(connection, point)
 
 
 @pytest.mark.parametrize("action", list(CloudAction))

@@ -8,7 +8,7 @@ from sqlalchemy import update
 
 from entrepot.core.errors import ReplayError, UnavailableError
 from entrepot.core.times import HOUR
-from entrepot.database import cloud
+from entrepot.database import controldocuments
 from entrepot.database.hierarchy import note_change
 from entrepot.database.tables.devices import device
 from entrepot.protocol.cloudpointapi import CloudPointState
@@ -81,11 +81,11 @@ async def test_a_document_that_did_not_arrive_is_sent_again_with_a_higher_counte
     site.cloud.failures["put_document"] = [UnavailableError("Store down.")]
     with pytest.raises(UnavailableError):
         await _publish(site, always=True)
-    row = await site.database.read(cloud.control, point.point)
+    row = await site.database.read(controldocuments.control, point.point)
     assert (row.error, row.pushed) == ("Store down.", before)
     await _publish(site)
     assert site.control_of().fresh.counter == before + 2
-    row = await site.database.read(cloud.control, point.point)
+    row = await site.database.read(controldocuments.control, point.point)
     assert (row.error, row.pushed) == ("", before + 2)
 
 

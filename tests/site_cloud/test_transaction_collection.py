@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from entrepot.core.errors import ConflictError, FormatError, UnavailableError
 from entrepot.core.times import HOUR, hour_of
-from entrepot.database import alerts, cloud, collection, usage
+from entrepot.database import alerts, collection, controldocuments, usage
 from entrepot.database.tables.content import content, content_version
 from entrepot.database.tables.usage import transfer_bucket
 from entrepot.protocol.transactions import MAX_SEGMENT_BYTES, TX_PREFIX, SegmentHeader, encode_header, segment_key
@@ -83,9 +83,9 @@ def _add_content(connection, set_id: bytes = SET, name: str = "pkg-0123456789abc
 
 async def test_collecting_now_asks_the_instances_with_a_new_control_document(site) -> None:
     point = await site.make_point()
-    before = (await site.database.read(cloud.control, point.point)).counter
+    before = (await site.database.read(controldocuments.control, point.point)).counter
     await site.services.collect("cloud1")
-    after = await site.database.read(cloud.control, point.point)
+    after = await site.database.read(controldocuments.control, point.point)
     assert (after.counter, after.pushed) == (before + 1, before + 1)
 
 

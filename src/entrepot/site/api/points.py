@@ -9,7 +9,7 @@ from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
-from entrepot.database import cloud, points
+from entrepot.database import controldocuments, points
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
 from entrepot.protocol.pointapi import (
@@ -118,13 +118,14 @@ def _check_ranges(data: BoundaryGroupRequest) -> None:
 
 
 def _all(connection: Connection) -> list[PointInfo]:
-    held, controls = points.held_contents(connection), cloud.controls(connection)
-    return [_info(point, held, controls.get(point.id, cloud.ControlRow())) for point in points.list_points(connection)]
+    held, controls = points.held_contents(connection), controldocuments.controls(connection)
+    none = controldocuments.ControlRow()
+    return [_info(point, held, controls.get(point.id, none)) for point in points.list_points(connection)]
 
 
 def _described(connection: Connection, name_or_id: str) -> PointInfo:
     point = points.get_point(connection, name_or_id)
-    return _info(point, points.held_contents(connection), cloud.control(connection, point.id))
+    return _info(point, points.held_contents(connection), controldocuments.control(connection, point.id))
 
 
 def _change(connection: Connection, name_or_id: str, data: PointPatch) -> PointInfo:
@@ -141,7 +142,7 @@ def _change(connection: Connection, name_or_id: str, data: PointPatch) -> PointI
     return _described(connection, point.id)
 
 
-def _info(point: Point, held: dict[str, int], control: cloud.ControlRow) -> PointInfo:
+def _info(point: Point, held: dict[str, int], control: controldocuments.ControlRow) -> PointInfo:
     return PointInfo(
         id=point.id,
         name=point.name,

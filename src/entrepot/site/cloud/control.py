@@ -15,8 +15,8 @@ from sqlalchemy import Connection, select
 from entrepot.core.encoding import pack, to_json
 from entrepot.core.errors import EntrepotError, UnauthenticatedError
 from entrepot.core.times import HOUR, Clock
-from entrepot.database import budgets, cloud
-from entrepot.database.cloud import ControlRow
+from entrepot.database import budgets, controldocuments
+from entrepot.database.controldocuments import ControlRow
 from entrepot.database.engine import Database
 from entrepot.database.tables.devices import device
 from entrepot.protocol import Freshness, SignedType
@@ -83,7 +83,7 @@ class ControlPublisher:
 
     def _current(self, connection: Connection, point: str, now: int) -> ControlRow | None:
         """The last document, if it arrived, is fresh, and says what is wanted."""
-        row = cloud.control(connection, point)
+        row = controldocuments.control(connection, point)
         arrived = row.counter > 0 and row.pushed == row.counter
         fresh = 0 <= now - row.issued < RESIGN_SECONDS
         return row if arrived and fresh and row.digest == self._digest(self._wanted(connection, point, now)) else None
@@ -91,9 +91,9 @@ class ControlPublisher:
     def _next(self, connection: Connection, point: str, now: int) -> ControlDocument:
         """The next document. Its counter is taken first, so that no other process reads what is wanted in between."""
         epoch = self._keys.now.hierarchy.epoch
-        counter = cloud.next_control(connection, point, epoch=epoch, issued=now)
+        counter = controldocuments.next_control(connection, point, epoch=epoch, issued=now)
         wanted = self._wanted(connection, point, now)
-        cloud.describe_control(connection, point, self._digest(wanted))
+        controldocuments.describe_control(connection, point, self._digest(wanted))
         fresh = Freshness(epoch=epoch, counter=counter, issued=now, expires=now + CONTROL_LIFETIME)
         return msgspec.structs.replace(wanted, fresh=fresh)
 
@@ -104,7 +104,7 @@ class ControlPublisher:
             site=site,
             point=point,
             fresh=Freshness(epoch=0, counter=0, issued=0, expires=0),
-            state=cloud.wanted_state(connection, point),
+            state=controldocuments.wanted_state(connection, point),
             token_kids=self._keys.token_kids(now),
             revoked_devices=_blocked(connection, site, now),
             settings=self._gateways,
@@ -132,10 +132,10 @@ class ControlPublisher:
                 await self._put_trust(holder, point)
                 await self._put(holder, point, CONTROL_KEY, signed)
         except EntrepotError as error:
-            await self._database.write(cloud.note_push_error, point, str(error))
+            await self._database.write(controldocuments.note_push_error, point, str(error))
             raise
         await self._database.write(
-            cloud.note_push,
+            controldocuments.note_push,
             point,
             counter=document.fresh.counter,
             now=int(self._clock()),
@@ -148,7 +148,7 @@ class ControlPublisher:
         await self._put(holder, point, TRUST_KEY, self._keys.trust_document.encode())
         if self._keys.confirmed(point) != hierarchy.trust_number:
             self._keys.confirm(point, hierarchy.trust_number)
-            await self._database.write(cloud.note_trust, point, hierarchy.trust_number)
+            await self._database.write(controldocuments.note_trust, point, hierarchy.trust_number)
 
     async def _put(self, holder: "Holder", point: str, key: str, data: bytes) -> None:
         """Bring a document. A holder that does not believe the site's token may have a newer trust document than is

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.times import DAY
-from entrepot.database import alerts, cloud, clouddetails, points, usage
+from entrepot.database import alerts, cloud, clouddetails, controldocuments, points, usage
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.tasks import Task
@@ -23,7 +23,7 @@ MAX_HOURS: Final = 10_000
 
 def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -> CloudPointInfo:
     """Everything that the console shows of a cloud point."""
-    control = cloud.control(connection, point.point)
+    control = controldocuments.control(connection, point.point)
     certificate = cloud.certificate(connection, point.management_certificate)
     return CloudPointInfo(
         id=point.point,
