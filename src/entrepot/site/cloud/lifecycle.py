@@ -14,17 +14,17 @@ import asyncio
 from typing import Any, Final
 
 import structlog
-from sqlalchemy import Connection
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
 from entrepot.core.times import Clock, iso
-from entrepot.database import alerts, budgets, cloud, collection, prices, tasks, usage
+from entrepot.database import cloud
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
+from entrepot.site.cloud import standing
 from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
@@ -33,7 +33,6 @@ from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
 from entrepot.site.cloudport import CloudProvider, Progress
-from entrepot.site.cost.charging import keep_for_cost
 from entrepot.site.tasks import Reporter
 
 COLLECT_ATTEMPTS: Final = 4
@@ -103,7 +102,7 @@ class LifeCycle:
 
     async def note(self, task: Task, **values: Any) -> CloudPoint:
         """Write down where the point stands, if this task is still in charge."""
-        return await self._database.write(_note, task, values)
+        return await self._database.write(standing.note, task, values)
 
     def _lock(self, point: str) -> asyncio.Lock:
         return self._locks.setdefault(point, asyncio.Lock())
@@ -186,9 +185,9 @@ class LifeCycle:
         if left:
             remains = f"This remains in the cloud: {', '.join(left)}."
             await self.note(task, state=CloudPointState.FAILED, message=f"{error.message} {remains}")
-            return _with(error, f"{remains} Delete the cloud point to remove it.")
-        told = _with(error, "Nothing was left in the cloud, and the name is free again.")
-        await self._database.write(_forget_failed, task, int(self._clock()), str(told))
+            return standing.knowing(error, f"{remains} Delete the cloud point to remove it.")
+        told = standing.knowing(error, "Nothing was left in the cloud, and the name is free again.")
+        await self._database.write(standing.forget_failed, task, int(self._clock()), str(told))
         return told
 
     async def _remove(self, task: Task, point: CloudPoint, progress: Progress) -> tuple[str, ...]:
@@ -303,7 +302,7 @@ class LifeCycle:
             await self.note(task, message=remains)
             raise UnavailableError(remains, next_step="It is tried again; then remove what remains at the cloud.")
         report.step("Forgetting the cloud point")
-        await self._database.write(_forget, task, int(self._clock()))
+        await self._database.write(standing.forget, task, int(self._clock()))
         report.message(f"{point.name} is deleted; nothing is left in the cloud. Remove its DNS record {point.fqdn}.")
 
     async def _quiesce(self, task: Task, report: Reporter, provider: CloudProvider, point: CloudPoint) -> None:
@@ -331,34 +330,3 @@ class LifeCycle:
                 ) from error
             log.warning("last_transactions_lost", point=point.point, error=str(error))
             report.message("The last transactions could not be brought in.")
-
-
-def _note(connection: Connection, task: Task, values: dict[str, Any]) -> CloudPoint:
-    if cloud.get_cloud_point(connection, task.subject).task != task.id:
-        raise CancelledError("A later request took over.")
-    return cloud.update_cloud_point(connection, task.subject, **values)
-
-
-def _forget(connection: Connection, task: Task, now: int) -> None:
-    point = cloud.get_cloud_point(connection, task.subject)
-    if point.task != task.id:
-        raise CancelledError("A later request took over.")
-    keep_for_cost(connection, point, now)
-    collection.forget_segments(connection, task.subject)
-    usage.forget_usage(connection, task.subject)
-    budgets.forget_point(connection, task.subject)
-    prices.forget_point(connection, task.subject)
-    alerts.end_subject(connection, task.subject, now=now)
-    cloud.delete_cloud_point(connection, task.subject)
-
-
-def _forget_failed(connection: Connection, task: Task, now: int, reason: str) -> None:
-    _forget(connection, task, now)
-    tasks.note_error(connection, task.id, reason)
-
-
-def _with(error: EntrepotError, more: str) -> EntrepotError:
-    """The same error, knowing more."""
-    known: EntrepotError = type(error).__new__(type(error))
-    EntrepotError.__init__(known, f"{error.message} {more}", next_step=error.next_step)
-    return known

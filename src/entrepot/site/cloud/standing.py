@@ -1,0 +1,55 @@
+"""What a task writes into the rows of its cloud point, as long as it is in charge of it."""
+
+from typing import Any
+
+from sqlalchemy import Connection
+
+from entrepot.core.errors import CancelledError, EntrepotError
+from entrepot.database import alerts, budgets, cloud, collection, prices, tasks, usage
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.tasks import Task
+from entrepot.site.cost.charging import keep_for_cost
+
+
+def note(connection: Connection, task: Task, values: dict[str, Any]) -> CloudPoint:
+    """Write down where a point stands.
+
+    Raises:
+        CancelledError: a later task is in charge.
+        NotFoundError: the point is gone.
+    """
+    if cloud.get_cloud_point(connection, task.subject).task != task.id:
+        raise CancelledError("A later request took over.")
+    return cloud.update_cloud_point(connection, task.subject, **values)
+
+
+def forget(connection: Connection, task: Task, now: int) -> None:
+    """Forget a cloud point of which nothing is left in the cloud, and all that belongs to it.
+
+    Raises:
+        CancelledError: a later task is in charge.
+        NotFoundError: the point is gone.
+    """
+    point = cloud.get_cloud_point(connection, task.subject)
+    if point.task != task.id:
+        raise CancelledError("A later request took over.")
+    keep_for_cost(connection, point, now)
+    collection.forget_segments(connection, task.subject)
+    usage.forget_usage(connection, task.subject)
+    budgets.forget_point(connection, task.subject)
+    prices.forget_point(connection, task.subject)
+    alerts.end_subject(connection, task.subject, now=now)
+    cloud.delete_cloud_point(connection, task.subject)
+
+
+def forget_failed(connection: Connection, task: Task, now: int, reason: str) -> None:
+    """Forget a cloud point whose creation failed; the reason outlives the process that would tell it."""
+    forget(connection, task, now)
+    tasks.note_error(connection, task.id, reason)
+
+
+def knowing(error: EntrepotError, more: str) -> EntrepotError:
+    """The same error, knowing more."""
+    known: EntrepotError = type(error).__new__(type(error))
+    EntrepotError.__init__(known, f"{error.message} {more}", next_step=error.next_step)
+    return known
