@@ -104,6 +104,7 @@ def _tell(narrator: Narrator, roles: Topology, place: Path, *, keep: bool, conso
 def _keep(console: Console, roles: Topology) -> None:
     console.print("\n[bold]Everything keeps running until Ctrl-C.[/]")
     lines = (
+        ("Site", roles.site_url),
         ("Site (API)", f"{roles.site_url}/api/v1"),
         ("API documentation", f"{roles.site_url}/api/docs"),
         ("Administrator", "admin"),
