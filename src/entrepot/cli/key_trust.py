@@ -1,0 +1,142 @@
+"""``entrepot key trust``: trust documents, drafted, signed where the root key is, and put into force."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Yes
+from entrepot.cli.output import confirm, day, print_json, print_rows, say
+from entrepot.cli.secrets import read_secret
+from entrepot.cli.session import SiteSession, site_session
+from entrepot.core.encoding import from_json
+from entrepot.core.errors import BadInputError, NotFoundError
+from entrepot.protocol.keysapi import KeysInfo, RollRequest, SignedTrust, TrustDraft
+from entrepot.protocol.trust import Role, TrustDocument
+
+trust = typer.Typer(no_args_is_help=True, help="Trust documents, where the root key is kept on another machine.")
+
+MAX_FILE = 4 * 1024 * 1024
+
+RootKeyFile = Annotated[Path, typer.Option("--root-key", help="The hierarchy's root key file.")]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option("--passphrase-file", help="Read the passphrase from this file's first line; /dev/fd/3 is one, too."),
+]
+Withdraw = Annotated[
+    list[str] | None, typer.Option("--withdraw", help="Id of a key that is compromised: believed no more at once.")
+]
+RaiseEpoch = Annotated[
+    bool, typer.Option("--raise-epoch", help="Let nothing that was signed before be fresh: after a restore.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Withdraw manifest keys although versions are signed by them.")]
+
+
+@trust.command("draft")
+def trust_draft(
+    ctx: typer.Context,
+    output: Annotated[Path, typer.Argument(help="File to write the draft to.")],
+    role: Annotated[list[Role] | None, typer.Option("--role", help="Make a new key for this role; repeatable.")] = None,
+    withdraw: Withdraw = None,
+    raise_epoch: RaiseEpoch = False,
+    force: Force = False,
+) -> None:
+    """Draft the next trust document, to be signed where the root key is.
+
+    \b
+    Example:
+      entrepot key trust draft trust.draft --role token
+    """
+    from entrepot.core.encoding import to_json
+
+    request = RollRequest(roles=tuple(role or ()), withdraw=tuple(withdraw or ()), raise_epoch=raise_epoch, force=force)
+    with site_session(ctx) as session:
+        made = session.post("/keys/roll", request, TrustDraft)
+    output.write_bytes(to_json(made))
+    say(f"Next, where the root key is: entrepot key trust sign {output} trust.jws --root-key FILE")
+
+
+@trust.command("sign")
+def trustsign_draft(
+    draft: Annotated[Path, typer.Argument(help="The draft.")],
+    output: Annotated[Path, typer.Argument(help="File to write the signed document to.")],
+    root_key: RootKeyFile,
+    passphrase_file: PassphraseFile = None,
+    yes: Yes = False,
+) -> None:
+    """Sign a draft with the root key: shows what it changes, and asks for the passphrase. Needs no connection.
+
+    \b
+    Example:
+      entrepot key trust sign trust.draft trust.jws --root-key root.key
+    """
+    made = from_json(_bounded(draft), TrustDraft, "draft of a trust document")
+    output.write_text(sign_draft(made, root_key, passphrase_file, yes=yes) + "\n")
+    say(f"Next, from where the site is reached: entrepot key trust publish {output}")
+
+
+@trust.command("publish")
+def trust_publish(
+    ctx: typer.Context,
+    signed: Annotated[Path, typer.Argument(help="The signed document.")],
+    as_json: AsJson = False,
+) -> None:
+    """Put a signed trust document into force.
+
+    \b
+    Example:
+      entrepot key trust publish trust.jws
+    """
+    text = _bounded(signed).decode("ascii", "replace").strip()
+    with site_session(ctx) as session:
+        info = _publish(session, text)
+    print_published(info, as_json=as_json)
+
+
+def _publish(session: SiteSession, document: str) -> KeysInfo:
+    return session.post("/keys/trust", SignedTrust(document=document), KeysInfo)
+
+
+def sign_draft(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *, yes: bool) -> str:
+    """Show what a draft changes, ask, and sign it. What is compared is signed by the same root."""
+    from entrepot.trust.root import RootKey, public_of_file, verify_trust
+
+    pem = _bounded(root_key)
+    present = verify_trust(made.present, public_of_file(pem))
+    document = from_json(made.document, TrustDocument, "draft of a trust document")
+    before, after = {each.kid: each for each in present.keys}, {each.kid: each for each in document.keys}
+    rows = [("comes", each.role.value, kid, day(each.not_after)) for kid, each in after.items() if kid not in before]
+    rows += [
+        ("ends", each.role.value, kid, day(each.not_after))
+        for kid, each in after.items()
+        if kid in before and each.not_after != before[kid].not_after
+    ]
+    rows += [("goes", each.role.value, kid, "now") for kid, each in before.items() if kid not in after]
+    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.")
+    if document.hierarchy != present.hierarchy or document.number <= present.number or document.epoch < present.epoch:
+        raise BadInputError("The draft does not follow the present trust document.", next_step="Draft it anew.")
+    epoch = f", epoch {document.epoch}" if document.epoch != present.epoch else ""
+    confirm(f"Sign trust document {document.number}{epoch} of {document.hierarchy}?", yes=yes)
+    passphrase = read_secret("Passphrase of the root key", file=passphrase_file, options="--passphrase-file FILE")
+    return RootKey.load(pem, passphrase).sign_trust(document)
+
+
+def print_published(info: KeysInfo, *, as_json: bool) -> None:
+    """Say what is in force now, and who has not confirmed it yet."""
+    if as_json:
+        print_json(info)
+        return
+    say(f"Trust document {info.trust_number}, epoch {info.epoch}, is in force.")
+    if info.behind:
+        say(f"To be confirmed by {', '.join(info.behind)}. Watch: entrepot key status")
+
+
+def _bounded(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        raise NotFoundError(f"There is no file {path}.") from None
+    if len(data) > MAX_FILE:
+        raise BadInputError(f"{path} is larger than any such file.")
+    return data
