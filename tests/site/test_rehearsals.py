@@ -1,6 +1,7 @@
 """A dry run of publishing says what the publish that follows does, and leaves nothing behind."""
 
 import os
+import zipfile
 from typing import Any
 
 import pytest
@@ -126,3 +127,23 @@ async def test_what_cannot_be_published_is_refused_and_leaves_no_session(site, s
     await site.call("DELETE", "/contents/App", TaskInfo)
     with pytest.raises(ConflictError, match="deleted"):
         await rehearse(site, source)
+
+
+async def test_what_an_archive_holds_is_rehearsed_and_hostile_ones_are_refused_by_name(site, tmp_path) -> None:
+    archive = tmp_path / "app.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("bin/app", os.urandom(2 * MIB))
+    said = await rehearse(site, archive, unpack=True)
+    done = (await site.publish("App", archive, unpack=True)).versions[0]
+    for name in SAME:
+        assert getattr(said, name) == getattr(done, name), name
+    again = await rehearse(site, archive)  # that it is unpacked is remembered with the content
+    assert (again.files, again.new_chunks) == (1, 0)
+    plain = await rehearse(site, archive, unpack=False)
+    assert "'app.zip' is an archive" in plain.warnings[0]
+    with zipfile.ZipFile(archive, "a") as packed:
+        packed.writestr("../escaped", "x")
+    with pytest.raises(RefusedError, match=r"'app\.zip' holds the unsafe path '\.\./escaped'"):
+        await rehearse(site, archive)
+    assert await site.database.read(librarystats.open_sessions) == 0
+    assert list((site.home.folder / "scratch" / "unpacked").iterdir()) == []
