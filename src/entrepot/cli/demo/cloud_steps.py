@@ -158,7 +158,7 @@ def account(world: World) -> None:
     """Step 7: transactions become log lines and hourly figures; thresholds become alerts."""
     tell, session = world.tell, world.roles.session
     with tell.step("Collect the transactions; low thresholds raise alerts"):
-        tell.command(f"entrepot cloud set {CLOUD} --storage-quota 10MB --transfer-quota 10MB …")
+        tell.command(f"entrepot cloud thresholds {CLOUD} --storage-quota 10MB --transfer-quota 10MB …")
         low = CloudPointPatch(
             storage_quota=LOW_STORAGE,
             storage_warning_free_percent=10,
