@@ -38,7 +38,7 @@ def rehearsal(**changes: Any) -> Rehearsal:
         "name": "7-Zip", "number": 2, "current": 1, "files": 3, "folders": 1, "links": 0, "plain_size": 9_000_000,
         "objects": 5, "stored_size": 8_000_000, "new_objects": 2, "new_bytes": 7_000_000, "chunks": 4,
         "new_chunks": 1, "new_chunk_bytes": 6_900_000, "delta": DeltaOutlook.MADE, "delta_size": 40_000, "deltas": 3,
-        "clients": 10, "first_fetch": 8_000_000, "update_fetch": 500_000, "delta_fetch": 60_000,
+        "points": 4, "clients": 10, "first_fetch": 8_000_000, "update_fetch": 500_000, "delta_fetch": 60_000,
         "all_first_fetch": 80_000_000, "all_update_fetch": 5_000_000, "all_delta_fetch": 600_000,
         "warnings": ("large",),
     }  # fmt: skip
@@ -62,6 +62,8 @@ def test_a_dry_run_asks_for_a_rehearsal_and_publishes_nothing(logged_in, entrepo
         "60.0 kB",
         "600.0 kB",
         "40.0 kB, and 2 more",
+        "each of its points (4) gets",
+        "540.0 kB",
     ):
         assert text in ran.out
     assert "large" in ran.out + ran.err

@@ -78,7 +78,10 @@ async def changed(site: Any, source: Any) -> None:
 
 async def test_the_delta_is_said_to_the_byte(site, source) -> None:
     await changed(site, source)
+    await site.enrolled_point("dp")
+    await site.distributed("App", "dp")
     said = await rehearse(site, source, clients=5)
+    assert said.points == 1
     (made,) = (await site.next_version("App")).versions[1].deltas
     assert (said.delta, said.deltas) == (DeltaOutlook.MADE, 1)
     assert abs(said.delta_size - made.size) < 100  # signatures differ

@@ -114,6 +114,7 @@ class Rehearsal(Model, frozen=True, kw_only=True):
         delta_size: by so much the library would grow for the delta from ``current``, later; each further delta takes
             about as much.
         deltas: how many deltas would be asked for, the one from ``current`` among them.
+        points: how many distribution points have the content: each would be sent about ``update_fetch`` and the deltas.
         first_fetch: what one client without anything would fetch.
         update_fetch: what one with version ``current`` would fetch without a delta; ``delta_fetch`` with it. Both are
             ``first_fetch`` where there is no version before.
@@ -137,6 +138,7 @@ class Rehearsal(Model, frozen=True, kw_only=True):
     delta: DeltaOutlook
     delta_size: int
     deltas: int
+    points: int
     clients: int
     first_fetch: int
     update_fetch: int

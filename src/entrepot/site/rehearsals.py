@@ -25,7 +25,7 @@ from entrepot.content.surprises import leap
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
-from entrepot.database import contents, pointsets, tasks
+from entrepot.database import contents, distribution, pointsets, tasks
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -48,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     content: Content
     number: int
     versions: tuple[Version, ...] = ()
+    points: int = 0
 
     @property
     def current(self) -> Version | None:
@@ -191,6 +192,7 @@ class RehearsalHandler:
             delta=outlook,
             delta_size=made.size if made else 0,
             deltas=deltas,
+            points=plan.points,
             clients=request.clients,
             first_fetch=first,
             update_fetch=update,
@@ -283,6 +285,7 @@ def planned(connection: Connection, request: RehearsalRequest, site: str) -> Pla
         content=msgspec.structs.replace(content, **changes),
         number=contents.next_number(connection, content.id),
         versions=tuple(contents.list_versions(connection, content.id)),
+        points=len(distribution.described(connection, content=content.id)),
     )
 
 
