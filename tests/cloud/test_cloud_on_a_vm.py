@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import re
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -211,3 +215,26 @@ class TestAStoreThatIsAway:
 
         await until(is_gone)
         assert keys(open_remote(load_settings(host.home).store, meter=Meter())) == []
+
+
+def test_the_commands_of_the_page_set_a_host_up(tmp_path: Path) -> None:
+    """As they are written there, but for folders and ports of this machine."""
+    page = Path(__file__).parents[2] / "docs" / "cloud-on-a-vm.md"
+    text = re.sub(r"\\\n\s*", " ", page.read_text())
+    home = tmp_path / "host"
+    lines = [
+        line for line in text.splitlines() if re.match(r"entrepot (host (init|subscription)|certificate new)", line)
+    ]
+    assert len(lines) == 3
+    for line in lines:
+        words = shlex.split(line.replace("/var/lib/entrepot/host", str(home)).replace("0.0.0.0:8443", "0.0.0.0:0"))
+        words = [str(tmp_path / "certs" / word) if word.endswith(".cer") else word for word in words]
+        words = [str(tmp_path / "certs") if word == "certs" else word for word in words]
+        if "new-management" in words:
+            (tmp_path / "password").write_text("correct horse\n")
+            (tmp_path / "password").chmod(0o600)
+            words += ["--password-file", str(tmp_path / "password")]
+        ran = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, (line, ran.stderr)
+    (subscription,) = HostAdministration(home).subscriptions()
+    assert subscription.name == "contoso"
