@@ -52,6 +52,7 @@ class Site:
         self.begun = int(time.time())
         self.url = ""
         self.state = "approved"
+        self.calls_it = ""
         self.enrolled: list[EnrolRequest] = []
         self.certificates: str | None = None
         self._counter = 0
@@ -125,7 +126,7 @@ class Site:
         self.enrolled.append(request)
         issued = self.authority.issue_server(request.csr, names=["localhost"], ips=["127.0.0.1"], now=time.time())
         chain = self.certificates if self.certificates is not None else to_pem(issued) + self.authority.pem()
-        reply = EnrolReply(id=POINT, site="PS1", state=self.state, certificates=chain)
+        reply = EnrolReply(id=POINT, site="PS1", state=self.state, certificates=chain, name=self.calls_it)
         return await send_json(send, to_json(reply))
 
 

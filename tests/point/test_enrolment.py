@@ -47,6 +47,13 @@ async def test_any_name_that_people_can_read_is_kept(site, tmp_path):
     assert load_settings(home_of(tmp_path / "p")) == settings
 
 
+@pytest.mark.parametrize(("answered", "kept"), [("dp-munich", "dp-munich"), ("", "here"), ("a\nb", "here")])
+async def test_the_name_that_the_site_announced_is_kept(site, tmp_path, answered, kept):
+    site.calls_it = answered
+    settings = await init_point(tmp_path / "p", site.code(), "127.0.0.1:0", name="here")
+    assert settings.name == kept
+
+
 @pytest.mark.parametrize("name", ["a\x7f", "a\nb", "\udc80", "n" * 129])
 async def test_a_name_that_nobody_can_read_is_refused_before_the_code_is_used(site, tmp_path, name):
     with pytest.raises(BadInputError, match="printable"):

@@ -212,6 +212,7 @@ async def test_a_point_gets_a_certificate_for_the_host_of_its_url_and_its_own_ke
     leaf.verify_directly_issued_by(issuer)
     info = await site.call("GET", "/points/berlin", PointInfo)
     assert (info.id, info.state, info.url) == (reply.id, "active", "https://dp.example:8443")
+    assert reply.name == info.name == "berlin"  # as it was announced, whatever the machine calls itself
 
 
 async def test_a_point_that_lost_the_answer_enrols_again_and_nobody_else_can(site, new_device) -> None:

@@ -161,7 +161,8 @@ async def _register(home: Path, invitation: Invitation, http: HttpClient, name: 
     reply = await http.request_json("POST", f"{invitation.url}/mp/enrolment", request, EnrolReply)
     if reply.site != invitation.site:
         raise TrustError(f"The site that answered is {reply.site}, not {invitation.site}.")
-    registration = Registration(id=reply.id, site=reply.site, name=name, state=reply.state)
+    called = reply.name if reply.name.isprintable() else ""
+    registration = Registration(id=reply.id, site=reply.site, name=called[:MAX_NAME] or name, state=reply.state)
     await asyncio.to_thread(save_registration, home, registration)
     return _outcome(registration, key.public)
 

@@ -82,7 +82,7 @@ async def init_point(
             root=invitation.fingerprint.hex(),
             listen=listen,
             url=url,
-            name=name,
+            name=_called(reply.name, name),
             site_url=invitation.url.rstrip("/"),
             proxy=proxy or "",
         )
@@ -101,6 +101,14 @@ def _addresses(listen: str, url: str) -> tuple[str, str]:
         port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     return f"{shown}:{port}", check_url(url.rstrip("/") or f"https://{shown}:{port}")
+
+
+def _called(answered: str, offered: str) -> str:
+    """What the site calls this point, where it says so in a way that can be kept."""
+    try:
+        return check_name(answered) if answered else offered
+    except BadInputError:
+        return offered
 
 
 def _identity(home: PointHome) -> SigningKey:

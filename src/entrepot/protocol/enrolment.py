@@ -87,12 +87,15 @@ class EnrolRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EnrolReply(msgspec.Struct, frozen=True, kw_only=True):
-    """``state`` is ``approved`` or ``pending``. ``certificates`` (points): PEM chain for the CSR."""
+    """``state`` is ``approved`` or ``pending``. ``certificates`` (points): PEM chain for the CSR. ``name`` is what the
+    site calls the newcomer, which a code may have decided; empty from a site that does not say.
+    """
 
     id: str
     site: str
     state: str
     certificates: str = ""
+    name: str = ""
 
 
 class RenewalRequest(msgspec.Struct, frozen=True, kw_only=True):

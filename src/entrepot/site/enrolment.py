@@ -242,7 +242,7 @@ class Enrolment:
             self._use(connection, code)
             device = devices.set_state(connection, device.id, DeviceState.APPROVED, now=now)
             devices.join(connection, device.id, code.collection)
-        return EnrolReply(id=device.id, site=self._keys.site.code, state=device.state.value)
+        return EnrolReply(id=device.id, site=self._keys.site.code, state=device.state.value, name=device.name)
 
     def _enrol_point(self, connection: Connection, request: EnrolRequest, code: Code | None) -> EnrolReply:
         url = checked_url(request.url)
@@ -255,7 +255,7 @@ class Enrolment:
                 return self._point_reply(known)  # approved meanwhile: only whoever has the key can use the certificate
             elif known.state == points.PENDING:
                 known = points.change_point(connection, known.id, csr=request.csr, url=url)
-            return EnrolReply(id=known.id, site=self._keys.site.code, state=points.PENDING)
+            return EnrolReply(id=known.id, site=self._keys.site.code, state=points.PENDING, name=known.name)
         if known is None:
             self._use(connection, code)
         elif known.id != code.point:
@@ -309,16 +309,17 @@ class Enrolment:
         )
 
     def _point_reply(self, point: Point) -> EnrolReply:
-        return EnrolReply(id=point.id, site=self._keys.site.code, state=APPROVED, certificates=point.certificates)
+        site = self._keys.site.code
+        return EnrolReply(id=point.id, site=site, state=APPROVED, certificates=point.certificates, name=point.name)
 
     async def state_of(self, newcomer: str, device: Device | None, point: Point | None) -> EnrolReply:
         """What became of a newcomer that has proven its key."""
         if device is not None:
-            return EnrolReply(id=newcomer, site=self._keys.site.code, state=device.state.value)
+            return EnrolReply(id=newcomer, site=self._keys.site.code, state=device.state.value, name=device.name)
         assert point is not None
         if point.state == points.ACTIVE:
             return self._point_reply(point)
-        return EnrolReply(id=newcomer, site=self._keys.site.code, state=point.state)
+        return EnrolReply(id=newcomer, site=self._keys.site.code, state=point.state, name=point.name)
 
 
 def _refuse_crowd(connection: Connection) -> None:

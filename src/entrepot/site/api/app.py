@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.siteapi import PREFIX
-from entrepot.site.api.documentation import assets, describe, documentation
+from entrepot.site.api.documentation import DOCS, assets, describe, documentation
 from entrepot.site.auth import Sessions
 from entrepot.web.asgi import Scope
 from entrepot.web.bearer import bearer_token
@@ -52,6 +52,9 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
     )
 
 
+_READ: Final = f"{DOCS} describes every address, and what it takes."
+
+
 def problem_response(error: EntrepotError, status: int | None = None) -> Response[bytes]:
     """An error as problem details (RFC 9457)."""
     problem = problem_of(error, status)
@@ -74,13 +77,13 @@ def _on_http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
     """What the framework refuses, in our words."""
     status: int = error.status_code
     if status == 404:
-        return problem_response(NotFoundError("There is nothing at this address."))
+        return problem_response(NotFoundError("There is nothing at this address.", next_step=_READ))
     if status == 405:
-        return problem_response(BadInputError("This method is not available at this address."), 405)
+        return problem_response(BadInputError("This method is not available at this address.", next_step=_READ), 405)
     if status == 413:
         return problem_response(LimitedError(f"The request body is larger than {MAX_BODY} bytes."), 413)
     if status < 500:
-        return problem_response(BadInputError(_explain(error)), status)
+        return problem_response(BadInputError(_explain(error), next_step=_READ), status)
     return problem_response(EntrepotError("The server failed to answer this request."), status)
 
 
