@@ -9,14 +9,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-SOURCES := src tests benchmarks
+SOURCES := src tests benchmarks fuzz
 # What runs on managed devices, mostly Windows: its types are checked as they are there, too.
 DEVICE_ROOMS := core durable rules protocol objects trust content client
 FAST := not process and not postgres and not end_to_end
 # What the demonstration takes: KEEP=1 keeps everything running until Ctrl-C.
 KEEP ?=
 
-.PHONY: help demo test check bench clean lock python postgresql azurite node
+.PHONY: help demo test check bench fuzz clean lock python postgresql azurite node
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,14 @@ bench: $(VENV)/.dev ## the benchmarks
 	@found=$$(grep -l __main__ benchmarks/*.py 2>/dev/null || true); \
 	[ -n "$$found" ] || { echo "There are no benchmarks yet."; exit 0; }; \
 	for file in $$found; do name=$$(basename "$$file" .py); echo "== $$name"; $(BIN)/python -m "benchmarks.$$name"; done
+
+# How long each parser is fuzzed; inputs that broke one stay in build/fuzz.
+SECONDS_EACH ?= 60
+fuzz: $(VENV)/.dev ## fuzz every parser of foreign bytes, guided by coverage
+	@mkdir -p build/fuzz
+	@for target in $$($(BIN)/python -m fuzz); do echo "== $$target"; mkdir -p "build/fuzz/$$target"; \
+	$(BIN)/python -m fuzz "$$target" "build/fuzz/$$target" -artifact_prefix="build/fuzz/$$target." \
+	  -max_total_time=$(SECONDS_EACH) -rss_limit_mb=1024 -timeout=20 -print_final_stats=1 -verbosity=0; done
 
 clean: ## remove what was built: environment, caches, the demonstration's folder
 	rm -rf $(VENV) .demo build dist .hypothesis .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

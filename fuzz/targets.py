@@ -1,0 +1,256 @@
+"""The targets. Each parses bytes as its user does, and raises anything but an ``EntrepotError`` only for a defect."""
+
+import hashlib
+import io
+import random
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from entrepot.content import archives, manifest
+from entrepot.content.compressing import compress
+from entrepot.content.delta.format import DeltaPart, DeltaRoot, Patch, PlainRange, decode_delta_part, decode_delta_root
+from entrepot.content.delta.format import encode_delta_root as encode_delta
+from entrepot.content.delta.patching import apply_patch, make_patch
+from entrepot.content.manifest import Entry, EntryKind, Extent, OrderCheck, Part, Root
+from entrepot.content.objectset import MAGIC, ObjectSet, encode_set
+from entrepot.content.sealing import open_sealed
+from entrepot.core.encoding import pack, to_json
+from entrepot.core.errors import EntrepotError
+from entrepot.core.paths import check_path, link_stays_inside
+from entrepot.core.secret import Secret
+from entrepot.objects.hashing import object_id_of
+from entrepot.protocol import SealedRef, SignedType
+from entrepot.protocol.enrolment import EnrolmentCode, parse_enrolment_code
+from entrepot.protocol.transactions import MAGIC as SEGMENT_MAGIC
+from entrepot.protocol.transactions import (
+    Record,
+    SegmentHeader,
+    decode_segment,
+    encode_header,
+    encode_records,
+    frame,
+    frames,
+)
+from entrepot.trust.certificates import load_pfx, new_management
+from entrepot.trust.escrow import Exported, protect, read_header
+from entrepot.trust.publishsettings import load_publish_settings
+from entrepot.trust.root import verify_trust_by_fingerprint
+from entrepot.trust.signing import SigningKey, check_signature, sign, take_apart
+from entrepot.web.copies import decode_verdicts
+from entrepot.web.problems import error_from_problem
+from entrepot.web.ranges import choose_span
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """One parser: how its user calls it, and good inputs to change."""
+
+    parse: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+    def feed(self, data: bytes) -> bool:
+        """Parse an input, or a good input changed by it (the first byte says which); whether it was accepted."""
+        if not data:
+            return False
+        body = data[1:]
+        if self.seeds and data[0] % 2:
+            body = _changed(self.seeds[data[0] // 2 % len(self.seeds)], body)
+        try:
+            self.parse(body)
+        except EntrepotError:
+            return False
+        return True
+
+
+def _changed(good: bytes, changes: bytes) -> bytes:
+    """Bytes put at places, three bytes each change; one byte left over cuts the end off."""
+    data = bytearray(good)
+    for at in range(0, len(changes) - 2, 3):
+        data[int.from_bytes(changes[at : at + 2], "big") % len(data)] = changes[at + 2]
+    return bytes(data[: len(data) - changes[-1] % len(data)] if len(changes) % 3 == 1 else data)
+
+
+_NOISE: Final = random.Random(3)
+_OLD: Final = _NOISE.randbytes(4000)
+_NEW: Final = _OLD[:1500] + b"inserted" + _OLD[1600:]
+_REF: Final = SealedRef(bytes(32), 5017, 5000, bytes(32), bytes(32))
+_KEY: Final = SigningKey.from_private(Secret(bytes(range(32))))
+_HASH: Final = hashlib.sha256(_NEW).digest()
+
+
+# ------------------------------------------------------------------------------------------------------- content
+
+
+def _part(data: bytes) -> None:
+    """Whatever is accepted stays within the target folder and within its chunks."""
+    part = manifest.decode_part(data)
+    order = OrderCheck(fold_case=True)
+    for entry in part.entries:
+        _promise(check_path(entry.path) == entry.path and ".." not in entry.path.split("/"), "a path escapes")
+        _promise(not entry.target or link_stays_inside(entry.path, entry.target), "a link escapes")
+        for extent in entry.extents:
+            _promise(
+                extent.offset + extent.length <= part.chunks[extent.chunk].plain_size, "an extent leaves its chunk"
+            )
+        order.accept(entry)
+    order.finish()
+
+
+def _sealed(payload: bytes) -> None:
+    """A payload under the right key and id: only codec, sizes and hash are left to refuse it."""
+    data = AESGCM(bytes(32)).encrypt(bytes(12), payload, None)
+    ref = SealedRef(object_id_of(data), len(data), 1000, bytes(32), hashlib.sha256(bytes(1000)).digest())
+    _promise(open_sealed(data, ref) == bytes(1000), "an object opened to other bytes than promised")
+
+
+def _object_set(data: bytes) -> None:
+    members = ObjectSet(data)
+    for each in members:
+        each in members  # noqa: B015 - the look itself must not fail, whatever the order
+    _promise(len(list(members)) * 32 + len(MAGIC) == len(data), "a set has other members than bytes")
+
+
+def _patch(data: bytes) -> None:
+    _promise(apply_patch(_OLD, data, size=len(_NEW), sha256=_HASH) == _NEW, "a patch gave other bytes than promised")
+
+
+def _archive(ending: str) -> Callable[[bytes], None]:
+    def parse(data: bytes) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            home = Path(name)
+            archive, target = home / f"a{ending}", home / "in" / "target"
+            archive.write_bytes(data)
+            target.mkdir(parents=True)
+            try:
+                archives.unpack(archive, target, room=lambda: 1 << 24)
+            finally:
+                _promise({each.name for each in home.iterdir()} == {archive.name, "in"}, "an archive wrote outside")
+                _promise([each.name for each in (home / "in").iterdir()] == ["target"], "an archive wrote outside")
+
+    return parse
+
+
+def _promise(kept: bool, broken: str) -> None:
+    if not kept:
+        raise AssertionError(broken)
+
+
+_ENTRIES: Final = (
+    Entry(EntryKind.FOLDER, "a"),
+    Entry(EntryKind.FILE, "b/c", 0o644, 4000, bytes(32), 0, (Extent(0, 0, 3000), Extent(0, 10, 1000))),
+    Entry(EntryKind.LINK, "b/d", target="../a"),
+)
+_PART: Final = pack(Part(1, (_REF,), _ENTRIES))
+_ROOT: Final = pack(Root(1, "pkg-1", 1, 1, 4000, 1, 5017, True, (_REF,)))
+_DELTA: Final = DeltaRoot(1, "pkg-1", 1, 2, bytes(32), bytes(32), 1, (_REF,), (_REF,))
+_WHOLE: Final = Patch(bytes(32), 0, 0, 10, (PlainRange(0, 100),))
+
+
+def _zip() -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("folder/file", b"text" * 50)
+    return made.getvalue()
+
+
+def _tar(mode: Literal["w", "w:gz"]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:
+        for name, kind, link in (("f", tarfile.REGTYPE, ""), ("l", tarfile.SYMTYPE, "f"), ("h", tarfile.LNKTYPE, "f")):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, link
+            member.size = 4 if kind == tarfile.REGTYPE else 0
+            archive.addfile(member, io.BytesIO(b"text") if member.size else None)
+    return made.getvalue()
+
+
+def _deb() -> bytes:
+    """The members of a Debian package, in the archive format of ``ar``."""
+    made = b"!<arch>\n"
+    for name, data in (("debian-binary", b"2.0\n"), ("control.tar", _tar("w")), ("data.tar", _tar("w"))):
+        made += f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2)
+    return made
+
+
+# --------------------------------------------------------------------------------------- trust, protocol, the web
+
+
+def _signed(typ: SignedType) -> Callable[[bytes], None]:
+    def parse(data: bytes) -> None:
+        check_signature(take_apart(data, typ=typ), _KEY.public)
+
+    return parse
+
+
+def _trust(data: bytes) -> None:
+    verify_trust_by_fingerprint(data, hashlib.sha256(_KEY.public).digest())
+
+
+def _segment(data: bytes) -> None:
+    for _ in decode_segment(data)[1]:
+        pass
+
+
+def _torn(data: bytes) -> None:
+    """A journal that a crash cut: the frames that are whole, and nothing behind them."""
+    last = len(SEGMENT_MAGIC)
+    for end, payload in frames(data, torn_tail=True):
+        _promise(last < end <= len(data) and len(payload) > 0, "a frame leaves its segment")
+        last = end
+
+
+def _range(data: bytes) -> None:
+    span = choose_span(data.decode("latin-1"), 1000)
+    _promise(span.start >= 0 and span.length > 0 and span.start + span.length <= 1000, "a range leaves its object")
+
+
+_CODE: Final = EnrolmentCode(
+    url="https://site.example:443", site="PS1", code_id="code-1", secret=bytes(16), fingerprint=bytes(32)
+).encode()
+_SEGMENT: Final = encode_header(SegmentHeader("point", "instance", 0, bytes(32), 1)) + encode_records(
+    [Record(1, "device", bytes(32), bytes(32), 200, 5, 5)]
+)
+_PUBLISHED: Final = (
+    b'<PublishData><PublishProfile PublishMethod="AzureServiceManagementAPI" Url="https://cloud.example" '
+    b'ManagementCertificate="AAAA"><Subscription Id="one" Name="One"/></PublishProfile></PublishData>'
+)
+_ESCROW: Final = protect(
+    Exported(secrets={}, keys=()), Secret(b"a passphrase of words"), hierarchy="h", root=bytes(32), site="PS1", now=1.0
+)
+_PFX: Final = new_management("fuzz", 30, "ec", now=0.0).pfx(Secret(b"x"))
+_TOKEN: Final = sign(b"{}", typ=SignedType.MANIFEST, key=_KEY).encode()
+
+TARGETS: Final[dict[str, Target]] = {
+    "manifest_root": Target(parse=manifest.decode_root, seeds=(_ROOT,)),
+    "manifest_part": Target(parse=_part, seeds=(_PART,)),
+    "sealed": Target(parse=_sealed, seeds=(b"\x00" + bytes(1000), b"\x01" + compress(bytes(1000), 3))),
+    "object_set": Target(parse=_object_set, seeds=(b"".join(encode_set([bytes(32), bytes([1] * 32)])),)),
+    "delta_root": Target(parse=decode_delta_root, seeds=(encode_delta(_DELTA),)),
+    "delta_part": Target(parse=lambda data: decode_delta_part(data, _DELTA), seeds=(pack(DeltaPart(1, (_WHOLE,))),)),
+    "delta_patch": Target(parse=_patch, seeds=(make_patch(_OLD, _NEW),)),
+    "archive_zip": Target(parse=_archive(".zip"), seeds=(_zip(),)),
+    "archive_tar": Target(parse=_archive(".tar"), seeds=(_tar("w"),)),
+    "archive_tar_gz": Target(parse=_archive(".tar.gz"), seeds=(_tar("w:gz"),)),
+    "archive_deb": Target(parse=_archive(".deb"), seeds=(_deb(),)),
+    "signed_document": Target(parse=_signed(SignedType.MANIFEST), seeds=(_TOKEN,)),
+    "trust_document": Target(
+        parse=_trust, seeds=(sign(to_json({"keys": []}), typ=SignedType.TRUST, key=_KEY, show_key=True).encode(),)
+    ),
+    "transaction_segment": Target(parse=_segment, seeds=(_SEGMENT,)),
+    "torn_journal": Target(parse=_torn, seeds=(SEGMENT_MAGIC + frame(b"one") + frame(b"two"),)),
+    "enrolment_code": Target(
+        parse=lambda data: parse_enrolment_code(data.decode("utf-8", "surrogateescape")), seeds=(_CODE.encode(),)
+    ),
+    "exported_secrets": Target(parse=read_header, seeds=(_ESCROW,)),
+    "certificate_file": Target(parse=lambda data: load_pfx(data, Secret(b"x"), 0.0), seeds=(_PFX,)),
+    "publish_settings": Target(parse=load_publish_settings, seeds=(_PUBLISHED,)),
+    "problem": Target(parse=lambda data: error_from_problem(500, data), seeds=(b'{"title": "x", "code": "x"}',)),
+    "range_header": Target(parse=_range, seeds=(b"bytes=1-5", b"bytes=-5")),
+    "verdicts": Target(parse=lambda data: decode_verdicts(data, 3), seeds=(b"\x00\x01\x02",)),
+}
