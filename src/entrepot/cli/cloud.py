@@ -257,7 +257,13 @@ def scale(
     """
     with site_session(ctx) as session:
         task = session.post(f"/cloud-points/{seg(name)}/scale", ScaleRequest(instances=instances), TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json, done=f"{name} runs with {instances} instance{'s' if instances != 1 else ''}.")
+        finish(
+            session,
+            task,
+            wait=wait,
+            as_json=as_json,
+            done=f"{name} runs with {instances} instance{'s' if instances != 1 else ''}.",
+        )
 
 
 @app.command()
