@@ -64,3 +64,17 @@ def test_after_a_change_only_that_is_new(library: Any, source: Path) -> None:
     assert 0 < said.new_bytes < 2 * MIB < first.new_bytes
     assert 0 < lacking <= said.new_bytes
     assert said.new_objects < 6
+
+
+def test_what_comes_again_much_later_counts_once(library: Any, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is entered into the index, so a copy that comes when its first is forgotten is sealed anew."""
+    for name in ("BATCH_BYTES", "GROUP_BYTES"):
+        monkeypatch.setattr(f"entrepot.content.keeping.{name}", MIB)
+    (source / "copy of big").write_bytes((source / "big").read_bytes())
+    session = library.ledgers.open_session("rehearsal")
+    with RehearsedLedger(session) as ledger:
+        said = rehearse(library, source, ledger)
+    library.ledgers.close_session(session.session)
+    done = library.publish(source)
+    assert said.new_objects == done.new_objects
+    assert abs(said.new_bytes - done.new_bytes) < 2000

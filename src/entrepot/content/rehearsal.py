@@ -6,6 +6,7 @@ is exact, to the byte. The session it holds leases in the meantime; close it.
 """
 
 import sqlite3
+import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Self
 
@@ -13,16 +14,28 @@ from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewCh
 from entrepot.content.sealing import Purpose
 from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
+from entrepot.objects.store import ObjectStore
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
 CREATE TABLE held (id BLOB PRIMARY KEY, size INTEGER NOT NULL, purpose INTEGER, fresh INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE had (id BLOB PRIMARY KEY) WITHOUT ROWID;
 """
+_TAKEN = """
+PRAGMA journal_mode = OFF;
+CREATE TABLE taken (id BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
 
 
 class RehearsedShelf(Shelf):
-    """Says what the real shelf has, and keeps nothing."""
+    """Says what the real shelf has, and keeps nothing but the ids of what it took, on the disk: a chunk that comes back
+    when the index would have had it is not new."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        super().__init__(store)
+        self._noting = threading.Lock()
+        self._taken = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._taken.executescript(_TAKEN)
 
     def put(
         self, object_id: ObjectId, data: bytes | Iterable[bytes], *, durable: bool = True, replace: bool = False
@@ -34,7 +47,10 @@ class RehearsedShelf(Shelf):
     def put_sealed(self, object_id: ObjectId, data: bytes, *, durable: bool = True) -> bool:
         """Whether it would be new."""
         del durable
-        return self.sizes([object_id]) != [len(data)]
+        if self.sizes([object_id]) == [len(data)]:
+            return False
+        with self._noting:
+            return self._taken.execute("INSERT OR IGNORE INTO taken VALUES (?)", (object_id,)).rowcount == 1
 
     def flush(self) -> None:
         """Nothing waits."""
