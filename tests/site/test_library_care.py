@@ -10,6 +10,7 @@ from entrepot.content.sealing import Purpose
 from entrepot.core.errors import IntegrityError, NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import DAY, HOUR
+from entrepot.database import alerts
 from entrepot.database.tables.library import object_ as objects
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import key_of
@@ -25,6 +26,7 @@ from entrepot.protocol.libraryapi import (
     SweepRequest,
 )
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.rules.alerts import AlertState
 from entrepot.site.library import LibraryCare
 
 
@@ -59,6 +61,11 @@ class Care:
 
     async def repair(self) -> TaskInfo:
         return await self.run("POST", "/library/repair", LibraryRequest())
+
+    async def alerts(self) -> list[tuple[AlertState, int, str]]:
+        """State, number of occurrences and message of the library's alert."""
+        found = await self.site.database.read(alerts.listed, subject="library")
+        return [(one.alert.state, one.alert.occurrences, one.alert.message) for one in found]
 
     async def faults(self) -> list[Fault]:
         return await self.site.call("GET", "/library/faults", list[Fault])
@@ -121,6 +128,50 @@ async def test_chunks_are_made_again_from_the_source(care) -> None:
     assert await care.faults() == []
     for object_id in care.of(Purpose.CHUNK):
         care.server.shelf.read_whole(object_id)
+
+
+async def test_an_alert_opens_when_validation_finds_damage_and_closes_on_repair(care) -> None:
+    await care.part.run_once()
+    assert await care.alerts() == [(AlertState.NEVER_TRIGGERED, 0, "")]
+    await care.validate()
+    assert (await care.alerts())[0][:2] == (AlertState.NEVER_TRIGGERED, 0)
+    flipped, lost = care.of(Purpose.CHUNK)[:2]
+    care.flip(flipped)
+    care.server.shelf.delete(lost)
+    care.site.clock.advance(60)
+    await care.validate()
+    told = "Objects that contents need: 1 missing, 1 damaged."
+    assert await care.alerts() == [(AlertState.ACTIVE, 1, told)]
+    await care.part.run_once()
+    assert await care.alerts() == [(AlertState.ACTIVE, 1, told)]
+    await care.repair()
+    assert (await care.alerts())[0][:2] == (AlertState.CANCELED, 1)
+    care.flip(flipped)
+    care.site.clock.advance(60)
+    await care.validate()
+    assert (await care.alerts())[0][:2] == (AlertState.ACTIVE, 2)
+
+
+async def test_the_alert_stays_while_anything_cannot_be_repaired(care, source) -> None:
+    (source / "big.bin").write_bytes(b"something else")
+    for object_id in care.of(Purpose.CHUNK):
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    before = len(await care.faults())
+    assert (await care.repair()).state is TaskState.FAILED
+    left = len(await care.faults())
+    assert 0 < left < before
+    assert await care.alerts() == [(AlertState.ACTIVE, 1, f"Objects that contents need: {left} missing, 0 damaged.")]
+
+
+async def test_the_alert_closes_by_itself_when_the_same_bytes_are_published_again(care) -> None:
+    for object_id in care.of(Purpose.CHUNK):
+        care.flip(object_id)
+    await care.validate()
+    assert (await care.alerts())[0][0] is AlertState.ACTIVE
+    await care.site.next_version("App")
+    await care.part.run_once()
+    assert (await care.alerts())[0][0] is AlertState.CANCELED
 
 
 async def test_what_the_source_has_no_more_comes_from_a_point(care, source) -> None:

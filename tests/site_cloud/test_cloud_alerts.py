@@ -14,6 +14,7 @@ from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.cloudpointapi import CloudPointPatch, CloudPointState, Thresholds
 from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.alerts import ALERT_TYPES, AlertState
+from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_buckets
 from entrepot.site.cloud.loops import CloudLoops
@@ -53,7 +54,7 @@ def test_the_defaults_are_those_of_the_requirements() -> None:
 async def test_every_alert_exists_from_the_beginning_and_never_triggered(site) -> None:
     point = await site.make_point()
     found = await site.database.read(alerts.listed, subject=point.point)
-    assert {one.alert.type for one in found} == set(ALERT_TYPES)
+    assert {one.alert.type for one in found} == set(CLOUD_POINT_ALERTS)
     assert {one.alert.state for one in found} == {AlertState.NEVER_TRIGGERED}
     assert all(kind.remedies for kind in ALERT_TYPES.values())
 

@@ -100,6 +100,22 @@ def _settled(connection: Connection, ids: Sequence[ObjectId]) -> dict[ObjectId, 
     return {object_id: number for object_id, number in found.items() if number in numbers}
 
 
+def verdicts(connection: Connection) -> dict[Verdict, int]:
+    """How many objects that a set needs have each bad verdict."""
+    query = (
+        select(checks.c.verdict, func.count())
+        .join(objects, objects.c.id == checks.c.object)
+        .where(checks.c.verdict != Verdict.GOOD.value, in_scope())
+        .group_by(checks.c.verdict)
+    )
+    return {Verdict(verdict): number for verdict, number in connection.execute(query)}
+
+
+def validated(connection: Connection) -> bool:
+    """Whether anything was ever validated."""
+    return connection.execute(select(checks.c.object).limit(1)).first() is not None
+
+
 def faults(connection: Connection, content: str = "", *, after: str = "", limit: int = 100) -> list[Fault]:
     """Objects with a bad verdict, for people."""
     query = (

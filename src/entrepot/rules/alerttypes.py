@@ -31,6 +31,9 @@ _LIFT: Final = "Raise the budget, or lift it: entrepot budget set --help"
 _SCHEDULE: Final = "Distribute less often, or fewer versions: what the site sends is sent once for each version."
 _PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
 
+LIBRARY_DAMAGE: Final = "library_damage"
+"""The one type whose subject is the library; those of all others are cloud points."""
+
 _SERVICE_CERTIFICATE: Final = "Renew the service certificate under the same name and import its .pfx file."
 _MANAGEMENT_CERTIFICATE: Final = (
     "For a management certificate: upload the new .cer to the subscription first, then import the .pfx file."
@@ -183,6 +186,17 @@ _TYPES: Final = (
             "Look whether somebody removed segments from the store, or an instance lost its disk.",
         ),
     ),
+    AlertType(
+        key=LIBRARY_DAMAGE,
+        severity=Severity.CRITICAL,
+        title="Objects of the library are missing or damaged",
+        remedies=(
+            "Bring them back from the source, other points or the cloud: entrepot library repair",
+            "See which versions need what is left: entrepot library faults; publish them again from the same files.",
+            "Check the disk of the site server before it damages more.",
+        ),
+    ),
 )
 
 ALERT_TYPES: Final[dict[str, AlertType]] = {one.key: one for one in _TYPES}
+CLOUD_POINT_ALERTS: Final = tuple(key for key in ALERT_TYPES if key != LIBRARY_DAMAGE)

@@ -32,6 +32,7 @@ from entrepot.protocol.libraryapi import (
 )
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys
+from entrepot.site.libraryalert import judge_library
 from entrepot.site.libraryjobs import (
     POINT_VALIDATE,
     REPAIR,
@@ -208,6 +209,7 @@ class LibraryCare:
         mended = await asyncio.to_thread(recheck, ledger, self._shelf, now=self._clock())
         if mended:
             log.info("objects_sound_again", count=mended)
+        await self._database.write(judge_library, self._clock())
         days = self._settings.validation_days
         if days and await self._database.read(_is_due, self._clock() - days * DAY):
             with contextlib.suppress(ConflictError):

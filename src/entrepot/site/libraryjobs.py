@@ -20,6 +20,7 @@ from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
+from entrepot.site.libraryalert import judge_library
 from entrepot.site.tasks import Reporter
 
 VALIDATE: Final = "library-validate"
@@ -56,16 +57,26 @@ class ValidateHandler:
     async def run(self, task: Task, report: Reporter) -> None:
         """See :class:`entrepot.site.tasks.TaskHandler`."""
         job = task.payload_as(ValidateJob)
-        await asyncio.to_thread(self._validate, job, report)
+        try:
+            await asyncio.to_thread(self._validate, job, report)
+        finally:  # cancelled, too: what was found is known
+            await self._database.write(judge_library, self._clock())
 
     def _validate(self, job: ValidateJob, report: Reporter) -> None:
         ledger = SqlCheckLedger(self._database, job.content)
         _, size = ledger.amount(job.begun)
         report.step("Reading every object again", total=size, unit="bytes")
 
+        told = 0
+
         def note(done: Checked) -> None:
+            nonlocal told
             report.amount(done.size)
-            if done.missing or done.damaged:
+            if done.missing + done.damaged > told:
+                if not told:  # a validation may take days: its first find is told at once
+                    with self._database.transaction() as connection:
+                        judge_library(connection, self._clock())
+                told = done.missing + done.damaged
                 report.message(f"{done.missing} objects are missing, {done.damaged} are damaged")
 
         done = validate(

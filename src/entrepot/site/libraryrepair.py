@@ -33,6 +33,7 @@ from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.libraryalert import judge_library
 from entrepot.site.tasks import Reporter
 from entrepot.web.copies import Copies
 
@@ -90,6 +91,7 @@ class RepairHandler:
         while page := await asyncio.to_thread(ledger.faulty, after, BATCH):
             await self._repair(page, ledger, mended, report)
             after = page[-1].object_id
+        await self._database.write(judge_library, self._clock())
         report.message(f"{mended.told()}.")
         if mended.left:
             raise IntegrityError(

@@ -11,7 +11,8 @@ from entrepot.database import alerts, budgets, cloud, collection, maintenance, u
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
 from entrepot.protocol.cloudpointapi import Thresholds
-from entrepot.rules.alerts import ALERT_TYPES, Alert, Condition, Step, evaluate, settled
+from entrepot.rules.alerts import Alert, Condition, Step, evaluate, settled
+from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.rules.budgets import WORDS, Grade, grade
 from entrepot.rules.thresholds import (
     Assessment,
@@ -59,7 +60,7 @@ def limits_of(thresholds: Thresholds) -> tuple[StorageLimits, TransferLimits]:
 
 def create_alerts(connection: Connection, point: CloudPoint, now: int) -> None:
     """The alerts of a cloud point exist from its beginning, never triggered."""
-    for type_ in ALERT_TYPES:
+    for type_ in CLOUD_POINT_ALERTS:
         alerts.ensure(connection, type_=type_, subject=point.point, subject_name=point.name, now=now)
 
 
