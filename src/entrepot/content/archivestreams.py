@@ -32,7 +32,8 @@ DAMAGES: Final = (
     *(zlib.error, lzma.LZMAError, zstandard.ZstdError, gzip.BadGzipFile, struct.error, EOFError),
     *(NotImplementedError, ValueError, OverflowError, LookupError, MemoryError),
 )
-"""What the readers of foreign archives raise about their bytes."""
+"""What the readers of foreign archives raise about their bytes; ``NotImplementedError`` is how ``zipfile`` says that it
+does not know a member's compression or a newer version of the format."""
 
 
 class Readable(Protocol):

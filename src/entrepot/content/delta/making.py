@@ -34,7 +34,7 @@ _COMPRESSES: Final = 0.95
 _MAX_WORKERS: Final = 4
 """Each may take about 150 MiB while it compares 8 MiB with 4."""
 
-Work = TypeVar("Work")
+Work = TypeVar("Work", Job, PartJob)
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -157,7 +157,7 @@ class _Maker:
 
     def _counted(self, work: Iterator[Work]) -> Iterator[Work]:
         for item in work:
-            self._lacking += item.ref.sealed_size  # type: ignore[attr-defined]  # both kinds of job have it
+            self._lacking += item.ref.sealed_size
             yield item
 
     def _in_order(
