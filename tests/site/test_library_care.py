@@ -10,8 +10,9 @@ from entrepot.content.sealing import Purpose
 from entrepot.core.errors import IntegrityError, NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import DAY, HOUR
-from entrepot.database import alerts
+from entrepot.database import alerts, librarychecks
 from entrepot.database.tables.library import object_ as objects
+from entrepot.database.tables.points import point as points
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import key_of
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
@@ -214,6 +215,23 @@ async def test_a_damaged_copy_of_a_point_is_not_taken(care, source) -> None:
     await care.validate()
     assert (await care.repair()).state is TaskState.FAILED
     assert [fault.kind for fault in await care.faults()] == ["manifest root"]
+
+
+async def test_another_point_gives_what_the_first_has_damaged_and_the_cloud_is_asked_last(care) -> None:
+    """The cloud point's name comes first, but its bytes cost something."""
+    near, cloud = await care.site.enrolled_point("b-near"), await care.site.enrolled_point("a-cloud")
+    await care.site.distributed("App", "b-near", "a-cloud")
+    with care.site.database.transaction() as connection:
+        connection.execute(points.update().where(points.c.id == cloud).values(kind="cloud"))
+    [root] = care.of(Purpose.MANIFEST_ROOT)
+    with care.site.database.reading() as connection:
+        assert librarychecks.holders_of(connection, root) == [near, cloud]
+    care.flip(root)
+    care.flip(root, care.site.points[near].shelf)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, "1 fetched from distribution points" in ended.message) == (TaskState.COMPLETED, True)
+    care.server.shelf.read_whole(root)
 
 
 async def test_publishing_the_same_bytes_heals(care) -> None:
