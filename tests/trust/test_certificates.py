@@ -43,6 +43,7 @@ from entrepot.trust.certificates import (
 )
 
 GOLDEN = Path(__file__).parent / "golden"
+SAMPLES = Path(__file__).parent / "samples"
 LATER = 1_800_000_000  # 2027-01-15, within the validity of the golden files
 NOW = 1_774_274_400
 DAY = 86_400
@@ -382,7 +383,7 @@ def test_a_renewal_keeps_the_name_whatever_its_case(ec_key):
 @pytest.fixture(scope="module")
 def outdated():
     """Made with OpenSSL: one signed with SHA-1, and one whose issuer is; all have the same key."""
-    data = (GOLDEN / "outdated.pem").read_bytes()
+    data = (SAMPLES / "outdated.pem").read_bytes()
     return load_pem_private_key(data[data.index(b"-----BEGIN EC") :], None), x509.load_pem_x509_certificates(data)
 
 
