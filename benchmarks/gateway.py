@@ -21,7 +21,7 @@ from entrepot.objects.folder import FolderStore
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import Shelf, key_of
 from entrepot.protocol import Freshness, SignedType
-from entrepot.protocol.control import ControlDocument, GatewaySettings, ServiceState
+from entrepot.protocol.control import AddressLimits, ControlDocument, GatewaySettings, ServiceState
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.trust.authority import create_authority, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem
@@ -188,7 +188,8 @@ class Service:
             fresh=Freshness(epoch=1, counter=1, issued=now, expires=now + 8 * HOUR),
             state=ServiceState.RUNNING,
             token_kids=(self._token_key.kid,),
-            settings=GatewaySettings(),
+            # The generator is one address in the place of many: its limit is counted, but not reached.
+            settings=GatewaySettings(addresses=AddressLimits(requests_per_second=1e6)),
         )
         return sign(to_json(document), typ=SignedType.CONTROL, key=self._control_key).encode()
 

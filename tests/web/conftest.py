@@ -145,6 +145,7 @@ class Keyring:
 
     def __init__(self) -> None:
         self.revoked: set[str] = set()
+        self.known: set[str] = set()
         self.gate: asyncio.Event | None = None
 
     async def client(self, token: str, object_id: ObjectId) -> Grant:
@@ -155,6 +156,9 @@ class Keyring:
         if self.gate is not None:
             await self.gate.wait()
         return Grant(device=f"dev-{token}", jti=f"jti-{token}", set_id=b"" if token == "bare" else b"s" * 32)
+
+    def knows(self, token: str) -> bool:
+        return token in self.known
 
     async def site(self, token: str) -> None:
         if token != "site":

@@ -267,7 +267,7 @@ async def test_more_downloads_than_allowed_are_asked_to_come_back(plane, served,
 
 async def test_a_device_that_asks_too_often_is_slowed_down(plane, served, http, stock):
     object_id, _ = stock(10)
-    plane.device_rate = 2.0
+    plane.admission.device_rate = 2.0
     async with served(plane) as url:
         for _ in range(4):
             await http.read_object(url, object_id, bearer="good")

@@ -126,8 +126,7 @@ class Point:
             _log.info("downloads_cut", count=count, everyone=ended.everyone)
 
     def _obey(self, control: ControlDocument) -> None:
-        self.plane.downloads.minimum_rate = control.settings.minimum_rate
-        self.plane.device_rate = control.settings.device_requests_per_second
+        self.plane.admission.obey(control.settings)
 
 
 class _PointMetrics:

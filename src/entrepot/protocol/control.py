@@ -23,13 +23,33 @@ class ServiceState(StrEnum):
     STOPPED = "stopped"
 
 
+class Delivery(StrEnum):
+    """How clients get an object's bytes: through the gateway, or from the store by a link that the gateway gives."""
+
+    STREAM = "stream"
+    REDIRECT = "redirect"
+
+
+class AddressLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """What one address may do at each instance; 0: no limit. Many devices may share it."""
+
+    requests_per_second: float = 2000.0
+    downloads: int = 2048  # at once
+    failures_per_second: float = 20.0  # tokens that are not good; ten seconds' worth may come at once
+
+
 class GatewaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What the site sets for every gateway instance of a cloud point."""
+    """What the site sets for every gateway instance of a cloud point.
+
+    ``delivery`` and ``addresses`` are left out where they say what counts anyway: stream, and the defaults.
+    """
 
     segment_seconds: float = 30.0  # ship transaction records at least this often
     segment_bytes: int = 4 * 1024 * 1024
     device_requests_per_second: float = 200.0
     minimum_rate: int = 8 * 1024  # bytes a second that a client must take, else it is cut off
+    delivery: Delivery | msgspec.UnsetType = msgspec.UNSET
+    addresses: AddressLimits | msgspec.UnsetType = msgspec.UNSET
 
 
 class ControlDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,9 @@
 
 For clients, with a content token:
 
-- ``GET|HEAD /objects/{id}`` (64 hexadecimal digits): single ranges, ETag ``"{id}"``.
+- ``GET|HEAD /objects/{id}`` (64 hexadecimal digits): single ranges, ETag ``"{id}"``. Where the control document says
+  so, a GET may be answered 307: its ``Location`` is a link to this one object in the store, good for 60 seconds. The
+  client sends nothing of its token there. With ``Prefer: delivery=stream`` it is streamed all the same.
 
 For the site, with a site token:
 
@@ -24,6 +26,8 @@ MAX_VERIFY_IDS = 1024
 MAX_OBJECT_BYTES = 64 * 1024 * 1024
 MAX_DOCUMENT_BYTES = 16 * 1024 * 1024
 PAGE = 1000
+PREFER_STREAM = "delivery=stream"
+"""Value of the header ``Prefer`` (RFC 7240): send the bytes, not a link to them."""
 
 
 class ObjectPage(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 
     ``time`` and ``duration`` in milliseconds (time since 1970); ``sent`` is bytes handed to the transport, an upper
     bound of what arrived; ``set_id`` is the charged object set (empty when none was proven), ``status`` the HTTP
-    status.
+    status. ``granted`` is bytes that the client may fetch from the store itself by the link that it was given; whether
+    it did, only the store knows.
     """
 
     time: int
@@ -39,6 +40,7 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     duration: int
     method: str = "GET"
     delivery: str = "stream"  # or redirect: granted, not sent
+    granted: int = 0  # with redirect only
 
 
 class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
@@ -68,8 +70,8 @@ def encode_header(header: SegmentHeader) -> bytes:
 
 
 def encode_records(records: list[Record]) -> bytes:
-    """One frame of records."""
-    return frame(pack(records))
+    """One frame of records. Where nothing is granted the last field is left out, as it was before there was one."""
+    return frame(pack([one if one.granted else msgspec.structs.astuple(one)[:-1] for one in records]))
 
 
 def frames(data: bytes | memoryview, *, torn_tail: bool = False) -> Iterator[tuple[int, memoryview]]:

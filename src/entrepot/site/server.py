@@ -20,7 +20,6 @@ from entrepot.database.hierarchy import count
 from entrepot.database.library import SqlLibrary
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
-from entrepot.protocol.control import GatewaySettings
 from entrepot.protocol.keysapi import KeysInfo
 from entrepot.rules.location import Switches
 from entrepot.site.api.app import build_app
@@ -67,7 +66,7 @@ from entrepot.site.renewal import Renewal
 from entrepot.site.resealing import ResealHandler
 from entrepot.site.rotation import Rotation
 from entrepot.site.sending import Sender
-from entrepot.site.settings import Home, Settings
+from entrepot.site.settings import Home, Settings, gateway_settings
 from entrepot.site.signers import Signers
 from entrepot.site.staging import Staging, free_space
 from entrepot.site.tasks import TaskEngine
@@ -129,7 +128,7 @@ class SiteServer:
             logs=home.logs,
             holder=self.holder,
             clock=clock,
-            gateways=GatewaySettings(segment_seconds=settings.segment_seconds),
+            gateways=gateway_settings(settings),
             resolver=dns_resolver(settings.dns_servers),
             log=LogOptions(
                 days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose

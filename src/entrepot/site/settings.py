@@ -9,9 +9,10 @@ import msgspec
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import site_code
-from entrepot.core.sizes import GIB, MIB
+from entrepot.core.sizes import GIB, KIB, MIB
 from entrepot.database.engine import sqlite_url
 from entrepot.durable.files import storage_errors, write_private
+from entrepot.protocol.control import AddressLimits, GatewaySettings
 
 FILE: Final = "site.toml"
 
@@ -41,6 +42,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         session_hours: how long an administrator's session lasts.
         segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
             cloud one small object.
+        device_requests_per_second: what one device may ask of a point or gateway instance; 0: no limit.
+        address_requests_per_second: what one address may, behind which many devices may be; 0: no limit.
+        address_downloads: how many downloads to one address may run at once at each; 0: no limit.
+        address_failures_per_second: how many bad tokens of one address are looked at; 0: all.
+        minimum_rate: bytes a second that a client must take, else its download is broken off.
         drain_seconds: how long running requests may go on when the server stops.
         log_days: how many days rotated logs of cloud points are kept.
         log_rotate_bytes: size at which such a log is rotated before its day is over.
@@ -67,6 +73,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     validation_rate: int = 20_000_000
     session_hours: int = 12
     segment_seconds: float = 30.0
+    device_requests_per_second: float = 200.0
+    address_requests_per_second: float = 2000.0
+    address_downloads: int = 2048
+    address_failures_per_second: float = 20.0
+    minimum_rate: int = 8 * KIB
     drain_seconds: float = 5.0
     log_days: int = 35
     log_rotate_bytes: int = 250 * MIB
@@ -134,6 +145,11 @@ def check_settings(settings: Settings) -> None:
         "validation_rate": (0, 10**12),
         "session_hours": (1, 24 * 30),
         "segment_seconds": (1, 600),
+        "device_requests_per_second": (0, 10**6),
+        "address_requests_per_second": (0, 10**6),
+        "address_downloads": (0, 10**6),
+        "address_failures_per_second": (0, 10**6),
+        "minimum_rate": (1, GIB),
         "drain_seconds": (0, 600),
         "log_days": (1, 3650),
         "usage_days": (62, 3650),
@@ -146,6 +162,21 @@ def check_settings(settings: Settings) -> None:
             raise BadInputError(f"The setting {name} is {low} to {high}.")
     if settings.transfer_days > settings.usage_days:
         raise BadInputError("The setting transfer_days is at most usage_days.")
+
+
+def gateway_settings(settings: Settings) -> GatewaySettings:
+    """What control documents tell points and gateways."""
+    addresses = AddressLimits(
+        requests_per_second=settings.address_requests_per_second,
+        downloads=settings.address_downloads,
+        failures_per_second=settings.address_failures_per_second,
+    )
+    return GatewaySettings(
+        segment_seconds=settings.segment_seconds,
+        device_requests_per_second=settings.device_requests_per_second,
+        minimum_rate=settings.minimum_rate,
+        addresses=msgspec.UNSET if addresses == AddressLimits() else addresses,
+    )
 
 
 def save_settings(home: Home, settings: Settings) -> None:

@@ -90,6 +90,11 @@ class TokenAuthoriser:
             rate=verified.rate,
         )
 
+    def knows(self, token: str) -> bool:
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        known = self._cache.get(_key(token))
+        return known is not None and self._clock() < known.until
+
     async def site(self, token: str) -> None:
         """See :class:`~entrepot.web.grants.Authoriser`. Works without, and after, a control document: it is by this
         way that the next one arrives; then every token key of the trust document counts. So it does when that document
@@ -109,7 +114,7 @@ class TokenAuthoriser:
         if self._cached_for is None or self._cached_for[0] is not ring or self._cached_for[1] is not control:
             self._cache.clear()
             self._cached_for = (ring, control)
-        key = hashlib.sha256(token.encode()).digest()
+        key = _key(token)
         known = self._cache.get(key)
         if known is not None and now < known.until:
             return known
@@ -118,3 +123,7 @@ class TokenAuthoriser:
         if len(self._cache) > CACHED_TOKENS:
             self._cache.popitem(last=False)
         return verified
+
+
+def _key(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()

@@ -28,15 +28,18 @@ WHOLE_MEMORY = 32 * MIB
 
 
 class Download:
-    """One response in progress. ``sent`` counts bytes handed to the transport."""
+    """One response in progress. ``sent`` counts bytes handed to the transport, ``granted`` those that the client may
+    fetch elsewhere."""
 
-    __slots__ = ("deadline", "device", "jti", "reason", "sent", "task")
+    __slots__ = ("address", "deadline", "device", "granted", "jti", "reason", "sent", "task")
 
-    def __init__(self, device: str, jti: str, task: "asyncio.Task[object]") -> None:
+    def __init__(self, device: str, jti: str, task: "asyncio.Task[object]", address: str = "") -> None:
         self.device = device
         self.jti = jti
+        self.address = address
         self.task = task
         self.sent = 0
+        self.granted = 0
         self.reason = ""
         self.deadline = float("inf")
 
@@ -57,14 +60,22 @@ class Downloads:
     Args:
         most: how many at once.
         most_of_one: how many of one device at once, so that no device can hold all of them.
+        most_of_address: how many of one address at once; 0: no limit.
         seconds: interval between looks for clients that stopped reading.
     """
 
     def __init__(
-        self, *, most: int = 4096, most_of_one: int = 64, minimum_rate: int = 8 * KIB, seconds: float = 1.0
+        self,
+        *,
+        most: int = 4096,
+        most_of_one: int = 64,
+        most_of_address: int = 0,
+        minimum_rate: int = 8 * KIB,
+        seconds: float = 1.0,
     ) -> None:
         self.most = most
         self.most_of_one = most_of_one
+        self.most_of_address = most_of_address
         self.minimum_rate = minimum_rate
         self.cuts = 0
         self.generation = 0
@@ -72,6 +83,7 @@ class Downloads:
         self._seconds = seconds
         self._running: set[Download] = set()
         self._of_device: Counter[str] = Counter()
+        self._of_address: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._handed: OrderedDict[Any, tuple[int, float]] = OrderedDict()  # connection -> (bytes, taken by then)
         self._untaken = 0
@@ -113,12 +125,12 @@ class Downloads:
         """This connection asks again: it took what it was handed before."""
         self._untaken -= self._handed.pop(peer, (0, 0.0))[0]
 
-    def begin(self, device: str, jti: str) -> Download:
+    def begin(self, device: str, jti: str, address: str = "") -> Download:
         """Register the current task.
 
         Raises:
             UnavailableError: as many as allowed are running.
-            LimitedError: as many as allowed of this device.
+            LimitedError: as many as allowed of this device, or of this address.
         """
         if len(self._running) >= self.most:
             raise UnavailableError("As many downloads as allowed are running.", next_step="Try again in a moment.")
@@ -127,11 +139,17 @@ class Downloads:
                 f"This device has {self.most_of_one} downloads running, as many as it may.",
                 next_step="Try again when one of them has ended.",
             )
+        if self.most_of_address and self._of_address[address] >= self.most_of_address:
+            raise LimitedError(
+                f"{self.most_of_address} downloads are running to this address, as many as may.",
+                next_step="Try again in a moment, or another source.",
+            )
         task = asyncio.current_task()
         assert task is not None
-        download = Download(device, jti, task)
+        download = Download(device, jti, task, address)
         self._running.add(download)
         self._of_device[device] += 1
+        self._of_address[address] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
         return download
@@ -140,9 +158,10 @@ class Downloads:
         """It is over, whole or not."""
         if download in self._running:
             self._running.remove(download)
-            self._of_device[download.device] -= 1
-            if not self._of_device[download.device]:
-                del self._of_device[download.device]
+            for counts, name in ((self._of_device, download.device), (self._of_address, download.address)):
+                counts[name] -= 1
+                if not counts[name]:
+                    del counts[name]
 
     def cut(self, reason: str, chosen: Callable[[Download], bool]) -> int:
         """Break off the chosen ones; returns how many."""

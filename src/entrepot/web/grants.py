@@ -25,12 +25,15 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 class Authoriser(Protocol):
     """Decides about one request. Called concurrently; must not block the event loop.
 
-    Both methods raise ``UnauthenticatedError`` for a token that is not valid here and now, ``ForbiddenError`` for one
-    that was revoked, and ``UnavailableError`` when nobody is served at present.
+    ``client`` and ``site`` raise ``UnauthenticatedError`` for a token that is not valid here and now,
+    ``ForbiddenError`` for one that was revoked, and ``UnavailableError`` when nobody is served at present.
     """
 
     async def client(self, token: str, object_id: ObjectId) -> Grant:
         """May this client read this object?"""
+
+    def knows(self, token: str) -> bool:
+        """Whether this client's token was found good a moment ago; it may have been revoked since."""
 
     async def site(self, token: str) -> None:
         """May this caller read and change what is held here?"""

@@ -72,7 +72,8 @@ class PlaneMetrics:
         cut = CounterMetricFamily(
             "entrepot_downloads_cut", "Downloads broken off on purpose", value=plane.downloads.cuts
         )
-        return [running, sent, received, cut]
+        limited = CounterMetricFamily("entrepot_requests_limited", "Requests answered 429", value=plane.limited)
+        return [running, sent, received, cut, limited]
 
 
 def registry_of(plane: ObjectPlane) -> CollectorRegistry:

@@ -13,20 +13,22 @@ from typing import Final, NamedTuple
 
 import structlog
 
-from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError, UnavailableError
+from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.times import Clock
 from entrepot.objects.shelf import Shelf
+from entrepot.protocol.control import Delivery
 from entrepot.protocol.transactions import Record
+from entrepot.web.addresses import AddressOf, peer_address
+from entrepot.web.admission import Admission
 from entrepot.web.allowances import Debit, unbounded
 from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
-from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
 from entrepot.web.readers import Readers, Reading
+from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
 from entrepot.web.storing import Held, SiteStore
-from entrepot.web.throttle import Throttle
 
 CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
 _OBJECTS: Final = "/objects"
@@ -51,16 +53,18 @@ class _Request:
         self.object_id: ObjectId
         self.method: str
 
-    def record(self, sent: int) -> Record:
+    def record(self, download: Download) -> Record:
         return Record(
             time=self.time,
             device=self.grant.device,
             set_id=self.grant.set_id,
             object_id=self.object_id,
             status=self.status or UNANSWERED,
-            sent=sent,
+            sent=download.sent,
             duration=round((time.monotonic() - self.begun) * 1000),
             method=self.method,
+            delivery=Delivery.REDIRECT.value if download.granted else Delivery.STREAM.value,
+            granted=download.granted,
         )
 
 
@@ -84,10 +88,13 @@ class ObjectPlane:
         held: told of every object that came (its size) or went (its size, negative).
         clock: for the records' time.
         allowances: asked before each piece is sent, on tokens that have an allowance.
+        redirects: decides whom to send to the store instead of streaming to him.
+        address_of: whose address a request comes from.
 
     Attributes:
         downloads: limits and numbers of what is running.
-        device_rate: requests a second that one device may make; 0 means no limit.
+        admission: who gets in, with the limits of devices and addresses.
+        limited: requests that were answered 429 so far.
     """
 
     def __init__(
@@ -101,19 +108,21 @@ class ObjectPlane:
         clock: Clock = time.time,
         downloads: Downloads | None = None,
         allowances: Debit = unbounded,
+        redirects: Redirects | None = None,
+        address_of: AddressOf = peer_address,
     ) -> None:
         self._shelf = shelf
-        self._authorise = authorise
         self._recorder = recorder
         self._clock = clock
         self._held = held
         self._site = SiteStore(shelf, guard, self._changed)
-        self._throttle = Throttle()
         self._requests: dict[Download, _Request] = {}
         self._readers = Readers(shelf)
         self.downloads = downloads or Downloads()
         self._debit = allowances
-        self.device_rate = 0.0
+        self._redirects = redirects or NoRedirects()
+        self.admission = Admission(authorise, self.downloads, address_of)
+        self.limited = 0
         self.sent = 0
         """Bytes of objects handed to the transport since the start."""
 
@@ -127,7 +136,7 @@ class ObjectPlane:
 
         May be called from any thread. A download leaves this list before it is recorded.
         """
-        return [request.record(download.sent) for download, request in list(self._requests.items()) if download.sent]
+        return [request.record(download) for download, request in list(self._requests.items()) if download.sent]
 
     def cut_all(self, reason: str = "stopped") -> int:
         """Break off every running download; returns how many. Call it in the event loop's thread, as all cuts."""
@@ -152,6 +161,7 @@ class ObjectPlane:
         try:
             await self._route(scope["method"], scope["path"], scope, receive, send)
         except EntrepotError as error:
+            self.limited += isinstance(error, LimitedError)
             await send_problem(send, error, head=scope["method"] == "HEAD")
 
     async def _route(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,7 +169,7 @@ class ObjectPlane:
         if objects and method in ("GET", "HEAD"):
             object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
             return await self._serve_client(object_id, scope, receive, send)
-        await self._authorise.site(bearer_token(scope))
+        await self.admission.site(scope)
         site = self._site
         match method, path:
             case "POST", "/objects/missing":
@@ -190,10 +200,10 @@ class ObjectPlane:
 
     async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
         request = _Request(self._clock(), time.monotonic())
-        grant = await self._grant(bearer_token(scope), object_id)
-        self._throttle.take(grant.device, rate=self.device_rate, now=request.begun)
+        address = self.admission.address_of(scope)
+        grant = await self.admission.client(scope, object_id, address, now=request.begun)
         self.downloads.took(scope.get("client"))
-        download = self.downloads.begin(grant.device, grant.jti)
+        download = self.downloads.begin(grant.device, grant.jti, address)
         request.grant, request.object_id, request.method = grant, object_id, scope["method"]
         self._requests[download] = request
 
@@ -215,15 +225,7 @@ class ObjectPlane:
                 self.downloads.took(scope.get("client"))
             del self._requests[download]  # before it is recorded: see running()
             self.sent += download.sent
-            self._recorder(request.record(download.sent))
-
-    async def _grant(self, token: str, object_id: ObjectId) -> Grant:
-        """Authorise; again when something was cut meanwhile, since the answer may be older than the cut."""
-        while True:
-            generation = self.downloads.generation
-            grant = await self._authorise.client(token, object_id)
-            if generation == self.downloads.generation:
-                return grant
+            self._recorder(request.record(download))
 
     async def _answer(
         self, download: Download, grant: Grant, object_id: ObjectId, scope: Scope, receive: Receive, send: Send
@@ -241,6 +243,9 @@ class ObjectPlane:
             span = choose_span(wanted, opened.size)
             matches = etag_matches(header(scope, b"if-none-match"), etag)
             bare = head or matches or not span.length
+            if self._redirects.on and not bare and (link := await self._redirects.link(grant, scope, object_id)):
+                download.granted = span.length
+                return await send_redirect(send, link)
             first: bytes | bytearray = b""
             if not bare:
                 peer, now = scope.get("client"), asyncio.get_running_loop().time()

@@ -1,24 +1,41 @@
-"""How often one device may ask: a token bucket each, in a table of bounded size."""
+"""How often somebody may ask: a token bucket for each, in a table of bounded size."""
 
 from collections import OrderedDict
 
 from entrepot.core.errors import LimitedError
 
-MAX_DEVICES = 20_000
+MAX_KEYS = 20_000
 
 
 class Throttle:
-    """Allows ``rate`` requests a second per key, with bursts of two seconds' worth. Time comes as an argument."""
+    """Allows each key a rate, with bursts. Time comes as an argument.
 
-    def __init__(self, *, keys: int = MAX_DEVICES) -> None:
+    Args:
+        who: what a key stands for, in errors.
+        what: what is counted, in errors.
+        burst_seconds: so many seconds' worth may come at once.
+        keys: so many are remembered; whoever asked longest ago is forgotten, and may begin anew.
+    """
+
+    def __init__(
+        self,
+        who: str = "one device",
+        *,
+        what: str = "requests",
+        burst_seconds: float = 2.0,
+        keys: int = MAX_KEYS,
+    ) -> None:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # key -> (tokens left, at that time)
-        self._keys = keys
+        self._who, self._what, self._burst_seconds, self._keys = who, what, burst_seconds, keys
+
+    def __len__(self) -> int:
+        return len(self._buckets)
 
     def take(self, key: str, *, rate: float, now: float) -> None:
-        """Count one request.
+        """Count one, unless there are too many already.
 
         Args:
-            rate: requests a second; 0 or less means no limit.
+            rate: how many a second; 0 or less means no limit.
             now: seconds on a clock that never goes back.
 
         Raises:
@@ -26,14 +43,34 @@ class Throttle:
         """
         if rate <= 0:
             return
-        burst = max(1.0, 2 * rate)
-        left, before = self._buckets.pop(key, (burst, now))
-        left = min(burst, left + (now - before) * rate)
+        left = self._left(key, rate, now)
         allowed = left >= 1
-        self._buckets[key] = (left - 1 if allowed else left, now)
+        self._keep(key, left - 1 if allowed else left, now)
+        if not allowed:
+            raise self._refusal(rate)
+
+    def check(self, key: str, *, rate: float, now: float) -> None:
+        """As :meth:`take`, but nothing is counted."""
+        if rate > 0 and key in self._buckets and self._left(key, rate, now) < 1:
+            raise self._refusal(rate)
+
+    def count(self, key: str, *, rate: float, now: float) -> None:
+        """Count one that has happened, whatever is left."""
+        if rate > 0:
+            self._keep(key, max(0.0, self._left(key, rate, now) - 1), now)
+
+    def _left(self, key: str, rate: float, now: float) -> float:
+        burst = max(1.0, self._burst_seconds * rate)
+        left, before = self._buckets.get(key, (burst, now))
+        return min(burst, left + (now - before) * rate)
+
+    def _keep(self, key: str, left: float, now: float) -> None:
+        self._buckets[key] = (left, now)
+        self._buckets.move_to_end(key)
         if len(self._buckets) > self._keys:
             self._buckets.popitem(last=False)
-        if not allowed:
-            raise LimitedError(
-                f"More than {rate:g} requests a second from one device.", next_step="Ask again in a second."
-            )
+
+    def _refusal(self, rate: float) -> LimitedError:
+        return LimitedError(
+            f"More than {rate:g} {self._what} a second from {self._who}.", next_step="Ask again in a second."
+        )

@@ -34,9 +34,10 @@ from entrepot.objects.settings import StoreSettings
 from entrepot.objects.shelf import Shelf
 from entrepot.objects.store import ObjectStore
 from entrepot.objects.verifying import VerifyingStore
-from entrepot.protocol.control import GatewaySettings
+from entrepot.protocol.control import ControlDocument, Delivery, GatewaySettings
 from entrepot.protocol.transactions import Record
 from entrepot.trust.root import fingerprint
+from entrepot.web.addresses import forwarded_address, peer_address
 from entrepot.web.allowances import Allowances
 from entrepot.web.authorise import TokenAuthoriser
 from entrepot.web.control import serving
@@ -45,6 +46,7 @@ from entrepot.web.grants import Grant
 from entrepot.web.health import Health, registry_of
 from entrepot.web.logs import log_json
 from entrepot.web.objects import ObjectPlane
+from entrepot.web.redirects import StoreRedirects
 from entrepot.web.server import (
     announce_ready,
     die_with_parent,
@@ -86,6 +88,10 @@ class GatewayAuthoriser:
             )
             self._inner = (control.site, authoriser)
         return await self._inner[1].client(token, object_id)
+
+    def knows(self, token: str) -> bool:
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        return self._inner is not None and self._inner[1].knows(token)
 
     async def site(self, token: str) -> None:  # noqa: ARG002  # the port's shape
         """See :class:`~entrepot.web.grants.Authoriser`."""
@@ -134,8 +140,14 @@ class Gateway:
             seen=self._seen,
         )
         authoriser = GatewayAuthoriser(self.watcher, self.recorder, config.point, SetLibrary(Shelf(store)))
+        self._redirects = StoreRedirects(shelf)
         self.plane = ObjectPlane(
-            shelf, authoriser, self.recorder.record, allowances=Allowances(store, holder=config.instance).take
+            shelf,
+            authoriser,
+            self.recorder.record,
+            allowances=Allowances(store, holder=config.instance).take,
+            redirects=self._redirects,
+            address_of=forwarded_address if config.front else peer_address,
         )
         self.watcher.watch(self.plane)
 
@@ -153,11 +165,11 @@ class Gateway:
     def _running(self) -> list[Record]:
         return self.plane.running()
 
-    def _apply(self, settings: GatewaySettings) -> None:
+    def _apply(self, control: ControlDocument) -> None:
         """Obey a new control document. It also asks for the records: the site signs one when it wants to collect."""
-        self._settings = settings
-        self.plane.device_rate = settings.device_requests_per_second
-        self.plane.downloads.minimum_rate = settings.minimum_rate
+        settings = self._settings = control.settings
+        self.plane.admission.obey(settings)
+        self._redirects.on = settings.delivery is Delivery.REDIRECT and control.bounded is not True
         self.recorder.ship_soon()
 
     async def run(self, listener: socket.socket) -> None:

@@ -18,7 +18,7 @@ from entrepot.cloud.gateway.seen import Seen
 from entrepot.core.errors import EntrepotError, IntegrityError, NotFoundError, TrustError, UnavailableError
 from entrepot.core.times import Clock
 from entrepot.objects.store import Fetched, ObjectStore
-from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY, GatewaySettings
+from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY, ControlDocument
 from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES
 from entrepot.web.control import Cut, Obeyed, cuts, serving, with_control, with_trust
 
@@ -46,7 +46,7 @@ class ControlWatcher:
     Args:
         pin: fingerprint of the hierarchy root's public key.
         point: this distribution point's id.
-        apply: called with the settings of each new control document.
+        apply: called with each new control document.
         seen: what was obeyed before this process began.
     """
 
@@ -58,7 +58,7 @@ class ControlWatcher:
         point: str,
         clock: Clock,
         poll: float,
-        apply: Callable[[GatewaySettings], None],
+        apply: Callable[[ControlDocument], None],
         seen: Seen = NOTHING_SEEN,
     ) -> None:
         self.obeyed = Obeyed(pin=pin, point=point, seen=(seen.epoch, seen.counter), least_trust=seen.trust)
@@ -151,7 +151,7 @@ class ControlWatcher:
             return
         self._served = served
         if served and before.control is not after.control:
-            self._apply(control.settings)
+            self._apply(control)
         broken = self._cut(cuts(before, after, now=now))
         _log.info("control.obeyed", counter=self.counter, serving=served, cut=broken)
 

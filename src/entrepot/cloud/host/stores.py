@@ -184,6 +184,10 @@ class _SiteOnly:
         """Clients go to the gateways."""
         raise ForbiddenError("The store endpoint serves no clients.", next_step="Ask the service's own address.")
 
+    def knows(self, token: str) -> bool:  # noqa: ARG002  # the port's shape
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        return False
+
     async def site(self, token: str) -> None:
         """Checked before."""
 
