@@ -52,13 +52,16 @@ class ObjectSet:
         return (self[index] for index in range(len(self)))
 
     def __contains__(self, object_id: object) -> bool:
-        low, high = 0, len(self)
-        while low < high:
+        if not isinstance(object_id, bytes):
+            return False
+        data, low, high = self._data, 0, len(self)
+        while low < high:  # asked at every request: without a call for each step
             middle = (low + high) // 2
-            found = self[middle]
+            at = len(MAGIC) + middle * OBJECT_ID_BYTES
+            found = bytes(data[at : at + OBJECT_ID_BYTES])
             if found == object_id:
                 return True
-            if isinstance(object_id, bytes) and found < object_id:
+            if found < object_id:
                 low = middle + 1
             else:
                 high = middle
