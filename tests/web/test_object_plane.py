@@ -111,6 +111,23 @@ async def test_a_range_is_answered_with_its_bytes(plane, served, http, stock, as
         assert answer.headers["content-range"] == f"bytes {start}-{start + length - 1}/1000000"
 
 
+@pytest.mark.parametrize("asked", [{}, {"Range": "bytes=10-19"}, {"Range": "bytes=-5"}, {"Range": "bytes=5-4"}])
+async def test_an_object_that_is_open_is_answered_at_once_and_in_the_same_way(
+    plane, served, http, stock, records, monkeypatch, asked
+):
+    object_id, _ = stock(1_000_000)
+    answers = []
+    async with served(plane) as url:
+        for _ in range(2):
+            answers.append(await http.request("GET", f"{url}/objects/{object_id.hex()}", bearer="good", headers=asked))
+            monkeypatch.setattr(plane.downloads, "begin", None)  # the general way would begin a download
+    first, second = ((answer.status, answer.body, answer.headers | {"date": ""}) for answer in answers)
+    assert first == second
+    first, second = ((record.status, record.sent, record.set_id, record.method) for record in records)
+    assert first == second
+    assert plane.sent == 2 * records[0].sent
+
+
 async def test_a_range_beyond_the_end_is_416_and_names_the_size(plane, served, http, stock):
     object_id, _ = stock(100)
     async with served(plane) as url:

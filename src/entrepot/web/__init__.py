@@ -4,7 +4,8 @@
 framework), ``problems`` (errors become RFC 9457 documents, and errors again at the other end), ``health``, ``logs``.
 
 *The data plane* (architecture 5): ``objects`` serves sealed objects to clients and takes them from the site, the same
-code on a point, on a gateway and behind the cloud host's store endpoint; ``authorise`` decides from tokens and the
+code on a point, on a gateway and behind the cloud host's store endpoint, ``express`` what takes no waiting;
+``authorise`` decides from tokens and the
 control document who may read what; ``sets`` loads the object sets that tokens name; ``dataplane`` is the site's side.
 
 *Asking*: ``http`` is the client side (aiohttp), with three ways to trust a server. It and all that it imports stay

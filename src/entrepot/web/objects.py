@@ -24,13 +24,13 @@ from entrepot.web.admission import Admission
 from entrepot.web.allowances import Debit, unbounded
 from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
 from entrepot.web.downloads import Download, Downloads
+from entrepot.web.express import answer_at_once, start_message, tags
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
 from entrepot.web.readers import Readers, Reading
 from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
 from entrepot.web.storing import Held, SiteStore
 
-CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
 _OBJECTS: Final = "/objects"
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
@@ -53,18 +53,18 @@ class _Request:
         self.object_id: ObjectId
         self.method: str
 
-    def record(self, download: Download) -> Record:
+    def record(self, sent: int, granted: int = 0) -> Record:
         return Record(
             time=self.time,
             device=self.grant.device,
             set_id=self.grant.set_id,
             object_id=self.object_id,
             status=self.status or UNANSWERED,
-            sent=download.sent,
+            sent=sent,
             duration=round((time.monotonic() - self.begun) * 1000),
             method=self.method,
-            delivery=Delivery.REDIRECT.value if download.granted else Delivery.STREAM.value,
-            granted=download.granted,
+            delivery=Delivery.REDIRECT.value if granted else Delivery.STREAM.value,
+            granted=granted,
         )
 
 
@@ -136,7 +136,7 @@ class ObjectPlane:
 
         May be called from any thread. A download leaves this list before it is recorded.
         """
-        return [request.record(download) for download, request in list(self._requests.items()) if download.sent]
+        return [request.record(download.sent) for download, request in list(self._requests.items()) if download.sent]
 
     def cut_all(self, reason: str = "stopped") -> int:
         """Break off every running download; returns how many. Call it in the event loop's thread, as all cuts."""
@@ -203,8 +203,10 @@ class ObjectPlane:
         address = self.admission.address_of(scope)
         grant = await self.admission.client(scope, object_id, address, now=request.begun)
         self.downloads.took(scope.get("client"))
-        download = self.downloads.begin(grant.device, grant.jti, address)
         request.grant, request.object_id, request.method = grant, object_id, scope["method"]
+        if await self._served_at_once(request, scope, send):
+            return
+        download = self.downloads.begin(grant.device, grant.jti, address)
         self._requests[download] = request
 
         async def noting(message: Message) -> None:
@@ -225,14 +227,30 @@ class ObjectPlane:
                 self.downloads.took(scope.get("client"))
             del self._requests[download]  # before it is recorded: see running()
             self.sent += download.sent
-            self._recorder(request.record(download))
+            self._recorder(request.record(download.sent, download.granted))
+
+    async def _served_at_once(self, request: _Request, scope: Scope, send: Send) -> bool:
+        """Serve what takes no waiting, unless it needs the general way; tells whether it did."""
+        grant = request.grant
+        if request.method != "GET" or not grant.set_id or grant.allow or self._redirects.on:
+            return False
+        whole = answer_at_once(self._readers, self.downloads, request.object_id, scope)
+        if whole is None:
+            return False
+        request.status = whole.start["status"]
+        self.sent += whole.size
+        try:
+            await send(whole.start)
+            await send(whole.body)
+        finally:
+            self._recorder(request.record(whole.size))
+        return True
 
     async def _answer(
         self, download: Download, grant: Grant, object_id: ObjectId, scope: Scope, receive: Receive, send: Send
     ) -> None:
         head = scope["method"] == "HEAD"
         etag = f'"{object_id.hex()}"'
-        tags = [(b"etag", etag.encode()), (b"cache-control", CACHE_CONTROL)]
         try:
             if not grant.set_id:
                 raise NotFoundError("This token gives access to no such object here.")
@@ -259,16 +277,8 @@ class ObjectPlane:
         except EntrepotError as error:
             return await send_problem(send, error, head=head)
         if matches:
-            return await send_response(send, 304, headers=tags)
-        start = [
-            (b"content-length", b"%d" % span.length),
-            (b"content-type", b"application/octet-stream"),
-            (b"accept-ranges", b"bytes"),
-            *tags,
-        ]
-        if span.partial:
-            start.append((b"content-range", span.content_range(opened.size)))
-        await send({"type": "http.response.start", "status": 206 if span.partial else 200, "headers": start})
+            return await send_response(send, 304, headers=tags(object_id))
+        await send(start_message(object_id, span, opened.size))
         if bare:
             return await send({"type": "http.response.body", "body": b"", "more_body": False})
         return await self._pump_watched(download, _Transfer(grant, opened, span, first), receive, send)

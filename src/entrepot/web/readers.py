@@ -63,7 +63,7 @@ class Readers:
         self._shelf = shelf
         self._clock = clock
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
-        self._files: OrderedDict[ObjectId, tuple[_File, float]] = OrderedDict()
+        self._files: OrderedDict[ObjectId, tuple[OpenFile, float]] = OrderedDict()
         self._folder = shelf.store if _CAN_ASK and isinstance(shelf.store, FolderStore) else None
 
     async def open(self, object_id: ObjectId) -> Reading:
@@ -75,15 +75,20 @@ class Readers:
         if self._folder is None:
             size = await self._in_thread(self._shelf.size, object_id)
             return _Stream(self._shelf, object_id, size, self._in_thread)
-        now = self._clock()
-        known = self._files.get(object_id)
-        if known is None or now - known[1] > REOPEN_SECONDS:
-            file = await self._in_thread(_File, self._folder, object_id, self._in_thread)
+        file = self.known(object_id)
+        if file is None:
+            now = self._clock()
+            file = await self._in_thread(OpenFile, self._folder, object_id, self._in_thread)
             self.forget(object_id)
-            self._files[object_id] = known = (file, now)
+            self._files[object_id] = (file, now)
             if len(self._files) > OPEN_FILES:
                 self._files.popitem(last=False)
-        return known[0]
+        return file
+
+    def known(self, object_id: ObjectId) -> "OpenFile | None":
+        """The object's file, if it is open and still answers for the object."""
+        found = self._files.get(object_id)
+        return found[0] if found is not None and self._clock() - found[1] <= REOPEN_SECONDS else None
 
     def forget(self, object_id: ObjectId) -> None:
         """The object has just been removed or replaced."""
@@ -98,7 +103,7 @@ class Readers:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
 
-class _File:
+class OpenFile:
     """An open file, shared by all requests for it, closed with its last user."""
 
     def __init__(self, store: FolderStore, object_id: ObjectId, in_thread: _InThread) -> None:
@@ -113,13 +118,17 @@ class _File:
     async def read(self, start: int, length: int, most: int) -> bytes | bytearray:
         """See :class:`Reading`."""
         length = min(length, most)
+        return self.cached(start, length) or await self._in_thread(self._read, start, length)
+
+    def cached(self, start: int, length: int) -> bytearray | None:
+        """All of this span, if the page cache holds it; else None."""
         piece = bytearray(length)  # copied once, into it; bytes would cost a second copy
         try:
             if os.preadv(self._descriptor, [piece], start, os.RWF_NOWAIT) == length:
                 return piece
         except OSError:  # would wait; or this file system cannot tell
             pass
-        return await self._in_thread(self._read, start, length)
+        return None
 
     def _read(self, start: int, length: int) -> bytes:
         with storage_errors("an object"):
