@@ -65,26 +65,48 @@ def golden_segments() -> list[bytes]:
             "pt-00112233aabbccdd", "gw-0011223344556677", 1, hashlib.sha256(first).digest(), 1_774_276_231_001
         )
     ) + b"".join(tx.encode_records([record]) for record in second_records)
-    return [first, second]
+    third = tx.encode_header(
+        tx.SegmentHeader(
+            "pt-00112233aabbccdd", "gw-0011223344556677", 2, hashlib.sha256(second).digest(), 1_774_276_262_000
+        )
+    ) + tx.encode_records(
+        [
+            tx.Record(
+                time=1_774_276_262_000,
+                device="dev-fedcba9876543210",
+                set_id=bytes(range(32)),
+                object_id=bytes(range(32, 64)),
+                status=307,
+                sent=0,
+                duration=2,
+                delivery="redirect",
+                granted=1_048_576,
+            )
+        ]
+    )
+    return [first, second, third]
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, 1, 2])
 def test_golden_segment_is_what_the_encoder_writes(index: int) -> None:
     assert golden_segments()[index].hex() == (GOLDEN / f"segment-{index}.bin").read_bytes().hex()
 
 
 def test_golden_segments_read_back_and_are_chained() -> None:
-    first, second = ((GOLDEN / f"segment-{index}.bin").read_bytes() for index in (0, 1))
+    first, second, third = ((GOLDEN / f"segment-{index}.bin").read_bytes() for index in (0, 1, 2))
     header, batches = tx.decode_segment(second)
     assert header.previous == hashlib.sha256(first).digest()
     assert header.sequence == 1
     assert [[record.status for record in batch] for batch in batches] == [[401], [302]]
+    later, granted = tx.decode_segment(third)
+    assert later.previous == hashlib.sha256(second).digest()
+    assert [[(record.sent, record.granted) for record in batch] for batch in granted] == [[(0, 1_048_576)]]
     assert tx.segment_key(1_774_274_400, header.instance, 1) == "tx/1774274400/gw-0011223344556677/00000001"
 
 
 def test_the_documented_digests_are_those_of_the_golden_segments() -> None:
     page = (Path(__file__).parents[2] / "docs/formats/transaction-record.md").read_text()
-    for index in (0, 1):
+    for index in (0, 1, 2):
         assert hashlib.sha256((GOLDEN / f"segment-{index}.bin").read_bytes()).hexdigest() in page
 
 

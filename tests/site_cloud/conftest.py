@@ -137,6 +137,7 @@ class FakeCloud:
         self.notes: list[str] = []
         self.time = 0
         self.instance_quota = 16
+        self.redirects = False
         self.broken_from_start = 0
         self.on_call: Callable[[str], Awaitable[None]] | None = None
 
@@ -163,6 +164,7 @@ class FakeCloud:
             instance_quota=self.instance_quota,
             certificate_expires=NOW + 365 * DAY,
             time=self.time,
+            redirects=self.redirects,
         )
 
     async def create(
@@ -235,6 +237,7 @@ class FakeCloud:
             root=service.spec.root,
             notes=tuple(self.notes),
             parts=service.parts,
+            redirects=self.redirects,
         )
 
     async def _turn(self, operation: str, name: str, state: RunState) -> ServiceStatus:

@@ -25,6 +25,7 @@ from entrepot.protocol.cloudpointapi import (
     Thresholds,
     UsageBucket,
 )
+from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import TaskInfo
 
 app = typer.Typer(no_args_is_help=True, help="Cloud distribution points: create, watch, stop, start, scale, delete.")
@@ -38,6 +39,12 @@ Features = Annotated[
         "--feature", help="pull, pxe, multicast, prestaged: refused, with the reason; points on premises may have them."
     ),
 ]
+DELIVERY = (
+    "stream: through the gateways; redirect: clients fetch from the store by links, and a stop or a revocation takes "
+    "up to 60 s longer."
+)
+Deliver = Annotated[Delivery, typer.Option(help=DELIVERY)]
+NewDelivery = Annotated[Delivery | None, typer.Option("--delivery", help=DELIVERY)]
 FREE = "Warn when so many percent of the storage quota, or less, are free."
 WARN = "Warn when so many percent of the transfer quota are used."
 CRITICAL = "Critical alert when so many percent of the transfer quota are used."
@@ -65,6 +72,7 @@ def create(
     instances: Annotated[int, typer.Option(min=1, max=64, help="Gateway instances.")] = 2,
     region: Annotated[str, typer.Option(help="Region, where the cloud has several.")] = "",
     description: Annotated[str, typer.Option(help="A note for yourself.")] = "",
+    delivery: Deliver = Delivery.STREAM,
     feature: Features = None,
     storage_quota: StorageQuota = "2000GB",
     storage_warning_free: Annotated[int, typer.Option(min=1, max=100, help=FREE)] = 10,
@@ -118,6 +126,7 @@ def create(
         instances=instances,
         description=description,
         features=tuple(feature or ()),
+        delivery=delivery,
         thresholds=Thresholds(
             storage_quota=parse_size(storage_quota),
             storage_warning_free_percent=storage_warning_free,
@@ -173,6 +182,7 @@ def set_point(
     ctx: typer.Context,
     name: Name,
     description: Annotated[str | None, typer.Option(help="A note for yourself; '' removes it.")] = None,
+    delivery: NewDelivery = None,
     feature: Features = None,
     as_json: AsJson = False,
 ) -> None:
@@ -181,12 +191,13 @@ def set_point(
     \b
     Examples:
       entrepot cloud set cloud-eu --description 'home offices in Europe'
+      entrepot cloud set cloud-eu --delivery redirect
       entrepot cloud thresholds cloud-eu --transfer-quota 4TB
     """
-    if description is None and not feature:
-        raise BadInputError("Nothing was given to change.", next_step="Give --description.")
+    if description is None and delivery is None and not feature:
+        raise BadInputError("Nothing was given to change.", next_step="Give --description or --delivery.")
     with site_session(ctx) as session:
-        body = CloudPointPatch(description=description, features=tuple(feature or ()))
+        body = CloudPointPatch(description=description, features=tuple(feature or ()), delivery=delivery)
         info = session.call("PATCH", f"/cloud-points/{seg(name)}", body, CloudPointInfo)
     if as_json:
         print_json(info)
@@ -222,8 +233,9 @@ def stop(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as
     Example:
       entrepot cloud stop cloud-eu --yes
     """
-    confirm(f"Stop {name}? Running downloads are cut off.", yes=yes)
     with site_session(ctx) as session:
+        late = "" if yes else session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).delivery_note
+        confirm(f"Stop {name}? Running downloads are cut off. {late}".rstrip(), yes=yes)
         task = session.post(f"/cloud-points/{seg(name)}/stop", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json, done=f"{name} is stopped.")
 

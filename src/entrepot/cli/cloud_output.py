@@ -51,7 +51,8 @@ def print_cloud_point(info: CloudPointInfo) -> None:
                 "storage threshold",
                 f"warning at {limits.storage_warning_free_percent} % free of {size(limits.storage_quota)}",
             ),
-            ("to clients, 30 days", size(used.transferred_30_days)),
+            ("delivery", f"{info.delivery.value}. {info.delivery_note}" if info.delivery_note else info.delivery.value),
+            ("to clients, 30 days", _transferred(info)),
             ("from the site, 30 days", f"{size(used.uploaded_30_days)} of {size(limits.upload_quota)}"),
             ("stored, by the site's books", size(used.counted_bytes) if used.counted_at else ""),
             (
@@ -88,6 +89,12 @@ def _instances(info: CloudPointInfo) -> str:
     return f"{running} of {info.instances_wanted}"
 
 
+def _transferred(info: CloudPointInfo) -> str:
+    used = info.usage
+    granted = f", {size(used.granted_30_days)} of it granted by links" if used.granted_30_days else ""
+    return f"{size(used.transferred_30_days)}{granted}"
+
+
 def _figures(info: CloudPointInfo) -> str:
     return f"{age(info.usage.age_seconds)} old" if info.usage.collected else "not collected yet"
 
@@ -119,9 +126,17 @@ def _price(resource: PlannedResource) -> str:
 def print_usage(buckets: list[UsageBucket]) -> None:
     """One line an hour, or an hour and subject."""
     print_rows(
-        ("Hour", "About", ">Requests", ">Failed", ">To clients", ">From the site"),
+        ("Hour", "About", ">Requests", ">Failed", ">To clients", ">By links", ">From the site"),
         [
-            (when(b.hour)[:16], b.subject, str(b.requests), str(b.failed), size(b.sent), size(b.uploaded))
+            (
+                when(b.hour)[:16],
+                b.subject,
+                str(b.requests),
+                str(b.failed),
+                size(b.sent),
+                size(b.granted),
+                size(b.uploaded),
+            )
             for b in buckets
         ],
         empty="Nothing was transferred, or nothing was collected yet. Next: entrepot cloud collect NAME",

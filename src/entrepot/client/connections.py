@@ -13,6 +13,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import MIB
 from entrepot.protocol.location import Source
+from entrepot.web.following import Follower
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
 
@@ -57,6 +58,7 @@ class Connections:
         self._settings = settings
         self._ca = hierarchy_ca
         self._open: dict[str, HttpClient] = {}
+        self._follower: Follower | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,7 +66,7 @@ class Connections:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        clients, self._open = list(self._open.values()), {}
+        clients, self._open, self._follower = list(self._open.values()), {}, None
         for client in clients:
             await client.close()
 
@@ -93,7 +95,15 @@ class Connections:
             EntrepotError: as ``HttpClient.get_object``.
         """
         client = self.client(source.trust)
-        return await client.read_object(source.url, object_id, bearer=token, limit=size)
+        follow = self._links() if source.trust == "system" else None
+        return await client.read_object(source.url, object_id, bearer=token, limit=size, follow=follow)
+
+    def _links(self) -> Follower:
+        """For cloud services that give links to their stores: no authority of ours vouches for those."""
+        if self._follower is None:
+            trust = TlsTrust.system(service_ca(self._settings))
+            self._follower = Follower(self._open.setdefault("stores of clouds", open_client(trust, self._settings)))
+        return self._follower
 
 
 def own_addresses(settings: Settings) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from entrepot.database.tables.devices import device
 from entrepot.database.tables.points import boundary_point, distribution, point, point_set
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
-from entrepot.protocol.control import ServiceState
+from entrepot.protocol.control import Delivery, ServiceState
 
 _THRESHOLDS = Thresholds.__struct_fields__
 
@@ -78,6 +78,7 @@ class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
     begun: bool = False
     ready: int = 0
     checked: int = 0
+    delivery: Delivery = Delivery.STREAM
 
     @property
     def url(self) -> str:
@@ -225,6 +226,12 @@ def get_cloud_point(connection: Connection, name_or_id: str) -> CloudPoint:
     return _cloud_point(dict(row))
 
 
+def delivery_of(connection: Connection, point_id: str) -> Delivery:
+    """How a distribution point shall deliver: by streams, unless a cloud point was told otherwise."""
+    found = connection.execute(select(cloud_point.c.delivery).where(cloud_point.c.point == point_id)).scalar()
+    return Delivery(found) if found else Delivery.STREAM
+
+
 def _select() -> Select[Any]:
     return select(cloud_point, point.c.name, point.c.site).join(point, point.c.id == cloud_point.c.point)
 
@@ -234,6 +241,7 @@ def _cloud_point(values: dict[str, Any]) -> CloudPoint:
     values["instances"] = from_json(values["instances"], tuple[Instance, ...], "list of instances")
     values["state"] = CloudPointState(values["state"])
     values["wanted"] = ServiceState(values["wanted"])
+    values["delivery"] = Delivery(values["delivery"])
     return CloudPoint(**values, thresholds=thresholds)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, select, 
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.content import content_delta, content_version
 from entrepot.database.tables.usage import log_batch, transaction_chain, transaction_segment, transfer_bucket
-from entrepot.database.usage import add_to_hour
+from entrepot.database.usage import GRANTED, add_to_hour
 
 UNPLACED = -1
 _NO_PREDECESSOR = bytes(32)
@@ -163,12 +163,13 @@ def _add_buckets(connection: Connection, point: str, buckets: Sequence[BucketRow
     )
     hours: dict[int, list[int]] = {}
     for bucket in buckets:
-        sums = hours.setdefault(bucket.hour, [0, 0, 0])
+        sums = hours.setdefault(bucket.hour, [0, 0, 0, 0])
         sums[0] += bucket.requests
         sums[1] += bucket.requests if bucket.status in ("4xx", "5xx") else 0
         sums[2] += bucket.bytes
-    for hour, (requests, failed, sent) in sorted(hours.items()):
-        add_to_hour(connection, point, hour, requests=requests, failed=failed, sent=sent)
+        sums[3] += bucket.bytes if bucket.status == GRANTED else 0
+    for hour, (requests, failed, sent, granted) in sorted(hours.items()):
+        add_to_hour(connection, point, hour, requests=requests, failed=failed, sent=sent, granted=granted)
 
 
 def gaps(connection: Connection, point: str) -> list[Gap]:

@@ -11,7 +11,9 @@ from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.database.tables.points import point_set
 from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
 
-_FIGURES = ("requests", "failed", "sent", "uploaded")
+GRANTED = "3xx"
+"""Class of status whose bytes were granted: a redirect sends none itself."""
+_FIGURES = ("requests", "failed", "sent", "uploaded", "granted")
 
 
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +35,10 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HourRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests and bytes of one hour; ``subject`` is a device or content id, or empty for the whole point."""
+    """Requests and bytes of one hour; ``subject`` is a device or content id, or empty for the whole point.
+
+    ``sent`` is all that clients were charged with; ``granted`` is the part of it that they were given links for.
+    """
 
     hour: int
     subject: str = ""
@@ -41,6 +46,7 @@ class HourRow(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     sent: int
     uploaded: int
+    granted: int = 0
 
 
 def add_to_hour(
@@ -52,12 +58,14 @@ def add_to_hour(
     failed: int = 0,
     sent: int = 0,
     uploaded: int = 0,
+    granted: int = 0,
     site_writes: int = 0,
     site_reads: int = 0,
 ) -> None:
-    """Add to an hour's figures. ``uploaded`` are bytes that the site sent (R25), ``site_…`` its requests."""
+    """Add to an hour's figures. ``granted`` bytes are among those ``sent``; ``uploaded`` are bytes that the site sent
+    (R25), ``site_…`` its requests."""
     table = usage_hour
-    figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded}
+    figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded, "granted": granted}
     figures |= {"site_writes": site_writes, "site_reads": site_reads}
     statement = insert_into(connection, table).values(point=point, hour=hour, stored=-1, **figures)
     connection.execute(
@@ -163,8 +171,8 @@ def totals_since(connection: Connection, point: str, since: int) -> HourRow:
     table = usage_hour
     sums = [func.coalesce(func.sum(table.c[name]), 0) for name in _FIGURES]
     row = connection.execute(select(*sums).where(table.c.point == point, table.c.hour >= since)).one()
-    requests, failed, sent, uploaded = (int(value) for value in row)
-    return HourRow(hour=since, requests=requests, failed=failed, sent=sent, uploaded=uploaded)
+    requests, failed, sent, uploaded, granted = (int(value) for value in row)
+    return HourRow(hour=since, requests=requests, failed=failed, sent=sent, uploaded=uploaded, granted=granted)
 
 
 def hours(connection: Connection, point: str, *, since: int, until: int, limit: int) -> list[HourRow]:
@@ -201,15 +209,24 @@ def hours_by(
     table = transfer_bucket
     subject = table.c[by]
     failed = func.sum(case((table.c.status.in_(["4xx", "5xx"]), table.c.requests), else_=0))
+    granted = func.sum(case((table.c.status == GRANTED, table.c.bytes), else_=0))
     rows = connection.execute(
-        select(table.c.hour, subject, func.sum(table.c.requests), failed, func.sum(table.c.bytes))
+        select(table.c.hour, subject, func.sum(table.c.requests), failed, func.sum(table.c.bytes), granted)
         .where(table.c.point == point, table.c.hour >= since, table.c.hour < until)
         .group_by(table.c.hour, subject)
         .order_by(table.c.hour, subject)
         .limit(limit)
     )
     return [
-        HourRow(hour=row[0], subject=row[1], requests=int(row[2]), failed=int(row[3]), sent=int(row[4]), uploaded=0)
+        HourRow(
+            hour=row[0],
+            subject=row[1],
+            requests=int(row[2]),
+            failed=int(row[3]),
+            sent=int(row[4]),
+            uploaded=0,
+            granted=int(row[5]),
+        )
         for row in rows
     ]
 

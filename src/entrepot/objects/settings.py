@@ -101,6 +101,11 @@ def check_store(settings: StoreSettings) -> StoreSettings:
     return settings
 
 
+def gives_links(settings: StoreSettings) -> bool:
+    """Whether the store signs links that clients can follow: by HTTPS, and it is no folder."""
+    return settings.kind is not StoreKind.FOLDER and not settings.endpoint.startswith("http://")
+
+
 def load_credentials(path: Path, kind: StoreKind) -> S3Credentials | AzureCredentials:
     """Read a credentials file.
 

@@ -183,9 +183,10 @@ class CloudMetrics(_Model, frozen=True, kw_only=True):
 
     stored_bytes: int | None
     stored_objects: int | None
-    egress_bytes: int | None
+    egress_bytes: int | None  # of the gateways
     since: int
     until: int
+    store_egress_bytes: int | None = None  # of the store: to gateways, and to clients by links
 
 
 class CloudResources(_Model, frozen=True, kw_only=True):

@@ -45,6 +45,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     instance_quota: int
     certificate_expires: int  # of the certificate that authenticated this request
     time: int = 0  # the cloud's clock, seconds since 1970; 0: it does not tell
+    redirects: bool = False  # new services' stores give links that clients can follow
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     ``root`` is the hierarchy root that its gateways pin: it tells whose service this is. ``notes`` say what keeps it
     from serving as it should; ``records`` are DNS records that it needs beside the alias. ``place`` is where it lies
     when that is not where its name says (Azure: a resource group that was given). ``parts`` name what is there of a
-    service that is not whole.
+    service that is not whole. ``redirects``: its store gives links that clients can follow.
     """
 
     name: str
@@ -122,6 +123,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     records: tuple[NeededRecord, ...] = ()
     place: str = ""
     parts: tuple[str, ...] = ()
+    redirects: bool = False
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from msgspec import Meta
 from entrepot.core.sizes import GB
 from entrepot.protocol.cloudapi import HOST, AzureOptions, HealthDetail
 from entrepot.protocol.cloudhost import Instance
+from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import Bytes, Model, Name, Percent, Text
 
 
@@ -90,6 +91,9 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
     ``host_pin`` is SHA-256 (hexadecimal) of the cloud host's TLS certificate in DER form; ``fqdn`` defaults to the
     service certificate's name; ``port`` is where clients reach the service, 0: the port that the cloud assigns.
     ``azure`` has what Azure needs beside; its ``host_url`` is Azure Resource Manager's, and it has no pin.
+    ``delivery`` ``redirect`` lets clients fetch from the store by links that are good for up to 60 s: what is sent
+    does not pass the gateways, but a stop or a revocation reaches clients that much later. It is refused where the
+    store gives no links, and where a budget is active.
     ``features`` of points on premises (``pull``, ``pxe``, ``multicast``, ``prestaged``) are refused, each with the
     reason and what to do instead (R15, R19, R20).
     """
@@ -110,13 +114,15 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
     description: Annotated[str, Meta(max_length=1024)] = ""
     features: Features = ()
     thresholds: Thresholds = Thresholds()
+    delivery: Delivery = Delivery.STREAM
 
     def __repr__(self) -> str:
         return f"CloudPointRequest({self.name!r}, {self.host_url!r}, service_pfx=***, service_password=***)"
 
 
 class CloudPointPatch(Model, frozen=True, kw_only=True):
-    """``PATCH /cloud-points/{id}``: what is left out stays (R24). ``features``: see :class:`CloudPointRequest`."""
+    """``PATCH /cloud-points/{id}``: what is left out stays (R24). ``features``, ``delivery``: see
+    :class:`CloudPointRequest`."""
 
     storage_quota: Bytes | None = None
     storage_warning_free_percent: Percent | None = None
@@ -126,6 +132,7 @@ class CloudPointPatch(Model, frozen=True, kw_only=True):
     upload_quota: Bytes | None = None
     description: Annotated[str, Meta(max_length=1024)] | None = None
     features: Features = ()
+    delivery: Delivery | None = None
 
 
 class ScaleRequest(Model, frozen=True, kw_only=True):
@@ -166,7 +173,8 @@ class DnsCheck(Model, frozen=True, kw_only=True):
 
 
 class CloudUsage(Model, frozen=True, kw_only=True):
-    """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling.
+    """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling;
+    ``granted_30_days`` of it by links to the store.
     ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``), what the site's books
     say that it placed there (``counted_bytes``), and the last full listing (``listed_bytes``); their differences are
     control documents, transaction records on their way, and what should not be there."""
@@ -184,6 +192,7 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     listed_at: int = 0
     difference: int = 0  # listed - counted, once both are known
     error: str = ""  # of the last collection
+    granted_30_days: int = 0
 
 
 class CloudPointInfo(Model, frozen=True, kw_only=True):
@@ -217,6 +226,8 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     created: int
     status: str = ""  # Ready, Provisioning, Upgrading, Stopped, Degraded or Error
     health: tuple[HealthDetail, ...] = ()
+    delivery: Delivery = Delivery.STREAM
+    delivery_note: str = ""  # what the way of delivery means now
 
 
 class CollectSummary(Model, frozen=True, kw_only=True):
@@ -233,7 +244,7 @@ class CollectSummary(Model, frozen=True, kw_only=True):
 
 class UsageBucket(Model, frozen=True, kw_only=True):
     """One UTC hour of a cloud point, ``GET /cloud-points/{id}/usage``; with ``by=device`` or ``by=content`` the
-    ``subject`` is that id."""
+    ``subject`` is that id. ``sent`` by gateways; ``granted``: what clients may have fetched from the store by links."""
 
     hour: int
     subject: str
@@ -241,3 +252,4 @@ class UsageBucket(Model, frozen=True, kw_only=True):
     failed: int
     sent: int
     uploaded: int
+    granted: int = 0

@@ -44,6 +44,31 @@ def judge_sent(by_cloud: int | None, by_site: int | None) -> Verdict:
     return Verdict("agrees", "")
 
 
+def judge_granted(by_store: int | None, granted: int | None, streamed: int | None) -> Verdict:
+    """Compare what left the store with what it must have sent if every link that was given was used once.
+
+    Args:
+        by_store: bytes that left the store, by its own figures; whoever got them.
+        granted: bytes for which clients were given links.
+        streamed: bytes that gateways sent to clients, and read from the store before.
+    """
+    if by_store is None or granted is None or streamed is None:
+        return _unknown(by_store)
+    if by_store > (granted + streamed) * (1 + SENT_ABOVE) + SLACK:
+        return Verdict(
+            "differs",
+            "More left the store than was granted and streamed. Links may have been used several times within their "
+            "minute, or something else reads the store: set the delivery to stream to see which.",
+        )
+    if by_store < granted * (1 - SENT_BELOW) - SLACK:
+        return Verdict(
+            "differs",
+            "Less left the store than was granted. Clients may not have followed their links (a firewall that does not "
+            "let them reach the store), or the store's figures lag behind: look again later.",
+        )
+    return Verdict("agrees", "")
+
+
 def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
     """Compare what the cloud says is stored with the site's books."""
     if by_cloud is None or by_site is None:

@@ -1,15 +1,15 @@
 """The HTTP client side: how every role asks another (aiohttp, HTTP/1.1 over TLS 1.2 or later).
 
 Each request has a deadline and a bound on what it takes in. Failures of the network become ``UnavailableError``, of
-certificates ``TrustError``, answers with problem details the errors that they describe. Redirects are not followed:
-no role of ours sends one here. Nothing of a server is imported, so the agent can use it.
+certificates ``TrustError``, answers with problem details the errors that they describe. Redirects are not followed,
+but for a gateway's link to one object (``following``). Nothing of a server is imported, so the agent can use it.
 """
 
 import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator, Mapping
-from typing import Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
 import msgspec
@@ -31,6 +31,9 @@ from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 from entrepot.web.failures import host_of, network_failures
 from entrepot.web.problems import MAX_PROBLEM_BYTES, error_from_problem
 from entrepot.web.tls import TlsTrust as TlsTrust
+
+if TYPE_CHECKING:
+    from entrepot.web.following import Follower
 
 T = TypeVar("T")
 Body = bytes | AsyncIterator[bytes]
@@ -242,10 +245,14 @@ class HttpClient:
         start: int = 0,
         limit: int = MAX_OBJECT_BYTES,
         timeouts: Timeouts = TRANSFER_TIMEOUTS,
+        follow: "Follower | None" = None,
     ) -> AsyncIterator[bytes]:
         """Stream a sealed object in pieces, from byte ``start`` (to resume); not verified here.
 
         Leave early through ``contextlib.aclosing``.
+
+        Args:
+            follow: follows links that the server gives instead of bytes; None: it must give none.
 
         Raises:
             NotFoundError: this server does not have it, or the token does not cover it.
@@ -255,7 +262,12 @@ class HttpClient:
         """
         url = f"{base_url}/objects/{object_id.hex()}"
         headers = {"Range": f"bytes={start}-"} if start else {}
-        async with self.stream("GET", url, bearer=bearer, headers=headers, timeouts=timeouts) as response:
+        opening = (
+            self.stream("GET", url, bearer=bearer, headers=headers, timeouts=timeouts)
+            if follow is None
+            else follow.open(self, url, bearer=bearer, headers=headers, timeouts=timeouts)
+        )
+        async with opening as response:
             if start and not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
                 raise IntegrityError(f"{host_of(url)} answered with another range than asked.")
             if start + (response.content_length or 0) > limit:
@@ -285,9 +297,10 @@ class HttpClient:
         bearer: Bearer,
         limit: int = MAX_OBJECT_BYTES,
         timeouts: Timeouts = TRANSFER_TIMEOUTS,
+        follow: "Follower | None" = None,
     ) -> bytes:
-        """A whole sealed object; not verified here. Raises as :meth:`get_object`."""
-        pieces = self.get_object(base_url, object_id, bearer=bearer, limit=limit, timeouts=timeouts)
+        """A whole sealed object; not verified here. As :meth:`get_object`."""
+        pieces = self.get_object(base_url, object_id, bearer=bearer, limit=limit, timeouts=timeouts, follow=follow)
         return b"".join([piece async for piece in pieces])
 
     def _proxy_for(self, url: str) -> str | None:

@@ -16,6 +16,7 @@ from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import HostSettings
 from entrepot.cloud.host.specification import check_spec
+from entrepot.cloud.host.storage import store_settings
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import ACTIVE, Caller, Subscriptions
 from entrepot.cloud.host.supervisor import Supervisor
@@ -25,6 +26,7 @@ from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import BadInputError, EntrepotError, ForbiddenError, FormatError, NotFoundError
 from entrepot.core.ids import service_name
 from entrepot.core.times import Clock
+from entrepot.objects.settings import gives_links
 from entrepot.protocol.cloudhost import Scale, ServiceSpec, ServiceStatus, Subscription
 from entrepot.web.asgi import Receive, Scope, Send, read_body, send_json, send_problem, send_response
 from entrepot.web.bearer import bearer_token
@@ -122,6 +124,7 @@ class ManagementApi:
             instance_quota=account.instance_quota,
             certificate_expires=caller.certificate_expires,
             time=int(self._clock()),
+            redirects=gives_links(self._settings.store),
         )
         return await send_json(send, to_json(answer), headers=_NO_STORE)
 
@@ -210,6 +213,7 @@ class ManagementApi:
             stored_objects=usage.objects,
             certificate_expires=row.certificate_expires,
             root=row.root,
+            redirects=gives_links(store_settings(row)),
         )
 
     async def _audited(self, action: str, caller: Caller, name: str, work: Callable[[], Awaitable[T]]) -> T:

@@ -60,6 +60,7 @@ cloud_point = Table(
     Column("begun", Boolean, nullable=False),  # from before the first call that creates something in the cloud
     Column("ready", BigInteger, nullable=False),  # when its creation was complete; 0: not yet
     Column("checked", BigInteger, nullable=False),
+    Column("delivery", String(16), nullable=False, server_default="stream"),
 )
 
 control_document = Table(

@@ -65,6 +65,7 @@ usage_hour = Table(
     Column("site_writes", BigInteger, nullable=False, server_default="0"),  # requests of the site
     Column("site_reads", BigInteger, nullable=False, server_default="0"),
     Column("instances", Integer, nullable=False, server_default="0"),  # running, the most that were seen
+    Column("granted", BigInteger, nullable=False, server_default="0"),  # of what was sent: by links, not by gateways
 )
 
 cloud_usage = Table(

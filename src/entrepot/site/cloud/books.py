@@ -12,7 +12,8 @@ from entrepot.database import prices, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.protocol.cloudapi import CloudResources, PlannedResource, Reconciled, Reconciliation
-from entrepot.rules.reconciling import judge_sent, judge_stored
+from entrepot.protocol.control import Delivery
+from entrepot.rules.reconciling import judge_granted, judge_sent, judge_stored
 from entrepot.site.cloud.planning import Prices, priced, sheet_prices
 from entrepot.site.cloud.providers import Providers
 
@@ -66,9 +67,11 @@ class Books:
         since = until - min(max(days, 1), LONGEST) * DAY
         provider = await self._providers.of(point)
         told = await provider.metrics(point.service, since, until)
-        sent = await self._database.read(_sent, point.point, since, until) if kept.collected else None
+        sums = await self._database.read(_sent, point.point, since, until) if kept.collected else (None, None)
+        sent, granted = sums
         stored = kept.counted_bytes if kept.counted_at else None
         by_sent, by_stored = judge_sent(told.egress_bytes, sent), judge_stored(told.stored_bytes, stored)
+        links = _links(told.store_egress_bytes, granted, sent) if granted or point.delivery is Delivery.REDIRECT else ()
         return Reconciliation(
             since=since,
             until=until,
@@ -80,6 +83,7 @@ class Books:
                     verdict=by_sent.word,
                     message=by_sent.message,
                 ),
+                *links,
                 Reconciled(
                     figure="stored",
                     by_cloud=told.stored_bytes,
@@ -98,6 +102,22 @@ def with_stored(parts: Sequence[PlannedResource], stored: int) -> tuple[PlannedR
     )
 
 
-def _sent(connection: Connection, point: str, since: int, until: int) -> int:
+def _links(by_store: int | None, granted: int | None, sent: int | None) -> tuple[Reconciled, ...]:
+    """What the store sent itself, where clients were given links to it."""
+    verdict = judge_granted(by_store, granted, sent)
+    return (
+        Reconciled(
+            figure="granted by links",
+            by_cloud=by_store,
+            by_site=granted,
+            verdict=verdict.word,
+            message=verdict.message,
+        ),
+    )
+
+
+def _sent(connection: Connection, point: str, since: int, until: int) -> tuple[int, int]:
+    """Bytes that gateways sent, and bytes that they granted."""
     rows = usage.hours(connection, point, since=since, until=until, limit=LONGEST * DAY // HOUR + 1)
-    return sum(row.sent for row in rows)
+    granted = sum(row.granted for row in rows)
+    return sum(row.sent for row in rows) - granted, granted

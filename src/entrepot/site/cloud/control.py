@@ -29,6 +29,7 @@ from entrepot.protocol.control import (
 )
 from entrepot.protocol.deviceapi import DeviceState
 from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
+from entrepot.site.cloud import delivery
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.signing import sign
 
@@ -107,7 +108,7 @@ class ControlPublisher:
             state=controldocuments.wanted_state(connection, point),
             token_kids=self._keys.token_kids(now),
             revoked_devices=_blocked(connection, site, now),
-            settings=self._gateways,
+            settings=msgspec.structs.replace(self._gateways, delivery=delivery.obeyed(connection, point)),
             bounded=budgets.touches(connection, point) or msgspec.UNSET,
         )
 

@@ -19,6 +19,7 @@ from entrepot.protocol.cloudpointapi import CloudPointRequest, CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.restrictions import PointKind, check_features, feature_named
 from entrepot.rules.thresholds import StorageLimits, check_limits
+from entrepot.site.cloud import delivery
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
 from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.orders import Orders
@@ -66,7 +67,7 @@ class Creation:
 
         Raises:
             BadInputError: a certificate, a name or a threshold that will not do.
-            RefusedError: a feature that cloud points do not have (R15, R19, R20).
+            RefusedError: a feature that cloud points do not have (R15, R19, R20); redirects under a budget.
             ConflictError: a name that is taken.
             NotFoundError: no such management certificate.
         """
@@ -110,6 +111,7 @@ class Creation:
         await self._database.read(cloud.refuse_fqdn, fqdn)
         provider = await self._providers.of_account(account_of(request))
         subscription = await provider.check()
+        delivery.check_store(request.delivery, redirects=subscription.redirects)
         parts = await provider.plan(service, "", request.instances)
         told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
         sheet = await self._database.read(prices.sheet_of, "")
@@ -132,6 +134,7 @@ class Creation:
         check_key_kind(request.provider, certificate)
         point = self._new_point(request, service, fqdn, loaded, certificate.id, point_id)
         cloud.add_cloud_point(connection, point)
+        delivery.check_budgets(connection, point_id, request.delivery)
         if request.azure is not None:
             password = Secret(request.azure.registry_password)
             sealed = self._keys.vault.seal(registry_secret(point_id), password) if len(password) else b""
@@ -173,6 +176,7 @@ class Creation:
             certificate=loaded.chain_pem(),
             sealed_key=self._keys.vault.seal(service_secret(point_id), loaded.key_pem()),
             thresholds=request.thresholds,
+            delivery=request.delivery,
             created=int(self._clock()),
         )
 

@@ -15,6 +15,7 @@ from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBuc
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.rules.alerts import ALERT_TYPES
 from entrepot.rules.thresholds import rolling_start
+from entrepot.site.cloud import delivery
 from entrepot.site.cloud.dns import record_for
 from entrepot.site.cloud.status import status_of
 
@@ -54,6 +55,8 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         created=point.created,
         status=status_of(point.state),
         health=clouddetails.detail(connection, point.point).health,
+        delivery=point.delivery,
+        delivery_note=delivery.note_on(connection, point.point, point.delivery),
     )
 
 
@@ -75,6 +78,7 @@ def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
         listed_at=kept.listed_at,
         difference=kept.listed_bytes - kept.counted_bytes if kept.listed_at and kept.counted_at else 0,
         error=kept.error,
+        granted_30_days=totals.granted,
     )
 
 
@@ -98,8 +102,9 @@ def usage_buckets(
             subject=row.subject,
             requests=row.requests,
             failed=row.failed,
-            sent=row.sent,
+            sent=row.sent - row.granted,
             uploaded=row.uploaded,
+            granted=row.granted,
         )
         for row in rows
     ]

@@ -23,8 +23,8 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
 from entrepot.protocol.cloudpointapi import CloudPointState
-from entrepot.protocol.control import ServiceState
-from entrepot.site.cloud import standing
+from entrepot.protocol.control import Delivery, ServiceState
+from entrepot.site.cloud import delivery, standing
 from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
@@ -134,7 +134,9 @@ class LifeCycle:
         report.step("Checking the subscription and the certificates")
         point = await self.in_charge(task)
         provider = await self._providers.of(point)
-        check_subscription(await provider.check(), point, self._clock())
+        subscription = await provider.check()
+        check_subscription(subscription, point, self._clock())
+        delivery.check_store(point.delivery, redirects=subscription.redirects)
         report.step("Reserving the name")
         await check_free(provider, point)
         report.step("Creating the cloud service")
@@ -221,7 +223,8 @@ class LifeCycle:
         if refused is not None:
             raise refused
         await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
-        report.message(f"{point.name} is stopped. {await still_charged(provider, point)}")
+        late = f" {delivery.LAG}" if point.delivery is Delivery.REDIRECT else ""
+        report.message(f"{point.name} is stopped.{late} {await still_charged(provider, point)}")
 
     async def _start(self, task: Task, report: Reporter) -> None:
         report.step("Writing the control document")

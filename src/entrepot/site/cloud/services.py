@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
+from entrepot.core.errors import EntrepotError
 from entrepot.core.times import Clock
 from entrepot.database import cloud
 from entrepot.database.cloud import CloudPoint
@@ -23,9 +24,10 @@ from entrepot.protocol.cloudpointapi import (
     CollectSummary,
     Thresholds,
 )
-from entrepot.protocol.control import GatewaySettings
+from entrepot.protocol.control import Delivery, GatewaySettings
 from entrepot.rules.restrictions import PointKind, check_features, feature_named
 from entrepot.rules.thresholds import StorageLimits, check_limits
+from entrepot.site.cloud import delivery
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.books import Books
 from entrepot.site.cloud.certificates import Certificates
@@ -187,15 +189,25 @@ class CloudServices:
         return await self.orders.act(action, name_or_id, instances=instances)
 
     async def patch(self, name_or_id: str, patch: CloudPointPatch) -> CloudPoint:
-        """Change thresholds and description; thresholds are evaluated at once (R24).
+        """Change thresholds, description and delivery; they count at once (R24).
 
         Raises:
             NotFoundError: there is no such cloud point.
             BadInputError: thresholds that contradict each other.
-            RefusedError: a feature that cloud points do not have (R15, R19, R20).
+            RefusedError: a feature that cloud points do not have (R15, R19, R20), or redirects that its store or a
+                budget forbids.
+            EntrepotError: the cloud that is to say what its store can does not answer.
         """
+        if patch.delivery is Delivery.REDIRECT:
+            before = await self.get(name_or_id)
+            if before.ready:
+                status = await (await self.providers.of(before)).status(before.service)
+                delivery.check_store(patch.delivery, redirects=status.redirects)
         point = await self.database.write(_patch, name_or_id, patch)
         await self.monitor.evaluate(point.point, strict=True)
+        if patch.delivery is not None and point.ready:
+            with contextlib.suppress(EntrepotError):  # else the control loop brings it
+                await self.control.publish(point.point, await self.providers.store_of(point))
         return point
 
     async def collect(self, name_or_id: str) -> CollectSummary:
@@ -248,7 +260,12 @@ def _patch(connection: Connection, name_or_id: str, patch: CloudPointPatch) -> C
     given = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not None}
     check_features(PointKind.CLOUD, map(feature_named, given.pop("features")))
     description = given.pop("description", point.description)
+    wanted = given.pop("delivery", point.delivery)
+    if patch.delivery is not None:
+        delivery.check_budgets(connection, point.point, patch.delivery)
     thresholds: Thresholds = msgspec.structs.replace(point.thresholds, **given)
     check_limits(*limits_of(thresholds))
     check_limits(StorageLimits(), upload_limits(thresholds))
-    return cloud.update_cloud_point(connection, point.point, thresholds=thresholds, description=description)
+    return cloud.update_cloud_point(
+        connection, point.point, thresholds=thresholds, description=description, delivery=wanted
+    )

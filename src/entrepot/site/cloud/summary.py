@@ -6,7 +6,9 @@ late give their hour another line. Lines of failed requests are warnings, of ser
 colours them.
 
 At verbose level every transaction has a line before them: ``transaction=2026-03-23T14:00:00.123Z device=… content=…
-object=… status=200 bytes=… milliseconds=… method=GET delivery=stream``.
+object=… status=200 bytes=… milliseconds=… method=GET delivery=stream``; one that was answered with a link to the store
+has ``delivery=redirect`` and at its end ``granted=…``, the bytes that the client may fetch there. In the sums those are
+the bytes of ``status=3xx``.
 """
 
 import re
@@ -63,6 +65,7 @@ def transaction_lines(records: Iterable[Record], contents: Callable[[bytes], str
                     f"device={_word(record.device)} content={_word(contents(record.set_id))} "
                     f"object={record.object_id.hex() or '-'} status={record.status} bytes={record.sent} "
                     f"milliseconds={record.duration} method={_word(record.method)} delivery={_word(record.delivery)}"
+                    f"{f' granted={record.granted}' if record.granted else ''}"
                 ),
                 component=COMPONENT,
                 type=_TYPES.get(f"{record.status // 100}xx", LineType.INFORMATION),

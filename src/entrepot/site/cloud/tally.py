@@ -1,7 +1,8 @@
 """From one segment of transaction records to what is counted: pure, bounded by the segment (16 MiB).
 
 A record is charged to its UTC hour, device, object set and class of status. Bytes are what was handed to the transport,
-an upper bound of what arrived; a redirect (3xx) counts what was granted. A segment with a single impossible record is
+an upper bound of what arrived; a redirect (3xx, and no other status) counts what was granted: bytes that the client may
+fetch from the store itself. A segment with a single impossible record is
 refused whole: half a segment would be neither exact nor explainable.
 """
 
@@ -16,6 +17,7 @@ from entrepot.protocol.transactions import TX_PREFIX, Record, SegmentHeader, dec
 MAX_DEVICE = 64
 MAX_INSTANCE = 100
 MAX_SENT = 1 << 40
+REDIRECTION = 3
 MAX_SEQUENCE = 99_999_999
 EARLIEST = 1_577_836_800  # 2020-01-01: before there was a gateway to record anything
 
@@ -30,7 +32,7 @@ class TallyKey(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
-    """Requests, and bytes handed to the transport."""
+    """Requests, and bytes handed to the transport or granted."""
 
     requests: int
     bytes: int
@@ -88,7 +90,7 @@ def tally_segment(key: str, data: bytes, *, point: str, now: float) -> SegmentTa
                 (hour_of(record.time // 1000), record.device, record.set_id, record.status // 100), [0, 0]
             )
             slot[0] += 1
-            slot[1] += record.sent
+            slot[1] += record.sent + record.granted
     return SegmentTally(
         header=header,
         digest=hashlib.sha256(data).digest(),
@@ -106,6 +108,8 @@ def _check(record: Record, latest: float) -> None:
     possible = (
         EARLIEST * 1000 <= record.time <= latest
         and 0 <= record.sent <= MAX_SENT
+        and 0 <= record.granted <= MAX_SENT
+        and (not record.granted or record.status // 100 == REDIRECTION)
         and 100 <= record.status <= 599
         and len(record.device) <= MAX_DEVICE
         and len(record.set_id) in (0, 32)

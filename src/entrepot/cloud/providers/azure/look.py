@@ -66,6 +66,7 @@ def _status(account: AzureAccount, group: str, app: Any) -> ServiceStatus:
         notes=notes,
         records=records,
         place=names.given_group(str(app.name), group),
+        redirects=True,
     )
 
 
@@ -189,6 +190,7 @@ def metrics(account: AzureAccount, service: str, since: int, until: int) -> Clou
         stored_bytes=_latest(account, storage, "UsedCapacity", since, until),
         stored_objects=_latest(account, f"{storage}/blobServices/default", "BlobCount", since, until),
         egress_bytes=_total(account, str(app.id), "TxBytes", since, until),
+        store_egress_bytes=_total(account, storage, "Egress", since, until),
         since=since,
         until=until,
     )

@@ -87,6 +87,7 @@ class AzureProvider:
             instance_quota=MAX_REPLICAS,
             certificate_expires=expires(load_cer(access.certificate)),
             time=now,
+            redirects=True,
         )
 
     async def create(self, service: str, spec: ServiceSpec, progress: Progress = _unwatched) -> ServiceStatus:
