@@ -149,7 +149,95 @@ def test_the_tail_is_cut_off_before_anything_travels(state: Path, make_record: M
     path.write_bytes(whole + b"\x00\x00\x00\x05torn")
     found = recover(path)
     assert found is not None
-    assert path.read_bytes() == whole == found[1]
+    assert path.read_bytes() == whole == found.data
+    assert not path.with_suffix(".damaged").exists(), "a torn tail is no damage"
+
+
+def three_segments(state: Path, make_record: MakeRecord) -> list[Path]:
+    """Segments 0 and 1 are closed, 2 is open; each has two frames of records."""
+    journal = open_journal(state)
+    for number in range(6):
+        journal.append([make_record(number)], now_ms=NOW, limits=Limits(size=10**6, seconds=30.0))
+        if number in (1, 3):
+            journal.close_segment()
+    journal.release()
+    return journals(state / "gw-1")
+
+
+def flip(path: Path, at: int) -> bytes:
+    """Damage one byte; gives the file as it is then."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x40
+    path.write_bytes(data)
+    return bytes(data)
+
+
+def gaps(store: MemoryStore) -> list[int]:
+    """Sequence numbers of segments that do not name their predecessor as it is in the store, or have none there."""
+    found, previous = [], {-1: bytes(32)}
+    for entry in sorted(store.list("tx/").entries, key=lambda stored: stored.key):
+        data = b"".join(store.read(entry.key))
+        header, _ = tx.decode_segment(data)
+        if previous.get(header.sequence - 1) != header.previous:
+            found.append(header.sequence)
+        previous[header.sequence] = hashlib.sha256(data).digest()
+    return found
+
+
+def sent(store: MemoryStore) -> list[int]:
+    """What the records in the store say, whatever became of the chain."""
+    pages = [tx.decode_segment(b"".join(store.read(entry.key)))[1] for entry in store.list("tx/").entries]
+    return [record.sent for batches in pages for batch in batches for record in batch]
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_damage_in_a_closed_segment_is_reported_kept_and_shows_as_a_gap(
+    state: Path, make_record: MakeRecord, alive: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At its very end, where a torn tail would be: closed is closed."""
+    store, paths = MemoryStore(), three_segments(state, make_record)
+    as_found = flip(paths[1], -1)
+    if alive:
+        assert ship_closed(state / "gw-1", store, below=2) == 2
+        ship_closed(state / "gw-1", store)
+    else:
+        adopt_leftovers(state, store)
+    assert sent(store) == [0, 1, 2, 4, 5], "what stands before the damage is kept"
+    assert gaps(store) == [2]
+    assert paths[1].with_suffix(".damaged").read_bytes() == as_found
+    assert "journal.damaged" in capsys.readouterr().out
+    assert journals(state / "gw-1") == []
+    assert adopt_leftovers(state, store) == 0, "looked at again, nothing changes"
+    assert sent(store) == [0, 1, 2, 4, 5]
+
+
+def test_a_closed_segment_of_which_nothing_can_be_read_is_kept_and_missing(
+    state: Path, make_record: MakeRecord
+) -> None:
+    store, paths = MemoryStore(), three_segments(state, make_record)
+    as_found = flip(paths[1], 0)
+    adopt_leftovers(state, store)
+    assert (sent(store), gaps(store)) == ([0, 1, 4, 5], [2])
+    assert paths[1].with_suffix(".damaged").read_bytes() == as_found
+
+
+def test_damage_amid_the_open_segment_is_no_torn_tail(state: Path, make_record: MakeRecord) -> None:
+    store, paths = MemoryStore(), three_segments(state, make_record)
+    ends = [end for end, _ in tx.frames(paths[2].read_bytes())]
+    as_found = flip(paths[2], ends[0] + 20)
+    adopt_leftovers(state, store)
+    assert sent(store) == [0, 1, 2, 3]
+    assert paths[2].with_suffix(".damaged").read_bytes() == as_found
+
+
+def test_an_adopter_that_is_killed_amid_the_repair_repeats_it(state: Path, make_record: MakeRecord) -> None:
+    store, paths = MemoryStore(), three_segments(state, make_record)
+    as_found = flip(paths[1], -1)
+    assert recover(paths[1], closed=True) is not None
+    paths[1].write_bytes(as_found)  # as if the truncation had not reached the disk
+    adopt_leftovers(state, store)
+    assert (sent(store), gaps(store)) == ([0, 1, 2, 4, 5], [2])
+    assert paths[1].with_suffix(".damaged").read_bytes() == as_found
 
 
 class _Failing(MemoryStore):

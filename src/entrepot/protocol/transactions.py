@@ -97,6 +97,15 @@ def frames(data: bytes | memoryview, *, torn_tail: bool = False) -> Iterator[tup
         yield at, payload
 
 
+def goes_on(data: bytes, at: int) -> bool:
+    """Tell whether a whole frame follows the damaged one at this offset: then it is no torn tail."""
+    view = memoryview(data)
+    if at + _FRAME.size > len(view):
+        return False
+    length, _ = _FRAME.unpack_from(view, at)
+    return 0 < length <= MAX_FRAME_BYTES and _frame_at(view, at + _FRAME.size + length) is not None
+
+
 def _frame_at(view: memoryview, at: int) -> memoryview | None:
     if at + _FRAME.size > len(view):
         return None

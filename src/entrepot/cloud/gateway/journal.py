@@ -5,31 +5,36 @@
 - one process writes one instance's folder, under the folder's lock; an instance id is never used twice;
 - a segment is opened by its first record, so an idle instance writes none;
 - a segment is closed (never written again) before its successor is opened, which names its SHA-256;
-- what a crash leaves is the closed segments and at most one with a torn tail: :func:`recover` cuts the tail off
-  durably, so that whoever ships the file afterwards, and however often, ships the same bytes under the same key.
+- what a crash leaves is the closed segments and at most one, the last, with a torn tail: :func:`recover` cuts the tail
+  off durably, so that whoever ships the file afterwards, and however often, ships the same bytes under the same key;
+- damage of any other kind is never taken for a torn tail: it is reported, kept, and seen by the site as a gap.
 """
 
 import hashlib
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
+import structlog
 
 from entrepot.cloud.gateway.folderlock import FolderLock
 from entrepot.core.encoding import unpack
 from entrepot.core.errors import ConflictError, FormatError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import hour_of
-from entrepot.durable.files import storage_errors, sync_folder
+from entrepot.durable.files import storage_errors, sync_folder, write_private
 from entrepot.protocol import transactions
 from entrepot.protocol.transactions import Record, SegmentHeader
 
 SUFFIX = ".journal"
+DAMAGED_SUFFIX = ".damaged"
 LARGEST_SEGMENT = 8 * MIB
 """Segments are closed before they grow beyond this, whatever the settings say; readers accept twice as much."""
 BATCH = 1024
 """Records written at once; even the longest ones stay below ``LARGEST_SEGMENT``."""
 _FIRST = bytes(32)
+_log = structlog.get_logger(__name__)
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,10 +196,30 @@ def encode_frames(records: list[Record]) -> list[bytes]:
     return encode_frames(records[:middle]) + encode_frames(records[middle:])
 
 
-def recover(path: Path) -> tuple[SegmentHeader, bytes] | None:
-    """Cut a torn tail off and return a closed segment, ready to ship; None when it holds no record.
+class Recovered(NamedTuple):
+    """A segment that may travel.
 
-    The caller holds the folder's lock.
+    Attributes:
+        data: its whole frames.
+        digest: what its successor names, or would: SHA-256 of the segment as its instance knew it.
+    """
+
+    header: SegmentHeader
+    data: bytes
+    digest: bytes
+
+
+def recover(path: Path, *, closed: bool = False) -> Recovered | None:
+    """Make a dead or closed segment ready to ship; None when it holds no record that can be read.
+
+    A torn tail is cut off durably: only the last segment of an instance, the one that was open, can have one. Damage
+    anywhere else is reported, the file as it was found is kept beside it, and what stands before the damage travels.
+    Its successor names the whole, so the site sees that the chain is broken there.
+
+    Args:
+        closed: it was closed before its instance ended.
+
+    The caller holds the folder's lock. May be repeated.
 
     Raises:
         StorageError: the disk refuses.
@@ -204,13 +229,23 @@ def recover(path: Path) -> tuple[SegmentHeader, bytes] | None:
         try:
             ends = [end for end, _ in transactions.frames(data, torn_tail=True)]
         except FormatError:
-            return None  # not even the magic reached the disk
+            ends = []  # not even the magic is there
+        whole = data[: ends[-1]] if ends else b""
+        damaged = len(whole) != len(data) and (closed or transactions.goes_on(data, len(whole)))
+        if damaged:
+            _keep_damaged(path, data, len(whole))
         if len(ends) < 2:
             return None
-        whole = data[: ends[-1]]
         if len(whole) != len(data):
             with path.open("r+b") as file:
                 file.truncate(len(whole))
                 os.fsync(file.fileno())
     _, first = next(transactions.frames(whole))
-    return unpack(first, SegmentHeader, "transaction segment header"), whole
+    header = unpack(first, SegmentHeader, "transaction segment header")
+    return Recovered(header, whole, hashlib.sha256(data if damaged else whole).digest())
+
+
+def _keep_damaged(path: Path, data: bytes, good: int) -> None:
+    kept = path.with_suffix(DAMAGED_SUFFIX)
+    write_private(kept, data)
+    _log.error("journal.damaged", instance=path.parent.name, journal=str(kept), at=good, lost=len(data) - good)

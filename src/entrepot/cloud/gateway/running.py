@@ -9,7 +9,6 @@ last segment of it. Rules:
 - a noted download that has a record is dropped, so restoring may be repeated, and nothing is counted twice.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,12 +82,13 @@ def restore(folder: Path) -> int:
     header = note.header
     sequence, previous = header.sequence, header.previous
     ended: list[Record] = []
-    for path in journals(folder, below=None):
-        found = recover(path) if path >= journal_path(folder, header.sequence) else None
+    paths = [path for path in journals(folder) if path >= journal_path(folder, header.sequence)]
+    for path in paths:  # those before were closed before the note
+        found = recover(path, closed=path != paths[-1])
         if found is None:
-            continue  # closed before the note, or without a record: then its place is taken
-        sequence, previous = found[0].sequence + 1, hashlib.sha256(found[1]).digest()
-        ended += [record for batch in transactions.decode_segment(found[1])[1] for record in batch]
+            continue  # without a record: then its place is taken
+        sequence, previous = found.header.sequence + 1, found.digest
+        ended += [record for batch in transactions.decode_segment(found.data)[1] for record in batch]
     lost = without(note.records, ended)
     if lost:
         last = msgspec.structs.replace(header, sequence=sequence, previous=previous)

@@ -3,7 +3,8 @@
 A segment's key follows from its bytes, and it is stored only if the key is free; so shipping may be repeated, by
 anyone, at any time. The local file goes only after the store has it. A dead instance's folder is adopted by whoever
 gets its lock: its torn tail is cut off first (``journal.recover``), what it was sending when it died becomes its last
-segment (``running``), and only then do its segments travel.
+segment (``running``), and only then do its segments travel. What is damaged stays in the folder beside, with the suffix
+``.damaged``, until somebody has looked at it.
 """
 
 from pathlib import Path
@@ -21,8 +22,11 @@ _CONFLICT_SUFFIX = ".conflict"
 _log = structlog.get_logger(__name__)
 
 
-def ship_segment(path: Path, store: ObjectStore) -> bool:
-    """Ship one closed segment and remove the file.
+def ship_segment(path: Path, store: ObjectStore, *, closed: bool = False) -> bool:
+    """Ship one segment that nobody writes any more, and remove the file.
+
+    Args:
+        closed: it was closed; else it may have a torn tail.
 
     Returns:
         whether a segment is in the store now; False when the file held no record.
@@ -31,11 +35,11 @@ def ship_segment(path: Path, store: ObjectStore) -> bool:
         UnavailableError: the store does not answer; the file stays.
         StorageError: the disk refuses; the file stays.
     """
-    found = recover(path)
+    found = recover(path, closed=closed)
     if found is None:
         _remove(path)
         return False
-    header, data = found
+    header, data, _ = found
     key = store_key(header)
     if not store.put(key, data, if_absent=True) and _stored(key, store) != data:
         # Never seen unless somebody tampers with the store: keep the evidence, do not try for ever.
@@ -53,7 +57,9 @@ def ship_closed(folder: Path, store: ObjectStore, *, below: int | None = None) -
 
     The caller holds the folder's lock. Returns the number shipped; errors as :func:`ship_segment`.
     """
-    return sum(ship_segment(path, store) for path in journals(folder, below=below))
+    paths = journals(folder, below=below)
+    last = paths[-1] if paths and below is None else None  # of a dead instance: it may have been open
+    return sum(ship_segment(path, store, closed=path != last) for path in paths)
 
 
 def adopt_leftovers(state: Path, store: ObjectStore) -> int:
