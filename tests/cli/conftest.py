@@ -72,7 +72,11 @@ class PreparedSite:
         self.asked.append((request, headers.get(b"authorization", b"").decode(), body))
         status, data = self._answer(request, body)
         await send(
-            {"type": "http.response.start", "status": status, "headers": [(b"content-type", b"application/json")]}
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(data))],
+            }
         )
         await send({"type": "http.response.body", "body": data})
 
@@ -85,6 +89,8 @@ class PreparedSite:
         if isinstance(reply, EntrepotError):
             problem = problem_of(reply)
             return problem.status, problem.encode()
+        if isinstance(reply, bytes):  # an object of a cloud point
+            return 200, reply
         return (204, b"") if reply is None else (200, msgspec.json.encode(reply))
 
 

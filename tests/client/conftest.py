@@ -384,8 +384,10 @@ class World:
             assert request.transport is not None
             request.transport.abort()
             return response
+        wanted = request.http_range if "Range" in request.headers else None
+        data = data if wanted is None else data[wanted]
         point.served += len(data)
-        return web.Response(body=data)
+        return web.Response(body=data, status=200 if wanted is None else 206)
 
 
 @web.middleware

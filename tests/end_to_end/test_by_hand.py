@@ -223,6 +223,23 @@ def test_the_cloud_point_stops_starts_scales_and_is_watched(do: Administrator) -
     assert {alert["state"] for alert in do.json("alert", "list", "--all")} <= {"never_triggered", "canceled"}
 
 
+def test_a_load_drill_measures_both_instances_and_is_known_by_its_name(do: Administrator) -> None:
+    do("content", "publish", source(do, "for drills", "load "), "--name", "For drills")
+    do("content", "distribute", "For drills", "--to", "cloud-eu")
+    wanted = ("--content", "For drills", "--bytes", "2MB", "--devices", "16", "--connect", "127.0.0.1", "--yes")
+    report = do.json("cloud", "drill", "cloud-eu", "--ramp", "0", *wanted)
+    assert (report["errors"], report["damaged"]) == ({}, 0)
+    assert report["received"] == 2_000_000  # to the byte: the last request asks for a part of an object
+    assert 0 < report["verified"] <= report["received"]
+    assert sum(one["sent"] for one in report["instances"]) == report["received"]
+    assert report["clients_per_day"] > 0
+    [kept] = do.json("cloud", "drills", "cloud-eu")
+    assert kept["report"] == report
+    do("cloud", "collect", "cloud-eu")
+    by_device = {one["subject"]: one["sent"] for one in do.json("cloud", "usage", "cloud-eu", "--by", "device")}
+    assert by_device[kept["drill"]] == report["received"]
+
+
 def test_errors_of_the_site_are_told_with_the_next_step(do: Administrator) -> None:
     with pytest.raises(StepFailedError, match="ended with 3") as missing:
         do("content", "show", "no-such-thing")

@@ -34,7 +34,7 @@ class SiteSession:
 
     def __init__(self, url: str, tls: "TlsTrust", token: str = "") -> None:
         self.url = url
-        self._tls = tls
+        self.tls = tls
         self._token = token or None
         self._runner = asyncio.Runner()
         self._http: HttpClient | None = None
@@ -68,7 +68,7 @@ class SiteSession:
         from entrepot.web.http import DEFAULT_TIMEOUTS, HttpClient, Timeouts
 
         if self._http is None:
-            self._http = HttpClient(self._tls)
+            self._http = HttpClient(self.tls)
         timeouts = DEFAULT_TIMEOUTS if patience is None else Timeouts(stall=patience, total=patience)
         return await self._http.request_json(method, url, body, kind, bearer=self._token, timeouts=timeouts)
 

@@ -14,7 +14,7 @@ from entrepot.database.tables.usage import transaction_segment, transfer_bucket,
 
 
 class ChargedHour(msgspec.Struct, frozen=True, kw_only=True):
-    """One hour of a cloud point; ``stored`` -1: not measured."""
+    """One hour of a cloud point; ``stored`` -1: not measured; ``drilled``: of ``sent``, to load drills."""
 
     hour: int
     requests: int
@@ -24,6 +24,7 @@ class ChargedHour(msgspec.Struct, frozen=True, kw_only=True):
     site_writes: int
     site_reads: int
     instances: int
+    drilled: int = 0
 
 
 class Portion(msgspec.Struct, frozen=True, kw_only=True):

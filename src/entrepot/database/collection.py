@@ -15,6 +15,7 @@ from entrepot.database.engine import insert_into
 from entrepot.database.tables.content import content_delta, content_version
 from entrepot.database.tables.usage import log_batch, transaction_chain, transaction_segment, transfer_bucket
 from entrepot.database.usage import GRANTED, add_to_hour
+from entrepot.protocol.drillapi import is_drill
 
 UNPLACED = -1
 _NO_PREDECESSOR = bytes(32)
@@ -163,13 +164,15 @@ def _add_buckets(connection: Connection, point: str, buckets: Sequence[BucketRow
     )
     hours: dict[int, list[int]] = {}
     for bucket in buckets:
-        sums = hours.setdefault(bucket.hour, [0, 0, 0, 0])
+        sums = hours.setdefault(bucket.hour, [0, 0, 0, 0, 0])
         sums[0] += bucket.requests
         sums[1] += bucket.requests if bucket.status in ("4xx", "5xx") else 0
         sums[2] += bucket.bytes
         sums[3] += bucket.bytes if bucket.status == GRANTED else 0
-    for hour, (requests, failed, sent, granted) in sorted(hours.items()):
-        add_to_hour(connection, point, hour, requests=requests, failed=failed, sent=sent, granted=granted)
+        sums[4] += bucket.bytes if is_drill(bucket.device) else 0
+    for hour, (requests, failed, sent, granted, drilled) in sorted(hours.items()):
+        figures = {"requests": requests, "failed": failed, "sent": sent, "granted": granted, "drilled": drilled}
+        add_to_hour(connection, point, hour, **figures)
 
 
 def gaps(connection: Connection, point: str) -> list[Gap]:

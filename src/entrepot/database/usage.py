@@ -13,7 +13,7 @@ from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_h
 
 GRANTED = "3xx"
 """Class of status whose bytes were granted: a redirect sends none itself."""
-_FIGURES = ("requests", "failed", "sent", "uploaded", "granted")
+_FIGURES = ("requests", "failed", "sent", "uploaded", "granted", "drilled")
 
 
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,7 +37,8 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
 class HourRow(msgspec.Struct, frozen=True, kw_only=True):
     """Requests and bytes of one hour; ``subject`` is a device or content id, or empty for the whole point.
 
-    ``sent`` is all that clients were charged with; ``granted`` is the part of it that they were given links for.
+    ``sent`` is all that clients were charged with; ``granted`` is the part of it that they were given links for,
+    ``drilled`` the part that went to load drills, told of the whole point only.
     """
 
     hour: int
@@ -47,6 +48,7 @@ class HourRow(msgspec.Struct, frozen=True, kw_only=True):
     sent: int
     uploaded: int
     granted: int = 0
+    drilled: int = 0
 
 
 def add_to_hour(
@@ -59,14 +61,15 @@ def add_to_hour(
     sent: int = 0,
     uploaded: int = 0,
     granted: int = 0,
+    drilled: int = 0,
     site_writes: int = 0,
     site_reads: int = 0,
 ) -> None:
-    """Add to an hour's figures. ``granted`` bytes are among those ``sent``; ``uploaded`` are bytes that the site sent
+    """Add to an hour's figures. ``granted`` and ``drilled`` bytes are among those ``sent``; ``uploaded`` are bytes that the site sent
     (R25), ``site_…`` its requests."""
     table = usage_hour
     figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded, "granted": granted}
-    figures |= {"site_writes": site_writes, "site_reads": site_reads}
+    figures |= {"drilled": drilled, "site_writes": site_writes, "site_reads": site_reads}
     statement = insert_into(connection, table).values(point=point, hour=hour, stored=-1, **figures)
     connection.execute(
         statement.on_conflict_do_update(
@@ -169,10 +172,9 @@ def release_collection(connection: Connection, point: str, *, holder: str) -> No
 def totals_since(connection: Connection, point: str, since: int) -> HourRow:
     """Sums over the hours that begin at ``since`` or later."""
     table = usage_hour
-    sums = [func.coalesce(func.sum(table.c[name]), 0) for name in _FIGURES]
-    row = connection.execute(select(*sums).where(table.c.point == point, table.c.hour >= since)).one()
-    requests, failed, sent, uploaded, granted = (int(value) for value in row)
-    return HourRow(hour=since, requests=requests, failed=failed, sent=sent, uploaded=uploaded, granted=granted)
+    sums = [func.coalesce(func.sum(table.c[name]), 0).label(name) for name in _FIGURES]
+    row = connection.execute(select(*sums).where(table.c.point == point, table.c.hour >= since)).mappings().one()
+    return HourRow(hour=since, **{name: int(row[name]) for name in _FIGURES})  # type: ignore[arg-type]  # all are int
 
 
 def hours(connection: Connection, point: str, *, since: int, until: int, limit: int) -> list[HourRow]:

@@ -80,7 +80,8 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     """One gateway instance.
 
     ``heartbeat`` in seconds since 1970; ``control`` is the counter of the control document that it obeys (-1: the
-    cloud cannot tell).
+    cloud cannot tell). ``active`` downloads run; since its start it has handed ``sent`` bytes over and used ``cpu``
+    seconds of processor time (-1: the cloud cannot tell).
     """
 
     id: str
@@ -89,6 +90,9 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat: int
     restarts: int
     control: int = 0
+    active: int = -1
+    sent: int = -1
+    cpu: float = -1.0
 
 
 class NeededRecord(msgspec.Struct, frozen=True, kw_only=True):

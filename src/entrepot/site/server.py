@@ -48,6 +48,8 @@ from entrepot.site.cost.pruning import Pruning, Retention
 from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
+from entrepot.site.drills.permits import Drills
+from entrepot.site.drills.routes import drill_router
 from entrepot.site.enrolment import Enrolment
 from entrepot.site.front import FrontPage
 from entrepot.site.holders import Holders
@@ -280,6 +282,7 @@ class SiteServer:
                 notification_router(self.subscriptions),
                 cost_router(database, site=self.keys.site.code, clock=clock),
                 care_router(self.clouds),
+                drill_router(Drills(database, self.keys, clock=clock)),
             ],
         )
         front = FrontPage(site=self.keys.site.code, url=self.keys.site.url)

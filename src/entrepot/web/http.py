@@ -76,6 +76,7 @@ class HttpClient:
             reached directly, whatever ``proxy`` says. Certificates are still checked against the host's name.
         proxy: URL of an HTTP proxy for everything else; environment variables do not count.
         connections: how many at once, to all servers together.
+        buffer: bytes of an answer that are read ahead; twice as much at most is kept for each connection.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class HttpClient:
         proxy: str | None = None,
         *,
         connections: int = 32,
+        buffer: int = PIECE,
         user_agent: str = "entrepot",
     ) -> None:
         self._verifier = trust.verifier()
         self._resolve = {host.lower(): address for host, address in (resolve or {}).items()}
         self._proxy = proxy or None
         self._connections = connections
+        self._buffer = buffer
         self._user_agent = user_agent
         self._session: aiohttp.ClientSession | None = None
 
@@ -127,7 +130,7 @@ class HttpClient:
                 trust_env=False,
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
-                read_bufsize=PIECE,
+                read_bufsize=self._buffer,
                 headers={"User-Agent": self._user_agent, "Accept-Encoding": "identity"},
             )
         return self._session

@@ -250,6 +250,7 @@ class Gateway:
                 healthy=self.recorder.healthy,
                 epoch=self.watcher.seen.epoch,
                 trust=self.watcher.seen.trust,
+                cpu=round(time.process_time(), 3),
             )
             with contextlib.suppress(BlockingIOError):
                 os.write(descriptor, encode_heartbeat(beat))

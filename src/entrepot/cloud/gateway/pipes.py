@@ -28,7 +28,8 @@ class Order(StrEnum):
 class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     """``beat`` milliseconds since 1970; ``control`` counter of the control document that is obeyed (0: none);
     ``epoch`` of that document, ``trust`` the number of the trust document that is obeyed;
-    ``active`` downloads running; ``sent`` bytes handed over since the start; ``healthy``: records can be kept."""
+    ``active`` downloads running; ``sent`` bytes handed over and ``cpu`` seconds of processor time since the start;
+    ``healthy``: records can be kept."""
 
     beat: int
     control: int
@@ -37,6 +38,7 @@ class Heartbeat(msgspec.Struct, frozen=True, kw_only=True):
     healthy: bool = True
     epoch: int = 0
     trust: int = 0
+    cpu: float = 0.0
 
 
 def encode_heartbeat(beat: Heartbeat) -> bytes:

@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import msgspec
 import structlog
 
 from entrepot.cloud.gateway.config import GatewayConfig
-from entrepot.cloud.gateway.pipes import Order
+from entrepot.cloud.gateway.pipes import Heartbeat, Order
 from entrepot.cloud.gateway.seen import FILE, Seen, keep_seen, load_seen
 from entrepot.cloud.gateway.shipping import adopt_leftovers
 from entrepot.cloud.host.address import ServiceAddress
@@ -28,6 +29,8 @@ from entrepot.objects.store import ObjectStore
 from entrepot.protocol.cloudhost import Instance, RunState
 from entrepot.web.embedded import TlsFiles
 
+SILENT: Final = Heartbeat(beat=0, control=0, active=0, sent=0)
+"""Stands for what an instance has not said yet."""
 _log = structlog.get_logger("entrepot.host")
 
 
@@ -160,9 +163,13 @@ class ServiceRunner:
                 started=int(instance.started_at),
                 heartbeat=int(instance.heard_at),
                 restarts=self._restarts,
-                control=instance.heartbeat.control if instance.heartbeat else 0,
+                control=heard.control,
+                active=heard.active,
+                sent=heard.sent,
+                cpu=heard.cpu,
             )
             for instance in self._instances.values()
+            for heard in [instance.heartbeat or SILENT]
         )
 
     def _views(self) -> list[View]:

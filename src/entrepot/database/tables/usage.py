@@ -66,6 +66,7 @@ usage_hour = Table(
     Column("site_reads", BigInteger, nullable=False, server_default="0"),
     Column("instances", Integer, nullable=False, server_default="0"),  # running, the most that were seen
     Column("granted", BigInteger, nullable=False, server_default="0"),  # of what was sent: by links, not by gateways
+    Column("drilled", BigInteger, nullable=False, server_default="0"),  # of ``sent``, to synthetic devices
 )
 
 cloud_usage = Table(

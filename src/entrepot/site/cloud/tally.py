@@ -3,7 +3,8 @@
 A record is charged to its UTC hour, device, object set and class of status. Bytes are what was handed to the transport,
 an upper bound of what arrived; a redirect (3xx, and no other status) counts what was granted: bytes that the client may
 fetch from the store itself. A segment with a single impossible record is
-refused whole: half a segment would be neither exact nor explainable.
+refused whole: half a segment would be neither exact nor explainable. The synthetic devices of a load drill are counted
+as one.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import msgspec
 
 from entrepot.core.errors import FormatError
 from entrepot.core.times import DAY, hour_of
+from entrepot.protocol.drillapi import drill_of
 from entrepot.protocol.transactions import TX_PREFIX, Record, SegmentHeader, decode_segment, segment_key
 
 MAX_DEVICE = 64
@@ -87,7 +89,7 @@ def tally_segment(key: str, data: bytes, *, point: str, now: float) -> SegmentTa
         for record in frame:
             _check(record, latest)
             slot = counted.setdefault(
-                (hour_of(record.time // 1000), record.device, record.set_id, record.status // 100), [0, 0]
+                (hour_of(record.time // 1000), drill_of(record.device), record.set_id, record.status // 100), [0, 0]
             )
             slot[0] += 1
             slot[1] += record.sent + record.granted

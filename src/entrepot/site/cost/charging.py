@@ -164,7 +164,7 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
     sent = (
         round(max(0.0, transfer.per_day * days + transfer.per_day_change * days * days / 2))
         if transfer.days
-        else used.sent * left // elapsed
+        else max(0, used.sent - sum(row.drilled for row in rows)) * left // elapsed  # a drill is no trend
     )
     running = rows[-1].instances if rows else 0
     present = usage.stored_usage(connection, point.point).stored_bytes

@@ -53,7 +53,7 @@ def forecasts(
             planned=planned,
         ),
         forecast_transfer(
-            {row.hour: row.sent for row in rows},
+            {row.hour: row.sent - row.drilled for row in rows},
             _named(transfer_levels(transfer) if transfer.quota else ()),
             now=now,
             planned=planned,

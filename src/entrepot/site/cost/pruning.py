@@ -7,7 +7,7 @@ import msgspec
 import structlog
 
 from entrepot.core.times import DAY, HOUR, Clock, hour_of
-from entrepot.database import deletedpoints, pruning
+from entrepot.database import deletedpoints, drills, pruning
 from entrepot.database.engine import Database
 
 BATCH: Final = 2000
@@ -59,6 +59,7 @@ class Pruning:
         removed += await self._all(pruning.prune_alert_events, alerts)
         removed += await self._all(pruning.prune_alerts, alerts)
         await self._database.write(deletedpoints.forget_deleted, before=usage)
+        await self._database.write(drills.prune, before=usage)
         if removed:
             log.info("old_figures_forgotten", rows=removed)
         return removed

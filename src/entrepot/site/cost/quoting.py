@@ -139,12 +139,13 @@ def _amounts(
     for point, sheet in sheets:
         before = usage.totals_since(connection, point.point, since).sent
         storage = Decimal(stored.get(point.point, 0)) / GB * sheet.storage_gb_month * left
-        amount += storage + _transfer(sheet, found.sent // len(sheets), found.requests // len(sheets), before)
-        full += storage + _transfer(sheet, found.full // len(sheets), found.requests // len(sheets), before)
+        amount += storage + transfer_cost(sheet, found.sent // len(sheets), found.requests // len(sheets), before)
+        full += storage + transfer_cost(sheet, found.full // len(sheets), found.requests // len(sheets), before)
     return currency, _cents(amount), _cents(full)
 
 
-def _transfer(sheet: PriceSheet, sent: int, requests: int, before: int) -> Decimal:
+def transfer_cost(sheet: PriceSheet, sent: int, requests: int, before: int) -> Decimal:
+    """What clients' transfers cost in a month in which ``before`` bytes were sent already."""
     return egress_cost(sheet, sent, before=before) + requests * sheet.reads_per_10000 / _PER
 
 
