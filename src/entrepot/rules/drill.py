@@ -103,7 +103,7 @@ def _wrong(load: Load) -> Sequence[str]:
         share = 100 * load.failed / max(1, load.requests)
         found.append(f"{load.failed:,} of {load.requests:,} requests failed ({share:.1f} %).")
     if load.limited:
-        found.append(f"{load.limited:,} requests were over a limit for single devices (429): real ones ask less often.")
+        found.append(f"{load.limited:,} requests were over a limit (429) of one device, or of this machine's address.")
     if load.unavailable:
         found.append(f"{load.unavailable:,} requests met a service that had no room or was stopped (503).")
     return found

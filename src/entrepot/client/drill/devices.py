@@ -19,6 +19,7 @@ from entrepot.core.errors import (
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB
 from entrepot.objects.hashing import ObjectHasher
+from entrepot.protocol.dataplane import PREFER_STREAM
 from entrepot.protocol.drillapi import DrillObject, DrillPermit, DrillPlan
 from entrepot.web.http import HttpClient, Timeouts
 from entrepot.web.problems import MAX_PROBLEM_BYTES, error_from_problem
@@ -100,7 +101,9 @@ class Drill:
                 asked for again.
         """
         measured, loop = self.measured, asyncio.get_running_loop()
-        headers = {"Range": f"bytes=0-{take - 1}"} if take < wanted.size else {}
+        headers = {"Prefer": PREFER_STREAM}  # gateways are measured, not the store that they could send clients to
+        if take < wanted.size:
+            headers["Range"] = f"bytes=0-{take - 1}"
         url = f"{self._plan.url}/objects/{ObjectId(wanted.id).hex()}"
         begun, got, status = loop.time(), 0, 0
         hasher = ObjectHasher()
