@@ -65,8 +65,8 @@ def add_to_hour(
     site_writes: int = 0,
     site_reads: int = 0,
 ) -> None:
-    """Add to an hour's figures. ``granted`` and ``drilled`` bytes are among those ``sent``; ``uploaded`` are bytes that the site sent
-    (R25), ``site_…`` its requests."""
+    """Add to an hour's figures. ``granted`` and ``drilled`` bytes are among those ``sent``; ``uploaded`` are
+    bytes that the site sent (R25), ``site_…`` its requests."""
     table = usage_hour
     figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded, "granted": granted}
     figures |= {"drilled": drilled, "site_writes": site_writes, "site_reads": site_reads}
