@@ -2,7 +2,7 @@
 
 import time
 
-from entrepot.core.errors import ForbiddenError, UnauthenticatedError
+from entrepot.core.errors import ForbiddenError, LimitedError, UnauthenticatedError
 from entrepot.core.ids import ObjectId
 from entrepot.protocol.control import AddressLimits, GatewaySettings
 from entrepot.web.addresses import AddressGate, AddressOf, peer_address
@@ -55,8 +55,11 @@ class Admission:
         self.gate.enter(address, now=now)
         try:
             token = bearer_token(scope)
-            if not self._authorise.knows(token):
+            try:
                 self.gate.trust(address, now=now)
+            except LimitedError:
+                if not self._authorise.knows(token):
+                    raise
             grant = await self._grant(token, object_id)
         except (UnauthenticatedError, ForbiddenError):
             self.gate.failed(address, now=now)

@@ -6,7 +6,7 @@ import msgspec
 
 from entrepot.core.errors import BadInputError
 
-_RANGE = re.compile(r"bytes=(?P<first>\d{0,18})-(?P<last>\d{0,18})")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 class RangeNotSatisfiableError(BadInputError):
@@ -15,7 +15,7 @@ class RangeNotSatisfiableError(BadInputError):
     code = "range_not_satisfiable"
 
 
-class Span(msgspec.Struct, frozen=True, kw_only=True):
+class Span(msgspec.Struct, frozen=True, gc=False):
     """Which bytes to send: ``length`` from ``start``; ``partial`` makes it a 206."""
 
     start: int
@@ -35,22 +35,22 @@ def choose_span(header: str | None, size: int) -> Span:
     Raises:
         RangeNotSatisfiableError: the range begins beyond the end.
     """
-    whole = Span(start=0, length=size, partial=False)
     match = _RANGE.fullmatch(header.replace(" ", "")) if header else None
-    if match is None or (not match["first"] and not match["last"]):
-        return whole
-    if not match["first"]:
-        length = min(int(match["last"]), size)
+    from_text, to_text = match.groups() if match else ("", "")
+    if not from_text and not to_text:
+        return Span(0, size, partial=False)
+    if not from_text:
+        length = min(int(to_text), size)
         if length == 0:
-            raise RangeNotSatisfiableError(f"The last {match['last']} bytes of {size} cannot be sent.")
-        return Span(start=size - length, length=length, partial=True)
-    first = int(match["first"])
-    last = min(int(match["last"]), size - 1) if match["last"] else size - 1
-    if match["last"] and int(match["last"]) < first:
-        return whole
+            raise RangeNotSatisfiableError(f"The last {to_text} bytes of {size} cannot be sent.")
+        return Span(size - length, length, partial=True)
+    first = int(from_text)
+    last = int(to_text) if to_text else size - 1
+    if to_text and last < first:
+        return Span(0, size, partial=False)
     if first >= size:
         raise RangeNotSatisfiableError(f"There is no byte {first}: the object has {size} bytes.")
-    return Span(start=first, length=last - first + 1, partial=True)
+    return Span(first, min(last + 1, size) - first, partial=True)
 
 
 def etag_matches(header: str | None, etag: str) -> bool:

@@ -63,8 +63,11 @@ class SetLibrary:
 
         A set names itself, too: a token for a set gives access to the set object.
         """
+        now = self._clock()
         for set_id in set_ids:
-            found = await self.get(set_id)
+            found = self._fresh(set_id, now)
+            if found is None:
+                found = await self.get(set_id)
             if found is not None and (set_id == object_id or object_id in found):
                 return set_id
         return None
@@ -72,17 +75,22 @@ class SetLibrary:
     async def get(self, set_id: bytes) -> ObjectSet | None:
         """The set, or None when the holder does not have it (or has it damaged, which is logged)."""
         now = self._clock()
-        kept = self._kept.get(set_id)
-        if kept is not None and now - kept.checked < RECHECK_SECONDS:
-            self._kept.move_to_end(set_id)
-            return kept.content
+        if (fresh := self._fresh(set_id, now)) is not None:
+            return fresh
         if now < self._missing.get(set_id, 0.0):
             return None
         task = self._loading.get(set_id)
         if task is None:
-            task = self._loading[set_id] = asyncio.create_task(self._load(set_id, kept))
+            task = self._loading[set_id] = asyncio.create_task(self._load(set_id, self._kept.get(set_id)))
             task.add_done_callback(lambda _: self._loading.pop(set_id, None))
         return await asyncio.shield(task)  # a request that is cancelled does not take the set from the others
+
+    def _fresh(self, set_id: bytes, now: float) -> ObjectSet | None:
+        kept = self._kept.get(set_id)
+        if kept is None or now - kept.checked >= RECHECK_SECONDS:
+            return None
+        self._kept.move_to_end(set_id)
+        return kept.content
 
     def forget(self, set_id: bytes) -> None:
         """The holder has just got or lost this set."""

@@ -44,10 +44,10 @@ class Throttle:
         if rate <= 0:
             return
         left = self._left(key, rate, now)
-        allowed = left >= 1
-        self._keep(key, left - 1 if allowed else left, now)
-        if not allowed:
+        if left < 1:
+            self._keep(key, left, now)
             raise self._refusal(rate)
+        self._keep(key, left - 1, now)
 
     def check(self, key: str, *, rate: float, now: float) -> None:
         """As :meth:`take`, but nothing is counted."""
@@ -61,7 +61,7 @@ class Throttle:
 
     def _left(self, key: str, rate: float, now: float) -> float:
         burst = max(1.0, self._burst_seconds * rate)
-        left, before = self._buckets.get(key, (burst, now))
+        left, before = self._buckets.get(key) or (burst, now)
         return min(burst, left + (now - before) * rate)
 
     def _keep(self, key: str, left: float, now: float) -> None:

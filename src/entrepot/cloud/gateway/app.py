@@ -77,8 +77,9 @@ class GatewayAuthoriser:
         """See :class:`~entrepot.web.grants.Authoriser`."""
         if not self._recorder.healthy:
             raise UnavailableError("This instance cannot keep records now.", next_step="Try again in a moment.")
-        control, _ = serving(self._watcher.obeyed, now=time.time())
-        if self._inner is None or self._inner[0] != control.site:
+        control = self._watcher.obeyed.control
+        if self._inner is None or control is None or self._inner[0] != control.site:
+            control, _ = serving(self._watcher.obeyed, now=time.time())
             authoriser = TokenAuthoriser(
                 lambda: self._watcher.obeyed,
                 site=control.site,
