@@ -33,7 +33,7 @@ FQDN = "cloud.benchmark.example"
 POINT = "pt-0123456789abcdef"
 SITE = "PS1"
 GENERATOR_RATE = 1e6
-"""Requests a second from one address: the generator stands for many. They are counted as always, but none is refused."""
+"""Requests a second from one address: the generator stands for many. They are counted, but none is refused."""
 NGINX = """
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ worker_connections 4096; }}
