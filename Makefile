@@ -16,7 +16,7 @@ FAST := not process and not postgres and not end_to_end
 # What the demonstration takes: KEEP=1 keeps everything running until Ctrl-C.
 KEEP ?=
 
-.PHONY: help demo test check bench fuzz clean lock python postgresql azurite node
+.PHONY: help demo test check bench fuzz clean lock python postgresql azurite node tools
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ help: ## show this list
 demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
 	@$(BIN)/entrepot demo --folder .demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.dev postgresql azurite ## everything: format, lint, types, imports, unit, process, database, end to end
+test: $(VENV)/.dev postgresql azurite tools ## everything: format, lint, types, imports, unit, process, database, end to end
 	@$(MAKE) lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not end_to_end"
 	$(BIN)/python -m pytest -m end_to_end
@@ -87,6 +87,18 @@ postgresql:
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends postgresql >/dev/null; \
 	else \
 	  echo "The database tests need PostgreSQL's programs. On Debian: apt install postgresql"; exit 1; \
+	fi
+
+# Tests download from a gateway with curl and aria2, and try its TLS with openssl.
+tools:
+	@missing=; for tool in curl:curl aria2:aria2c openssl:openssl; do \
+	  command -v "$${tool#*:}" >/dev/null || missing="$$missing $${tool%%:*}"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "Installing$$missing for the tests of downloads and TLS"; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else \
+	  echo "The tests of downloads and TLS need:$$missing. On Debian: apt install$$missing"; exit 1; \
 	fi
 
 # The tests of the object stores start Azurite, Microsoft's emulator of Azure Blob Storage. Its lock file has hashes and

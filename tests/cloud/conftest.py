@@ -42,6 +42,8 @@ from entrepot.web.dataplane import Holder
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
 
+from .alone import Alone
+
 POINT = "pt-0123456789abcdef"
 FQDN = "cloud1.contoso.example"
 SERVE_HOST = (
@@ -383,6 +385,24 @@ async def client_of(site: Site) -> AsyncIterator[Callable[[ServiceStatus], Clien
     yield make
     for client in made:
         await client.http.close()
+
+
+@pytest.fixture
+def alone(tmp_path: Path, site: Site) -> Iterator[Alone]:
+    """A gateway without a host that is not started yet."""
+    made = Alone(tmp_path, site)
+    yield made
+    made.end()
+
+
+@pytest.fixture(scope="session")
+def gateway(tmp_path_factory: pytest.TempPathFactory, site: Site) -> Iterator[Alone]:
+    """A filled gateway that serves, for tests that change nothing of it."""
+    made = Alone(tmp_path_factory.mktemp("gateway"), site)
+    asyncio.run(site.fill(made.holder))
+    made.start()
+    yield made
+    made.end()
 
 
 @pytest.fixture

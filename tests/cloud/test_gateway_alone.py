@@ -1,108 +1,22 @@
 """A gateway without a host, as it runs in a container or on any machine; and everything killed at random moments."""
 
 import asyncio
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from entrepot.cloud.gateway.config import GatewayConfig, save_config
 from entrepot.cloud.gateway.seen import load_seen
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import EntrepotError, NotFoundError
-from entrepot.objects.folder import FolderStore
-from entrepot.objects.shelf import Shelf
-from entrepot.protocol.cloudhost import ServiceStatus
-from entrepot.web.dataplane import ShelfHolder
+
+from .alone import Alone
 
 pytestmark = pytest.mark.process
 Maker = Callable[..., Any]
-
-
-class Alone:
-    """One gateway process on its own store."""
-
-    def __init__(self, folder: Path, site: Any) -> None:
-        self.holder = ShelfHolder(Shelf(FolderStore(folder / "store")))
-        self.state = folder / "state"
-        spec = site.spec(1)
-        certificate, key = folder / "service.crt", folder / "service.key"
-        certificate.write_text(spec.certificate)
-        key.touch(0o600)
-        key.write_text(spec.private_key)
-        self._folder = folder
-        self._config = GatewayConfig(
-            instance="gw",
-            point=spec.point,
-            root=spec.root,
-            store=str(folder / "store"),
-            state=str(self.state),
-            certificate=str(certificate),
-            private_key=str(key),
-            listen="127.0.0.1:0",
-            poll=0.1,
-            drain_seconds=30,
-        )
-        self._process: subprocess.Popen[str] | None = None
-
-    def start(self) -> ServiceStatus:
-        path = self._folder / "gateway.json"
-        save_config(path, self._config)
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "entrepot.cloud.gateway", str(path)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        assert self._process.stdout is not None
-        told = json.loads(self._process.stdout.readline())
-        assert told["ready"]
-        return ServiceStatus(
-            name="alone",
-            point=self._config.point,
-            fqdn="",
-            state="running",  # type: ignore[arg-type]  # only the address counts
-            address=told["url"].removeprefix("https://"),
-            wanted=1,
-            instances=(),
-            stored_bytes=0,
-            stored_objects=0,
-            certificate_expires=0,
-        )
-
-    def send(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def wait(self) -> int:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        code = self._process.wait(60)
-        self._process.stdout.close()
-        self._process = None
-        return code
-
-    def end(self) -> None:
-        if self._process is not None:
-            self.send(signal.SIGKILL)
-            self.wait()
-
-
-@pytest.fixture
-def alone(tmp_path: Path, site: Any) -> Iterator[Alone]:
-    """A gateway that is not started yet."""
-    made = Alone(tmp_path, site)
-    yield made
-    made.end()
 
 
 async def test_on_sigterm_running_downloads_finish_and_everything_is_shipped(

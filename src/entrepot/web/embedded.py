@@ -24,6 +24,12 @@ from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.web.asgi import App
 
 BACKLOG = 1024
+HEADER_SECONDS = 30
+"""So long a connection may be silent before a request and between two, and so long a request's head may take, from its
+first byte to its last, however busily it drips. Clients of ours close idle connections after 15 s, so none is closed
+under a request."""
+MAX_BUFFER = 16 * 1024
+"""Bytes of a request's head: more is answered 431. The longest token has 6 KiB."""
 MAX_CONNECTIONS = 10_000
 """Beyond it a client would get silence; an idle connection costs about 14 KiB."""
 
@@ -59,7 +65,7 @@ class Workers:
             port=port,
             interface=Interfaces.ASGINL,
             http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(max_buffer_size=16 * 1024),
+            http1_settings=HTTP1Settings(max_buffer_size=MAX_BUFFER, header_read_timeout=HEADER_SECONDS * 1000),
             websockets=False,
             backlog=BACKLOG,
             backpressure=MAX_CONNECTIONS,

@@ -169,6 +169,9 @@ class ObjectPlane:
         if objects and method in ("GET", "HEAD"):
             object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
             return await self._serve_client(object_id, scope, receive, send)
+        if objects and method not in ("PUT", "DELETE"):
+            error = BadInputError("Objects are read with GET or HEAD.", next_step="Ask with one of these.")
+            return await send_problem(send, error, status=405, headers=[(b"allow", b"GET, HEAD, PUT, DELETE")])
         await self.admission.site(scope)
         site = self._site
         match method, path:

@@ -14,6 +14,7 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.settings import FILE, Folders, HostSettings, save_settings
@@ -125,6 +126,7 @@ def _make_certificate(folders: Folders, settings: HostSettings, now: float) -> x
         .not_valid_after(end)
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(key, hashes.SHA256())
     )
     write_private(folders.private_key, inspection.key_pem(key).reveal())
