@@ -255,6 +255,19 @@ def test_usage_follows_what_is_stored(tmp_path: Path) -> None:
     assert store.usage == measure(tmp_path) == Usage(stored=4, objects=0)
 
 
+def test_records_that_the_site_takes_away_do_not_make_what_it_stores_seem_less(tmp_path: Path) -> None:
+    instance = FolderStore(tmp_path)
+    store = CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: 1000)
+    store.put(f"objects/ab/{'ab' * 32}", b"x" * 60)
+    for number in range(3):
+        instance.put(f"tx/00000490/gw-1/0000000{number}", b"r" * 50)
+    instance.put("allow/token/1", b"slot")
+    assert measure(tmp_path) == store.usage
+    store.delete("tx/00000490/gw-1/00000000")
+    store.delete("allow/token/1")
+    assert store.usage == measure(tmp_path) == Usage(stored=60, objects=1)
+
+
 def test_a_service_keeps_its_port_and_listens_only_when_it_runs() -> None:
     address = ServiceAddress("127.0.0.1", 0)
     number, listener = address.slot(())

@@ -1,5 +1,6 @@
 """The object store of one cloud service, as host and gateways open it: a folder, or a prefix in S3 or Azure Blob."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -102,13 +103,13 @@ def remove_all(store: ObjectStore) -> tuple[str, ...]:
     return (*names, *(["and more"] if len(left.entries) > _NAMED or left.more else []))
 
 
-def measured(store: ObjectStore) -> tuple[int, int]:
-    """Count what is stored, in pages: bytes of all values, and how many are objects."""
+def measured(store: ObjectStore, counts: Callable[[str], bool]) -> tuple[int, int]:
+    """Count what is stored, in pages: bytes of all values whose key ``counts``, and how many are objects."""
     stored = objects = 0
     after, more = "", True
     while more:
         page = store.list(after=after)
-        stored += sum(entry.size for entry in page.entries)
+        stored += sum(entry.size for entry in page.entries if counts(entry.key))
         objects += sum(entry.key.startswith(OBJECTS) for entry in page.entries)
         more = page.more
         after = page.entries[-1].key if page.entries else after

@@ -14,7 +14,7 @@ import msgspec
 
 from entrepot.cloud.host.services import ServiceRow
 from entrepot.cloud.host.settings import Folders
-from entrepot.cloud.host.usage import Usage, measure
+from entrepot.cloud.host.usage import Usage, is_counted, measure
 from entrepot.cloud.storage import ServiceStore, measured, open_service_store, probe
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import FormatError, NotFoundError, UnavailableError
@@ -99,7 +99,7 @@ class HostStorage:
         opened = self.open(row)
         if not opened.remote:
             return measure(self._folders.store(row.id))
-        stored, objects = measured(opened.store)
+        stored, objects = measured(opened.store, is_counted)
         usage = Usage(stored=stored, objects=objects)
         self.note(row, usage, final=False)
         return usage

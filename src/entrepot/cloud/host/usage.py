@@ -1,9 +1,12 @@
 """How much a service stores, and the quota of its subscription: a store that counts.
 
-The count begins with a walk over the folder and follows every put and delete that goes through this process; instances
-add segments on their own, so the walk is repeated now and then. The quota is checked while bytes arrive: what would
-pass it is refused and nothing of it is stored. Documents are let in a little beyond (``RESERVE``, all together); those
-that steer the service always are: a full subscription must still be stopped, renewed and revoked.
+The count begins with a walk over the folder and follows every put and delete that goes through this process. What
+instances write on their own is not in it (records on their way to the site, slots of allowances): the site takes it
+away through this process, which would subtract what it never added. The walk is repeated now and then.
+
+The quota is checked while bytes arrive: what would pass it is refused and nothing of it is stored. Documents are let in
+a little beyond (``RESERVE``, all together); those that steer the service always are: a full subscription must still be
+stopped, renewed and revoked.
 """
 
 import os
@@ -20,12 +23,15 @@ from entrepot.objects.shelf import PREFIX
 from entrepot.objects.store import ObjectStore
 from entrepot.objects.wrapper import StoreWrapper
 from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
+from entrepot.protocol.tokens import ALLOWANCE_PREFIX
+from entrepot.protocol.transactions import TX_PREFIX
 
 RESERVE: Final = 64 * MIB
+_OF_INSTANCES: Final = (TX_PREFIX, ALLOWANCE_PREFIX)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """``stored`` bytes of all files, ``objects`` sealed objects among them."""
+    """``stored`` bytes of all that the site placed here, ``objects`` sealed objects among them."""
 
     stored: int = 0
     objects: int = 0
@@ -42,14 +48,20 @@ def measure(root: Path) -> Usage:
     stored = objects = 0
     for folder, names, files in os.walk(root):
         names[:] = [name for name in names if not name.startswith(".")]
-        is_shelf = Path(folder).relative_to(root).as_posix().startswith(PREFIX)
-        for name in files:
+        key = f"{Path(folder).relative_to(root).as_posix()}/"
+        is_shelf = key.startswith(PREFIX)
+        for name in files if is_counted(key) else ():
             try:
                 stored += (Path(folder) / name).stat().st_size
             except FileNotFoundError:
                 continue
             objects += is_shelf
     return Usage(stored=stored, objects=objects)
+
+
+def is_counted(key: str) -> bool:
+    """Whether the site, and not an instance, places this here."""
+    return not key.startswith(_OF_INSTANCES)
 
 
 class CountingStore(StoreWrapper):
@@ -112,6 +124,8 @@ class CountingStore(StoreWrapper):
             return None
 
     def _add(self, key: str, stored: int, count: int) -> None:
+        if not is_counted(key):
+            return
         with self._lock:
             held = self._usage
             objects = held.objects + (count if key.startswith(PREFIX) else 0)
