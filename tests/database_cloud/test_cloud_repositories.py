@@ -261,7 +261,7 @@ def test_measurements_and_uploads_are_kept_by_the_hour(database) -> None:
         assert usage.stored_usage(connection, "pt-1") == usage.StoredUsage()
         usage.set_stored(connection, "pt-1", stored=5, objects=2, now=HOUR + 3)
         usage.add_to_hour(connection, "pt-1", HOUR, uploaded=2**40)
-        usage.set_listed(connection, "pt-1", listed=6, now=HOUR + 4)
+        assert usage.set_listed(connection, "pt-1", objects=4, documents=2, now=HOUR + 4) == 4, "no book names them"
         usage.set_collect_error(connection, "pt-1", "down")
         kept = usage.stored_usage(connection, "pt-1")
         assert (kept.stored_bytes, kept.stored_objects, kept.listed_bytes, kept.error) == (5, 2, 6, "down")

@@ -16,7 +16,7 @@ from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.alerts import ALERT_TYPES, AlertState
 from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.site.cloud.alerting import Alerting
-from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_buckets
+from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_report
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.states import CloudAction
 
@@ -157,7 +157,8 @@ async def test_usage_is_given_by_hour_device_and_content(site) -> None:
     await site.services.collect("cloud1")
 
     async def by(what: str) -> list[tuple[str, int, int, int]]:
-        rows = await site.database.read(usage_buckets, point.point, now=site.clock(), since=None, until=None, by=what)
+        report = await site.database.read(usage_report, point, now=site.clock(), since=None, until=None, by=what)
+        rows = report.buckets
         return [(row.subject, row.requests, row.failed, row.sent) for row in rows if row.requests]
 
     assert await by("") == [("", 3, 1, 11)]
@@ -346,3 +347,7 @@ async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> Non
     kept = await site.database.read(usage.stored_usage, point.point)
     assert kept.stored_bytes == 700
     assert kept.listed_bytes > 700  # control and trust documents are in the store as well
+    assert kept.listed_difference == 700, "the books of the site do not have that object"
+    with site.database.transaction() as connection:
+        usage.count_stored(connection, point.point, now=int(site.clock()) + 60)
+    assert (await site.database.read(usage.stored_usage, point.point)).listed_difference == 700

@@ -17,7 +17,7 @@ from entrepot.protocol.cloudpointapi import (
     CloudPointState,
     CollectSummary,
     DnsCheck,
-    UsageBucket,
+    UsageReport,
 )
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.careroutes import care_router
@@ -85,8 +85,11 @@ async def test_a_cloud_point_from_certificate_to_deletion(site, api) -> None:
     await site.cloud.services["cloud1"].holder.put_document(key, data)
     summary = await _ask(api, "POST", "/cloud-points/cloud1/collect", CollectSummary)
     assert (summary.records, summary.bytes) == (1, 950)
-    buckets = await _ask(api, "GET", "/cloud-points/cloud1/usage?by=device", list[UsageBucket])
-    assert [(one.subject, one.sent) for one in buckets] == [("dev-1", 950)]
+    used = await _ask(api, "GET", "/cloud-points/cloud1/usage?by=device", UsageReport)
+    assert [(one.subject, one.sent) for one in used.buckets] == [("dev-1", 950)]
+    assert (used.collected, used.age_seconds, used.more) == (summary.collected, 0, False)
+    site.clock.advance(90)
+    assert (await _ask(api, "GET", "/cloud-points/cloud1/usage", UsageReport)).age_seconds == 90
     opened = await _ask(api, "GET", "/alerts?open_only=true", list[AlertInfo])
     assert {one.type for one in opened} == {"transfer_warning", "transfer_critical"}
     assert all(one.remedies and one.title and one.subject_name == "cloud1" for one in opened)

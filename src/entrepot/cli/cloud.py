@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan, print_usage
+from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_json, say, size
 from entrepot.cli.secrets import SERVICE_PASSWORD, read_secret
@@ -23,7 +23,6 @@ from entrepot.protocol.cloudpointapi import (
     DnsCheck,
     ScaleRequest,
     Thresholds,
-    UsageBucket,
 )
 from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import TaskInfo
@@ -308,28 +307,6 @@ def collect(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
     say(f"{summary.records} transactions, {size(summary.bytes)}, in {summary.segments} segments → {summary.log}")
     for gap in summary.gaps:
         say(f"[yellow]Warning:[/] the records of instance {gap} have a gap.")
-
-
-@app.command()
-def usage(
-    ctx: typer.Context,
-    name: Name,
-    by: Annotated[str | None, typer.Option(help="device or content: one line for each instead of one an hour.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what clients downloaded and what the site sent, by the hour.
-
-    \b
-    Examples:
-      entrepot cloud usage cloud-eu
-      entrepot cloud usage cloud-eu --by device --json
-    """
-    with site_session(ctx) as session:
-        buckets = session.get(f"/cloud-points/{seg(name)}/usage", list[UsageBucket], by=by)
-    if as_json:
-        print_json(buckets)
-    else:
-        print_usage(buckets)
 
 
 @app.command()

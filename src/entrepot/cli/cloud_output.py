@@ -2,7 +2,7 @@
 
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
-from entrepot.protocol.cloudpointapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket
+from entrepot.protocol.cloudpointapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket, UsageReport
 
 
 def print_cloud_points(points: list[CloudPointInfo]) -> None:
@@ -57,7 +57,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("stored, by the site's books", size(used.counted_bytes) if used.counted_at else ""),
             (
                 "stored, by the last listing",
-                f"{size(used.listed_bytes)}, {when(used.listed_at)}; differs by {used.difference:,} bytes"
+                f"{size(used.listed_bytes)}, {when(used.listed_at)}; {_difference(used.difference)}"
                 if used.listed_at
                 else "",
             ),
@@ -99,6 +99,12 @@ def _figures(info: CloudPointInfo) -> str:
     return f"{age(info.usage.age_seconds)} old" if info.usage.collected else "not collected yet"
 
 
+def _difference(count: int) -> str:
+    if not count:
+        return "its objects are those of the site's books of that moment"
+    return f"its objects were {abs(count):,} bytes {'more' if count > 0 else 'less'} than the site's books said then"
+
+
 def print_plan(plan: CloudPlan, *, as_json: bool) -> None:
     """What would be created, and what it costs before anything is stored or sent."""
     if as_json:
@@ -123,21 +129,31 @@ def _price(resource: PlannedResource) -> str:
     return f"{resource.monthly:.2f} {resource.currency}".rstrip() if resource.meter else ""
 
 
-def print_usage(buckets: list[UsageBucket]) -> None:
-    """One line an hour, or an hour and subject."""
-    print_rows(
-        ("Hour", "About", ">Requests", ">Failed", ">To clients", ">By links", ">From the site"),
-        [
-            (
-                when(b.hour)[:16],
-                b.subject,
-                str(b.requests),
-                str(b.failed),
-                size(b.sent),
-                size(b.granted),
-                size(b.uploaded),
-            )
-            for b in buckets
-        ],
-        empty="Nothing was transferred, or nothing was collected yet. Next: entrepot cloud collect NAME",
+def print_usage(report: UsageReport, *, by: str) -> None:
+    """One line an hour, or an hour and subject; what all of them come to, and how old it is."""
+    rows = [_usage_row(bucket, by) for bucket in report.buckets]
+    headings = ("Hour", *((by.capitalize(),) if by else ()), ">Requests", ">Failed", ">To clients", ">By links")
+    empty = "Nothing was transferred, or nothing was collected yet. Next: entrepot cloud collect NAME"
+    print_rows(headings if by else (*headings, ">From the site"), rows, empty=empty)
+    if rows:
+        requests, sent = (
+            sum(one.requests for one in report.buckets),
+            sum(one.sent + one.granted for one in report.buckets),
+        )
+        say(f"Together: {size(sent)} to clients in {requests:,} requests.")
+    if report.more:
+        say("[yellow]Warning:[/] there are more lines; ask for fewer --days.")
+    figures = f"{age(report.age_seconds)} old, collected {when(report.collected)}" if report.collected else ""
+    say(f"Figures: {figures or 'not collected yet'}.")
+
+
+def _usage_row(bucket: UsageBucket, by: str) -> tuple[str, ...]:
+    hour, figures = (
+        when(bucket.hour)[:16],
+        (str(bucket.requests), str(bucket.failed), size(bucket.sent), size(bucket.granted)),
+    )
+    return (
+        (hour, bucket.name or bucket.subject or "not known", *figures)
+        if by
+        else (hour, *figures, size(bucket.uploaded))
     )

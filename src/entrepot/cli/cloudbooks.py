@@ -1,14 +1,42 @@
-"""``entrepot cloud metrics`` and ``resources``: the cloud's figures beside the site's, and what it costs (R25, R27)."""
+"""``entrepot cloud usage``, ``metrics`` and ``resources``: what was used, the cloud's own figures beside it, and what
+it costs (R25, R26, R27)."""
 
+import time
 from typing import Annotated
 
 import typer
 
 from entrepot.cli.cloud import Name
+from entrepot.cli.cloud_output import print_usage
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import print_json, print_rows, say, size, when
 from entrepot.cli.session import seg, site_session
+from entrepot.core.times import DAY, hour_of
 from entrepot.protocol.cloudapi import CloudResources, PlannedResource, Reconciliation
+from entrepot.protocol.cloudpointapi import UsageReport
+
+
+def usage(
+    ctx: typer.Context,
+    name: Name,
+    by: Annotated[str | None, typer.Option(help="device or content: one line for each in each hour.")] = None,
+    days: Annotated[int, typer.Option(min=1, max=3650, help="Of so many days.")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what clients downloaded and what the site sent, by the hour, and how old the figures are.
+
+    \b
+    Examples:
+      entrepot cloud usage cloud-eu
+      entrepot cloud usage cloud-eu --by device --days 2 --json
+    """
+    since = hour_of(time.time()) - days * DAY
+    with site_session(ctx) as session:
+        report = session.get(f"/cloud-points/{seg(name)}/usage", UsageReport, by=by, since=since)
+    if as_json:
+        print_json(report)
+    else:
+        print_usage(report, by=by or "")
 
 
 def metrics(

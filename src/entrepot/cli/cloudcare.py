@@ -183,6 +183,7 @@ def _days(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(found))
 
 
+cloud_app.command()(cloudbooks.usage)
 cloud_app.command()(cloudbooks.metrics)
 cloud_app.command()(cloudbooks.resources)
 cloud_app.command()(clouddrill.drill)

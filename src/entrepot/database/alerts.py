@@ -2,7 +2,7 @@
 is put into the outbox of those who want to be told."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
@@ -59,14 +59,37 @@ def change(connection: Connection, alert_id: str, move: Callable[[Alert], Step],
     row = connection.execute(select(table).where(table.c.id == alert_id).with_for_update()).mappings().first()
     if row is None:
         raise NotFoundError(f"There is no alert {alert_id!r}.")
-    before = _stored(row)
+    return _moved(connection, _stored(row), move, by)
+
+
+def decide(
+    connection: Connection, subject: str, subject_name: str, moves: Mapping[str, Callable[[Alert], Step]], *, now: int
+) -> None:
+    """Let each of ``moves``, by the alert's type, decide what becomes of the subject's alert; one that is missing is
+    made first. They are read in one query: all rules of all cloud points are evaluated every minute."""
+    found = _locked(connection, subject, moves)
+    if len(found) < len(moves):
+        for type_ in moves.keys() - {one.alert.type for one in found}:
+            ensure(connection, type_=type_, subject=subject, subject_name=subject_name, now=now)
+        found = _locked(connection, subject, moves)
+    for one in found:
+        _moved(connection, one, moves[one.alert.type], SYSTEM)
+
+
+def _locked(connection: Connection, subject: str, types: Iterable[str]) -> list[StoredAlert]:
+    """In the order of their types, so that nobody who locks several waits for one who waits for them."""
+    query = select(table).where(table.c.subject == subject, table.c.type.in_(list(types))).order_by(table.c.type)
+    return [_stored(row) for row in connection.execute(query.with_for_update()).mappings()]
+
+
+def _moved(connection: Connection, before: StoredAlert, move: Callable[[Alert], Step], by: str) -> StoredAlert:
     step = move(before.alert)
     if step.alert != before.alert:
-        connection.execute(update(table).where(table.c.id == alert_id).values(**msgspec.structs.asdict(step.alert)))
+        connection.execute(update(table).where(table.c.id == before.id).values(**msgspec.structs.asdict(step.alert)))
     if step.event is not None:
         connection.execute(
             alert_history.insert().values(
-                alert=alert_id,
+                alert=before.id,
                 at=step.alert.changed,
                 event=step.event.value,
                 state=step.alert.state.value,
@@ -75,7 +98,7 @@ def change(connection: Connection, alert_id: str, move: Callable[[Alert], Step],
             )
         )
         notifications.enqueue(
-            connection, step.alert, alert_id=alert_id, subject_name=before.subject_name, event=step.event
+            connection, step.alert, alert_id=before.id, subject_name=before.subject_name, event=step.event
         )
     return msgspec.structs.replace(before, alert=step.alert)
 
@@ -115,6 +138,12 @@ def listed(
     if subject:
         query = query.where(or_(table.c.subject == subject, table.c.subject_name == subject))
     return [_stored(row) for row in connection.execute(query).mappings()]
+
+
+def postponed(connection: Connection, *, until: int) -> list[StoredAlert]:
+    """Postponed alerts whose pause has ended by then."""
+    query = select(table).where(table.c.state == AlertState.POSTPONED.value, table.c.skip_until <= until)
+    return [_stored(row) for row in connection.execute(query.order_by(table.c.id)).mappings()]
 
 
 def history(connection: Connection, alert_id: str, *, limit: int = 200) -> list[HistoryRow]:

@@ -6,6 +6,7 @@ said stands beside each figure, and a batch of lines is remembered with the file
 """
 
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, and_, bindparam, case, delete, func, select, 
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.content import content_delta, content_version
 from entrepot.database.tables.usage import log_batch, transaction_chain, transaction_segment, transfer_bucket
-from entrepot.database.usage import GRANTED, add_to_hour
+from entrepot.database.usage import GRANTED, add_to_hours
 from entrepot.protocol.drillapi import is_drill
 
 UNPLACED = -1
@@ -162,17 +163,16 @@ def _add_buckets(connection: Connection, point: str, buckets: Sequence[BucketRow
         ),
         [msgspec.structs.asdict(bucket) | owed for bucket in buckets],
     )
-    hours: dict[int, list[int]] = {}
+    hours: dict[int, Counter[str]] = {}
     for bucket in buckets:
-        sums = hours.setdefault(bucket.hour, [0, 0, 0, 0, 0])
-        sums[0] += bucket.requests
-        sums[1] += bucket.requests if bucket.status in ("4xx", "5xx") else 0
-        sums[2] += bucket.bytes
-        sums[3] += bucket.bytes if bucket.status == GRANTED else 0
-        sums[4] += bucket.bytes if is_drill(bucket.device) else 0
-    for hour, (requests, failed, sent, granted, drilled) in sorted(hours.items()):
-        figures = {"requests": requests, "failed": failed, "sent": sent, "granted": granted, "drilled": drilled}
-        add_to_hour(connection, point, hour, **figures)
+        hours.setdefault(bucket.hour, Counter()).update(
+            requests=bucket.requests,
+            failed=bucket.requests if bucket.status in ("4xx", "5xx") else 0,
+            sent=bucket.bytes,
+            granted=bucket.bytes if bucket.status == GRANTED else 0,
+            drilled=bucket.bytes if is_drill(bucket.device) else 0,
+        )
+    add_to_hours(connection, point, hours)
 
 
 def gaps(connection: Connection, point: str) -> list[Gap]:

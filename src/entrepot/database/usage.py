@@ -1,5 +1,6 @@
 """What cloud points transfer and store, hour by hour, and who collects the figures."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -14,13 +15,14 @@ from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_h
 GRANTED = "3xx"
 """Class of status whose bytes were granted: a redirect sends none itself."""
 _FIGURES = ("requests", "failed", "sent", "uploaded", "granted", "drilled")
+_ADDED = (*_FIGURES, "site_writes", "site_reads")
 
 
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Last measurement and last collection of a cloud point; times are 0 when there was none.
 
     ``stored_…`` is what the provider says, ``counted_bytes`` what the site's books say, ``listed_bytes`` the sum of the
-    last full listing.
+    last full listing, and ``listed_difference`` by how many bytes its objects were more than the books said just then.
     """
 
     stored_bytes: int = 0
@@ -28,6 +30,7 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     stored_at: int = 0
     listed_bytes: int = 0
     listed_at: int = 0
+    listed_difference: int = 0
     counted_bytes: int = 0
     counted_at: int = 0
     collected: int = 0
@@ -51,31 +54,28 @@ class HourRow(msgspec.Struct, frozen=True, kw_only=True):
     drilled: int = 0
 
 
-def add_to_hour(
-    connection: Connection,
-    point: str,
-    hour: int,
-    *,
-    requests: int = 0,
-    failed: int = 0,
-    sent: int = 0,
-    uploaded: int = 0,
-    granted: int = 0,
-    drilled: int = 0,
-    site_writes: int = 0,
-    site_reads: int = 0,
-) -> None:
-    """Add to an hour's figures. ``granted`` and ``drilled`` bytes are among those ``sent``; ``uploaded`` are
-    bytes that the site sent (R25), ``site_…`` its requests."""
+def add_to_hour(connection: Connection, point: str, hour: int, **figures: int) -> None:
+    """Add to an hour's figures, named as in :func:`add_to_hours`."""
+    add_to_hours(connection, point, {hour: figures})
+
+
+def add_to_hours(connection: Connection, point: str, hours: Mapping[int, Mapping[str, int]]) -> None:
+    """Add to the figures of hours, in one statement.
+
+    Args:
+        hours: by the hour's start, what to add: ``requests``, ``failed`` and ``sent`` of clients, ``granted`` and
+            ``drilled`` of what was ``sent``, ``uploaded`` bytes that the site sent (R25), and its requests ``site_writes``
+            and ``site_reads``. What is not named stays.
+    """
     table = usage_hour
-    figures = {"requests": requests, "failed": failed, "sent": sent, "uploaded": uploaded, "granted": granted}
-    figures |= {"drilled": drilled, "site_writes": site_writes, "site_reads": site_reads}
-    statement = insert_into(connection, table).values(point=point, hour=hour, stored=-1, **figures)
+    statement = insert_into(connection, table)
+    fresh = {"point": point, "stored": -1} | dict.fromkeys(_ADDED, 0)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[table.c.point, table.c.hour],
-            set_={name: table.c[name] + value for name, value in figures.items()},
-        )
+            set_={name: table.c[name] + statement.excluded[name] for name in _ADDED},
+        ),
+        [fresh | {"hour": hour, **hours[hour]} for hour in sorted(hours)],
     )
 
 
@@ -126,9 +126,12 @@ def count_stored(connection: Connection, point: str, *, now: int) -> int:
     return counted
 
 
-def set_listed(connection: Connection, point: str, *, listed: int, now: int) -> None:
-    """Note the sum of a full listing."""
-    _set_usage(connection, point, listed_bytes=listed, listed_at=now)
+def set_listed(connection: Connection, point: str, *, objects: int, documents: int, now: int) -> int:
+    """Note the sum of a full listing, and compare its objects with the site's books of the same moment: a later count
+    would be of what was sent since. The difference."""
+    difference = objects - count_stored(connection, point, now=now)
+    _set_usage(connection, point, listed_bytes=objects + documents, listed_difference=difference, listed_at=now)
+    return difference
 
 
 def set_collected(connection: Connection, point: str, *, now: int) -> None:
@@ -189,13 +192,14 @@ def hours(connection: Connection, point: str, *, since: int, until: int, limit: 
     return [HourRow(**row) for row in rows.mappings()]
 
 
-def stored_by_hour(connection: Connection, point: str, *, since: int) -> dict[int, int]:
-    """Stored bytes at the last measurement of each hour from ``since`` on that had one."""
+def sent_and_stored(connection: Connection, point: str, *, since: int) -> tuple[dict[int, int], dict[int, int]]:
+    """By the hour, from ``since`` on: bytes sent to clients, drills left out; bytes stored, of the hours that had a
+    measurement."""
     table = usage_hour
-    query = select(table.c.hour, table.c.stored).where(
-        table.c.point == point, table.c.hour >= since, table.c.stored >= 0
-    )
-    return {row.hour: int(row.stored) for row in connection.execute(query)}
+    sent = table.c.sent - table.c.drilled
+    query = select(table.c.hour, sent, table.c.stored).where(table.c.point == point, table.c.hour >= since)
+    rows = connection.execute(query).all()  # plain tuples: all thresholds are judged every minute
+    return {hour: count for hour, count, _ in rows}, {hour: stored for hour, _, stored in rows if stored >= 0}
 
 
 def hours_by(

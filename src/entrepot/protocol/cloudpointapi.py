@@ -176,8 +176,9 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling;
     ``granted_30_days`` of it by links to the store.
     ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``), what the site's books
-    say that it placed there (``counted_bytes``), and the last full listing (``listed_bytes``); their differences are
-    control documents, transaction records on their way, and what should not be there."""
+    say that it placed there (``counted_bytes``), and the last full listing (``listed_bytes``, documents included).
+    ``difference`` is by how much the objects of that listing were more than the books said at that moment: what should
+    not be there, or, below zero, what was still on its way or is missing."""
 
     stored_bytes: int
     stored_objects: int
@@ -190,7 +191,7 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     counted_at: int = 0
     listed_bytes: int = 0
     listed_at: int = 0
-    difference: int = 0  # listed - counted, once both are known
+    difference: int = 0
     error: str = ""  # of the last collection
     granted_30_days: int = 0
 
@@ -243,8 +244,8 @@ class CollectSummary(Model, frozen=True, kw_only=True):
 
 
 class UsageBucket(Model, frozen=True, kw_only=True):
-    """One UTC hour of a cloud point, ``GET /cloud-points/{id}/usage``; with ``by=device`` or ``by=content`` the
-    ``subject`` is that id. ``sent`` by gateways; ``granted``: what clients may have fetched from the store by links."""
+    """One UTC hour of a cloud point; with ``by=device`` or ``by=content`` the ``subject`` is that id, and ``name`` what
+    people call it. ``sent`` by gateways; ``granted``: what clients may have fetched from the store by links."""
 
     hour: int
     subject: str
@@ -253,3 +254,17 @@ class UsageBucket(Model, frozen=True, kw_only=True):
     sent: int
     uploaded: int
     granted: int = 0
+    name: str = ""
+
+
+class UsageReport(Model, frozen=True, kw_only=True):
+    """``GET /cloud-points/{id}/usage``: the hours in ``since <= hour < until``, oldest first, and how old the figures
+    are (``collected`` 0: never). ``more``: there are more than one answer holds; ask again for later hours."""
+
+    cloud_point: str
+    since: int
+    until: int
+    collected: int
+    age_seconds: int
+    more: bool
+    buckets: tuple[UsageBucket, ...]

@@ -8,6 +8,7 @@ what was sent leaves the sum again; storage only adds up. Nothing is claimed fro
 later than the horizon.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -70,13 +71,14 @@ class _Line(msgspec.Struct, frozen=True):
     slope_error: float
     rhythm: tuple[float, ...]
 
-    def day(self, now: float, number: int, strain: float) -> float:
-        """The 24 hours that begin so many days from now: a part of one weekday, and a part of the next."""
+    def days(self, now: float, strain: float) -> list[float]:
+        """The spans of 24 hours from now to the horizon: each a part of one weekday, and a part of the next."""
         level = self.level + strain * self.level_error
         slope = self.slope + strain * self.slope_error
-        weekday, passed = _weekday(int(now) // DAY + number), now % DAY / DAY
-        factor = (1 - passed) * self.rhythm[weekday] + passed * self.rhythm[(weekday + 1) % 7]
-        return max(0.0, level + slope * (number + passed)) * factor
+        first, passed = int(now) // DAY, now % DAY / DAY
+        week = [_weekday(first + number) for number in range(7)]
+        factors = [(1 - passed) * self.rhythm[day] + passed * self.rhythm[(day + 1) % 7] for day in week]
+        return [max(0.0, level + slope * (number + passed)) * factors[number % 7] for number in range(HORIZON_DAYS)]
 
 
 def forecast_transfer(
@@ -104,7 +106,9 @@ def forecast_transfer(
     line = _fit(series, int(now) // DAY)
 
     def path(strain: float) -> list[float]:
-        coming = [line.day(now, number, strain) + planned.sent * _uptake(number) for number in range(HORIZON_DAYS)]
+        coming = line.days(now, strain)
+        for number, share in enumerate(UPTAKE):
+            coming[number] += planned.sent * share
         total, found = float(present), [float(present)]
         for number, count in enumerate(coming):
             total += count - (leaving[number] if number < ROLLING_DAYS else coming[number - ROLLING_DAYS])
@@ -144,12 +148,7 @@ def forecast_storage(
     line = _fit(series, today, flat=True)
 
     def path(strain: float) -> list[float]:
-        total = float(present + planned.stored)
-        found = [total]
-        for number in range(HORIZON_DAYS):
-            total += line.day(now, number, strain)
-            found.append(total)
-        return found
+        return list(itertools.accumulate(line.days(now, strain), initial=float(present + planned.stored)))
 
     return _forecast(path, levels, line, present=present, days=len(series), now=now)
 
@@ -178,7 +177,7 @@ def _forecast(
     return Forecast(
         present=present,
         days=days,
-        per_day=round(line.day(now, 0, 0.0)),
+        per_day=round(line.days(now, 0.0)[0]),
         per_day_change=round(line.slope),
         in_thirty_days=round(expected[ROLLING_DAYS]),
         rhythm=tuple(round(factor, 3) for factor in line.rhythm),
@@ -254,7 +253,3 @@ def _rhythm(series: Sequence[tuple[int, float]]) -> tuple[float, ...]:
 def _weekday(day: int) -> int:
     """Monday is 0; 1970-01-01 was a Thursday."""
     return (day + 3) % 7
-
-
-def _uptake(number: int) -> float:
-    return UPTAKE[number] if number < len(UPTAKE) else 0.0

@@ -4,10 +4,11 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from entrepot.database import alerts, librarychecks, maintenance
-from entrepot.rules.alerts import Condition, evaluate
+from entrepot.database import librarychecks
+from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import LIBRARY_DAMAGE
 from entrepot.rules.verdicts import Verdict
+from entrepot.site.findings import Finding, condition_of, judge
 
 SUBJECT: Final = "library"
 
@@ -20,13 +21,11 @@ def judge_library(connection: Connection, now: float) -> None:
     """
     counted = librarychecks.verdicts(connection)
     missing, damaged = counted.get(Verdict.MISSING, 0), counted.get(Verdict.DAMAGED, 0)
-    condition = Condition.BAD if missing or damaged else Condition.GOOD
+    condition = condition_of(bool(missing or damaged))
     if condition is Condition.GOOD and not librarychecks.validated(connection):
         condition = Condition.UNKNOWN
     message = "Everything that was validated is sound."
     if condition is Condition.BAD:
         message = f"Objects that contents need: {missing} missing, {damaged} damaged."
-    alerts.ensure(connection, type_=LIBRARY_DAMAGE, subject=SUBJECT, subject_name=SUBJECT, now=int(now))
-    kept = alerts.find(connection, type_=LIBRARY_DAMAGE, subject=SUBJECT)
-    quiet = any(window.covers(LIBRARY_DAMAGE, now) for window in maintenance.windows_of(connection, SUBJECT))
-    alerts.change(connection, kept.id, lambda alert: evaluate(alert, condition, message=message, now=now, quiet=quiet))
+    finding = Finding(type=LIBRARY_DAMAGE, condition=condition, message=message)
+    judge(connection, SUBJECT, SUBJECT, [finding], now)

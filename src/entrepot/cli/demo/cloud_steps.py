@@ -21,7 +21,7 @@ from entrepot.protocol.cloudpointapi import (
     CloudPointState,
     CollectSummary,
     ScaleRequest,
-    UsageBucket,
+    UsageReport,
 )
 from entrepot.protocol.siteapi import TaskInfo
 
@@ -174,7 +174,7 @@ def account(world: World) -> None:
         tell.claim(f"{log.name} holds them in the format that CMTrace reads", len(lines) > 0, f"{len(lines)} lines")
         for line in lines[-2:]:
             tell.note(line)
-        buckets = session.get(f"/cloud-points/{CLOUD}/usage", list[UsageBucket])
+        buckets = session.get(f"/cloud-points/{CLOUD}/usage", UsageReport).buckets
         sent, requests = sum(bucket.sent for bucket in buckets), sum(bucket.requests for bucket in buckets)
         tell.claim(
             "hourly figures account for every byte that clients received from the cloud",
@@ -201,7 +201,7 @@ def _collected(world: World) -> bool | None:
     """Collect; true once the figures hold everything that clients reported."""
     session = world.roles.session
     session.post(f"/cloud-points/{CLOUD}/collect", None, CollectSummary)
-    buckets = session.get(f"/cloud-points/{CLOUD}/usage", list[UsageBucket])
+    buckets = session.get(f"/cloud-points/{CLOUD}/usage", UsageReport).buckets
     return True if sum(bucket.sent for bucket in buckets) >= world.from_cloud else None
 
 

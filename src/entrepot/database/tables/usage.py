@@ -78,6 +78,7 @@ cloud_usage = Table(
     Column("stored_at", BigInteger, nullable=False),
     Column("listed_bytes", BigInteger, nullable=False),  # by the last full listing
     Column("listed_at", BigInteger, nullable=False),
+    Column("listed_difference", BigInteger, nullable=False, server_default="0"),  # its objects beyond the site's books
     Column("counted_bytes", BigInteger, nullable=False, server_default="0"),  # what the site's books say is there
     Column("counted_at", BigInteger, nullable=False, server_default="0"),
     Column("collected", BigInteger, nullable=False),  # last complete collection; 0: never

@@ -12,9 +12,9 @@ from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.alerts import Condition
-from entrepot.site.cloud.judging import Finding
 from entrepot.site.cloud.waiting import Sleep, running
 from entrepot.site.cloudport import CloudProvider
+from entrepot.site.findings import Finding
 
 T = TypeVar("T")
 PAUSES: Final = (1.0, 4.0)

@@ -6,12 +6,12 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.times import DAY
-from entrepot.database import alerts, cloud, clouddetails, controldocuments, points, usage
+from entrepot.database import alerts, charges, cloud, clouddetails, controldocuments, points, usage
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.tasks import Task
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
-from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket, UsageReport
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.rules.alerts import ALERT_TYPES
 from entrepot.rules.thresholds import rolling_start
@@ -76,16 +76,16 @@ def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
         counted_at=kept.counted_at,
         listed_bytes=kept.listed_bytes,
         listed_at=kept.listed_at,
-        difference=kept.listed_bytes - kept.counted_bytes if kept.listed_at and kept.counted_at else 0,
+        difference=kept.listed_difference,
         error=kept.error,
         granted_30_days=totals.granted,
     )
 
 
-def usage_buckets(
-    connection: Connection, point: str, *, now: float, since: int | None, until: int | None, by: str
-) -> list[UsageBucket]:
-    """Hourly figures; the last 30 days unless told otherwise.
+def usage_report(
+    connection: Connection, point: CloudPoint, *, now: float, since: int | None, until: int | None, by: str
+) -> UsageReport:
+    """Hourly figures, and how old they are; the last 30 days unless told otherwise.
 
     Raises:
         BadInputError: ``by`` is neither empty, ``device`` nor ``content``.
@@ -93,21 +93,39 @@ def usage_buckets(
     begin = rolling_start(now) if since is None else since
     end = int(now) + DAY if until is None else until
     if not by:
-        rows = usage.hours(connection, point, since=begin, until=end, limit=MAX_HOURS)
+        rows = usage.hours(connection, point.point, since=begin, until=end, limit=MAX_HOURS + 1)
     else:
-        rows = usage.hours_by(connection, point, since=begin, until=end, by=_by(by), limit=MAX_HOURS)
-    return [
-        UsageBucket(
-            hour=row.hour,
-            subject=row.subject,
-            requests=row.requests,
-            failed=row.failed,
-            sent=row.sent - row.granted,
-            uploaded=row.uploaded,
-            granted=row.granted,
-        )
-        for row in rows
-    ]
+        rows = usage.hours_by(connection, point.point, since=begin, until=end, by=_by(by), limit=MAX_HOURS + 1)
+    collected = usage.stored_usage(connection, point.point).collected
+    names = _names(connection, by, [row.subject for row in rows])
+    return UsageReport(
+        cloud_point=point.name,
+        since=begin,
+        until=end,
+        collected=collected,
+        age_seconds=max(0, int(now) - collected) if collected else 0,
+        more=len(rows) > MAX_HOURS,
+        buckets=tuple(
+            UsageBucket(
+                hour=row.hour,
+                subject=row.subject,
+                requests=row.requests,
+                failed=row.failed,
+                sent=row.sent - row.granted,
+                uploaded=row.uploaded,
+                granted=row.granted,
+                name=names.get(row.subject, ""),
+            )
+            for row in rows[:MAX_HOURS]
+        ),
+    )
+
+
+def _names(connection: Connection, by: str, subjects: list[str]) -> dict[str, str]:
+    """What people call these devices or contents; nothing for those that are gone."""
+    if not by:
+        return {}
+    return charges.names(connection) if by == "content" else charges.device_names(connection, sorted(set(subjects)))
 
 
 def _by(text: str) -> Literal["device", "content"]:

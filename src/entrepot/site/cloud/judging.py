@@ -1,17 +1,15 @@
 """From figures and findings to alerts (R21, R22, R25, R37). What is bad is decided in ``rules``; this keeps it."""
 
-from collections.abc import Callable
 from typing import Final
 
-import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.times import DAY, HOUR, iso
-from entrepot.database import alerts, budgets, cloud, collection, maintenance, usage
+from entrepot.database import alerts, budgets, cloud, collection, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
 from entrepot.protocol.cloudpointapi import Thresholds
-from entrepot.rules.alerts import Alert, Condition, Step, evaluate, settled
+from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.rules.budgets import WORDS, Grade, grade
 from entrepot.rules.thresholds import (
@@ -23,18 +21,10 @@ from entrepot.rules.thresholds import (
     rolling_start,
 )
 from entrepot.site.cost.forecasting import expected, forecasts
+from entrepot.site.findings import Finding, condition_of, judge
 
 EXPIRY_WARNING_DAYS: Final = 30
 STALE_SECONDS: Final = 3 * HOUR
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What a rule says about one type of alert. ``near``: a good condition that leaves an open alert open."""
-
-    type: str
-    condition: Condition
-    message: str = ""
-    near: bool = False
 
 
 def upload_limits(thresholds: Thresholds) -> TransferLimits:
@@ -64,26 +54,6 @@ def create_alerts(connection: Connection, point: CloudPoint, now: int) -> None:
         alerts.ensure(connection, type_=type_, subject=point.point, subject_name=point.name, now=now)
 
 
-def judge(connection: Connection, point: CloudPoint, findings: list[Finding], now: float) -> None:
-    """Let each finding open, close or keep its alert; in a maintenance window none opens."""
-    windows = maintenance.windows_of(connection, point.point)
-    for finding in findings:
-        alerts.ensure(connection, type_=finding.type, subject=point.point, subject_name=point.name, now=int(now))
-        kept = alerts.find(connection, type_=finding.type, subject=point.point)
-        quiet = any(window.covers(finding.type, now) for window in windows)
-        alerts.change(connection, kept.id, _deciding(finding, now, quiet))
-
-
-def _deciding(finding: Finding, now: float, quiet: bool) -> Callable[[Alert], Step]:
-    def decide(alert: Alert) -> Step:
-        condition = finding.condition
-        if condition is Condition.GOOD:
-            condition = settled(alert.condition, reached=False, near=finding.near)
-        return evaluate(alert, condition, message=finding.message, now=now, quiet=quiet)
-
-    return decide
-
-
 def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bool = False) -> None:
     """Evaluate storage, transfers, their trend, and the wholeness and age of the records, at this moment.
 
@@ -110,7 +80,7 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
         _records(connection, point_id),
         _age(point, kept, now),
     ]
-    judge(connection, point, findings, now)
+    judge(connection, point.point, point.name, findings, now)
 
 
 def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool) -> list[Finding]:
@@ -121,7 +91,7 @@ def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool)
     return [
         Finding(
             type=f"{what}_{level}",
-            condition=_condition(reached) if known else Condition.UNKNOWN,
+            condition=condition_of(reached) if known else Condition.UNKNOWN,
             message=assessment.message,
             near=near and not strict,
         )
@@ -135,7 +105,7 @@ def _forecasts(connection: Connection, point: CloudPoint, now: float) -> list[Fi
     for what, forecast in zip(("storage", "transfer"), forecasts(connection, point, now), strict=True):
         soon, near, message = expected(forecast, now)
         findings.append(
-            Finding(type=f"{what}_forecast", condition=_condition(soon), message=message, near=near)
+            Finding(type=f"{what}_forecast", condition=condition_of(soon), message=message, near=near)
             if forecast.days
             else Finding(type=f"{what}_forecast", condition=Condition.UNKNOWN)
         )
@@ -158,7 +128,7 @@ def _budget_findings(connection: Connection, point_id: str, now: float) -> list[
         elif reached > Grade.OPEN:
             steps.append(told)
     return [
-        Finding(type=type_, condition=_condition(bool(found)), message=" ".join(found[:20]))
+        Finding(type=type_, condition=condition_of(bool(found)), message=" ".join(found[:20]))
         for type_, found in (("budget_step", steps), ("budget_used_up", used_up))
     ]
 
@@ -169,7 +139,7 @@ def _age(point: CloudPoint, kept: StoredUsage, now: float) -> Finding:
     stale = since > 0 and now - since >= STALE_SECONDS
     message = f"No figures for {int(now - since) // HOUR} h: the last collection was {_moment(kept.collected)}."
     return Finding(
-        type="figures_stale", condition=_condition(stale), message=f"{message} {kept.error}".strip() if stale else ""
+        type="figures_stale", condition=condition_of(stale), message=f"{message} {kept.error}".strip() if stale else ""
     )
 
 
@@ -177,16 +147,12 @@ def _moment(seconds: int) -> str:
     return f"at {iso(seconds)}" if seconds else "never"
 
 
-def _condition(bad: bool) -> Condition:
-    return Condition.BAD if bad else Condition.GOOD
-
-
 def _records(connection: Connection, point_id: str) -> Finding:
     gaps = collection.gaps(connection, point_id)
     told = [f"{gap.instance}: {gap.missing} segments missing, {gap.broken} damaged or not fitting" for gap in gaps[:20]]
     return Finding(
         type="accounting_gap",
-        condition=_condition(bool(gaps)),
+        condition=condition_of(bool(gaps)),
         message=f"Of {len(gaps)} instances the records are not whole. {'; '.join(told)}." if gaps else "",
     )
 
@@ -198,4 +164,4 @@ def certificate_finding(point: CloudPoint, management_expires: int, now: float) 
         for what, expires in (("service", point.certificate_expires), ("management", management_expires))
         if expires - now <= EXPIRY_WARNING_DAYS * DAY
     ]
-    return Finding(type="certificate_problem", condition=_condition(bool(problems)), message=" ".join(problems))
+    return Finding(type="certificate_problem", condition=condition_of(bool(problems)), message=" ".join(problems))

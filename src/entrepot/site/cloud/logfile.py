@@ -112,15 +112,12 @@ class LogFolder:
         return target
 
     def _drop_old(self, path: Path, before: float) -> None:
+        oldest = datetime.fromtimestamp(max(0.0, before), UTC).strftime(_STAMP)  # stamps sort as their moments do
         for file in self._folder.glob(f"{path.stem}-*.log"):
             match = _ROTATED.fullmatch(file.name.removeprefix(path.stem))
             if match is None:
                 continue
-            try:
-                rotated = datetime.strptime(match[1], _STAMP).replace(tzinfo=UTC).timestamp()
-            except ValueError:
-                continue
-            if rotated < before:
+            if match[1] < oldest:
                 file.unlink(missing_ok=True)
 
 

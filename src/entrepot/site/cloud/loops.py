@@ -71,6 +71,7 @@ class CloudLoops:
     async def collect_once(self) -> None:
         """Collect where an hour has passed, list where a day has; evaluate everywhere."""
         await self._for_each("collect", self._collect, lambda point: point.ready > 0 and has_store(point))
+        await self._services.monitor.resume_postponed()
 
     async def _collect(self, point: CloudPoint) -> None:
         monitor = self._services.monitor

@@ -19,12 +19,13 @@ from entrepot.protocol.control import ServiceState
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.dns import Resolver, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
-from entrepot.site.cloud.judging import Finding, certificate_finding, judge, judge_usage
+from entrepot.site.cloud.judging import certificate_finding, judge_usage
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.probing import certificate_findings, clock_finding, details_of, dns_finding, probe_store
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 from entrepot.site.cloud.waiting import Sleep
+from entrepot.site.findings import Finding, judge, resume_postponed
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
@@ -108,6 +109,10 @@ class Monitor:
         """Compare usage with the thresholds as they are now; ``strict`` when they were changed just now."""
         await self._database.write(judge_usage, point_id, self._clock(), strict=strict)
 
+    async def resume_postponed(self) -> None:
+        """Let alerts go on whose pause is over and that nothing new was found out about."""
+        await self._database.write(resume_postponed, self._clock())
+
     async def collect_if_due(self, point_id: str) -> bool:
         """Collect when the last collection is an hour old; else only evaluate (the 30 days roll on)."""
         kept = await self._database.read(usage.stored_usage, point_id)
@@ -122,33 +127,30 @@ class Monitor:
         if self._clock() - kept.listed_at < RECONCILE_SECONDS:
             return False
         point = await self._database.read(cloud.get_cloud_point, point_id)
-        listed = await _listed_bytes(await self._providers.store_of(point))
-        counted = await self._database.write(_reconciled, point_id, listed, int(self._clock()))
-        if listed not in (counted, kept.stored_bytes):
-            log.info("storage_differs", point=point_id, measured=kept.stored_bytes, listed=listed, counted=counted)
+        objects, documents = await _listed_bytes(await self._providers.store_of(point))
+        difference = await self._database.write(
+            usage.set_listed, point_id, objects=objects, documents=documents, now=int(self._clock())
+        )
+        if difference:
+            log.info("storage_differs", point=point_id, measured=kept.stored_bytes, listed=objects, more=difference)
         return True
 
 
-def _reconciled(connection: Connection, point: str, listed: int, now: int) -> int:
-    """Keep a listing's sum, and count the site's books at the same moment, so that the two can be compared."""
-    usage.set_listed(connection, point, listed=listed, now=now)
-    return usage.count_stored(connection, point, now=now)
-
-
-async def _listed_bytes(store: "Holder") -> int:
-    total, after, more = 0, None, True
+async def _listed_bytes(store: "Holder") -> tuple[int, int]:
+    """Bytes of all objects, and of all documents."""
+    in_objects, after, more = 0, None, True
     while more:
         objects = await store.page(after)
-        total += sum(objects.sizes)
+        in_objects += sum(objects.sizes)
         more = objects.more and bool(objects.ids)
         after = object_id_from_hex(objects.ids[-1]) if objects.ids else None
-    key, more = "", True
+    in_documents, key, more = 0, "", True
     while more:
         documents = await store.list_documents("", after=key)
-        total += sum(documents.sizes)
+        in_documents += sum(documents.sizes)
         more = documents.more and bool(documents.keys)
         key = documents.keys[-1] if documents.keys else ""
-    return total
+    return in_objects, in_documents
 
 
 def _runs_unwanted(point: CloudPoint, seen: Look) -> bool:
@@ -183,7 +185,7 @@ def _note(connection: Connection, before: CloudPoint, seen: Look, probes: tuple[
     if not _busy(connection, point):
         findings += findings_of(point, seen)
     cloud.update_cloud_point(connection, point.point, **values)
-    judge(connection, point, findings, now)
+    judge(connection, point.point, point.name, findings, now)
 
 
 def _busy(connection: Connection, point: CloudPoint) -> bool:

@@ -12,8 +12,8 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.dns import Resolver, check_name, record_for
 from entrepot.site.cloud.health import Look
-from entrepot.site.cloud.judging import Finding
 from entrepot.site.cloud.waiting import running
+from entrepot.site.findings import Finding
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder

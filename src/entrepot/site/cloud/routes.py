@@ -25,12 +25,12 @@ from entrepot.protocol.cloudpointapi import (
     ScaleRequest,
     ServiceCertificate,
     ServiceCertificateRequest,
-    UsageBucket,
+    UsageReport,
 )
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.dns import problem_with, record_for
-from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, task_info, usage_buckets
+from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, task_info, usage_report
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 
@@ -129,11 +129,10 @@ def _figure_routes(services: CloudServices) -> Handlers:
         since: FromQuery[int | None] = None,
         until: FromQuery[int | None] = None,
         by: FromQuery[str] = "",
-    ) -> list[UsageBucket]:
+    ) -> UsageReport:
+        """Hourly figures of clients and of the site, and how old they are."""
         point = await services.get(name)
-        return await services.database.read(
-            usage_buckets, point.point, now=services.clock(), since=since, until=until, by=by
-        )
+        return await services.database.read(usage_report, point, now=services.clock(), since=since, until=until, by=by)
 
     return [check_cloud_point_dns, collect_cloud_point, get_cloud_point_usage]
 

@@ -24,7 +24,6 @@ SOON_DAYS: Final = 7
 CALM_DAYS: Final = 10
 """An open forecast alert closes when the critical level is further away than this."""
 LOOKED_AT_DAYS: Final = MOST_DAYS + 2
-_HOURS: Final = LOOKED_AT_DAYS * 24 + 48
 
 
 def forecasts(
@@ -41,9 +40,8 @@ def forecasts(
         critical_percent=thresholds.transfer_critical_percent,
     )
     since = hour_of(now) - LOOKED_AT_DAYS * DAY
-    rows = usage.hours(connection, point.point, since=since, until=int(now) + DAY, limit=_HOURS)
+    sent, measured = usage.sent_and_stored(connection, point.point, since=since)
     kept = usage.stored_usage(connection, point.point)
-    measured = usage.stored_by_hour(connection, point.point, since=since)
     return (
         forecast_storage(
             measured,
@@ -53,7 +51,7 @@ def forecasts(
             planned=planned,
         ),
         forecast_transfer(
-            {row.hour: row.sent - row.drilled for row in rows},
+            sent,
             _named(transfer_levels(transfer) if transfer.quota else ()),
             now=now,
             planned=planned,
