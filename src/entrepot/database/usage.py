@@ -64,8 +64,8 @@ def add_to_hours(connection: Connection, point: str, hours: Mapping[int, Mapping
 
     Args:
         hours: by the hour's start, what to add: ``requests``, ``failed`` and ``sent`` of clients, ``granted`` and
-            ``drilled`` of what was ``sent``, ``uploaded`` bytes that the site sent (R25), and its requests ``site_writes``
-            and ``site_reads``. What is not named stays.
+            ``drilled`` of what was ``sent``, ``uploaded`` bytes that the site sent (R25), and its requests
+            ``site_writes`` and ``site_reads``. What is not named stays.
     """
     table = usage_hour
     statement = insert_into(connection, table)
