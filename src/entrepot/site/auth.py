@@ -5,12 +5,14 @@ so at most two are verified at a time. Guessing is slowed by name and address to
 """
 
 import asyncio
+import base64
 import hashlib
 import secrets
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 from sqlalchemy import Connection
 
 from entrepot.core.errors import LimitedError, UnauthenticatedError
@@ -39,7 +41,7 @@ class Sessions:
         self._clock = clock
         self._lifetime = hours * HOUR
         self._hasher = PasswordHasher()
-        self._decoy = self._hasher.hash(secrets.token_hex(16))  # so that unknown names take as long as known ones
+        self._decoy = _decoy(self._hasher)  # so that unknown names take as long as known ones
         self._verifying = asyncio.Semaphore(2)
 
     async def login(self, name: str, password: Secret, *, address: str) -> Session:
@@ -84,6 +86,13 @@ class Sessions:
             return self._hasher.verify(stored, password.reveal())
         except (VerificationError, InvalidHashError):
             return False
+
+
+def _decoy(hasher: PasswordHasher) -> str:
+    """What no password opens: it costs as much to verify as a real one, and nothing to make."""
+    parameters = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = (base64.b64encode(secrets.token_bytes(size)).decode().rstrip("=") for size in (16, 32))
+    return f"$argon2id$v={ARGON2_VERSION}${parameters}${salt}${digest}"
 
 
 def _hash(token: str) -> bytes:

@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.siteapi import PREFIX
-from entrepot.site.api.documentation import DOCS, assets, describe, documentation
+from entrepot.site.api.documentation import DOCS, assets, described, documentation
 from entrepot.site.auth import Sessions
 from entrepot.web.asgi import Scope
 from entrepot.web.bearer import bearer_token
@@ -39,11 +39,9 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
     async def require_session(connection: AnyConnection, _: BaseRouteHandler) -> None:
         connection.scope["user"] = await sessions.check(bearer_token(cast("Scope", connection.scope)))
 
-    describe((*open_routes, *routes))
-    guarded = Router(path="/", route_handlers=list(routes), guards=[require_session], security=[{"session": []}])
-    api = Router(path=PREFIX, route_handlers=[*open_routes, guarded])
+    guarded = Router(PREFIX, route_handlers=described(routes), guards=[require_session], security=[{"session": []}])
     return Litestar(
-        route_handlers=[api, assets()],
+        route_handlers=[Router(PREFIX, route_handlers=described(open_routes)), guarded, assets()],
         exception_handlers={EntrepotError: _on_error, HTTPException: _on_http, Exception: _on_defect},
         openapi_config=documentation(),
         request_max_body_size=MAX_BODY,

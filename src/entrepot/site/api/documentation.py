@@ -67,13 +67,23 @@ def documentation() -> OpenAPIConfig:
     )
 
 
-def describe(routes: Iterable[Router | HTTPRouteHandler]) -> None:
-    """Note at every route what it is called, and how it refuses: with a problem document (RFC 9457)."""
+def described(routes: Iterable[Router | HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """All handlers, each noting what it is called, and how it refuses: with a problem document (RFC 9457).
+
+    Routers are dissolved: the framework copies whatever a router holds each time it is nested into another.
+    """
+    handlers: list[HTTPRouteHandler] = []
     for route in routes:
-        known = [route] if isinstance(route, HTTPRouteHandler) else _handlers(route)
-        for handler in known:
-            handler.responses = {**_refusals(), **(handler.responses or {})}
-            handler.summary = handler.summary or handler.handler_name.replace("_", " ").capitalize()
+        if isinstance(route, HTTPRouteHandler):
+            handlers.append(route)
+            continue
+        for handler in _handlers(route):
+            handler.tags = [*(handler.tags or ()), *route.tags]
+            handlers.append(handler)
+    for handler in handlers:
+        handler.responses = {**_refusals(), **(handler.responses or {})}
+        handler.summary = handler.summary or handler.handler_name.replace("_", " ").capitalize()
+    return handlers
 
 
 def _handlers(router: Router) -> list[HTTPRouteHandler]:
