@@ -341,7 +341,7 @@ def test_pieces_shrink_while_many_downloads_run():
     assert sizes == [256 * KIB, 112 * KIB, 16 * KIB, 16 * KIB]
 
 
-def test_what_is_handed_over_whole_is_bounded_until_clients_show_that_they_took_it():
+async def test_what_is_handed_over_whole_is_bounded_until_clients_show_that_they_took_it():
     downloads, size = Downloads(minimum_rate=64 * KIB), MIB
     most = WHOLE_MEMORY // size
     assert [downloads.whole(peer, size, 0.0) for peer in range(most + 1)] == [True] * most + [False]

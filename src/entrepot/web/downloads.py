@@ -1,16 +1,19 @@
 """Running downloads: how they are found, cut off, and relieved of clients that do not read.
 
 Everything here runs in the event loop's thread and is synchronous, so no download can slip between two steps. A cut
-cancels the task that hands bytes over: it ends at its next await, and hands over nothing more.
+cancels the task that hands bytes over: it ends at its next await, and hands over nothing more. Every write has a
+deadline: the next piece of a download, and what was handed over whole or last, of which only the kernel knows whether
+it was taken (``stalled``).
 """
 
 import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable
-from typing import Any
+from collections.abc import Set as AbstractSet
 
 from entrepot.core.errors import LimitedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
+from entrepot.web.stalled import end_stalled
 
 MINIMUM_WAIT = 5.0
 """Seconds that even the smallest piece may take; less would punish a short pause of the network."""
@@ -62,6 +65,7 @@ class Downloads:
         most_of_one: how many of one device at once, so that no device can hold all of them.
         most_of_address: how many of one address at once; 0: no limit.
         seconds: interval between looks for clients that stopped reading.
+        end_stalled: resets connections of clients that have not taken what they should have by now.
     """
 
     def __init__(
@@ -72,6 +76,7 @@ class Downloads:
         most_of_address: int = 0,
         minimum_rate: int = 8 * KIB,
         seconds: float = 1.0,
+        end_stalled: Callable[[AbstractSet[object]], int] = end_stalled,
     ) -> None:
         self.most = most
         self.most_of_one = most_of_one
@@ -85,7 +90,10 @@ class Downloads:
         self._of_device: Counter[str] = Counter()
         self._of_address: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._handed: OrderedDict[Any, tuple[int, float]] = OrderedDict()  # connection -> (bytes, taken by then)
+        self._handed: OrderedDict[object, tuple[int, float]] = OrderedDict()  # connection -> (bytes, taken by then)
+        self._ending: OrderedDict[object, float] = OrderedDict()  # connection -> the end of a download is taken by then
+        self._overdue: set[object] = set()
+        self._end_stalled = end_stalled
         self._untaken = 0
 
     def __len__(self) -> int:
@@ -113,17 +121,33 @@ class Downloads:
             first = next(iter(self._handed))
             if now < self._handed[first][1]:
                 break
-            self.took(first)
+            self._late(first)
         if self._untaken + size > WHOLE_MEMORY:
             return False
         self.took(peer)
-        self._handed[peer] = (size, now + max(MINIMUM_WAIT, size / max(1, self.minimum_rate)))
+        self._handed[peer] = (size, now + self._patience(size))
         self._untaken += size
+        self._watch()
         return True
+
+    def ends(self, peer: object, now: float) -> None:
+        """The last piece of a download was handed over; what is on its way must be taken, too."""
+        if peer is not None:
+            self._ending[peer] = now + self._patience(PIECES_ON_THEIR_WAY * self.piece)
+            self._watch()
+
+    def _patience(self, size: int) -> float:
+        return max(MINIMUM_WAIT, size / max(1, self.minimum_rate))
+
+    def _late(self, peer: object) -> None:
+        self.took(peer)
+        self._overdue.add(peer)
 
     def took(self, peer: object) -> None:
         """This connection asks again: it took what it was handed before."""
         self._untaken -= self._handed.pop(peer, (0, 0.0))[0]
+        self._ending.pop(peer, None)
+        self._overdue.discard(peer)
 
     def begin(self, device: str, jti: str, address: str = "") -> Download:
         """Register the current task.
@@ -150,8 +174,7 @@ class Downloads:
         self._running.add(download)
         self._of_device[device] += 1
         self._of_address[address] += 1
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+        self._watch()
         return download
 
     def finish(self, download: Download) -> None:
@@ -172,9 +195,27 @@ class Downloads:
         self.cuts += len(found)
         return len(found)
 
+    def _watch(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+
     def _look(self) -> None:
         loop = asyncio.get_running_loop()
+        now = loop.time()
         for download in list(self._running):
-            if loop.time() > download.deadline:
+            if now > download.deadline:
                 download.end("too slow")
-        self._timer = loop.call_later(self._seconds, self._look) if self._running else None
+        for peer in [peer for peer, (_, taken_by) in self._handed.items() if now > taken_by]:
+            self._late(peer)
+        for peer in [peer for peer, taken_by in self._ending.items() if now > taken_by]:
+            self._late(peer)
+        if self._overdue:
+            found, self._overdue = frozenset(self._overdue), set()
+            loop.run_in_executor(None, self._end_stalled, found).add_done_callback(self._ended)
+        self._timer = None
+        if self._running or self._handed or self._ending:
+            self._watch()
+
+    def _ended(self, done: "asyncio.Future[int]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.cuts += done.result()

@@ -226,7 +226,9 @@ class ObjectPlane:
             await self._broken_off(download, bool(request.status), noting)
         finally:
             self.downloads.finish(download)
-            if not download.sent:
+            if download.sent:
+                self.downloads.ends(scope.get("client"), time.monotonic())
+            else:
                 self.downloads.took(scope.get("client"))
             del self._requests[download]  # before it is recorded: see running()
             self.sent += download.sent

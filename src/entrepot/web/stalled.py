@@ -1,0 +1,62 @@
+"""Ends connections whose clients do not take what they were handed.
+
+The server hands bytes to its transport and hears no more of them. The kernel knows: as long as it holds bytes that the
+other end has not acknowledged, they were not taken. So whoever is to have taken everything by now is looked up among
+this process's sockets, and if the kernel still holds something, the connection is reset. Linux only; elsewhere nobody
+is found, and the system's own time-out of dead peers must do.
+"""
+
+import contextlib
+import os
+import socket
+import stat
+import struct
+import sys
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+_RESET_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
+
+
+def end_stalled(peers: AbstractSet[object]) -> int:
+    """Reset connections to these peers that have bytes left to take. Call it in a thread.
+
+    Args:
+        peers: each (host, port), as ASGI has them; the port may be text.
+
+    Returns:
+        how many were reset.
+    """
+    if sys.platform != "linux":
+        return 0
+    wanted = {(peer[0], str(peer[1])) for peer in peers if isinstance(peer, tuple) and len(peer) == 2}
+    ended = 0
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile, or not connected
+            descriptor = int(path.name)
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                ended += _end(descriptor, wanted)
+    return ended
+
+
+def _end(descriptor: int, wanted: AbstractSet[tuple[str, str]]) -> bool:
+    """Look at a duplicate: whatever becomes of the number meanwhile, this is the connection that is judged."""
+    with socket.socket(fileno=os.dup(descriptor)) as connection:
+        if connection.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        host, port = connection.getpeername()[:2]
+        if (host, str(port)) not in wanted or not _untaken(connection):
+            return False
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
+        connection.shutdown(socket.SHUT_RDWR)
+        return True
+
+
+def _untaken(connection: socket.socket) -> int:
+    """Bytes that the kernel holds for the other end."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl  # POSIX only
+    import termios
+
+    return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0])
