@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from entrepot.cloud.host.administration import HostAdministration
@@ -121,6 +122,7 @@ class Site:
         lifetime: int = 8 * HOUR,
         revoked_devices: tuple[str, ...] = (),
         settings: GatewaySettings = GatewaySettings(segment_seconds=1.0, minimum_rate=1),  # noqa: B008  # frozen
+        bounded: bool = False,
     ) -> str:
         number = counter or self._counter + 1
         self._counter = max(self._counter, number)
@@ -133,10 +135,19 @@ class Site:
             token_kids=(self.token_key.kid,),
             revoked_devices=revoked_devices,
             settings=settings,
+            bounded=bounded or msgspec.UNSET,
         )
         return sign(to_json(document), typ=SignedType.CONTROL, key=self.control_key)
 
-    def token(self, device: str = "dev-1", *, audience: str = POINT, sets: tuple[bytes, ...] | None = None) -> str:
+    def token(
+        self,
+        device: str = "dev-1",
+        *,
+        audience: str = POINT,
+        sets: tuple[bytes, ...] | None = None,
+        allow: int = 0,
+        lifetime: int = 8 * HOUR,
+    ) -> str:
         return mint_content_token(
             self.token_key,
             site="PS1",
@@ -145,6 +156,8 @@ class Site:
             sets=sets or (self.set_id,),
             now=time.time(),
             jti=secrets.token_hex(8),
+            allow=allow,
+            lifetime=lifetime,
         )
 
     def spec(self, instances: int = 2, *, fqdn: str = FQDN) -> ServiceSpec:

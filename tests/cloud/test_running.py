@@ -1,7 +1,9 @@
 """What a killed instance was sending: noted while it lives, counted once after its death."""
 
+import asyncio
 import hashlib
 import itertools
+import time
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,14 @@ from hypothesis import strategies as st
 
 from entrepot.cloud.gateway.journal import Journal, Limits, journals
 from entrepot.cloud.gateway.recorder import TransactionRecorder
-from entrepot.cloud.gateway.running import NAME, restore, without
+from entrepot.cloud.gateway.running import NAME, Note, restore, without
 from entrepot.cloud.gateway.shipping import adopt_leftovers, ship_closed
+from entrepot.core.encoding import unpack
+from entrepot.core.errors import StorageError, UnavailableError
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import transactions as tx
+from entrepot.protocol.allowances import ALL_SEGMENTS, decode_mark
+from entrepot.protocol.tokens import MAX_TOKEN_LIFETIME
 from entrepot.protocol.transactions import Record
 
 NOW = 1_700_000_000_000
@@ -127,7 +133,50 @@ def test_a_damaged_note_is_put_aside_and_the_records_travel(instance: Instance) 
     (instance.folder / NAME).write_bytes(b"torn")
     adopt_leftovers(instance.state, instance.store)
     assert shipped(instance.store) == [(1, 100)]
-    assert list(instance.state.iterdir()) == []
+    assert (instance.folder / "running.damaged").read_bytes() == b"torn", "kept as evidence"
+    assert not instance.store.list("marks/").entries, "what it sent is not known to be all recorded"
+
+
+def test_whoever_adopts_all_that_a_dead_instance_left_says_so(instance: Instance) -> None:
+    instance.running = {1: 100}
+    instance.finish(1)
+    instance.cycle()
+    instance.die()
+    adopt_leftovers(instance.state, instance.store)
+    mark = decode_mark(b"".join(instance.store.read(f"marks/{INSTANCE}")))
+    assert (mark.ended, mark.segments) == (True, ALL_SEGMENTS)
+    assert mark.before > time.time() + MAX_TOKEN_LIFETIME, "whatever tokens it served"
+
+
+async def test_what_may_be_sent_is_durably_noted_before_it_is_sent(instance: Instance) -> None:
+    instance.recorder.start()
+    instance.running = {3: 4_000_000}
+    assert await instance.recorder.noted() == 0, "nothing has ended: no segment"
+    assert [record.sent for record in unpack((instance.folder / NAME).read_bytes(), Note, "note").records] == [
+        4_000_000
+    ]
+    instance.finish(3)
+    assert await instance.recorder.noted() == 1, "the record is durable, in the first segment"
+    instance.recorder.close(ship_seconds=5)
+    assert shipped(instance.store) == [(3, 4_000_000)]
+    with pytest.raises(UnavailableError):
+        await instance.recorder.noted()
+
+
+async def test_when_the_disk_refuses_nobody_is_told_that_it_is_noted(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setattr("entrepot.cloud.gateway.recorder.write_note", refuse)
+    instance.running = {1: 5}
+    waiting = asyncio.create_task(instance.recorder.noted())
+    await asyncio.sleep(0)
+    with pytest.raises(StorageError):
+        instance.recorder.run_once()
+    with pytest.raises(UnavailableError):
+        await waiting
 
 
 def test_equal_downloads_are_told_apart_by_number() -> None:

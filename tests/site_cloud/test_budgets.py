@@ -12,14 +12,14 @@ from entrepot.core.errors import BadInputError, LimitedError, NotFoundError, Una
 from entrepot.core.sizes import MIB
 from entrepot.core.times import HOUR, hour_of
 from entrepot.database import budgets, usage
-from entrepot.database.budgets import Budget, Grant, Scope
-from entrepot.database.cloud import CloudPoint
+from entrepot.database.budgets import Budget, Scope
+from entrepot.database.grants import OBEYED_SECONDS, Grant
 from entrepot.database.tables import cost
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import Freshness, SealedRef
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetRequest
-from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind
+from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind, Withheld
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import (
     REFUSED,
@@ -71,7 +71,7 @@ def _reply(point: str, device: str = "dev-1") -> LocationReply:
 async def bounded(site):
     point = await site.make_point()
     with site.database.transaction() as connection:
-        usage.set_collected(connection, point.point, now=NOW)
+        usage.set_collected(connection, point.point, now=NOW + OBEYED_SECONDS)
     return point
 
 
@@ -115,14 +115,15 @@ async def test_asking_again_gives_the_same_allowance_again_and_not_another(site,
     assert len(ids) == 1
 
 
-async def test_a_grant_counts_until_a_collection_after_its_end_has_the_figures(site, bounded):
+async def test_what_was_used_counts_when_the_grant_does_no_longer(site, bounded):
     _set(site, NEEDED)
     _answer(site, bounded, "dev-1")
     site.clock.advance(2 * HOUR + 60)
     assert bounded.point not in _answer(site, bounded, "dev-2").tokens, "what was sent may not be collected yet"
     with site.database.transaction() as connection:
         usage.add_to_hour(connection, bounded.point, hour_of(NOW), sent=100)
-        usage.set_collected(connection, bounded.point, now=int(site.clock()) + 2 * HOUR)
+    site.clock.advance(HOUR)
+    await site.services.monitor.collect(bounded.point)
     assert bounded.point not in _answer(site, bounded, "dev-2").tokens, "what was used counts"
     _set(site, NEEDED + 100)
     assert bounded.point in _answer(site, bounded, "dev-2").tokens
@@ -151,40 +152,21 @@ async def test_many_that_ask_at_once_are_granted_no_more_than_there_is(site, bou
     _set(site, 5 * NEEDED)
     book = BudgetBook(site.database, clock=site.clock)
 
-    def ask(number: int) -> Grant | str:
+    def ask(number: int) -> Grant | Withheld:
         return book.grant(bounded.point, device=f"dev-{number}", content="pkg-1", version=1, size=SIZE)
 
     found = await asyncio.gather(*(asyncio.to_thread(ask, number) for number in range(20)))
     assert sum(isinstance(grant, Grant) for grant in found) == 5
 
 
-async def test_slots_of_grants_that_ended_are_removed_from_the_store(site, bounded):
-    _set(site, 5 * NEEDED)
-    book = BudgetBook(site.database, clock=site.clock)
-    grant = book.grant(bounded.point, device="dev-1", content="pkg-1", version=1, size=SIZE)
-    holder = site.cloud.services["cloud1"].holder
-    await holder.put_document(f"allow/{grant.jti}/0", b"gw-1")
-    assert await sweep_slots(site.database, site.services) == 0
-    site.clock.advance(30 * HOUR)
-    assert await sweep_slots(site.database, site.services) == 0, "what was sent on it may not be collected yet"
-    _collected(site, bounded)
-    assert await sweep_slots(site.database, site.services) == 1
-    assert (await holder.list_documents("allow/")).keys == ()
-
-
-def _collected(site, *points: CloudPoint) -> None:
-    with site.database.transaction() as connection:
-        for point in points:
-            usage.set_collected(connection, point.point, now=int(site.clock()))
-
-
 async def test_however_many_grants_ended_all_are_swept_in_one_run(site, bounded, monkeypatch):
-    monkeypatch.setattr("entrepot.site.cost.budgets.SWEPT_AT_ONCE", 2)
+    monkeypatch.setattr("entrepot.site.cost.settling.PAGE", 2)
     _set(site, 5 * NEEDED)
     for number in range(5):
         assert bounded.point in _answer(site, bounded, f"dev-{number}").tokens
     site.clock.advance(30 * HOUR)
-    _collected(site, bounded)
+    assert await sweep_slots(site.database, site.services) == 0, "nobody has looked at their slots yet"
+    await site.services.monitor.collect(bounded.point)
     assert await sweep_slots(site.database, site.services) == 5
 
 
@@ -196,9 +178,11 @@ async def test_a_store_that_does_not_answer_holds_up_no_other(site, bounded):
         for point in (bounded, other):
             budgets.put_budget(connection, Budget(subject=point.point, bytes=NEEDED))
     for point in (bounded, other):
+        await site.services.monitor.collect(point.point)
         assert point.point in _answer(site, point, "dev-1").tokens
     site.clock.advance(30 * HOUR)
-    _collected(site, bounded, other)
+    for point in (bounded, other):
+        await site.services.monitor.collect(point.point)
     site.cloud.failures["delete_document"] = [UnavailableError("The store does not answer.")]
     assert await sweep_slots(site.database, site.services) == 1
     assert await sweep_slots(site.database, site.services) == 1, "the first one's turn comes again"
@@ -232,7 +216,7 @@ async def test_peers_only_says_so_and_lets_critical_content_pass(site, bounded):
         budgets.put_budget(connection, one)
     book = BudgetBook(site.database, clock=site.clock)
     assert isinstance(book.grant(bounded.point, device="dev-1", content="pkg-1", version=1, size=SIZE), Grant)
-    assert "peers only" in book.grant(bounded.point, device="dev-2", content="pkg-1", version=1, size=SIZE)
+    assert "peers only" in book.grant(bounded.point, device="dev-2", content="pkg-1", version=1, size=SIZE).reason
     assert isinstance(book.grant(bounded.point, device="dev-2", content="pkg-2", version=1, size=SIZE), Grant)
 
 

@@ -3,11 +3,12 @@
 import asyncio
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot.core.errors import ForbiddenError, LimitedError, UnavailableError
+from entrepot.core.errors import ForbiddenError, LimitedError, UnauthenticatedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.memory import MemoryStore
@@ -115,6 +116,29 @@ async def test_purses_are_bounded_and_what_a_forgotten_one_held_is_lost():
         await instance.take(token(5 * MIB, "one"), MIB)
 
 
+async def test_what_was_not_sent_after_all_is_there_for_the_next_request():
+    instance = Allowances(MemoryStore(), holder="gw")
+    await instance.take(token(5 * MIB), 5 * MIB)
+    instance.give_back(token(5 * MIB), 2 * MIB)
+    await instance.take(token(5 * MIB), 2 * MIB)
+    with pytest.raises(LimitedError):
+        await instance.take(token(5 * MIB), 1)
+    instance.give_back(token(0, "unbounded"), MIB)
+    instance.give_back(token(5 * MIB, "never seen"), MIB)
+
+
+async def test_nothing_is_debited_on_a_token_that_has_ended_and_the_last_end_is_known():
+    now, store = 1000.0, MemoryStore()
+    instance = Allowances(store, holder="gw", now=lambda: now)
+    assert instance.latest == 0, "nothing was debited yet"
+    await instance.take(msgspec.structs.replace(token(5 * MIB), expires=1001), 1)
+    assert instance.latest == 1001
+    now = 1001.0
+    with pytest.raises(UnauthenticatedError):
+        await instance.take(msgspec.structs.replace(token(5 * MIB), expires=1001), 1)
+    assert [entry.key for entry in store.list("").entries] == ["allow/a1/0"]
+
+
 async def test_without_the_store_nothing_is_served():
     class Down(MemoryStore):
         def put(self, *_args: object, **_kwargs: object) -> bool:
@@ -140,6 +164,6 @@ async def test_a_throttled_token_waits_for_its_rate_and_others_do_not(monkeypatc
     instance = Allowances(MemoryStore(), holder="gw", clock=lambda: 100.0)
     slow = Grant(device="dev-1", jti="slow", set_id=bytes(32), allow=30 * MIB, rate=MIB)
     for _ in range(3):
-        await instance.take(slow, 2 * MIB)
-    await instance.take(token(30 * MIB, "fast"), 2 * MIB)
+        await instance.pace(slow, 2 * MIB)
+    await instance.pace(token(30 * MIB, "fast"), 2 * MIB)
     assert pauses == [2.0, 4.0], "the first may go at once"

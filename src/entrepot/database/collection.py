@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, select, update
 
+from entrepot.database import budgetsums
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.content import content_delta, content_version
 from entrepot.database.tables.usage import log_batch, transaction_chain, transaction_segment, transfer_bucket
@@ -163,6 +164,7 @@ def _add_buckets(connection: Connection, point: str, buckets: Sequence[BucketRow
         ),
         [msgspec.structs.asdict(bucket) | owed for bucket in buckets],
     )
+    budgetsums.add(connection, buckets)
     hours: dict[int, Counter[str]] = {}
     for bucket in buckets:
         hours.setdefault(bucket.hour, Counter()).update(

@@ -6,6 +6,7 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, insert, select
 
 from entrepot.core.errors import ConflictError, RefusedError
+from entrepot.database import budgetsums
 from entrepot.database.engine import insert_into
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find, name_key, refuse_taken
@@ -85,6 +86,7 @@ def add_member(connection: Connection, name_or_id: str, device: str) -> None:
     device_id = find(connection, devices, device, "device").id
     row = insert_into(connection, members).values(collection=collection.id, device=device_id)
     connection.execute(row.on_conflict_do_nothing())
+    budgetsums.members_changed(connection, collection.id)
     note_change(connection)
 
 
@@ -98,6 +100,7 @@ def remove_member(connection: Connection, name_or_id: str, device: str) -> None:
     collection = _changeable(connection, name_or_id)
     device_id = find(connection, devices, device, "device").id
     connection.execute(delete(members).where(members.c.collection == collection.id, members.c.device == device_id))
+    budgetsums.members_changed(connection, collection.id)
     note_change(connection)
 
 

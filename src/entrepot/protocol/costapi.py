@@ -122,7 +122,8 @@ class BudgetRequest(Model, frozen=True, kw_only=True):
 
 
 class BudgetInfo(Model, frozen=True, kw_only=True):
-    """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected.
+    """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected;
+    ``unaccounted``: of this what gateway instances won on tokens that ended a day ago, and never accounted for.
     ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since)."""
 
     scope: str
@@ -138,6 +139,7 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     zone: str
     used: int
     granted: int
+    unaccounted: int = 0
     left: int
     grade: str
     period_from: int

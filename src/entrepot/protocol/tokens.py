@@ -7,8 +7,6 @@ MAX_TOKEN_SETS = 64
 MAX_TOKEN_LIFETIME = 8 * 3600
 MAX_SITE_TOKEN_LIFETIME = 600
 CLOCK_SKEW = 120
-ALLOWANCE_PREFIX = "allow/"
-"""Keys in a cloud point's store: ``allow/<jti>/<slot>``, each created by the one instance that won the slot."""
 
 
 class ContentClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,7 +1,9 @@
 """Allowances of tokens, kept across instances by conditional creates in the object store (R23; ``rules.allowance``).
 
-Bytes are debited before they are sent, and never given back: what was sent on a token never exceeds its allowance,
-with however many instances, however they end. Slots of tokens that have expired are removed by the site.
+A request is debited whole before the first byte is sent; what it did not send after all goes back to this instance's
+purse, never to the store: what was sent on a token never exceeds its allowance, with however many instances, however
+they end. Nothing is debited after the token has ended, so from then on the slots that were won tell for good how much
+can have been sent. The site looks at them, and removes them.
 """
 
 import asyncio
@@ -9,22 +11,44 @@ import re
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
-from entrepot.core.errors import ForbiddenError, LimitedError
+from entrepot.core.errors import ForbiddenError, LimitedError, UnauthenticatedError
+from entrepot.core.times import Clock
 from entrepot.objects.store import ObjectStore
-from entrepot.protocol.tokens import ALLOWANCE_PREFIX
+from entrepot.protocol.allowances import encode_slot, slot_key
 from entrepot.rules.allowance import slots
 from entrepot.web.grants import Grant
 
 KEPT: Final = 20_000
-Debit = Callable[[Grant, int], Awaitable[None]]
 _JTI: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
-async def unbounded(grant: Grant, count: int) -> None:
+class Purses(Protocol):
+    """Keeps what may be sent on tokens. Used in one event loop."""
+
+    async def take(self, grant: Grant, count: int) -> None:
+        """Debit the bytes of a request, before it is answered."""
+
+    def give_back(self, grant: Grant, count: int) -> None:
+        """Of these bytes, debited here, is certain that they were not sent."""
+
+    async def pace(self, grant: Grant, count: int) -> None:
+        """Wait until these bytes may go, where the token has a rate."""
+
+
+class NoPurses:
     """Where no budget can be active: nothing is debited."""
+
+    async def take(self, grant: Grant, count: int) -> None:
+        """See :class:`Purses`."""
+
+    def give_back(self, grant: Grant, count: int) -> None:
+        """See :class:`Purses`."""
+
+    async def pace(self, grant: Grant, count: int) -> None:
+        """See :class:`Purses`."""
 
 
 class _Purse:
@@ -43,23 +67,36 @@ class Allowances:
     """The purses of one instance. Use it in one event loop.
 
     Args:
-        holder: names this instance in the slots that it wins, for whoever looks into the store.
+        holder: names this instance in the slots that it wins.
+        clock: for rates, seconds from any beginning; ``now`` for the end of tokens, seconds since 1970.
+
+    Attributes:
+        latest: when the last of the tokens ends on which something was debited here; 0: nothing was.
     """
 
     def __init__(
-        self, store: ObjectStore, *, holder: str, kept: int = KEPT, clock: Callable[[], float] = time.monotonic
+        self,
+        store: ObjectStore,
+        *,
+        holder: str,
+        kept: int = KEPT,
+        clock: Callable[[], float] = time.monotonic,
+        now: Clock = time.time,
     ) -> None:
         self._store = store
         self._holder = holder
         self._kept = kept
         self._clock = clock
+        self._now = now
+        self.latest = 0
         self._purses: OrderedDict[str, _Purse] = OrderedDict()
 
     async def take(self, grant: Grant, count: int) -> None:
-        """Debit bytes that are about to be sent, and wait where the token has a rate.
+        """See :class:`Purses`.
 
         Raises:
             LimitedError: the allowance is used up.
+            UnauthenticatedError: the token has ended meanwhile.
             ForbiddenError: the token's id cannot name slots.
             UnavailableError: the store does not answer: then nothing is sent either.
         """
@@ -67,12 +104,14 @@ class Allowances:
             return
         if not _JTI.fullmatch(grant.jti):
             raise ForbiddenError("A token with an allowance has an id of letters, digits, - and _.")
-        purse = self._purses.setdefault(grant.jti, _Purse())
-        self._purses.move_to_end(grant.jti)
-        if len(self._purses) > self._kept:
-            self._purses.popitem(last=False)  # what it had is lost, as in a crash
+        purse = self._purse(grant.jti)
         sizes = slots(grant.allow)
         async with purse.lock:
+            if grant.expires and self._now() >= grant.expires:
+                raise UnauthenticatedError(
+                    "The token has expired.", next_step="Ask the management point for a new token."
+                )
+            self.latest = max(self.latest, grant.expires)  # before: also where a slot is won and nothing comes of it
             while purse.left < count:
                 if purse.next >= len(sizes):
                     raise LimitedError(
@@ -84,20 +123,32 @@ class Allowances:
                     purse.left += sizes[number]
                 purse.next = number + 1
             purse.left -= count
-            pause = self._pause(purse, count, grant.rate)
-        if pause > 0:
-            await asyncio.sleep(pause)
 
-    def _pause(self, purse: _Purse, count: int, rate: int) -> float:
-        """How long these bytes wait so that all downloads on the token together keep its rate here."""
-        if not rate:
-            return 0.0
+    def give_back(self, grant: Grant, count: int) -> None:
+        """See :class:`Purses`. What a forgotten purse had is lost, as in a crash."""
+        purse = self._purses.get(grant.jti)
+        if purse is not None and grant.allow and count > 0:
+            purse.left += count
+
+    async def pace(self, grant: Grant, count: int) -> None:
+        """See :class:`Purses`: all downloads on the token together keep its rate here."""
+        if not grant.rate:
+            return
+        purse = self._purse(grant.jti)
         now = self._clock()
         begin = max(now, purse.due)
-        purse.due = begin + count / rate
-        return begin - now
+        purse.due = begin + count / grant.rate
+        if begin > now:
+            await asyncio.sleep(begin - now)
+
+    def _purse(self, jti: str) -> _Purse:
+        purse = self._purses.setdefault(jti, _Purse())
+        self._purses.move_to_end(jti)
+        if len(self._purses) > self._kept:
+            self._purses.popitem(last=False)  # what it had is lost, as in a crash
+        return purse
 
     def _win(self, jti: str, number: int) -> bool:
         # Bytes of this attempt alone: a store that cannot tell racing writers of equal bytes apart tells these apart.
-        mark = f"{self._holder} {secrets.token_hex(16)}".encode()
-        return self._store.put(f"{ALLOWANCE_PREFIX}{jti}/{number}", mark, if_absent=True)
+        mine = encode_slot(self._holder, secrets.token_hex(16))
+        return self._store.put(slot_key(jti, number), mine, if_absent=True)

@@ -27,13 +27,14 @@ CACHED_TOKENS: Final = 20_000
 class _Verified:
     """What is kept of a token: a third of its size."""
 
-    __slots__ = ("allow", "device", "jti", "rate", "sets", "until")
+    __slots__ = ("allow", "device", "expires", "jti", "rate", "sets", "until")
 
     def __init__(self, claims: ContentClaims, until: float) -> None:
         self.device = claims.sub
         self.jti = claims.jti
         self.allow = claims.allow
         self.rate = claims.rate
+        self.expires = claims.exp
         self.sets = set_ids(claims)
         self.until = until
 
@@ -88,6 +89,7 @@ class TokenAuthoriser:
             set_id=set_id or b"",
             allow=verified.allow,
             rate=verified.rate,
+            expires=verified.expires,
         )
 
     def knows(self, token: str) -> bool:

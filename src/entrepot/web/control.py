@@ -149,6 +149,9 @@ def cuts(before: Obeyed, after: Obeyed, *, now: float) -> Cut:
         return Cut(everyone=True)
     kids = set(before.control.token_kids) if before.control else set()
     ended = {entry.kid for entry in after.trust.keys if now >= entry.not_after - CLOCK_SKEW} if after.trust else set()
+    bounded_before = before.control is not None and before.control.bounded is True
+    if control.bounded is True and not bounded_before:
+        return Cut(everyone=True)  # what runs on tokens without an allowance would be beyond the budget
     if kids - set(control.token_kids) - ended:
         return Cut(everyone=True)  # a token key was withdrawn: whoever still has a good token asks again
     return Cut(

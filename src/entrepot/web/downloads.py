@@ -32,9 +32,10 @@ WHOLE_MEMORY = 32 * MIB
 
 class Download:
     """One response in progress. ``sent`` counts bytes handed to the transport, ``granted`` those that the client may
-    fetch elsewhere."""
+    fetch elsewhere; ``promised``: what ``sent`` may come to, where that is durably noted before anything is sent (R23).
+    """
 
-    __slots__ = ("address", "deadline", "device", "granted", "jti", "reason", "sent", "task")
+    __slots__ = ("address", "deadline", "device", "granted", "jti", "promised", "reason", "sent", "task")
 
     def __init__(self, device: str, jti: str, task: "asyncio.Task[object]", address: str = "") -> None:
         self.device = device
@@ -43,6 +44,7 @@ class Download:
         self.task = task
         self.sent = 0
         self.granted = 0
+        self.promised = 0
         self.reason = ""
         self.deadline = float("inf")
 

@@ -12,7 +12,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     ``set_id`` is the first set of the token that holds the object, and is charged; empty when none does: then the
     object does not exist for this client (404), but the request is recorded. ``allow``: bytes that may be sent on this
-    token in all; ``rate``: bytes a second that this instance sends on it at most; 0: no bound.
+    token in all; ``rate``: bytes a second that this instance sends on it at most; 0: no bound. ``expires``: when the
+    token ends, seconds since 1970; 0: that does not matter here.
     """
 
     device: str
@@ -20,6 +21,7 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     set_id: bytes = b""
     allow: int = 0
     rate: int = 0
+    expires: int = 0
 
 
 class Authoriser(Protocol):

@@ -8,7 +8,7 @@ leaves or stops reading, when it is cut, or when the stored bytes end early; it 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
 import structlog
@@ -21,7 +21,7 @@ from entrepot.protocol.control import Delivery
 from entrepot.protocol.transactions import Record
 from entrepot.web.addresses import AddressOf, peer_address
 from entrepot.web.admission import Admission
-from entrepot.web.allowances import Debit, unbounded
+from entrepot.web.allowances import NoPurses, Purses
 from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.express import answer_at_once, start_message, tags
@@ -35,6 +35,12 @@ _OBJECTS: Final = "/objects"
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
 LEFT: Final = "client left"
+
+
+async def _unnoted() -> None:
+    """Where nobody asks what a killed process had sent."""
+
+
 UNANSWERED: Final = 503
 """Recorded as the status of a request that ended before it had one: the server was stopped, or failed."""
 _log = structlog.get_logger("entrepot.web")
@@ -87,9 +93,11 @@ class ObjectPlane:
         guard: looks at documents before they are stored.
         held: told of every object that came (its size) or went (its size, negative).
         clock: for the records' time.
-        allowances: asked before each piece is sent, on tokens that have an allowance.
+        allowances: asked before anything is sent on tokens that have an allowance.
         redirects: decides whom to send to the store instead of streaming to him.
         address_of: whose address a request comes from.
+        noted: waits until :attr:`running` as it is now is durable: on tokens that have an allowance nothing is sent
+            before, so that whoever restores what a killed process sent never finds less than was sent (R23).
 
     Attributes:
         downloads: limits and numbers of what is running.
@@ -107,9 +115,10 @@ class ObjectPlane:
         held: Held = lambda _id, _size: None,
         clock: Clock = time.time,
         downloads: Downloads | None = None,
-        allowances: Debit = unbounded,
+        allowances: Purses | None = None,
         redirects: Redirects | None = None,
         address_of: AddressOf = peer_address,
+        noted: Callable[[], Awaitable[object]] = _unnoted,
     ) -> None:
         self._shelf = shelf
         self._recorder = recorder
@@ -119,10 +128,11 @@ class ObjectPlane:
         self._requests: dict[Download, _Request] = {}
         self._readers = Readers(shelf)
         self.downloads = downloads or Downloads()
-        self._debit = allowances
+        self._allowances = allowances or NoPurses()
         self._redirects = redirects or NoRedirects()
         self.admission = Admission(authorise, self.downloads, address_of)
         self.limited = 0
+        self._noted = noted
         self.sent = 0
         """Bytes of objects handed to the transport since the start."""
 
@@ -132,11 +142,24 @@ class ObjectPlane:
         return self._site.received
 
     def running(self) -> list[Record]:
-        """What would be recorded of the running downloads that have sent something, if they ended now.
+        """What would be recorded of the running downloads that have sent something, if they ended now; what they may
+        come to, where that was promised.
 
         May be called from any thread. A download leaves this list before it is recorded.
         """
-        return [request.record(download.sent) for download, request in list(self._requests.items()) if download.sent]
+        return [
+            request.record(max(one.sent, one.promised))
+            for one, request in list(self._requests.items())
+            if one.sent or one.promised
+        ]
+
+    def settled_before(self, now: float) -> int:
+        """Until when everything is recorded: what was sent on tokens with an allowance that ended before this time.
+
+        Call it in the event loop's thread.
+        """
+        ends = [request.grant.expires for request in self._requests.values() if request.grant.allow]
+        return min([int(now), *ends])
 
     def cut_all(self, reason: str = "stopped") -> int:
         """Break off every running download; returns how many. Call it in the event loop's thread, as all cuts."""
@@ -232,6 +255,7 @@ class ObjectPlane:
                 self.downloads.took(scope.get("client"))
             del self._requests[download]  # before it is recorded: see running()
             self.sent += download.sent
+            self._allowances.give_back(grant, download.promised - download.sent)
             self._recorder(request.record(download.sent, download.granted))
 
     async def _served_at_once(self, request: _Request, scope: Scope, send: Send) -> bool:
@@ -270,12 +294,15 @@ class ObjectPlane:
                 download.granted = span.length
                 return await send_redirect(send, link)
             first: bytes | bytearray = b""
+            if not bare and grant.allow:
+                await self._allowances.take(grant, span.length)
+                download.promised = span.length
+                await self._noted()
             if not bare:
                 peer, now = scope.get("client"), asyncio.get_running_loop().time()
                 most = span.length if self.downloads.whole(peer, span.length, now) else self.downloads.piece
                 first = await opened.read(span.start, span.length, most)
-            if first:
-                await self._debit(grant, len(first))
+                await self._allowances.pace(grant, len(first))
         except RangeNotSatisfiableError as error:
             size = [(b"content-range", b"bytes */%d" % opened.size)]
             return await send_problem(send, error, status=416, headers=size)
@@ -314,7 +341,7 @@ class ObjectPlane:
                 return
             await asyncio.sleep(0)  # send did not wait if the transport had room: others' turn, and cuts'
             piece = await transfer.opened.read(at, left, self.downloads.piece)
-            await self._debit(transfer.grant, len(piece))
+            await self._allowances.pace(transfer.grant, len(piece))
         _log.error("object_truncated", missing=left)
         raise ResponseAbortedError("truncated")
 

@@ -21,6 +21,7 @@ import structlog
 
 from entrepot.cloud.gateway.config import GatewayConfig, load_config
 from entrepot.cloud.gateway.journal import Journal, Limits
+from entrepot.cloud.gateway.marking import Marker
 from entrepot.cloud.gateway.pipes import HEARTBEAT_SECONDS, MAX_LINE, Heartbeat, Order, encode_heartbeat
 from entrepot.cloud.gateway.recorder import TransactionRecorder
 from entrepot.cloud.gateway.seen import FILE, keep_seen, load_seen
@@ -141,14 +142,24 @@ class Gateway:
             seen=self._seen,
         )
         authoriser = GatewayAuthoriser(self.watcher, self.recorder, config.point, SetLibrary(Shelf(store)))
+        allowances = Allowances(store, holder=config.instance)
         self._redirects = StoreRedirects(shelf)
         self.plane = ObjectPlane(
             shelf,
             authoriser,
             self.recorder.record,
-            allowances=Allowances(store, holder=config.instance).take,
+            allowances=allowances,
+            noted=self.recorder.noted,
             redirects=self._redirects,
             address_of=forwarded_address if config.front else peer_address,
+        )
+        self._marker = Marker(
+            store,
+            instance=config.instance,
+            latest=lambda: allowances.latest,
+            settled_before=self.plane.settled_before,
+            noted=self.recorder.noted,
+            clock=time.time,
         )
         self.watcher.watch(self.plane)
 
@@ -181,7 +192,10 @@ class Gateway:
             self._loop.add_signal_handler(number, self._stop.set)
         await self.watcher.look()
         self.recorder.start()
-        background = [asyncio.create_task(self.watcher.run(), name="control")]
+        background = [
+            asyncio.create_task(self.watcher.run(), name="control"),
+            asyncio.create_task(self._marker.run(), name="mark"),
+        ]
         if config.parent:
             background += [
                 asyncio.create_task(self._obey_orders(), name="orders"),
@@ -205,6 +219,7 @@ class Gateway:
         await asyncio.to_thread(
             self.recorder.close, ship_seconds=SHIP_SECONDS_STOPPED if self._cut.is_set() else SHIP_SECONDS
         )
+        await asyncio.to_thread(self._marker.end, self.recorder.segments)
         _log.info("gateway.ended", instance=config.instance, cut=self._cut.is_set())
 
     async def _until_served(self, serving_task: "asyncio.Task[None]") -> None:

@@ -92,6 +92,11 @@ class Journal:
         """Segments with a lower sequence number are closed, now and for ever. May be read from any thread."""
         return self._sequence
 
+    @property
+    def segments(self) -> int:
+        """Segments so far, the open one included."""
+        return self._sequence + (self._open is not None)
+
     def append(self, records: list[Record], *, now_ms: int, limits: Limits) -> None:
         """Write at most ``BATCH`` records, all or, on an error, none; :meth:`sync` makes them durable.
 

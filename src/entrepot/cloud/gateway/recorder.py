@@ -6,9 +6,11 @@ segments to the store, so that a slow store never delays a commit. While the dis
 :attr:`TransactionRecorder.healthy` is False and the gateway answers 503: what cannot be recorded is not served.
 """
 
+import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import structlog
@@ -16,7 +18,7 @@ import structlog
 from entrepot.cloud.gateway.journal import BATCH, Journal, Limits
 from entrepot.cloud.gateway.running import without, write_note
 from entrepot.cloud.gateway.shipping import adopt_leftovers, ship_closed
-from entrepot.core.errors import EntrepotError, StorageError
+from entrepot.core.errors import EntrepotError, StorageError, UnavailableError
 from entrepot.core.times import Clock
 from entrepot.objects.store import ObjectStore
 from entrepot.protocol.transactions import Record
@@ -58,6 +60,7 @@ class TransactionRecorder:
         self._noted = False
         self._shippable = 0
         self._pending: deque[Record] = deque()
+        self._waiting: list[Future[int]] = []
         self._changed = threading.Condition()
         self._ship = threading.Event()
         self._hurried = threading.Event()
@@ -72,6 +75,11 @@ class TransactionRecorder:
         self._ship.set()
         self._shipper.start()
 
+    @property
+    def segments(self) -> int:
+        """Segments so far, the open one included."""
+        return self._journal.segments
+
     def record(self, record: Record) -> None:
         """Take one record. Never blocks on the disk."""
         self._pending.append(record)
@@ -85,14 +93,31 @@ class TransactionRecorder:
         with self._changed:
             self._changed.notify()
 
+    async def noted(self) -> int:
+        """Wait until what is running and what has ended by now is durable, without delay.
+
+        Returns:
+            number of segments that hold, or will hold, all that has ended by now.
+
+        Raises:
+            UnavailableError: it cannot be made durable now.
+        """
+        waiting: Future[int] = Future()
+        with self._changed:
+            if self._stopping.is_set():
+                raise UnavailableError("This instance is ending.", next_step="Try again.")
+            self._waiting.append(waiting)
+            self._changed.notify()
+        return await asyncio.wrap_future(waiting)
+
     def close(self, *, ship_seconds: float) -> None:
         """Commit everything, close the segment, ship it if the store answers in time; else it is adopted later.
 
         Raises:
             StorageError: records could not be made durable.
         """
-        self._stopping.set()
         with self._changed:
+            self._stopping.set()
             self._changed.notify()
         if self._committer.is_alive():
             self._committer.join()
@@ -110,6 +135,19 @@ class TransactionRecorder:
         Raises:
             StorageError: the disk refuses; nothing that was not written is forgotten.
         """
+        with self._changed:
+            waiting, self._waiting = self._waiting, []
+        waiting = [one for one in waiting if one.set_running_or_notify_cancel()]
+        try:
+            segments = self._run(noting=bool(waiting))
+        except BaseException:
+            for one in waiting:
+                one.set_exception(UnavailableError("Records cannot be kept now.", next_step="Try again in a moment."))
+            raise
+        for one in waiting:
+            one.set_result(segments)
+
+    def _run(self, *, noting: bool) -> int:
         now_ms = int(self._clock() * 1000)
         limits = self._limits()
         running = self._running()  # first: what ends from now on comes to us as a record
@@ -119,11 +157,12 @@ class TransactionRecorder:
         if hurried or self._journal.due(now_ms=now_ms, limits=limits):
             self._journal.close_segment()
         closed = self._journal.closed > self._shippable
-        if closed or not 0 <= now_ms - self._noted_at < NOTE_SECONDS * 1000:
+        if closed or noting or not 0 <= now_ms - self._noted_at < NOTE_SECONDS * 1000:
             self._note(without(running, ended), now_ms)
         if closed:  # only now: the note must not need a segment that is gone
             self._shippable = self._journal.closed
             self._ship.set()
+        return self._journal.segments
 
     def _commit(self, now_ms: int, limits: Limits) -> list[Record]:
         """Write what is pending, and return it."""
@@ -153,13 +192,17 @@ class TransactionRecorder:
             raise
 
     def _wanted(self) -> bool:
-        return bool(self._pending) or self._hurried.is_set() or self._stopping.is_set()
+        return bool(self._pending) or bool(self._waiting) or self._hurried.is_set() or self._stopping.is_set()
+
+    def _urgent(self) -> bool:
+        return bool(self._waiting) or self._stopping.is_set()
 
     def _commit_loop(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(self._wanted, timeout=NOTE_SECONDS)
-            if self._stopping.wait(COMMIT_SECONDS):
+                self._changed.wait_for(self._urgent, timeout=COMMIT_SECONDS)
+            if self._stopping.is_set():
                 return  # close() commits the rest
             try:
                 self.run_once()

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 import structlog
 
-from entrepot.cloud.gateway.journal import encode_frames, journal_path, journals, recover
+from entrepot.cloud.gateway.journal import DAMAGED_SUFFIX, encode_frames, journal_path, journals, recover
 from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import FormatError
 from entrepot.durable.files import storage_errors, sweep_temporary, sync_folder, write_private
@@ -114,5 +114,5 @@ def _read(path: Path) -> Note | None:
         return unpack(data, Note, "note of running downloads")
     except FormatError as error:
         _log.error("journal.note_damaged", note=str(path), problem=str(error))
-        path.unlink(missing_ok=True)
+        path.replace(path.with_suffix(DAMAGED_SUFFIX))  # kept: what the instance sent is not known to be all recorded
         return None

@@ -4,15 +4,17 @@ A segment's key follows from its bytes, and it is stored only if the key is free
 anyone, at any time. The local file goes only after the store has it. A dead instance's folder is adopted by whoever
 gets its lock: its torn tail is cut off first (``journal.recover``), what it was sending when it died becomes its last
 segment (``running``), and only then do its segments travel. What is damaged stays in the folder beside, with the suffix
-``.damaged``, until somebody has looked at it.
+``.damaged``, until somebody has looked at it; where nothing is, the instance's mark says that all was shipped.
 """
 
+import time
 from pathlib import Path
 
 import structlog
 
 from entrepot.cloud.gateway.folderlock import FolderLock
-from entrepot.cloud.gateway.journal import journals, recover, store_key
+from entrepot.cloud.gateway.journal import DAMAGED_SUFFIX, journals, recover, store_key
+from entrepot.cloud.gateway.marking import mark_dead
 from entrepot.cloud.gateway.running import restore
 from entrepot.core.errors import EntrepotError, NotFoundError, UnavailableError
 from entrepot.durable.files import storage_errors, sync_folder
@@ -100,6 +102,8 @@ def _adopt(folder: Path, store: ObjectStore) -> int:
     with lock:
         restore(folder)
         count = ship_closed(folder, store)
+        if not any(path.suffix in (_CONFLICT_SUFFIX, DAMAGED_SUFFIX) for path in folder.iterdir()):
+            mark_dead(store, folder.name, now=time.time())
         lock.remove_folder()
     if count:
         _log.info("journal.adopted", instance=folder.name, segments=count)

@@ -1,6 +1,6 @@
 """Price sheets and who uses them, savings, and budgets with their grants. Prices are decimal numbers in text."""
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, Text, text
 
 from entrepot.database.tables import metadata
 
@@ -54,6 +54,15 @@ budget = Table(
     Column("stopped", String(16), nullable=False),  # empty, stopped (by this budget), waived (started by hand since)
 )
 
+budget_hour = Table(
+    "budget_hour",
+    metadata,
+    Column("scope", String(16), primary_key=True),  # content or collection
+    Column("subject", String(80), primary_key=True),
+    Column("hour", BigInteger, primary_key=True),
+    Column("bytes", BigInteger, nullable=False),
+)
+
 budget_change = Table(
     "budget_change",
     metadata,
@@ -77,8 +86,25 @@ budget_grant = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("expires", BigInteger, nullable=False),
     Column("rate", BigInteger, nullable=False, server_default="0"),  # bytes a second; 0: not throttled
+    # of these what counts beside the figures: all, then what instances won, then what they have not accounted for;
+    # held: that by instance, as JSON; empty: not looked at yet
+    Column("charged", BigInteger, nullable=False, server_default="0"),
+    Column(
+        "held", Text, nullable=False, server_default=""
+    ),  # JSON: bytes not accounted for, by instance; empty: not looked at yet
     Index("ix_budget_grant_point", "point", "expires"),
     Index("ix_budget_grant_content", "content", "expires"),
+    *(
+        Index(
+            f"ix_budget_grant_{name}_charged",
+            name,
+            "expires",
+            "charged",
+            sqlite_where=text("charged > 0"),
+            postgresql_where=text("charged > 0"),
+        )
+        for name in ("point", "content", "device")
+    ),
     Index("ix_budget_grant_device", "device", "point", "content", "version"),
 )
 

@@ -5,7 +5,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from entrepot.core.times import DAY, HOUR, iso
-from entrepot.database import alerts, budgets, cloud, collection, usage
+from entrepot.database import alerts, budgets, cloud, collection, grants, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
 from entrepot.protocol.cloudpointapi import Thresholds
@@ -118,7 +118,7 @@ def _budget_findings(connection: Connection, point_id: str, now: float) -> list[
     for one in budgets.budgets(connection):
         if one.scope is budgets.Scope.POINT and one.subject != point_id:
             continue
-        used, granted = budgets.standing(connection, one, now)
+        used, granted = grants.standing(connection, one, now)
         reached = grade(one.shares, one.bytes, used=used, granted=granted)
         told = (
             f"The budget of the {one.scope.value} {one.subject}: {WORDS[reached]} ({used} + {granted} of {one.bytes})."

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from entrepot.core.errors import NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
 from entrepot.core.times import DAY, HOUR, Clock
-from entrepot.database import cloud, clouddetails, tasks, usage
+from entrepot.database import cloud, clouddetails, grants, tasks, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -25,6 +25,7 @@ from entrepot.site.cloud.probing import certificate_findings, clock_finding, det
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 from entrepot.site.cloud.waiting import Sleep
+from entrepot.site.cost.settling import read_marks, settle
 from entrepot.site.findings import Finding, judge, resume_postponed
 
 if TYPE_CHECKING:
@@ -98,7 +99,10 @@ class Monitor:
             EntrepotError: the cloud does not answer; what was collected stays.
         """
         point = await self._database.read(cloud.get_cloud_point, point_id)
-        summary = await self._collector.run_once(point, await self._providers.store_of(point))
+        store = await self._providers.store_of(point)
+        marks = await read_marks(store)  # before: what they speak of is then in the store
+        summary = await self._collector.run_once(point, store)
+        await settle(self._database, point_id, store, marks, now=self._clock())
         await asyncio.to_thread(self._meter.flush)
         await self._database.write(usage.count_stored, point_id, now=int(self._clock()))
         await self.check(point_id)
@@ -114,9 +118,11 @@ class Monitor:
         await self._database.write(resume_postponed, self._clock())
 
     async def collect_if_due(self, point_id: str) -> bool:
-        """Collect when the last collection is an hour old; else only evaluate (the 30 days roll on)."""
+        """Collect when the last collection is an hour old, or a budget waits for it; else only evaluate (the 30 days
+        roll on)."""
         kept = await self._database.read(usage.stored_usage, point_id)
-        if self._clock() - kept.collected < COLLECT_SECONDS:
+        awaited = await self._database.read(grants.awaits_figures, point_id, now=self._clock())
+        if self._clock() - kept.collected < COLLECT_SECONDS and not awaited:
             return False
         await self.collect(point_id)
         return True

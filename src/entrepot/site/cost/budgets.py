@@ -16,20 +16,20 @@ from sqlalchemy import Connection
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
 from entrepot.core.sizes import MIB
-from entrepot.core.times import DAY, HOUR, Clock
-from entrepot.database import budgets, cloud, contents, device_collections
-from entrepot.database.budgets import Budget, Grant, Scope
-from entrepot.database.cloud import CloudPoint
+from entrepot.core.times import DAY, HOUR, MINUTE, Clock
+from entrepot.database import budgets, cloud, contents, device_collections, grants
+from entrepot.database.budgets import Budget, Scope
 from entrepot.database.engine import Database
+from entrepot.database.grants import Grant, Refusal
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
-from entrepot.protocol.tokens import ALLOWANCE_PREFIX, MAX_TOKEN_SETS
-from entrepot.rules.allowance import slots
+from entrepot.protocol.tokens import MAX_TOKEN_SETS
 from entrepot.rules.budgets import WORDS, Grade, Shares, grade, next_period, period_start
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cost import settling
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.tokens import mint_content_token
 
@@ -37,8 +37,11 @@ LIFETIME: Final = 2 * HOUR
 """Of tokens under a budget: shorter than usual, so that what is granted and not used is free again soon."""
 REFUSED: Final = "the transfer budget of the {budget} has no room now"
 PEERS_ONLY: Final = "peers only: the transfer budget of the {budget} leaves this to neighbours; ask again later"
+EARLY: Final = (
+    "what was sent before the transfer budget of the {budget} was set is being collected; ask again in a minute"
+)
 RETRY_AFTER: Final = HOUR // 2
-SWEPT_AT_ONCE: Final = 200
+RETRY_SOON: Final = MINUTE
 
 log = structlog.get_logger("site.cost.budgets")
 
@@ -58,8 +61,8 @@ class BudgetBook:
                 self._known = (counter, tuple(budgets.budgets(connection)))
         return any(one.scope is not Scope.POINT or one.subject == point for one in self._known[1])
 
-    def grant(self, point: str, *, device: str, content: str, version: int, size: int) -> Grant | str:
-        """The grant for a download of so many bytes at most, or why it is refused."""
+    def grant(self, point: str, *, device: str, content: str, version: int, size: int) -> Grant | Withheld:
+        """The grant for a download of so many bytes at most, or why it is refused (without the point's name)."""
         now = self._clock()
         wanted = Grant(
             jti=secrets.token_hex(16),
@@ -71,11 +74,8 @@ class BudgetBook:
             expires=int(now) + LIFETIME,
         )
         with self._database.transaction() as connection:
-            found = budgets.grant(connection, wanted, now)
-            if isinstance(found, Grant):
-                return found
-            why = PEERS_ONLY if found.peers else REFUSED
-            return why.format(budget=_label(connection, found.budget))
+            found = grants.grant(connection, wanted, now)
+            return found if isinstance(found, Grant) else _withheld(connection, found)
 
     def token(self, keys: SiteKeys, grant: Grant, audience: str, sets: list[bytes]) -> str:
         """A token that carries the grant's allowance and rate, and ends with it."""
@@ -92,6 +92,12 @@ class BudgetBook:
             allow=grant.bytes,
             rate=grant.rate,
         )
+
+
+def _withheld(connection: Connection, refusal: Refusal) -> Withheld:
+    why = EARLY if refusal.early else PEERS_ONLY if refusal.peers else REFUSED
+    reason = why.format(budget=_label(connection, refusal.budget))
+    return Withheld(name="", reason=reason, retry_after=RETRY_SOON if refusal.early else RETRY_AFTER)
 
 
 def within_budgets(
@@ -111,8 +117,8 @@ def within_budgets(
             found = book.grant(
                 source.point, device=reply.device, content=reply.content, version=reply.version, size=needed
             )
-            if isinstance(found, str):
-                refused[source.point] = Withheld(name=source.name, reason=found, retry_after=RETRY_AFTER)
+            if isinstance(found, Withheld):
+                refused[source.point] = msgspec.structs.replace(found, name=source.name)
                 tokens.pop(source.audience, None)
             else:
                 sets = [reply.set_id, *(delta.set_id for delta in reply.deltas)][:MAX_TOKEN_SETS]
@@ -144,24 +150,11 @@ async def sweep_slots(database: Database, clouds: CloudServices) -> int:
         if not has_store(point):
             continue
         try:
-            while count := await _sweep_some(database, clouds, point):
-                swept += count
+            store = await clouds.providers.store_of(point)
+            swept += await settling.sweep(database, point.point, store, now=clouds.clock())
         except EntrepotError as error:
             log.warning("slots_not_swept", point=point.point, error=str(error), code=error.code)
     return swept
-
-
-async def _sweep_some(database: Database, clouds: CloudServices, point: CloudPoint) -> int:
-    before = int(clouds.clock()) - DAY
-    gone = await database.read(budgets.expired, point.point, before=before, limit=SWEPT_AT_ONCE)
-    if not gone:
-        return 0
-    store = await clouds.providers.store_of(point)
-    for grant in gone:
-        for number in range(len(slots(grant.bytes))):
-            await store.delete_document(f"{ALLOWANCE_PREFIX}{grant.jti}/{number}")
-    await database.write(budgets.forget_grants, [grant.jti for grant in gone])
-    return len(gone)
 
 
 async def enforce_stops(database: Database, clouds: CloudServices) -> None:
@@ -198,7 +191,7 @@ def _stops(connection: Connection, site: str, now: float) -> list[tuple[Budget, 
     found = []
     for one in budgets.budgets(connection):
         if one.scope is Scope.POINT and one.subject in points and (one.stop_percent or one.stopped):
-            used, _ = budgets.standing(connection, one, now)
+            used, _ = grants.standing(connection, one, now)
             reached = grade(one.shares, one.bytes, used=used, granted=0) is Grade.STOP
             found.append((one, points[one.subject].name, points[one.subject].wanted, reached))
     return found
@@ -273,7 +266,7 @@ def _label(connection: Connection, one: Budget) -> str:
 
 
 def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
-    used, outstanding = budgets.standing(connection, one, now)
+    used, outstanding = grants.standing(connection, one, now)
     return BudgetInfo(
         scope=one.scope.value,
         name=_name(connection, one),
@@ -284,6 +277,7 @@ def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
         zone=one.zone,
         used=used,
         granted=outstanding,
+        unaccounted=grants.unaccounted(connection, one, now, ended=int(now) - DAY),
         left=max(0, one.bytes - used - outstanding),
         grade=WORDS[grade(one.shares, one.bytes, used=used, granted=outstanding)],
         period_from=period_start(one.zone, now),

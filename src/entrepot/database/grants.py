@@ -1,0 +1,236 @@
+"""What was granted under transfer budgets, and what of it may not be in the figures yet (R23; ADR 0017).
+
+A grant counts whole until its token has ended. Then the slots that instances won tell how much can have been sent on
+it, and that counts until each of these instances has accounted for what it sent and its segments have been collected.
+So what the figures say and what is charged here are together never less than what was sent, and may still be.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, true, update
+
+from entrepot.core.encoding import from_json, to_json
+from entrepot.core.times import HOUR
+from entrepot.database import budgetsums, usage
+from entrepot.database.budgets import Budget, Scope, bounded_since, budget_from
+from entrepot.database.device_collections import ALL_DEVICES_ID
+from entrepot.database.tables.cost import budget as budgets
+from entrepot.database.tables.cost import budget_grant as table
+from entrepot.database.tables.devices import collection_member
+from entrepot.database.tables.usage import transaction_chain
+from entrepot.rules.allowance import granted
+from entrepot.rules.budgets import bound, period_start, throttled
+
+REUSE_SECONDS = HOUR // 2
+OBEYED_SECONDS = 30
+"""After this time every gateway asks for allowances, and has shipped the records of what it sent before."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """The tightest budget has no room. ``peers``: only because neighbours shall be asked first. ``early``: what was
+    sent before the budget was set is not collected yet."""
+
+    budget: Budget
+    peers: bool = False
+    early: bool = False
+
+
+class Grant(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token may use of a budget."""
+
+    jti: str
+    point: str
+    device: str
+    content: str
+    version: int
+    bytes: int
+    expires: int
+    rate: int = 0
+
+
+class Closed(msgspec.Struct, frozen=True, kw_only=True):
+    """A grant whose token has ended: bytes that its instances won and have not accounted for."""
+
+    jti: str
+    expires: int
+    held: Mapping[str, int]
+
+
+class Chain(msgspec.Struct, frozen=True, kw_only=True):
+    """An instance's segments: how many were collected, and whether none is missing or broken among them."""
+
+    collected: int
+    whole: bool
+
+
+_COLUMNS = tuple(table.c[name] for name in Grant.__struct_fields__)
+
+
+def standing(connection: Connection, one: Budget, now: float) -> tuple[int, int]:
+    """Bytes used in the period, as far as collected, and bytes granted that may not be in those figures yet."""
+    since = period_start(one.zone, now)
+    charged = _sum(connection, table.c.expires >= since, _granted_to(one))
+    if one.scope is Scope.POINT:
+        return usage.totals_since(connection, one.subject, since).sent, charged
+    return budgetsums.used(connection, one.scope.value, one.subject, since=since), charged
+
+
+def unaccounted(connection: Connection, one: Budget, now: float, *, ended: int) -> int:
+    """Of what is charged: bytes that instances won on tokens which ended before, and have not accounted for."""
+    since = period_start(one.zone, now)
+    return _sum(connection, table.c.expires >= since, table.c.expires < ended, table.c.held != "", _granted_to(one))
+
+
+def _sum(connection: Connection, *conditions: ColumnElement[bool]) -> int:
+    total = select(func.coalesce(func.sum(table.c.charged), 0)).where(table.c.charged > 0, *conditions)
+    return int(connection.execute(total).scalar_one())
+
+
+def _granted_to(one: Budget) -> ColumnElement[bool]:
+    if one.scope is Scope.POINT:
+        return table.c.point == one.subject
+    if one.scope is Scope.CONTENT:
+        return table.c.content == one.subject
+    if one.subject == ALL_DEVICES_ID:
+        return true()
+    members = select(collection_member.c.device).where(collection_member.c.collection == one.subject)
+    return table.c.device.in_(members)
+
+
+def applying(connection: Connection, wanted: Grant) -> list[Budget]:
+    """The budgets that a grant is charged to. Locked: grants of one budget are decided one after the other."""
+    member = select(collection_member.c.collection).where(collection_member.c.device == wanted.device)
+    applies = or_(
+        and_(budgets.c.scope == Scope.POINT.value, budgets.c.subject == wanted.point),
+        and_(budgets.c.scope == Scope.CONTENT.value, budgets.c.subject == wanted.content),
+        and_(
+            budgets.c.scope == Scope.COLLECTION.value,
+            or_(budgets.c.subject == ALL_DEVICES_ID, budgets.c.subject.in_(member)),
+        ),
+    )
+    query = select(budgets).where(applies).order_by(budgets.c.scope, budgets.c.subject).with_for_update()
+    return [budget_from(row) for row in connection.execute(query).mappings()]
+
+
+def grant(connection: Connection, wanted: Grant, now: float) -> Grant | Refusal:
+    """Grant what a device needs, or say which budget has no room for it. Call it in a write transaction.
+
+    A device that has a grant for the same version, not about to expire, is given that one again: asking often gives
+    nobody more. Where no budget applies the grant is noted all the same: it counts as soon as one does.
+    """
+    charged = applying(connection, wanted)
+    found = _existing(connection, wanted, now)
+    if found is not None:
+        return found
+    if charged and _unknown(connection, wanted.point):
+        return Refusal(budget=charged[0], early=True)
+    refusals, rates = [], []
+    for one in charged:
+        used, outstanding = standing(connection, one, now)
+        refusal = _refusal(one, wanted, used=used, outstanding=outstanding)
+        if refusal is not None:
+            refusals.append(refusal)
+        elif one.rate and throttled(one.shares, one.bytes, used + outstanding + wanted.bytes):
+            rates.append(one.rate)
+    if refusals:
+        return min(refusals, key=lambda each: each[0])[1]
+    wanted = msgspec.structs.replace(wanted, rate=min(rates, default=0))
+    connection.execute(insert(table).values(**msgspec.structs.asdict(wanted), charged=wanted.bytes, held=""))
+    return wanted
+
+
+def _refusal(one: Budget, wanted: Grant, *, used: int, outstanding: int) -> tuple[int, Refusal] | None:
+    """What the budget has left, and the refusal, where it has no room."""
+    critical = wanted.content in one.critical
+    most = bound(one.shares, one.bytes, critical=critical)
+    if granted(wanted.bytes, budget=most, used=used, outstanding=outstanding):
+        return None
+    peers = bool(one.peers_percent) and not critical and one.peers_percent < one.critical_percent
+    beyond = one.bytes * (one.critical_percent or one.grant_percent) // 100
+    peers = peers and granted(wanted.bytes, budget=beyond, used=used, outstanding=outstanding) > 0
+    return most - used - outstanding, Refusal(budget=one, peers=peers)
+
+
+def _unknown(connection: Connection, point: str) -> bool:
+    """Whether what a bounded cloud point sent on tokens without an allowance may not be collected yet: until then
+    nobody knows what its budgets have left."""
+    since = bounded_since(connection, point)
+    return since is not None and usage.stored_usage(connection, point).collected < since + OBEYED_SECONDS
+
+
+def awaits_figures(connection: Connection, point: str, *, now: float) -> bool:
+    """Whether a collection now would tell what the budgets of a cloud point have left, and nothing else does."""
+    since = bounded_since(connection, point)
+    return since is not None and now >= since + OBEYED_SECONDS and _unknown(connection, point)
+
+
+def _existing(connection: Connection, wanted: Grant, now: float) -> Grant | None:
+    query = (
+        select(*_COLUMNS)
+        .where(
+            table.c.device == wanted.device,
+            table.c.point == wanted.point,
+            table.c.content == wanted.content,
+            table.c.version == wanted.version,
+            table.c.expires >= int(now) + REUSE_SECONDS,
+        )
+        .order_by(table.c.expires.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).mappings().first()
+    return None if row is None else Grant(**row)
+
+
+def ended(connection: Connection, point: str, *, before: int, limit: int) -> list[Grant]:
+    """Grants whose tokens ended before, and whose slots were not looked at yet."""
+    query = select(*_COLUMNS).where(table.c.point == point, table.c.held == "", table.c.expires < before)
+    return [Grant(**row) for row in connection.execute(query.order_by(table.c.expires).limit(limit)).mappings()]
+
+
+def set_held(connection: Connection, held: Mapping[str, Mapping[str, int]]) -> None:
+    """Note what instances won of grants and have not accounted for (by grant, then instance): that is charged now."""
+    for jti, parts in held.items():
+        values = {"held": to_json(dict(parts)).decode(), "charged": sum(parts.values())}
+        connection.execute(update(table).where(table.c.jti == jti).values(values))
+
+
+def closed(connection: Connection, point: str, *, after: str, limit: int) -> list[Closed]:
+    """Ended grants of which something is not accounted for, by id."""
+    query = (
+        select(table.c.jti, table.c.expires, table.c.held)
+        .where(table.c.point == point, table.c.charged > 0, table.c.held != "", table.c.jti > after)
+        .order_by(table.c.jti)
+        .limit(limit)
+    )
+    return [
+        Closed(jti=row.jti, expires=row.expires, held=from_json(row.held, dict[str, int], "grant"))
+        for row in connection.execute(query)
+    ]
+
+
+def chains(connection: Connection, point: str, instances: Iterable[str]) -> dict[str, Chain]:
+    """The chains of these instances, of those that have one."""
+    chain = transaction_chain
+    wanted = sorted(set(instances))
+    query = select(chain.c.instance, chain.c.collected, chain.c.highest, chain.c.broken)
+    found = {}
+    for begin in range(0, len(wanted), 500):
+        some = (chain.c.point == point, chain.c.instance.in_(wanted[begin : begin + 500]))
+        for row in connection.execute(query.where(*some)):
+            whole = row.collected == row.highest + 1 and not row.broken
+            found[row.instance] = Chain(collected=row.collected, whole=whole)
+    return found
+
+
+def done(connection: Connection, point: str, *, before: int, unaccounted_before: int, limit: int) -> list[Grant]:
+    """Grants whose slots may go from the store: ended before and accounted for, or ended so long before that no period
+    of a budget has them any more."""
+    accounted = and_(table.c.held != "", table.c.charged == 0, table.c.expires < before)
+    query = select(*_COLUMNS).where(table.c.point == point, or_(accounted, table.c.expires < unaccounted_before))
+    return [Grant(**row) for row in connection.execute(query.order_by(table.c.expires).limit(limit)).mappings()]
+
+
+def forget_grants(connection: Connection, ids: list[str]) -> None:
+    """Their slots are gone from the store."""
+    connection.execute(delete(table).where(table.c.jti.in_(ids)))
