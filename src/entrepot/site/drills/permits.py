@@ -13,11 +13,11 @@ from entrepot.core.errors import ConflictError, NotFoundError, RefusedError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.sizes import format_size
 from entrepot.core.times import MINUTE, Clock
-from entrepot.database import budgets, cloud, contents, drills, pointsets, prices, usage
-from entrepot.database.budgets import Grant
+from entrepot.database import budgets, cloud, contents, drills, grants, pointsets, prices, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.drills import Drill
 from entrepot.database.engine import Database
+from entrepot.database.grants import Grant
 from entrepot.database.pointsets import HELD, PointSet
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.drillapi import (
@@ -241,13 +241,17 @@ def _grant(connection: Connection, new: Drill, target: _Target, now: int) -> Gra
         bytes=new.bytes,
         expires=new.expires,
     )
-    found = budgets.grant(connection, wanted, now)
+    found = grants.grant(connection, wanted, now)
     if isinstance(found, Grant):
         return found
+    if found.early:
+        raise RefusedError(
+            "What was sent before the transfer budget was set is being collected.", next_step="Ask again in a minute."
+        )
     raise RefusedError(
         f"The transfer budget of the {found.budget.scope.value.replace('-', ' ')} has no room for "
         f"{format_size(new.bytes)} now.",
-        next_step="Ask for fewer bytes, or raise the budget: entrepot budget show",
+        next_step="Ask for fewer bytes, or raise the budget: entrepot budget list",
     )
 
 
