@@ -22,12 +22,12 @@ from entrepot.core.sizes import MIB, format_size
 from entrepot.objects.shelf import PREFIX
 from entrepot.objects.store import ObjectStore
 from entrepot.objects.wrapper import StoreWrapper
+from entrepot.protocol.allowances import ALLOWANCE_PREFIX, MARK_PREFIX
 from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
-from entrepot.protocol.tokens import ALLOWANCE_PREFIX
 from entrepot.protocol.transactions import TX_PREFIX
 
 RESERVE: Final = 64 * MIB
-_OF_INSTANCES: Final = (TX_PREFIX, ALLOWANCE_PREFIX)
+_OF_INSTANCES: Final = (TX_PREFIX, ALLOWANCE_PREFIX, MARK_PREFIX)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
