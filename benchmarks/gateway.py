@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from entrepot.cloud.gateway.config import GatewayConfig, save_config
@@ -95,14 +96,18 @@ class Server:
 class Service:
     """A store with its hierarchy, and what is needed to serve it.
 
+    Args:
+        pin: what to put before the servers' commands, so that they stay on one processor.
+
     Attributes:
         objects: ids of 1 MiB objects.
         large: ids of 4 MiB objects.
         ca: PEM of the issuer of the service certificate.
     """
 
-    def __init__(self, folder: Path, *, objects: int, large: int) -> None:
+    def __init__(self, folder: Path, *, objects: int, large: int, pin: Sequence[str] = ()) -> None:
         self._folder = folder
+        self._pin = pin
         self._root, self._token_key, self._control_key = (
             RootKey.generate(),
             SigningKey.generate(),
@@ -152,7 +157,7 @@ class Service:
         save_config(path, config)
         with (self._folder / "gateway.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "entrepot.cloud.gateway", str(path)],
+                [*self._pin, sys.executable, "-m", "entrepot.cloud.gateway", str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -165,7 +170,8 @@ class Service:
         """Start nginx with one worker on the same files, TLS 1.3, no check and no log."""
         path = self._folder / "nginx.conf"
         path.write_text(NGINX.format(folder=self._folder, port=port))
-        process = subprocess.Popen(["nginx", "-c", str(path), "-e", str(self._folder / "nginx.log")], text=True)
+        command = [*self._pin, "nginx", "-c", str(path), "-e", str(self._folder / "nginx.log")]
+        process = subprocess.Popen(command, text=True)
         while not _listening(port):
             assert process.poll() is None, (self._folder / "nginx.log").read_text()
             time.sleep(0.01)
