@@ -293,3 +293,27 @@ async def test_long_work_in_threads_keeps_no_request_waiting(tls, http):
         await asyncio.gather(*long_work)
         stop.set()
         await serving
+
+
+BUFFERS = textwrap.dedent(
+    """
+    import resource
+    from entrepot.web.server import keep_freed_memory
+
+    keep_freed_memory()
+    for number in range(40):
+        if number == 1:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        held = [bytearray(2**20) for _ in range(4)]
+        del held
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of other systems has no such setting")
+def test_memory_of_responses_is_taken_again_without_asking_the_system_for_its_pages():
+    done = subprocess.run([sys.executable, "-c", BUFFERS], capture_output=True, text=True, check=True)
+    pages = 40 * 4 * 2**20 // 4096
+    assert int(done.stdout) < pages // 20

@@ -20,6 +20,7 @@ import structlog
 
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError
+from entrepot.core.sizes import MIB
 from entrepot.web.asgi import (
     App,
     DisconnectedError,
@@ -38,6 +39,9 @@ from entrepot.web.logs import log_json
 SEND_BUFFER = 128 * 1024
 DEAD_PEER_MILLISECONDS = 60_000
 PR_SET_PDEATHSIG = 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_MEMORY = 64 * MIB
+LARGEST_KEPT = 4 * MIB
 WORKER_THREADS = 64
 """Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
@@ -225,6 +229,17 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def keep_freed_memory() -> None:
+    """Let the C library keep what it needs again at once: it would return large buffers to the system after every
+    response, and half the time of the next one would go into getting their pages back."""
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc's
+        library.mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
+        library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+
+
 def die_with_parent(parent: int) -> None:
     """Ask the kernel to end this process when the thread that started it ends, however it ends (Linux).
 
@@ -254,6 +269,7 @@ def run_process(main: Coroutine[Any, Any, None]) -> NoReturn:
     Errors of our own propagate to the command line instead, which shows them.
     """
     log_json()
+    keep_freed_memory()
     asyncio.run(main)
     sys.stdout.flush()
     sys.stderr.flush()
