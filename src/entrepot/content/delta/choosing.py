@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.content.delta.format import PlainRange
+from entrepot.content.delta.format import MAX_REFERENCE, PlainRange
 from entrepot.content.delta.plaintext import OldFile, OldPlaintext
 from entrepot.content.delta.references import Anchor, window
 from entrepot.content.manifest import EntryKind, Part
@@ -17,12 +17,18 @@ _WHOLE: Final = 2 * MIB
 
 
 class Job(msgspec.Struct, frozen=True):
-    """A chunk that the old version lacks. ``ranges`` are what its files' paths suggest, not merged yet; ``covered``
-    counts its bytes that they are meant for."""
+    """A chunk that the old version lacks.
+
+    Attributes:
+        ranges: what its files' paths suggest, not merged yet.
+        covered: its bytes that they are meant for.
+        guesses: the middle of where its bytes may lie, where so much was inserted or deleted that this is too wide.
+    """
 
     ref: SealedRef
     ranges: tuple[PlainRange, ...]
     covered: int
+    guesses: tuple[PlainRange, ...] = ()
 
 
 class _Piece(msgspec.Struct, frozen=True):
@@ -86,14 +92,16 @@ class _Chooser:
 
     def job(self, index: int) -> Job:
         """The work for the part's chunk number ``index``."""
-        found = []
+        found, guesses = [], []
         covered = 0
         for piece in self._pieces.get(index, ()):
             region = self._region(piece)
-            if region is not None:
+            if region is not None and region.length >= MAX_REFERENCE:
+                guesses.append(region)
+            elif region is not None:
                 found.append(region)
                 covered += piece.length
-        return Job(ref=self._part.chunks[index], ranges=tuple(found), covered=covered)
+        return Job(ref=self._part.chunks[index], ranges=tuple(found), covered=covered, guesses=tuple(guesses))
 
     def _region(self, piece: _Piece) -> PlainRange | None:
         file = self._file(piece.path, piece.file_size)

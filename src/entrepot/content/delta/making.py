@@ -73,7 +73,7 @@ def make_delta(
     sign: Callable[[bytes], str],
     store: Callable[[Sealed], None],
     cancelled: Callable[[], bool] = lambda: False,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
     workers: int = min(os.cpu_count() or 1, _MAX_WORKERS),
 ) -> Made | None:
     """Make the delta from ``old`` to ``new``; None when a client would save nothing by it.
@@ -82,7 +82,7 @@ def make_delta(
         scratch: an empty folder for temporary data; the caller removes it.
         sign: makes the signed root (JWS ``typ`` entrepot-delta) of its payload.
         store: keeps a sealed object; called in order, the root last.
-        progress: told how many plain bytes of the new version are behind.
+        progress: told how many plain bytes that the old version lacks are behind, and how many there are.
 
     Raises:
         CancelledError: ``cancelled`` said so.
@@ -91,14 +91,13 @@ def make_delta(
     spans: list[Span] = []
     plaintext = OldPlaintext(_noting_spans(old, spans), old.read, scratch)
     try:
-        for part in new.parts():
-            plaintext.claim(entry.path for entry in part.entries)
+        lacking = sum(plaintext.want(part.chunks) for part in new.parts())
         similarity = Similarity(plaintext, scratch, cancelled)
         try:
             with ThreadPoolExecutor(workers, thread_name_prefix="delta") as pool:
                 packer = Packer(generation, store, pool)
                 maker = _Maker(old, new, plaintext, similarity, cancelled)
-                return maker.make(pool, packer, spans, workers, sign, progress)
+                return maker.make(pool, packer, spans, workers, sign, lambda done: progress(done, lacking))
         finally:
             similarity.close()
     finally:
@@ -190,14 +189,23 @@ class _Maker:
 
     def _patch_chunk(self, job: Job) -> Packed | None:
         new = self._new.read(job.ref)
-        found = list(job.ranges)
-        if 2 * job.covered < len(new):  # its files have no namesakes
-            found += self._similarity.find(new)
-        ranges = merge(found)
-        old = b"".join(self._plaintext.read(piece.position, piece.length) for piece in ranges)
-        if looks_hopeless(old, new):
-            return None
-        return _patch(job.ref, ranges, old, new)
+        for ranges in self._suggested(job, new):
+            old = b"".join(self._plaintext.read(piece.position, piece.length) for piece in ranges)
+            if not looks_hopeless(old, new):
+                return _patch(job.ref, ranges, old, new)
+        return None
+
+    def _suggested(self, job: Job, new: bytes) -> Iterator[tuple[PlainRange, ...]]:
+        """What to compare a chunk with: by paths if these suggest most of it, else or in vain by content, else a guess.
+
+        The next is asked for where the one before has nothing in common with the chunk.
+        """
+        known = 2 * job.covered >= len(new)
+        if known:
+            yield merge(job.ranges)
+        alike = self._similarity.find(new)
+        yield merge(alike if known else (*job.ranges, *alike))
+        yield merge(job.guesses)
 
     def _finish(self, packer: Packer, sign: Callable[[bytes], str]) -> Made | None:
         """Sign and store the root."""

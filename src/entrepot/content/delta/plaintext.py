@@ -31,7 +31,7 @@ CREATE INDEX file_folded ON file (folded, size, path);
 CREATE INDEX file_name ON file (name, size, path);
 CREATE INDEX file_folded_name ON file (folded_name, size, path);
 CREATE TABLE done (id BLOB PRIMARY KEY) WITHOUT ROWID;
-CREATE TABLE claimed (path TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE wanted (id BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _EXTENTS: Final = """
 SELECT position, length, ref, skip FROM extent JOIN chunk ON chunk.no = extent.chunk
@@ -40,11 +40,7 @@ ORDER BY position
 """
 
 
-_UNCLAIMED: Final = """
-SELECT path, position, size FROM file
-WHERE path > ? AND size > 0 AND NOT EXISTS (SELECT 1 FROM claimed WHERE claimed.path = file.path)
-ORDER BY path LIMIT 1000
-"""
+_GONE: Final = "extent JOIN chunk ON chunk.no = extent.chunk WHERE chunk.id NOT IN (SELECT id FROM wanted)"
 
 
 class OldFile(msgspec.Struct, frozen=True):
@@ -115,21 +111,39 @@ class OldPlaintext:
         with self._lock:
             return self._db.execute("INSERT OR IGNORE INTO done VALUES (?)", (object_id,)).rowcount == 1
 
-    def claim(self, paths: Iterable[str]) -> None:
-        """Note paths of the new version."""
-        with self._lock:
-            self._db.executemany("INSERT OR IGNORE INTO claimed VALUES (?)", ((path,) for path in paths))
+    def want(self, refs: Iterable[SealedRef]) -> int:
+        """Note chunks of the new version; plain bytes of those that were not noted before and are not held."""
+        lacking = 0
+        for ref in refs:
+            with self._lock:
+                new = self._db.execute("INSERT OR IGNORE INTO wanted VALUES (?)", (ref.object_id,)).rowcount == 1
+            if new and not self.has_chunk(ref.object_id):
+                lacking += ref.plain_size
+        return lacking
 
-    def unclaimed(self) -> Iterator[tuple[int, int]]:
-        """Position and size of every old file whose path the new version does not have."""
-        last = ""
+    def gone(self) -> Iterator[tuple[int, int]]:
+        """Position and length of every run of old bytes whose chunks the new version does not have, ascending."""
+        query = f"SELECT position, length FROM {_GONE} AND position >= ? ORDER BY position LIMIT 1000"  # noqa: S608 (a constant)
+        begin = end = 0
         while True:
             with self._lock:
-                rows = self._db.execute(_UNCLAIMED, (last,)).fetchall()
+                rows = self._db.execute(query, (end,)).fetchall()
+            for position, length in rows:
+                if position > end:
+                    if end > begin:
+                        yield begin, end - begin
+                    begin = position
+                end = position + length
             if not rows:
-                return
-            yield from ((row[1], row[2]) for row in rows)
-            last = rows[-1][0]
+                break
+        if end > begin:
+            yield begin, end - begin
+
+    def gone_bytes(self) -> int:
+        """How much :meth:`gone` gives in all."""
+        with self._lock:
+            query = f"SELECT coalesce(sum(length), 0) FROM {_GONE}"  # noqa: S608 (a constant)
+            return int(self._db.execute(query).fetchone()[0])
 
     def find_in(self, file: OldFile, object_id: bytes) -> int | None:
         """Offset in ``file`` at which this chunk begins there, if it does."""

@@ -1,11 +1,11 @@
 """Finds where old plaintext resembles new bytes, whatever the files are called.
 
 Both sides are cut into tiny pieces by content (a fast rolling hash, 256 bytes on average); the hash of one piece in
-four is remembered with its position. Pieces that new bytes share with the old version point to the region that they
-came from: several of them that agree make a reference.
+four is remembered with its position, of fewer where there is more than a gigabyte. Pieces that new bytes share with the
+old version point to the region that they came from: several of them that agree make a reference.
 
-Only files whose paths the new version no longer has are looked through: what was renamed, moved or merged left such a
-file behind. Everything else is found by its path. The index lies on disk, so memory stays bounded.
+Only old chunks that the new version no longer has are looked through: what was renamed, moved, merged or swapped, or
+pushed far along within its file, left such chunks behind. The index lies on disk, so memory stays bounded.
 """
 
 import hashlib
@@ -18,16 +18,21 @@ from typing import Final
 import msgspec
 from pyfastcdc import FastCDC
 
-from entrepot.content.delta.format import MAX_RANGES, PlainRange
+from entrepot.content.delta.format import MAX_RANGES, MAX_REFERENCE, PlainRange
 from entrepot.content.delta.plaintext import OldPlaintext
 from entrepot.core.errors import CancelledError
-from entrepot.core.sizes import KIB, MIB
+from entrepot.core.sizes import GIB, KIB, MIB
 
 _CUTTER: Final = FastCDC(256, min_size=64, max_size=1024)
 _SAMPLED: Final = 0b11
+_PLENTY: Final = GIB
+"""With more to look through than this, a smaller share of the pieces is remembered: a million at most, up to 64 GiB."""
+_LEAST: Final = 0xFF
 _STEP: Final = 4 * MIB
 _CLUSTER_GAP: Final = 256 * KIB
 _MIN_HITS: Final = 2
+_TELLING: Final = 16
+"""A region with fewer than one of so many of the best one's hits is chance."""
 _INSERT: Final = "INSERT OR IGNORE INTO feature VALUES (?, ?)"
 
 
@@ -38,19 +43,32 @@ class _Hit(msgspec.Struct, frozen=True):
     position: int
 
 
-def features(data: bytes) -> Iterator[tuple[int, int]]:
-    """Hash and offset of a sample of the pieces of some bytes; equal content gives equal hashes, wherever it lies."""
+def features(data: bytes, mask: int = _SAMPLED) -> Iterator[tuple[int, int]]:
+    """Hash and offset of a sample of the pieces of some bytes; equal content gives equal hashes, wherever it lies.
+
+    Args:
+        mask: one of ``mask + 1`` pieces is taken; runs of few different bytes never, for they are everywhere.
+    """
     for piece in _CUTTER.cut_buf(data):
         digest = hashlib.blake2b(piece.data, digest_size=8).digest()
-        if not digest[7] & _SAMPLED:
+        if not digest[7] & mask and len(set(piece.data)) > 3:
             yield int.from_bytes(digest, "big", signed=True), piece.offset
+
+
+def sampling(size: int) -> int:
+    """The mask for :func:`features` where there are so many bytes to look through."""
+    mask = _SAMPLED
+    while size > _PLENTY and mask < _LEAST:
+        mask = mask << 1 | 1
+        size //= 2
+    return mask
 
 
 class Similarity:
     """The index over one old version; built when it is first asked. Safe to use from several threads.
 
     Args:
-        old: the old version, told of all paths of the new one.
+        old: the old version, told of all chunks of the new one.
         scratch: folder for the index.
         cancelled: asked while the index is built.
     """
@@ -61,6 +79,7 @@ class Similarity:
         self._cancelled = cancelled
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
+        self._mask: Final = sampling(old.gone_bytes())
 
     def close(self) -> None:
         """Release the index; the caller removes the scratch folder."""
@@ -75,7 +94,7 @@ class Similarity:
             CancelledError: the caller wants to stop.
             EntrepotError: the old version cannot be read.
         """
-        wanted = list(features(new))
+        wanted = list(features(new, self._mask))
         hits = []
         with self._lock:
             index = self._index()
@@ -93,7 +112,7 @@ class Similarity:
                 "CREATE TABLE feature (hash INTEGER PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;"
             )
             self._db.execute("BEGIN")
-            for position, length in self._old.unclaimed():
+            for position, length in self._old.gone():
                 self._add(self._db, position, length)
             self._db.execute("COMMIT")
         return self._db
@@ -103,7 +122,7 @@ class Similarity:
             if self._cancelled():
                 raise CancelledError("Making the delta was cancelled.")
             data = self._old.read(start, min(_STEP, position + length - start))
-            index.executemany(_INSERT, ((value, start + offset) for value, offset in features(data)))
+            index.executemany(_INSERT, ((value, start + offset) for value, offset in features(data, self._mask)))
 
 
 def regions(hits: list[_Hit], new_size: int, old_size: int) -> list[PlainRange]:
@@ -114,8 +133,20 @@ def regions(hits: list[_Hit], new_size: int, old_size: int) -> list[PlainRange]:
             clusters[-1].append(hit)
         else:
             clusters.append([hit])
-    telling = sorted((found for found in clusters if len(found) >= _MIN_HITS), key=len, reverse=True)
-    return [_around(found, new_size, old_size) for found in telling[:MAX_RANGES]]
+    ranked = sorted(clusters, key=_weight, reverse=True)
+    least = max([_MIN_HITS, *(_weight(best) // _TELLING for best in ranked[:1])])
+    chosen: list[PlainRange] = []
+    for found in ranked[:MAX_RANGES]:
+        region = _around(found, new_size, old_size)
+        if _weight(found) < least or sum(each.length for each in (*chosen, region)) > MAX_REFERENCE:
+            break
+        chosen.append(region)
+    return chosen
+
+
+def _weight(cluster: list[_Hit]) -> int:
+    """How many different places agree."""
+    return len({hit.position for hit in cluster})
 
 
 def _around(cluster: list[_Hit], new_size: int, old_size: int) -> PlainRange:
