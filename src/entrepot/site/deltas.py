@@ -76,7 +76,7 @@ class DeltaHandler:
         if content.deleting:
             return
         if await self._database.read(contents.find_delta, content.id, job.from_version, job.to_version) is None:
-            report.step("Comparing the versions")
+            report.step("Comparing the versions", unit="bytes")
             await asyncio.to_thread(self._make, job, content, report)
         self._made()
 
@@ -96,6 +96,7 @@ class DeltaHandler:
                 sign=self._keys.sign_delta,
                 store=keeper.store,
                 cancelled=_Watch(report, ledger, self._clock),
+                progress=report.amount,
             )
             if made is None:
                 self._library.close_session(ledger.session)

@@ -232,7 +232,7 @@ class RehearsalHandler:
         current, new = plan.current, self._side(root, shelf)
         if current is None:
             return None
-        report.step(f"Comparing with version {current.number}", total=new.root.plain_size, unit="bytes")
+        report.step(f"Comparing with version {current.number}", unit="bytes")
         with self._staging.folder() as scratch:
             return make_delta(
                 self._side(self._keys.open_ref(root_name(current.content, current.number), current.root), shelf),

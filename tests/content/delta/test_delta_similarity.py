@@ -4,14 +4,17 @@ import itertools
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from versions import GENERATION, Shelf, build_version
 
 from entrepot.content.delta.format import MAX_RANGES, MAX_REFERENCE, PlainRange
 from entrepot.content.delta.making import Made, make_delta
+from entrepot.content.delta.plaintext import OldPlaintext
 from entrepot.content.delta.references import merge
-from entrepot.content.delta.similarity import features
+from entrepot.content.delta.similarity import features, sampling
+from entrepot.core.sizes import GIB
 
 NOISE = random.Random(11)
 
@@ -40,6 +43,44 @@ def test_files_merged_into_one_are_found_by_their_content(tmp_path: Path) -> Non
     made = delta({"a/one": one, "z/two": two, "m": NOISE.randbytes(9)}, {"both": changed(one) + two}, tmp_path)
     assert made is not None
     assert made.fetched < 5_000
+
+
+def test_files_that_changed_places_are_found_by_their_content(tmp_path: Path) -> None:
+    one, two = NOISE.randbytes(200_000), NOISE.randbytes(200_000)
+    made = delta({"one": one, "two": two}, {"one": changed(two), "two": changed(one)}, tmp_path)
+    assert made is not None
+    assert made.fetched < 5_000
+
+
+def test_what_was_pushed_far_along_in_its_file_is_found_by_its_content(tmp_path: Path) -> None:
+    """Much is put before everything, and every chunk changes: its place says nothing, and no chunk is an anchor."""
+    body = NOISE.randbytes(3 << 20)
+    first = NOISE.randbytes(10 << 20)
+    later = first + b"".join(changed(body[at : at + 90_000]) for at in range(0, len(body), 90_000))
+    made = delta({"disk.img": body}, {"disk.img": later}, tmp_path)
+    assert made is not None
+    assert made.fetched < len(first) + 100_000
+
+
+def test_moved_content_that_the_new_version_still_has_is_not_looked_through(tmp_path: Path) -> None:
+    """What both versions hold is found as it is; the index holds what is gone."""
+    shelf = Shelf()
+    kept, lost = NOISE.randbytes(300_000), NOISE.randbytes(300_000)
+    old = build_version(shelf, 1, {"a": kept, "b": lost})
+    plaintext = OldPlaintext(old.parts(), old.read, tmp_path)
+    new = build_version(shelf, 2, {"z": kept})
+    lacking = sum(plaintext.want(part.chunks) for part in new.parts())
+    assert (lacking, list(plaintext.gone()), plaintext.gone_bytes()) == (0, [(300_000, 300_000)], 300_000)
+    plaintext.close()
+
+
+@pytest.mark.parametrize(("size", "share"), [(0, 4), (GIB, 4), (GIB + 1, 8), (20 * GIB, 128), (1 << 50, 256)])
+def test_the_index_stays_small_however_much_there_is(size: int, share: int) -> None:
+    assert sampling(size) == share - 1
+
+
+def test_runs_of_one_byte_tell_nothing() -> None:
+    assert list(features(bytes(1_000_000))) == []
 
 
 def test_content_that_was_never_there_gets_no_patch(tmp_path: Path) -> None:
