@@ -3,13 +3,14 @@
 import contextlib
 from pathlib import Path
 
+import msgspec
 import pytest
 from rich.console import Console
 
 from entrepot.cli import waiting, watching
 from entrepot.cli.output import say
 from entrepot.cli.secrets import read_pem, read_secret
-from entrepot.cli.waiting import TaskProgress
+from entrepot.cli.waiting import TaskProgress, amount
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
@@ -35,6 +36,20 @@ def test_the_progress_of_a_task_with_an_odd_name_is_shown(monkeypatch: pytest.Mo
         progress.show(task)
         progress._progress.refresh()
     assert any("[id]/[/x]" in text for text in seen)
+
+
+def test_a_task_at_work_shows_how_fast_it_goes_and_what_is_left() -> None:
+    assert amount(at_work(unit="bytes", done=1_000_000, total=4_000_000, rate=50_000, seconds_left=60)) == (
+        "1.0 MB of 4.0 MB, 50.0 kB/s, about 1 min left"
+    )
+    assert amount(at_work(unit="objects", done=7, rate=3)) == "7 objects, 3/s"
+    assert amount(at_work(unit="bytes", total=5)) == "0 B of 5 B"
+
+
+def at_work(**changes: str | int) -> TaskInfo:
+    texts = dict.fromkeys(("id", "kind", "subject", "step", "unit", "message", "error", "error_code", "title"), "")
+    numbers = dict.fromkeys(("done", "total", "attempts", "created", "started", "finished", "run_after"), 0)
+    return msgspec.convert({"state": "in_progress", **texts, **numbers, **changes}, TaskInfo)
 
 
 def _terminal(seen: list[str]) -> Console:

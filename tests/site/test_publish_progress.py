@@ -2,27 +2,55 @@
 
 import os
 
-from entrepot.core.sizes import GIB, MIB
+from entrepot.core.sizes import MIB
 from entrepot.protocol.contentapi import ContentInfo
-from entrepot.protocol.siteapi import TaskInfo
-from entrepot.site.publishing import format_seconds, pace_text
+from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.site.tasks import Reporter
 
 
-def test_pace_and_time_left() -> None:
-    assert pace_text(0, expected=GIB, seconds=5) == pace_text(MIB, expected=0, seconds=0.5) == ""
-    assert pace_text(100_000_000, expected=0, seconds=10) == ", 10.0 MB/s"
-    assert pace_text(100_000_000, expected=700_000_000, seconds=10) == ", 10.0 MB/s, about 1 min left"
-    assert pace_text(200, expected=100, seconds=10) == ", 20 B/s"
+class Watched(Reporter):
+    """Remembers the amounts and totals that it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[str, int, int]] = []
+
+    def amount(self, done: int, total: int | None = None) -> None:
+        super().amount(done, total)
+        now = self.current()
+        self.seen.append((now.step, now.done, now.total))
 
 
-def test_readable_durations() -> None:
-    assert [format_seconds(each) for each in (1, 59, 61, 3600, 7500)] == [
-        "1 s",
-        "59 s",
-        "1 min",
-        "1 h 0 min",
-        "2 h 5 min",
-    ]
+def test_a_task_tells_its_pace_and_what_is_left() -> None:
+    now = [100.0]
+    report = Reporter(lambda: now[0])
+    report.step("Reading", total=1000, unit="bytes")
+    now[0], _ = 110.0, report.amount(400)
+    progress = report.unwritten()
+    assert progress is not None
+    assert (progress.done, progress.total, progress.rate) == (400, 1000, 40)
+    report.step("Making known")
+    assert report.current().rate == 0
+
+
+async def test_a_publish_knows_its_end_from_the_beginning(site, source, monkeypatch) -> None:
+    (source / "large").write_bytes(os.urandom(3 * MIB))
+    (source / "left-out.tmp").write_bytes(os.urandom(MIB))
+    watched = Watched()
+    monkeypatch.setattr("entrepot.site.tasks.Reporter", lambda: watched)
+    await site.call("POST", "/contents", TaskInfo, {"name": "App", "source": str(source), "excludes": ["*.tmp"]})
+    await site.run_tasks()
+    size = (await site.call("GET", "/contents/App", ContentInfo)).versions[0].plain_size
+    reading = [(done, total) for step, done, total in watched.seen if step.startswith("Reading")]
+    assert reading[-1] == (size, size)
+    assert {total for _, total in reading} == {size}
+    assert [done for done, _ in reading] == sorted(done for done, _ in reading)
+
+
+async def test_what_has_ended_has_no_pace(site, source) -> None:
+    await site.publish("App", source)
+    task = (await site.call("GET", "/tasks", list[TaskInfo]))[0]
+    assert (task.state, task.rate, task.seconds_left) == (TaskState.COMPLETED, 0, 0)
 
 
 async def test_a_leap_in_size_is_warned_about(site, source) -> None:

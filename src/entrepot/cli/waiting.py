@@ -12,6 +12,7 @@ from entrepot.cli.session import SiteSession
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.sizes import format_size
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.rules.pace import format_seconds
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
@@ -92,14 +93,21 @@ class TaskProgress:
 
 
 def amount(task: TaskInfo) -> str:
-    """How much of the task is done, in its unit."""
+    """How much of the task is done, in its unit; while it is worked on also how fast, and how long the rest takes."""
     if not task.total and not task.done:
         return ""
     if task.unit == "bytes":
         total = f" of {format_size(task.total)}" if task.total else ""
-        return f"{format_size(task.done)}{total}"
+        return f"{format_size(task.done)}{total}{_pace(task)}"
     total = f" of {task.total}" if task.total else ""
-    return f"{task.done}{total} {task.unit}"
+    return f"{task.done}{total} {task.unit}{_pace(task)}"
+
+
+def _pace(task: TaskInfo) -> str:
+    """How fast it goes, and how long the rest takes."""
+    rate = format_size(task.rate) if task.unit == "bytes" else str(task.rate)
+    text = f", {rate}/s" if task.rate else ""
+    return text + (f", about {format_seconds(task.seconds_left)} left" if task.seconds_left else "")
 
 
 def error_of(task: TaskInfo) -> EntrepotError:

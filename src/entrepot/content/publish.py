@@ -47,8 +47,10 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a publish is: what is durably stored and listed by now. The end is not known before it comes."""
+    """How far a publish is: what is durably stored and listed by now, and the bytes that were ``read``, which are ahead
+    of it. The end is not known before it comes."""
 
+    read: int
     files: int
     plain_size: int
     new_objects: int
@@ -121,6 +123,7 @@ class _Run:
         self._progress = progress
         self._cancelled = cancelled
         self._kept = Kept()
+        self._read = 0
         self._parts: list[SealedRef] = []
         self._part_keeper: Keeper[None] = self._keeper(Purpose.MANIFEST_PART, self._take_part)
         self._writer = ManifestWriter(given.keys, lambda data: self._part_keeper.put(data, None))
@@ -160,20 +163,22 @@ class _Run:
                 raise CancelledError("Publishing was cancelled.")
             match piece:
                 case Group(plain, entries):
+                    self._read += len(plain)
                     keeper.put(plain or None, entries, weight=1 + len(entries))
                 case BigChunk(plain, sha256):
+                    self._read += len(plain)
                     keeper.put(plain, None, sha256=sha256)
                 case BigEnd(entry):
                     keeper.put(None, entry)
+            self._report()
         keeper.finish()
+        self._report()
 
     def _take_chunk(self, ref: SealedRef | None, note: ChunkNote) -> None:
         if isinstance(note, Entry):
             self._writer.big_end(note)
-            self._report()
         elif note is not None:
             self._writer.group(ref, note)
-            self._report()
         else:
             assert ref is not None
             self._writer.big_chunk(ref)
@@ -186,6 +191,7 @@ class _Run:
         counts = self._writer.counts
         self._progress(
             Progress(
+                read=self._read,
                 files=counts.files,
                 plain_size=counts.plain_size,
                 new_objects=self._kept.objects,

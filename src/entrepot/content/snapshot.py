@@ -6,6 +6,7 @@ inside. The source may change at any moment; whoever reads a file checks it agai
 (``content/sources.py``), and a folder whose names changed while its items were read is refused here.
 """
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator
@@ -131,6 +132,30 @@ def walk(source: Path, excludes: Excludes, warnings: Warnings) -> Iterator[Item]
             continue
         below.names = _again(first, below.names)
         levels.append(below)
+
+
+def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
+    """The sizes of the files that a source has, in any order: a quick look that judges nothing, and passes over what it
+    cannot read."""
+    try:
+        found = source.stat()
+    except OSError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        yield found.st_size
+        return
+    folders = [("", os.path.realpath(source))]
+    while folders:
+        path, where = folders.pop()
+        with contextlib.suppress(OSError), os.scandir(where) as entries:
+            for entry in entries:
+                if excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)):
+                    continue
+                found = entry.stat(follow_symlinks=False)
+                if stat.S_ISREG(found.st_mode):
+                    yield found.st_size
+                elif stat.S_ISDIR(found.st_mode) and not _is_junction(found):
+                    folders.append((f"{path}{entry.name}/", entry.path))
 
 
 def _again(first: str, rest: Iterator[str]) -> Iterator[str]:

@@ -50,6 +50,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: int
     cancel_requested: bool
     result: str = ""
+    rate: int = 0
 
     def payload_as(self, kind: type[T]) -> T:
         """The payload, decoded."""
@@ -67,7 +68,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a task is."""
+    """How far a task is; ``rate``: units a second, lately."""
 
     step: str = ""
     done: int = 0
@@ -75,6 +76,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     message: str = ""
     result: str = ""
+    rate: int = 0
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):

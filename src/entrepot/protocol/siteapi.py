@@ -90,7 +90,8 @@ class TaskState(StrEnum):
 
 class TaskInfo(Model, frozen=True, kw_only=True):
     """Durable work and its progress. ``done`` of ``total`` count ``unit`` (``bytes``, ``objects``, ``steps``);
-    ``total`` 0 means that the amount is not known yet. ``subject`` is the id of what it works on. ``error_code``
+    ``total`` 0 means that the amount is not known yet; ``rate`` is units a second lately, ``seconds_left`` what that
+    makes of the rest (0: not known). ``subject`` is the id of what it works on. ``error_code``
     is the stable code of the error that failed it."""
 
     id: str
@@ -110,3 +111,5 @@ class TaskInfo(Model, frozen=True, kw_only=True):
     started: int
     finished: int
     run_after: int
+    rate: int = 0
+    seconds_left: int = 0

@@ -14,10 +14,11 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.content.ledger import Library
+from entrepot.content.patterns import Excludes
 from entrepot.content.publish import Progress, Published, PublishOptions, publish
+from entrepot.content.snapshot import sizes
 from entrepot.content.surprises import leap
 from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
-from entrepot.core.sizes import format_size
 from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, hierarchy, tasks
 from entrepot.database.contents import Content, Version
@@ -137,23 +138,14 @@ class PublishHandler:
             named, unpacked=job.unpack, progress=report.amount, cancelled=lambda: report.cancelled
         )
         with staged as source:
-            report.step("Reading, sealing and storing", unit="bytes")
+            total = weighed(source, job.excludes, report)
+            report.step("Reading, sealing and storing", total=total, unit="bytes")
             self._publish(job, content, source, packed_remark(named, unpacked=job.unpack), report)
 
     def _publish(self, job: PublishJob, content: Content, source: Path, remark: str, report: Reporter) -> None:
         keys = self._keys.domain(content.id, isolated=content.isolated)
         signer = self._keys.manifest
         ledger = self._library.open_session(f"{content.name}, version {job.number}")
-
-        begun = self._clock()
-        with self._database.reading() as connection:
-            before = _last_size(connection, content.id)
-
-        def note(progress: Progress) -> None:
-            report.amount(progress.plain_size)
-            pace = pace_text(progress.plain_size, expected=before, seconds=self._clock() - begun)
-            report.message(f"{progress.files} files, {progress.new_objects} new objects{pace}")
-
         try:
             published = publish(
                 source,
@@ -164,7 +156,7 @@ class PublishHandler:
                 keys=keys,
                 sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
                 options=PublishOptions(excludes=job.excludes, for_windows=content.for_windows),
-                progress=note,
+                progress=lambda progress: told(progress, report),
                 cancelled=lambda: report.cancelled,
             )
             report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")
@@ -263,21 +255,26 @@ def ask_for_delta(connection: Connection, content: Content, *, from_version: int
     )
 
 
-def pace_text(done: int, *, expected: int, seconds: float) -> str:
-    """How fast it goes, and how long it will take if the version is as large as the last one (``expected`` bytes)."""
-    if seconds < 1 or not done:
-        return ""
-    rate = done / seconds
-    left = f", about {format_seconds((expected - done) / rate)} left" if expected > done else ""
-    return f", {format_size(int(rate))}/s{left}"
+def weighed(source: Path, excludes: tuple[str, ...], report: Reporter) -> int:
+    """How many bytes there are to publish; a first look, of which nothing depends but how long it will take.
+
+    Raises:
+        CancelledError: the work is to stop.
+    """
+    report.step("Looking through the source", unit="files")
+    files = size = 0
+    for each in sizes(source, Excludes(excludes)):
+        files, size = files + 1, size + each
+        if not files % 1000:
+            report.check()
+            report.amount(files)
+    return size
 
 
-def format_seconds(seconds: float) -> str:
-    """Readable: ``40 s``, ``3 min``, ``2 h 5 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+def told(progress: Progress, report: Reporter) -> None:
+    """Pass a publish's progress on: what was read counts, what is stored durably is told."""
+    report.amount(progress.read)
+    report.message(f"{progress.files} files, {progress.new_objects} new objects")
 
 
 def _last_size(connection: Connection, content: str) -> int:

@@ -17,7 +17,7 @@ from entrepot.content.delta.making import Made, make_delta
 from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Library
 from entrepot.content.patterns import Excludes
-from entrepot.content.publish import Progress, Published, PublishOptions, publish
+from entrepot.content.publish import Published, PublishOptions, publish
 from entrepot.content.quoting import QuotedLedger, QuotedShelf
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
@@ -34,7 +34,7 @@ from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.contentapi import ContentType, DeltaOutlook, Rehearsal, RehearsalRequest
 from entrepot.site.contents import kept_content
 from entrepot.site.keys import SiteKeys, new_id, root_name
-from entrepot.site.publishing import pace_text
+from entrepot.site.publishing import told, weighed
 from entrepot.site.staging import Staging, checked_source, packed_remark
 from entrepot.site.tasks import Reporter
 from entrepot.trust.signing import sign
@@ -172,7 +172,8 @@ class RehearsalHandler:
         current = plan.current
         deltas = min(plan.content.deltas_kept(self._deltas_kept), len(plan.versions)) if current else 0
         shelf = QuotedShelf(self._shelf.store, keep=kept if deltas else None, room=self._staging.room)
-        report.step("Reading and sealing", unit="bytes")
+        total = weighed(source, plan.content.excludes, report)
+        report.step("Reading and sealing", total=total, unit="bytes")
         said = self._dry(plan, source, shelf, ledger, report)
         first = ledger.everything()
         update = ledger.lacking(self._members(current.set_id)) if current else first
@@ -206,14 +207,7 @@ class RehearsalHandler:
 
     def _dry(self, plan: Plan, source: Path, shelf: QuotedShelf, ledger: QuotedLedger, report: Reporter) -> Published:
         """Publish into nothing."""
-        content, signer, begun = plan.content, self._keys.manifest, self._clock()
-        before = plan.versions[-1].plain_size if plan.versions else 0
-
-        def note(progress: Progress) -> None:
-            report.amount(progress.plain_size)
-            pace = pace_text(progress.plain_size, expected=before, seconds=self._clock() - begun)
-            report.message(f"{progress.files} files, {progress.new_objects} new objects{pace}")
-
+        content, signer = plan.content, self._keys.manifest
         return publish(
             source,
             content=content.id,
@@ -223,7 +217,7 @@ class RehearsalHandler:
             keys=self._keys.domain(content.id, isolated=content.isolated),
             sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
             options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
-            progress=note,
+            progress=lambda progress: told(progress, report),
             cancelled=lambda: report.cancelled,
         )
 

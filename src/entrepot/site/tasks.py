@@ -10,6 +10,8 @@ is there before it acts. An error that is ``retryable`` puts the task back with 
 import asyncio
 import contextlib
 import threading
+import time
+from collections.abc import Callable
 from typing import Final, Protocol, runtime_checkable
 
 import msgspec
@@ -22,6 +24,7 @@ from entrepot.database import tasks
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Progress, Task
 from entrepot.protocol.siteapi import TaskState
+from entrepot.rules.pace import Pace
 
 LEASE_SECONDS: Final = 60.0
 BEAT_SECONDS: Final = 0.5
@@ -37,9 +40,14 @@ class Reporter:
     """Takes a handler's progress, from any thread; tells it when to stop.
 
     What is reported is kept here and written down by the engine, so reporting is cheap.
+
+    Args:
+        clock: seconds that only grow, for the pace.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._pace = Pace()
         self._lock = threading.Lock()
         self._progress = Progress()
         self._written = Progress()
@@ -53,8 +61,10 @@ class Reporter:
             CancelledError: the work is to stop here.
         """
         with self._lock:
-            kept = {"message": self._progress.message, "result": self._progress.result}
-            self._progress = Progress(step=text, done=done, total=total, unit=unit, **kept)
+            changes = {"step": text, "done": done, "total": total, "unit": unit, "rate": 0}
+            self._progress = msgspec.structs.replace(self._progress, **changes)
+            self._pace = Pace()
+            self._pace.note(self._clock(), done)
         self.check()
 
     def amount(self, done: int, total: int | None = None) -> None:
@@ -99,8 +109,10 @@ class Reporter:
             return self._progress
 
     def unwritten(self) -> Progress | None:
-        """The progress, if it changed since the last call."""
-        now = self.current()
+        """The progress, if it or its pace changed since the last call."""
+        with self._lock:
+            rate = self._pace.note(self._clock(), self._progress.done)
+            self._progress = now = msgspec.structs.replace(self._progress, rate=rate)
         if now == self._written:
             return None
         self._written = now

@@ -23,9 +23,9 @@ from entrepot.protocol.deviceapi import DownloadInfo
 from entrepot.protocol.libraryapi import ContentUses
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
-from entrepot.site.api.tasks import task_info
 from entrepot.site.contents import Contents
 from entrepot.site.rehearsals import Rehearsals
+from entrepot.site.taskinfo import task_info
 
 Handlers = list[HTTPRouteHandler]
 

@@ -11,7 +11,7 @@ from entrepot.database import tasks
 from entrepot.database.engine import Database
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.api.limits import Limit
-from entrepot.site.taskinfo import task_info as task_info
+from entrepot.site.taskinfo import task_info
 
 
 def task_routes(database: Database, cancel: Callable[[str], None], clock: Clock) -> list[HTTPRouteHandler]:

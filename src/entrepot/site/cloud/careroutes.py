@@ -23,10 +23,10 @@ from entrepot.protocol.cloudapi import (
 )
 from entrepot.protocol.cloudpointapi import CertificateInfo, CloudPointRequest
 from entrepot.protocol.siteapi import TaskInfo
-from entrepot.site.cloud.info import task_info
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.status import status_of
+from entrepot.site.taskinfo import task_info
 
 Handlers = list[HTTPRouteHandler]
 

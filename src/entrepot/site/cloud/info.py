@@ -9,10 +9,8 @@ from entrepot.core.times import DAY
 from entrepot.database import alerts, charges, cloud, clouddetails, controldocuments, points, usage
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
-from entrepot.database.tasks import Task
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
 from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket, UsageReport
-from entrepot.protocol.siteapi import TaskInfo
 from entrepot.rules.alerts import ALERT_TYPES
 from entrepot.rules.thresholds import rolling_start
 from entrepot.site.cloud import delivery
@@ -175,8 +173,3 @@ def alert_events(connection: Connection, alert_id: str) -> list[AlertEvent]:
         AlertEvent(at=row.at, event=row.event.value, state=AlertState(row.state.value), by=row.by, message=row.message)
         for row in alerts.history(connection, alert_id)
     ]
-
-
-def task_info(task: Task) -> TaskInfo:
-    """A task as the API shows it."""
-    return TaskInfo(**{name: getattr(task, name) for name in TaskInfo.__struct_fields__})

@@ -30,9 +30,10 @@ from entrepot.protocol.cloudpointapi import (
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.dns import problem_with, record_for
-from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, task_info, usage_report
+from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, usage_report
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
+from entrepot.site.taskinfo import task_info
 
 Handlers = list[HTTPRouteHandler]
 
