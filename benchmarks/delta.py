@@ -8,7 +8,7 @@ patch helps.
 
 Keys: pairs, patch_vs_patch_from (geometric mean over the patch releases; below 1 is smaller),
 worst_tree_vs_patch_from, worst_vs_patch_from, worst_vs_full, mb_per_s_core (plain bytes of the chunks that the old
-version lacks, per processor second).
+version lacks, per processor second), peak_rss_mib (of the process while it makes a delta, the worst pair).
 """
 
 import json
@@ -24,7 +24,7 @@ import msgspec
 
 from benchmarks.corpus import ROOT, debian_releases, installed_debian, installed_wheel, wheel
 from benchmarks.library import BenchmarkSite, open_site
-from benchmarks.measuring import fresh, report
+from benchmarks.measuring import forget_peak, fresh, own_peak, report
 from entrepot.content.delta.making import Version, make_delta
 from entrepot.content.publish import Published
 from entrepot.content.reading import open_root
@@ -59,7 +59,7 @@ PAIRS = (
 
 
 class Figures(msgspec.Struct, frozen=True):
-    """Bytes: what the client fetches, all of version 2, and what ``zstd --patch-from`` makes of it."""
+    """Bytes: what the client fetches, all of version 2, and what ``zstd --patch-from`` makes of it; MiB: the peak."""
 
     name: str
     kind: str
@@ -68,6 +68,7 @@ class Figures(msgspec.Struct, frozen=True):
     patch_from: int
     plain: int
     cpu: float
+    peak: float
 
 
 def offered(pair: Pair) -> Pair | None:
@@ -108,6 +109,7 @@ def measure(pair: Pair, work: Path) -> Figures:
     held = {ref.object_id for part in before.parts() for ref in part.chunks}
     chunks = {ref.object_id: ref for part in after.parts() for ref in part.chunks}
     lacking = [ref for ref in chunks.values() if ref.object_id not in held]
+    forget_peak()
     start = cpu_seconds()
     with tempfile.TemporaryDirectory() as scratch:
         made = make_delta(
@@ -118,7 +120,7 @@ def measure(pair: Pair, work: Path) -> Figures:
             sign=lambda payload: sign(payload, typ=SignedType.DELTA, key=site.key),
             store=lambda sealed: keep(site, sealed),
         )
-    cpu = cpu_seconds() - start
+    cpu, peak = cpu_seconds() - start, own_peak()
     known = {ref.object_id for ref in before.root.parts}
     manifest = sum(ref.sealed_size for ref in (after.ref, *after.root.parts) if ref.object_id not in known)
     full = sum(ref.sealed_size for ref in chunks.values()) + manifest
@@ -131,6 +133,7 @@ def measure(pair: Pair, work: Path) -> Figures:
         patch_from=patch_from(old_tree, new_tree, work),
         plain=sum(ref.plain_size for ref in lacking),
         cpu=cpu,
+        peak=peak,
     )
 
 
@@ -186,11 +189,13 @@ def main() -> None:
         "worst_vs_patch_from": round(max(ratios.values()), 3),
         "worst_vs_full": round(max(item.fetched / item.full for item in done), 3),
         "mb_per_s_core": round(sum(item.plain for item in done) / sum(item.cpu for item in done) / 1e6, 1),
+        "peak_rss_mib": max(item.peak for item in done),
     }
     lines = [
         f"{item.name:32} fetched {item.fetched / 1e6:8.2f} MB, all {item.full / 1e6:8.2f} MB, "
         f"patch-from {item.patch_from / 1e6:8.2f} MB, ratio {ratios[item.name]:.2f}, "
-        f"{item.plain / item.cpu / 1e6:.1f} MB/s a core"
+        f"{item.plain / item.cpu / 1e6:.1f} MB/s a core, "
+        f"{item.peak:.0f} MiB"
         for item in done
     ]
     report(figures, "\n".join([*lines, json.dumps({"cpus": os.cpu_count()})]))

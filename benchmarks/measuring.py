@@ -69,6 +69,17 @@ class _Peak:
         return round(self._kib / 1024, 1)
 
 
+def forget_peak() -> None:
+    """Begin to measure this process's own peak anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def own_peak() -> float:
+    """Peak resident MiB of this process since :func:`forget_peak`."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return round(next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024, 1)
+
+
 def fresh(folder: Path) -> Path:
     """An absent folder in an existing parent."""
     shutil.rmtree(folder, ignore_errors=True)
