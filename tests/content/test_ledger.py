@@ -46,7 +46,11 @@ def new(name: str, index: str = "") -> NewChunk:
 
 def known(name: str) -> KnownChunk:
     return KnownChunk(
-        object_id=oid(name), sealed_size=len(data(name)), payload_hash=key(f"payload {name}"), generation=1
+        object_id=oid(name),
+        sealed_size=len(data(name)),
+        payload_hash=key(f"payload {name}"),
+        generation=1,
+        purpose=Purpose.CHUNK,
     )
 
 

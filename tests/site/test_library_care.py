@@ -45,8 +45,10 @@ class Care:
             site.database,
             settings=site.server.settings,
             shelf=site.server.shelf,
+            library=site.server.library,
             keys=site.keys,
             holders=holders,
+            staging=site.server.staging,
             holder="test",
             clock=site.clock,
         )
@@ -70,6 +72,10 @@ class Care:
 
     async def faults(self) -> list[Fault]:
         return await self.site.call("GET", "/library/faults", list[Fault])
+
+    async def deltas(self) -> int:
+        info = await self.site.call("GET", "/contents/App", ContentInfo)
+        return sum(len(version.deltas) for version in info.versions)
 
     def of(self, purpose: int) -> list[ObjectId]:
         """Objects of the library by what they are."""
@@ -206,7 +212,44 @@ async def test_what_nobody_has_stays_known_and_is_told(care, source) -> None:
     assert await care.faults()
 
 
+async def test_lost_parts_of_a_manifest_come_back_when_the_source_is_read_again(care) -> None:
+    """No file of the source gives them, and without them nobody knows where the lost chunk lies in it."""
+    lost = [*care.of(Purpose.MANIFEST_PART), *care.of(Purpose.MANIFEST_ROOT), care.of(Purpose.CHUNK)[0]]
+    for object_id in lost:
+        care.flip(object_id)
+    await care.validate()
+    assert len(await care.faults()) == len(lost)
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert f"{len(lost)} made again from the source" in ended.message
+    assert await care.faults() == []
+    for object_id in lost:
+        care.server.shelf.read_whole(object_id)
+    assert len((await care.site.call("GET", "/contents/App", ContentInfo)).versions) == 1, "nothing was published"
+
+
+async def test_a_damaged_delta_is_made_anew(care, source) -> None:
+    big = bytearray((source / "big.bin").read_bytes())
+    big[1000:1010] = b"other data"
+    (source / "big.bin").write_bytes(big)
+    await care.site.next_version("App")
+    packs = care.of(Purpose.DELTA_PACK)
+    assert packs
+    for object_id in packs:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert "1 delta(s) to be made anew" in ended.message
+    assert await care.deltas() == 0
+    assert await care.faults() == []
+    await care.site.run_tasks()
+    assert await care.deltas() == 1
+    assert (await care.validate()).message.startswith("All sound")
+
+
 async def test_a_damaged_copy_of_a_point_is_not_taken(care, source) -> None:
+    (source / "big.bin").write_bytes(b"something else")
     point = await care.site.enrolled_point("dp")
     await care.site.distributed("App", "dp")
     [root] = care.of(Purpose.MANIFEST_ROOT)

@@ -42,12 +42,13 @@ class State(StrEnum):
 
 
 class KnownChunk(msgspec.Struct, frozen=True, kw_only=True):
-    """What the index says about a plaintext that was sealed before: a chunk, a manifest part, a root."""
+    """What the index says about a plaintext that was sealed before: a chunk, a manifest part, a root (``purpose``)."""
 
     object_id: ObjectId
     sealed_size: int
     payload_hash: bytes
     generation: int
+    purpose: int
 
 
 class NewChunk(msgspec.Struct, frozen=True, kw_only=True):

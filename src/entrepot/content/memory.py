@@ -246,6 +246,7 @@ class MemoryLedger:
                     sealed_size=each.sealed_size,
                     payload_hash=each.payload_hash,
                     generation=each.generation,
+                    purpose=library.objects[each.object_id].purpose,
                 )
                 before = library.index.get(each.index_hash)
                 gone = before is not None and (each.index_hash in lost or library.bad(before.object_id))

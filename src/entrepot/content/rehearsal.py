@@ -18,7 +18,8 @@ from entrepot.objects.store import ObjectStore
 
 _SCHEMA = """
 PRAGMA journal_mode = OFF;
-CREATE TABLE held (id BLOB PRIMARY KEY, size INTEGER NOT NULL, purpose INTEGER, fresh INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE held (id BLOB PRIMARY KEY, size INTEGER NOT NULL, purpose INTEGER NOT NULL, fresh INTEGER NOT NULL)
+WITHOUT ROWID;
 CREATE TABLE had (id BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _TAKEN = """
@@ -78,7 +79,7 @@ class RehearsedLedger:
     def known(self, index_hashes: Sequence[bytes]) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.known`."""
         found = self._real.known(index_hashes)
-        rows = [(each.object_id, each.sealed_size, None, 0) for each in found.values()]
+        rows = [(each.object_id, each.sealed_size, each.purpose, 0) for each in found.values()]
         self._books.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?)", rows)
         return found
 
@@ -99,9 +100,9 @@ class RehearsedLedger:
             yield ObjectId(object_id)
 
     def totals(self, purpose: Purpose) -> Totals:
-        """See :meth:`Ledger.totals`. What was known already counts as a chunk, as nearly all of it is."""
-        count = "SELECT count(*), coalesce(sum(size), 0) FROM held WHERE coalesce(purpose, ?) = ?"
-        objects, size = self._books.execute(count, (int(Purpose.CHUNK), int(purpose))).fetchone()
+        """See :meth:`Ledger.totals`."""
+        count = "SELECT count(*), coalesce(sum(size), 0) FROM held WHERE purpose = ?"
+        objects, size = self._books.execute(count, (int(purpose),)).fetchone()
         return Totals(objects=objects, size=size)
 
     def renew(self) -> None:

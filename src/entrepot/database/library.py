@@ -284,7 +284,7 @@ class SqlLedger:
 def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[AnyRow]:
     """Index entries with their objects, whose rows are locked."""
     columns = (chunk.c.index_hash, chunk.c.payload_hash, chunk.c.generation)
-    found = select(*columns, object_.c.id, object_.c.object_id, object_.c.size, object_.c.state)
+    found = select(*columns, object_.c.id, object_.c.object_id, object_.c.size, object_.c.purpose, object_.c.state)
     found = found.join(object_, object_.c.id == chunk.c.object).where(chunk.c.index_hash.in_(index_hashes))
     return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_, key_share=True)).all()
 
@@ -317,4 +317,5 @@ def _known(row: AnyRow) -> KnownChunk:
         sealed_size=row.size,
         payload_hash=row.payload_hash,
         generation=row.generation,
+        purpose=row.purpose,
     )

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, selec
 from entrepot.content.checking import Listed
 from entrepot.content.ledger import State
 from entrepot.core.ids import ObjectId
-from entrepot.database.contents import Version, get_version
+from entrepot.database.contents import Delta, Version, get_version, list_deltas
 from entrepot.database.engine import Database, insert_into
 from entrepot.database.librarystats import in_scope, set_purpose
 from entrepot.database.tables.checks import object_check as checks
@@ -189,6 +189,21 @@ def versions_with(connection: Connection, ids: Sequence[ObjectId], *, each: int)
         if counted[content] <= each:
             found.append(get_version(connection, content, number))
     return found
+
+
+def broken_deltas(connection: Connection, content: str = "") -> list[Delta]:
+    """Deltas, of one content or of all, that need an object with a bad verdict."""
+    member, named = objects.alias("member"), objects.alias("named")
+    bad = select(checks.c.object).where(checks.c.verdict != Verdict.GOOD.value)
+    query = (
+        select(named.c.object_id)
+        .join(object_set, object_set.c.object == named.c.id)
+        .join(set_object, set_object.c.object_set == object_set.c.id)
+        .join(member, member.c.id == set_object.c.object)
+        .where(or_(member.c.id.in_(bad), named.c.id.in_(bad)))
+    )
+    broken = {ObjectId(set_id) for set_id in connection.scalars(query.distinct())}
+    return [delta for delta in list_deltas(connection, content) if delta.set_id in broken]
 
 
 def holders_of(connection: Connection, object_id: bytes) -> list[str]:

@@ -25,6 +25,7 @@ def indexed_in_set(connection: Connection, set_id: ObjectId, purpose: Purpose) -
             sealed_size=row.size,
             payload_hash=row.payload_hash,
             generation=row.generation,
+            purpose=int(purpose),
         )
         for row in connection.execute(mine)
     ]

@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from entrepot.content.checking import recheck
+from entrepot.content.ledger import Library
 from entrepot.content.sweep import GRACE_SECONDS
 from entrepot.core.errors import ConflictError, EntrepotError
 from entrepot.core.times import DAY, Clock
@@ -45,8 +46,10 @@ from entrepot.site.libraryjobs import (
     ValidateJob,
 )
 from entrepot.site.libraryrepair import RepairHandler, RepairJob
+from entrepot.site.librarysalvage import Salvage
 from entrepot.site.pointvalidation import PointValidateHandler, PointValidateJob
 from entrepot.site.settings import Settings
+from entrepot.site.staging import Staging
 from entrepot.site.taskinfo import task_info
 from entrepot.site.tasks import TaskEngine
 
@@ -61,6 +64,7 @@ class LibraryCare:
     """Looks after the library, and after what points have of it.
 
     Args:
+        staging: where archives are unpacked when a source is read again.
         holder: names this process, for the leases of tasks.
     """
 
@@ -70,8 +74,10 @@ class LibraryCare:
         *,
         settings: Settings,
         shelf: Shelf,
+        library: Library,
         keys: SiteKeys,
         holders: HolderSource,
+        staging: Staging,
         holder: str,
         clock: Clock,
     ) -> None:
@@ -83,7 +89,8 @@ class LibraryCare:
         self.tasks = TaskEngine(database, site=self._site, holder=holder, clock=clock, concurrency=CONCURRENCY)
         self.tasks.register(VALIDATE, ValidateHandler(database, shelf=shelf, clock=clock), waits=True)
         self.tasks.register(SWEEP, SweepHandler(database, shelf=shelf, clock=clock))
-        repair = RepairHandler(database, shelf=shelf, keys=keys, holders=holders, clock=clock)
+        salvage = Salvage(database, shelf=shelf, library=library, keys=keys, staging=staging)
+        repair = RepairHandler(database, shelf=shelf, keys=keys, holders=holders, salvage=salvage, clock=clock)
         self.tasks.register(REPAIR, repair)
         checking = PointValidateHandler(database, shelf=shelf, holders=holders, clock=clock)
         self.tasks.register(POINT_VALIDATE, checking, waits=True)

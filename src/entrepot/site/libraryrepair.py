@@ -2,7 +2,8 @@
 
 Whatever comes from elsewhere must hash to the object's id, so no source needs to be believed. They are tried in the
 order of what they cost: object sets are made again from the database, chunks from the source that they were published
-from, everything else is fetched from a point on premises, then from the cloud. What nobody has is told at the end.
+from, everything else is fetched from a point on premises, then from the cloud. What nobody has may still come out when
+the source is published again, and deltas are made anew (``librarysalvage``). The rest is told at the end.
 """
 
 import asyncio
@@ -34,10 +35,13 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
+from entrepot.site.librarysalvage import Salvage, remake_deltas
 from entrepot.site.tasks import Reporter
 from entrepot.web.copies import Copies
 
 BATCH: Final = 200
+SALVAGED: Final = 10_000
+"""So many objects are looked for at once when sources are read again."""
 _VERSIONS: Final = 20
 """Of a content, so many versions are looked through for a chunk's place in the source, the newest first."""
 
@@ -57,6 +61,7 @@ class Mended(msgspec.Struct, kw_only=True):
     database: int = 0
     source: int = 0
     points: int = 0
+    deltas: int = 0
     left: int = 0
 
     def told(self) -> str:
@@ -66,6 +71,7 @@ class Mended(msgspec.Struct, kw_only=True):
             (self.points, "fetched from distribution points"),
             (self.database, "made again from the database"),
             (self.sound, "found sound"),
+            (self.deltas, "delta(s) to be made anew"),
         )
         return ", ".join(f"{number} {way}" for number, way in ways if number) or "Nothing to repair"
 
@@ -74,23 +80,34 @@ class RepairHandler:
     """Does library-repair tasks."""
 
     def __init__(
-        self, database: Database, *, shelf: Shelf, keys: SiteKeys, holders: HolderSource, clock: Clock
+        self,
+        database: Database,
+        *,
+        shelf: Shelf,
+        keys: SiteKeys,
+        holders: HolderSource,
+        salvage: Salvage,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._shelf = shelf
         self._keys = keys
         self._holders = holders
+        self._salvage = salvage
         self._clock = clock
 
     async def run(self, task: Task, report: Reporter) -> None:
         """See :class:`entrepot.site.tasks.TaskHandler`."""
-        ledger = SqlCheckLedger(self._database, task.payload_as(RepairJob).content)
+        content = task.payload_as(RepairJob).content
+        ledger = SqlCheckLedger(self._database, content)
         mended = Mended()
         report.step("Repairing", unit="objects")
         after: ObjectId | None = None
         while page := await asyncio.to_thread(ledger.faulty, after, BATCH):
             await self._repair(page, ledger, mended, report)
             after = page[-1].object_id
+        if mended.left:
+            await self._last_resorts(ledger, content, mended, report)
         await self._database.write(judge_library, self._clock())
         report.message(f"{mended.told()}.")
         if mended.left:
@@ -99,6 +116,22 @@ class RepairHandler:
                 f"{mended.told()}.",
                 next_step="See `entrepot library faults`; publish the content again from the same files.",
             )
+
+    async def _last_resorts(self, ledger: SqlCheckLedger, content: str, mended: Mended, report: Reporter) -> None:
+        """What only the whole source gives, and deltas, which need not be mended."""
+        report.step("Reading sources again", unit="objects")
+        mended.left, after = 0, None
+        while page := await asyncio.to_thread(ledger.faulty, after, SALVAGED):
+            wanted = [each.object_id for each in page]
+            found = await asyncio.to_thread(self._salvage.find, wanted, lambda: report.cancelled)
+            await asyncio.to_thread(ledger.note, found, [], self._clock(), lambda each: look(self._shelf, each))
+            mended.source += len(found)
+            after = wanted[-1]
+        mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())
+        after = None
+        while page := await asyncio.to_thread(ledger.faulty, after, SALVAGED):
+            mended.left += len(page)
+            after = page[-1].object_id
 
     async def _repair(self, page: list[Listed], ledger: SqlCheckLedger, mended: Mended, report: Reporter) -> None:
         left = {each.object_id: each for each in page}

@@ -183,8 +183,10 @@ class SiteServer:
             database,
             settings=settings,
             shelf=self.shelf,
+            library=self.library,
             keys=keys,
             holders=self.holders,
+            staging=self.staging,
             holder=self.holder,
             clock=clock,
         )

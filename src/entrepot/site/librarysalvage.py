@@ -1,0 +1,102 @@
+"""The last resorts of a repair: publish a version's source again for what it lost, and make damaged deltas anew."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import structlog
+from sqlalchemy import Connection
+
+from entrepot.content.ledger import Library
+from entrepot.content.publish import PublishOptions, publish
+from entrepot.content.rehearsal import RehearsedLedger
+from entrepot.content.salvaging import SalvageShelf
+from entrepot.core.errors import CancelledError, EntrepotError
+from entrepot.core.ids import ObjectId
+from entrepot.database import contents, librarychecks, retention
+from entrepot.database.contents import Content, Version
+from entrepot.database.engine import Database
+from entrepot.objects.shelf import Shelf
+from entrepot.protocol import SignedType
+from entrepot.site.keys import SiteKeys
+from entrepot.site.publishing import ask_for_delta
+from entrepot.site.staging import Staging
+from entrepot.trust.signing import sign
+
+_VERSIONS: Final = 2
+"""Of a content, so many versions are tried, the newest first: a source rarely holds an older one still."""
+
+log = structlog.get_logger("site.library")
+
+
+class Salvage:
+    """Publishes sources again, and keeps what is wanted of what comes out."""
+
+    def __init__(self, database: Database, *, shelf: Shelf, library: Library, keys: SiteKeys, staging: Staging) -> None:
+        self._database = database
+        self._shelf = shelf
+        self._library = library
+        self._keys = keys
+        self._staging = staging
+
+    def find(self, wanted: list[ObjectId], cancelled: Callable[[], bool]) -> list[ObjectId]:
+        """Which of these came back.
+
+        Raises:
+            CancelledError: ``cancelled`` said so.
+        """
+        left = set(wanted)
+        with self._database.reading() as connection:
+            chosen = [
+                (version, contents.get_content(connection, version.content))
+                for version in librarychecks.versions_with(connection, wanted, each=_VERSIONS)
+            ]
+        for version, content in chosen:
+            if left and version.generation == self._keys.generation:
+                left -= self._again(version, content, left, cancelled)
+        return [object_id for object_id in wanted if object_id not in left]
+
+    def _again(
+        self, version: Version, content: Content, wanted: set[ObjectId], cancelled: Callable[[], bool]
+    ) -> set[ObjectId]:
+        shelf = SalvageShelf(self._shelf.store, wanted)
+        signer = self._keys.manifest
+        session = self._library.open_session(f"repair of {content.name}, version {version.number}")
+        staged = self._staging.source(Path(content.source), unpacked=content.unpack, cancelled=cancelled)
+        try:
+            with staged as source, RehearsedLedger(session) as ledger:
+                publish(
+                    source,
+                    content=content.id,
+                    number=version.number,
+                    shelf=shelf,
+                    ledger=ledger,
+                    keys=self._keys.domain(content.id, isolated=content.isolated),
+                    sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
+                    options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
+                    cancelled=cancelled,
+                )
+        except CancelledError:
+            raise
+        except EntrepotError as error:  # the source is gone or another by now
+            log.info("source_not_usable", content=content.id, version=version.number, error=str(error))
+        finally:
+            self._library.close_session(session.session)
+        return shelf.found
+
+
+def remake_deltas(connection: Connection, content: str, *, now: float) -> int:
+    """Drop deltas with missing or damaged objects and ask for them anew; how many. Clients fetch full objects until
+    then.
+
+    Args:
+        content: of this content only; empty: of all.
+    """
+    broken = librarychecks.broken_deltas(connection, content)
+    for delta in broken:
+        owner = contents.get_content(connection, delta.content)
+        contents.drop_delta(connection, delta)
+        ask_for_delta(connection, owner, from_version=delta.from_version, to_version=delta.to_version, now=now)
+    if broken:
+        retention.drop_unused_sets(connection)
+    return len(broken)
