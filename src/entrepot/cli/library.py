@@ -149,8 +149,8 @@ def repair(ctx: typer.Context, only: Only = None, wait: Wait = True, as_json: As
     """Bring back what validation found missing or damaged.
 
     Chunks are made again from the source folder, if it still has the same bytes; the rest is fetched from distribution
-    points, those on premises first. What is left may come out when the source is read again as a whole; damaged deltas are
-    made anew. Whatever comes is verified.
+    points, those on premises first. What is left may come out when the source is read again as a whole; damaged deltas
+    are made anew. Whatever comes is verified.
 
     \b
     Example:
