@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,10 +27,23 @@ from entrepot.trust.inspection import key_pem, to_pem
 settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
 
+NO_WAY_OUT = Path(__file__).parent / "no_way_out"
 AZURITE = Path(__file__).parent.parent / "build/azurite/node_modules/azurite/dist/src/blob/main.js"
 AZURITE_ACCOUNT = "devstoreaccount1"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's well-known account; it opens nothing else."""
+
+
+@pytest.fixture(scope="session")
+def no_way_out() -> Callable[[str], dict[str, str]]:
+    """Makes an environment in which the kernel kills processes that open a connection: those with these arguments."""
+
+    def make(arguments: str = "") -> dict[str, str]:
+        if sys.platform != "linux":
+            return dict(os.environ)
+        return os.environ | {"PYTHONPATH": str(NO_WAY_OUT), "NO_WAY_OUT": arguments}
+
+    return make
 
 
 class StoreServer:

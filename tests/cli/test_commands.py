@@ -213,6 +213,16 @@ def test_a_management_certificate_is_made_public_half_first_and_imported(
     assert logged_in.bodies("POST /api/v1/management-certificates")[0]["name"] == "contoso"
 
 
+@pytest.mark.parametrize("name", ["../elsewhere/contoso", "a/b", "a\\b", "a:b", "con", "a\nb"])
+def test_a_certificate_is_made_in_the_folder_that_was_asked_for_and_nowhere_else(
+    entrepot, tmp_path, password_file, name
+) -> None:
+    ran = entrepot("certificate", "new-management", name, "--out", str(tmp_path / "certs"), "--key", "ec",
+                   "--password-file", str(password_file))  # fmt: skip
+    assert (ran.code, "--out" in ran.err) == (2, True)
+    assert not (tmp_path / "certs").exists()
+
+
 def test_a_service_certificate_is_kept_private(logged_in, entrepot, tmp_path, password_file) -> None:
     logged_in.replies["POST /api/v1/service-certificates"] = ServiceCertificate(
         fqdn="c.example", pfx=b"PFX", certificate="", not_after=1

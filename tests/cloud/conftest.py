@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -183,8 +183,11 @@ class Site:
 class HostProcess:
     """A cloud host in a process of its own, on a home of its own."""
 
-    def __init__(self, home: Path, identity: HostIdentity, log: Path) -> None:
+    def __init__(
+        self, home: Path, identity: HostIdentity, log: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.home, self.identity = home, identity
+        self._environment = environment
         self._log = log
         self._process: subprocess.Popen[str] | None = None
 
@@ -196,7 +199,11 @@ class HostProcess:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVE_HOST, str(self.home)], stdout=subprocess.PIPE, stderr=log, text=True
+                [sys.executable, "-c", SERVE_HOST, str(self.home)],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                env=self._environment,
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -245,11 +252,11 @@ def management() -> Pair:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostProcess]:
-    """A running cloud host."""
+def host(tmp_path: Path, no_way_out: Callable[[], dict[str, str]]) -> Iterator[HostProcess]:
+    """A running cloud host that cannot open a connection, and no gateway of it can (R7)."""
     home = tmp_path / "host"
     identity = init_host(home, "127.0.0.1:0", now=time.time())
-    process = HostProcess(home, identity, tmp_path / "host.log")
+    process = HostProcess(home, identity, tmp_path / "host.log", no_way_out())
     process.start()
     yield process
     process.end()

@@ -62,6 +62,22 @@ def test_names_that_would_confuse_are_refused(name: str) -> None:
         check_name(name, "thing")
 
 
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("dp-berlim", "dp-berlin"), ("DP-MUNCHEN", "dp-münchen"), ("berlin-dp", ""), ("x" * 5000, "")]
+)
+def test_a_name_that_nothing_has_is_answered_with_the_one_that_was_probably_meant(
+    database: Database, asked: str, meant: str
+) -> None:
+    with database.transaction() as connection:
+        for name in ("dp-berlin", "dp-münchen"):
+            points.add_point(connection, a_point(name))
+        with pytest.raises(NotFoundError, match="There is no distribution point") as caught:
+            points.get_point(connection, asked)
+    assert ("Did you mean" in caught.value.next_step) == bool(meant)
+    assert meant in caught.value.next_step
+    assert "entrepot point list" in caught.value.next_step
+
+
 def test_a_device_name_is_unique_without_regard_to_case(database: Database) -> None:
     with database.transaction() as connection:
         devices.add_device(connection, a_device(1, name="Laptop"))

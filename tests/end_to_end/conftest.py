@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,11 @@ def processes_below(folder: Path) -> tuple[str, ...]:
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """The demonstration, told to its end."""
+def told(tmp_path_factory: pytest.TempPathFactory, no_way_out: Callable[[str], dict[str, str]]) -> Told:
+    """The demonstration, told to its end. Neither its cloud host nor a gateway is able to open a connection (R7)."""
     folder = tmp_path_factory.mktemp("demo")
     out = folder.parent / f"{folder.name}.json"
-    environment = os.environ | {"COLUMNS": "160"}
+    environment = no_way_out("host serve") | {"COLUMNS": "160"}
     command = [sys.executable, "-m", "entrepot", "demo", "--folder", str(folder), "--json", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PATIENCE, check=False)
     printed = done.stdout + done.stderr

@@ -171,6 +171,14 @@ def test_a_change_cuts_exactly_those_it_concerns(site, shelf):
     assert cuts(before, gate.obeyed, now=gate.now).everyone
 
 
+def test_an_instance_that_is_shut_down_serves_nobody_and_does_not_pretend_to_begin(site, shelf):
+    gate = Gate(site, shelf).trust().control()
+    ending = msgspec.structs.replace(gate.obeyed, control_text=b"", control=None, ends=True)
+    assert cuts(gate.obeyed, ending, now=gate.now).everyone
+    with pytest.raises(UnavailableError, match="is being shut down"):
+        serving(ending, now=gate.now)
+
+
 async def test_while_a_budget_is_active_a_token_without_an_allowance_is_refused(gate, stock_set):
     token = gate.site.content_token(stock_set(ONE))
     await gate.ask.client(token, ONE)

@@ -17,7 +17,6 @@ from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import Download
 from entrepot.web.problems import error_classes, error_from_problem, problem_of
 from entrepot.web.ranges import RangeNotSatisfiableError, choose_span, etag_matches
-from entrepot.web.server import parse_listen
 from entrepot.web.throttle import Throttle
 
 
@@ -137,21 +136,6 @@ def test_a_piece_must_be_taken_at_the_minimum_rate():
     assert download.deadline == 110.0
     download.expect(1, minimum_rate=8_000, now=100.0)
     assert download.deadline == 105.0
-
-
-@pytest.mark.parametrize(
-    ("text", "parsed"), [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:8443", ("::1", 8443)), ("host:443", ("host", 443))]
-)
-def test_listening_addresses(text, parsed):
-    assert parse_listen(text) == parsed
-
-
-@pytest.mark.parametrize(
-    "text", ["", "8443", ":8443", "host:", "host:x", "host:70000", "host:-1", "host:٣", "host:" + "9" * 5000]
-)
-def test_what_is_no_listening_address(text):
-    with pytest.raises(BadInputError):
-        parse_listen(text)
 
 
 @pytest.mark.parametrize("raw", [b"a=1&a=2", b"b=1", b"a=1&" * 40, b"a=" + b"x" * 5000])

@@ -2,7 +2,7 @@
 
 import time
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated
 
 import typer
@@ -12,6 +12,7 @@ from entrepot.cli.output import confirm, day, print_json, print_rows, say, yes_n
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError, ConflictError
+from entrepot.core.paths import windows_problem
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.protocol.cloudapi import RenewManagementCertificate
 from entrepot.protocol.cloudpointapi import (
@@ -55,6 +56,8 @@ def new_management(
     """
     from entrepot.trust.certificates import describe, new_management, thumbprint
 
+    if windows_problem(name) or PurePath(name).name != name:
+        raise BadInputError(f"{name!r} cannot be the name of a file.", next_step="Give the folder by --out.")
     cer, pfx = out / f"{name}.cer", out / f"{name}.pfx"
     _not_there(cer, pfx)
     password = read_secret(f"Password for {pfx.name}", file=password_file, stdin=password_stdin, confirm=True)

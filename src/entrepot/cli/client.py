@@ -77,6 +77,23 @@ def _show_enrolment(enrolled: "Enrolled", as_json: bool) -> None:
         say("Next: an administrator compares the fingerprint and runs: entrepot device approve " + enrolled.name)
 
 
+@app.command("check-config")
+def check_config(home: Home = HOME, as_json: AsJson = False) -> None:
+    """Check client.toml as every other command does, and show every setting that counts. Changes nothing.
+
+    \b
+    Example:
+      entrepot client check-config
+    """
+    from entrepot.cli.configuration import readable, show_settings
+    from entrepot.client.home import Home as ClientHome
+    from entrepot.client.settings import load_settings
+
+    settings = load_settings(home)
+    readable(settings.service_ca, "service_ca")
+    show_settings(ClientHome(home).settings, settings, as_json=as_json)
+
+
 @app.command()
 def status(home: Home = HOME, as_json: AsJson = False) -> None:
     """Show who this device is, whether it is approved, and what it has.

@@ -84,6 +84,26 @@ def status(home: Home = HOME, as_json: AsJson = False) -> None:
         print_facts(f"Cloud host in {home}", (("address", identity.url), ("pin (--host-pin)", identity.pin.hex())))
 
 
+@app.command("check-config")
+def check_config(home: Home = HOME, as_json: AsJson = False) -> None:
+    """Check host.toml as `serve` does at its start, and show every setting that counts. Changes nothing.
+
+    \b
+    Example:
+      entrepot host check-config --home /var/lib/entrepot/host
+    """
+    from entrepot.cli.configuration import readable, show_settings
+    from entrepot.cloud.host.settings import FILE, load_settings
+    from entrepot.objects.settings import load_credentials
+
+    settings = load_settings(home)
+    store = settings.store
+    readable(store.ca, "store.ca")
+    if store.credentials:
+        load_credentials(Path(store.credentials), store.kind)
+    show_settings(home / FILE, settings, as_json=as_json)
+
+
 @app.command()
 def serve(home: Home = HOME) -> None:
     """Run the cloud host in the foreground until SIGTERM. Logs are JSON lines on standard error.

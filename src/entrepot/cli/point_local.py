@@ -1,4 +1,4 @@
-"""``entrepot point init|serve``: a distribution point on this machine."""
+"""``entrepot point init|check-config|serve``: a distribution point on this machine."""
 
 import asyncio
 from pathlib import Path
@@ -46,6 +46,20 @@ def init(
         return
     print_facts(f"Point {made.name} is enrolled", (("id", made.point), ("site", made.site), ("address", made.url)))
     say(f"Next: entrepot point serve --home {home}")
+
+
+def check_config(home: Home = HOME, as_json: AsJson = False) -> None:
+    """Check point.toml as `serve` does at its start, and show every setting that counts. Changes nothing.
+
+    \b
+    Example:
+      entrepot point check-config --home /var/lib/entrepot/point
+    """
+    from entrepot.cli.configuration import show_settings
+    from entrepot.point.home import home_of, load_settings
+
+    place = home_of(home)
+    show_settings(place.settings, load_settings(place), as_json=as_json)
 
 
 def serve(home: Home = HOME) -> None:

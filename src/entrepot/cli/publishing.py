@@ -171,7 +171,7 @@ def _show_rehearsal(said: Rehearsal, *, as_json: bool) -> None:
         ("files", str(said.files)),
         ("size", size(said.plain_size)),
         ("chunks", f"{said.chunks}, {said.new_chunks} of them new ({size(said.new_chunk_bytes)})"),
-        ("objects", f"{said.objects}, {said.new_objects} of them new"),
+        ("objects, the set included", f"{said.objects + 1}, {said.new_objects} of them new"),
         ("the library would grow by", size(said.new_bytes)),
         (f"each of its points ({said.points}) gets" if said.points else "", size(said.update_fetch + said.delta_size)),
         *_quoted(said),

@@ -105,6 +105,24 @@ def serve(home: Home = HOME) -> None:
     run_process(serve_site(home, factory=cloud_providers(settings.proxy, settings.cloud_ca)))
 
 
+@app.command("check-config")
+def check_config(home: Home = HOME, as_json: AsJson = False) -> None:
+    """Check site.toml as `serve` does at its start, and show every setting that counts. Changes nothing.
+
+    \b
+    Example:
+      entrepot site check-config --home /var/lib/entrepot/site
+    """
+    from entrepot.cli.configuration import readable, show_settings
+    from entrepot.site.settings import Home as SiteHome
+    from entrepot.site.settings import load_settings
+
+    place = SiteHome(home)
+    settings = load_settings(place)
+    readable(settings.cloud_ca, "cloud_ca")
+    show_settings(place.settings_file, settings, as_json=as_json)
+
+
 @app.command()
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     """Show the site that you are logged in to: address, root fingerprint, what it manages.

@@ -104,6 +104,7 @@ def _group(name: str) -> typer.Typer:
     elif name == "point":
         local = _module("point_local")
         group.command("init")(local.init)
+        group.command("check-config")(local.check_config)
         group.command("serve")(local.serve)
         group.command("validate")(_module("versions").validate_point)
     elif name == "content":

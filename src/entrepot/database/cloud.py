@@ -10,10 +10,10 @@ import msgspec
 from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.errors import ConflictError
 from entrepot.database import points
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import find, name_key, refuse_taken
+from entrepot.database.names import MAX_COMPARED, find, name_key, refuse_taken, unknown
 from entrepot.database.tables.cloud import cloud_point, control_document, management_certificate
 from entrepot.database.tables.devices import device
 from entrepot.database.tables.points import boundary_point, distribution, point, point_set
@@ -222,7 +222,8 @@ def get_cloud_point(connection: Connection, name_or_id: str) -> CloudPoint:
     wanted = or_(point.c.id == name_or_id, point.c.name_key == name_key(name_or_id))
     row = connection.execute(_select().where(wanted)).mappings().first()
     if row is None:
-        raise NotFoundError(f"There is no cloud point {name_or_id!r}.")
+        names = _select().with_only_columns(point.c.name).order_by(point.c.name_key).limit(MAX_COMPARED)
+        raise unknown(name_or_id, "cloud point", connection.scalars(names))
     return _cloud_point(dict(row))
 
 

@@ -1,12 +1,29 @@
 """Names are unique without regard to case; a path or a field may give an id or a name."""
 
+import difflib
 import unicodedata
-from typing import Any, NoReturn
+from collections.abc import Iterable
+from typing import Any, Final, NoReturn
 
 from sqlalchemy import Connection, Row, Table, or_, select
 
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.ids import is_prefixed_id
+
+MAX_COMPARED: Final = 5000
+"""Names that a wrong one is compared with, at most."""
+
+_LISTED: Final = {
+    "boundary group": "entrepot boundary list",
+    "cloud point": "entrepot cloud list",
+    "collection": "entrepot collection list",
+    "content": "entrepot content list",
+    "device": "entrepot device list",
+    "distribution point": "entrepot point list, entrepot cloud list",
+    "management certificate": "entrepot certificate list",
+    "set of client settings": "entrepot settings list",
+}
+"""What is named: the commands that list all of its kind."""
 
 
 def name_key(name: str) -> str:
@@ -40,8 +57,22 @@ def find(connection: Connection, table: Table, name_or_id: str, what: str) -> Ro
     condition = or_(table.c.id == name_or_id, table.c.name_key == name_key(name_or_id))
     row = connection.execute(select(table).where(condition)).first()
     if row is None:
-        raise NotFoundError(f"There is no {what} {name_or_id!r}.")
+        names = select(table.c.name).order_by(table.c.name_key).limit(MAX_COMPARED)
+        raise unknown(name_or_id, what, connection.scalars(names))
     return row
+
+
+def unknown(name: str, what: str, names: Iterable[str]) -> NotFoundError:
+    """The error for a name that nothing has; it tells the one that was probably meant.
+
+    Args:
+        names: what there is.
+    """
+    known = {name_key(each): each for each in names}
+    close = difflib.get_close_matches(name_key(name), known, n=1, cutoff=0.7)
+    steps = [f"Did you mean {known[key]!r}?" for key in close]
+    steps += [f"See what there is: {_LISTED[what]}"] if what in _LISTED else []
+    return NotFoundError(f"There is no {what} {name!r}.", next_step=" ".join(steps))
 
 
 def refuse_taken(connection: Connection, table: Table, name: str, what: str, *, own_id: str = "") -> None:

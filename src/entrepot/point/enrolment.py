@@ -11,11 +11,12 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from entrepot.core.addresses import parse_listen, server_url
 from entrepot.core.errors import BadInputError, ConflictError, FormatError, TrustError
 from entrepot.core.secret import Secret
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.durable.locks import HomeLock
-from entrepot.point.home import PointHome, PointSettings, check_name, check_url, home_of, write_settings
+from entrepot.point.home import PointHome, PointSettings, check_name, home_of, write_settings
 from entrepot.protocol.enrolment import (
     EnrolmentCode,
     EnrolReply,
@@ -32,7 +33,7 @@ from entrepot.trust.signing import SigningKey
 from entrepot.web.embedded import check_tls
 from entrepot.web.http import HttpClient
 from entrepot.web.introduction import fetch_trust
-from entrepot.web.server import TlsFiles, open_listener, parse_listen
+from entrepot.web.server import TlsFiles, open_listener
 from entrepot.web.tls import TlsTrust
 
 _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
@@ -100,7 +101,7 @@ def _addresses(listen: str, url: str) -> tuple[str, str]:
     with open_listener(host, port) as listener:
         port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
-    return f"{shown}:{port}", check_url(url.rstrip("/") or f"https://{shown}:{port}")
+    return f"{shown}:{port}", server_url(url.rstrip("/") or f"https://{shown}:{port}", "a point")
 
 
 def _called(answered: str, offered: str) -> str:

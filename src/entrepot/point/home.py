@@ -5,16 +5,15 @@
 
 import tomllib
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
+from entrepot.core.addresses import parse_listen, server_url
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import is_prefixed_id, site_code
 from entrepot.core.sizes import KIB
 from entrepot.durable.files import storage_errors, write_file
-from entrepot.web.server import parse_listen
 
 FILE = "point.toml"
 MAX_SETTINGS_BYTES = 64 * KIB
@@ -126,9 +125,9 @@ def check_settings(settings: PointSettings) -> None:
     """
     site_code(settings.site)
     parse_listen(settings.listen)
-    check_url(settings.url)
+    server_url(settings.url, "a point")
     if settings.site_url:
-        check_url(settings.site_url)
+        server_url(settings.site_url, "a site")
     check_name(settings.name)
     if not is_prefixed_id(settings.point, "pt"):
         raise BadInputError(f"{settings.point!r} is not a point's id.")
@@ -151,22 +150,6 @@ def check_name(name: str) -> str:
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise BadInputError(f"A point's name has 1 to {MAX_NAME} printable characters.", next_step="Give --name.")
     return name
-
-
-def check_url(url: str) -> str:
-    """Check the address at which others reach the point: ``https://host[:port]``.
-
-    Raises:
-        BadInputError: any other text.
-    """
-    try:
-        parts = urlsplit(url)
-        fine = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        fine = False
-    if not fine or url != f"https://{parts.netloc}" or "@" in url:
-        raise BadInputError(f"{url!r} is not an address of a point.", next_step="Write https://host:port.")
-    return url
 
 
 def write_settings(home: PointHome, settings: PointSettings) -> None:

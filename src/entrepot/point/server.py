@@ -11,6 +11,7 @@ from typing import Any, Final
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
+from entrepot.core.addresses import parse_listen
 from entrepot.core.errors import EntrepotError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR, Clock
@@ -31,7 +32,7 @@ from entrepot.web.control import Cut
 from entrepot.web.downloads import Downloads
 from entrepot.web.health import Health, registry_of
 from entrepot.web.objects import ObjectPlane
-from entrepot.web.server import TlsFiles, announce_ready, listener_url, open_listener, parse_listen, serve
+from entrepot.web.server import TlsFiles, announce_ready, listener_url, open_listener, serve
 from entrepot.web.sets import SetLibrary
 
 TICK_SECONDS: Final = 0.5

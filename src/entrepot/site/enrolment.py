@@ -11,10 +11,10 @@ import secrets
 import struct
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlsplit
 
 from sqlalchemy import Connection
 
+from entrepot.core.addresses import server_url
 from entrepot.core.errors import (
     BadInputError,
     ConflictError,
@@ -245,7 +245,7 @@ class Enrolment:
         return EnrolReply(id=device.id, site=self._keys.site.code, state=device.state.value, name=device.name)
 
     def _enrol_point(self, connection: Connection, request: EnrolRequest, code: Code | None) -> EnrolReply:
-        url = checked_url(request.url)
+        url = server_url(request.url.rstrip("/"), "a point")
         known = points.point_of_key(connection, request.public_key)
         if code is None:
             if known is None:
@@ -327,21 +327,3 @@ def _refuse_crowd(connection: Connection) -> None:
         raise LimitedError(
             "Too many newcomers wait for approval.", next_step="Enrol with a code, or have some of them approved."
         )
-
-
-def checked_url(text: str) -> str:
-    """Check the url of a point.
-
-    Raises:
-        BadInputError: not of the form ``https://host:port``.
-    """
-    url = text.rstrip("/")
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme == "https" and bool(parts.hostname) and not parts.path and not parts.query
-        valid = valid and parts.username is None and (parts.port or 443) > 0
-    except ValueError:
-        valid = False
-    if not valid or len(url) > 512:
-        raise BadInputError("A point's url has the form https://host:port.")
-    return url

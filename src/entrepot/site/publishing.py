@@ -169,9 +169,7 @@ class PublishHandler:
         except BaseException:
             self._library.close_session(ledger.session)
             raise
-        report.message(
-            f"Version {job.number}: {published.files} files, {published.objects} objects, {published.new_objects} new"
-        )
+        report.message(f"Version {job.number}: {published.files} files; {published.new_objects} objects are new")
 
     def _add(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from entrepot.core.addresses import parse_listen
 from entrepot.core.times import Clock
 from entrepot.database.engine import open_database
 from entrepot.database.schema import upgrade
@@ -22,7 +23,7 @@ from entrepot.site.settings import Home, load_settings
 from entrepot.site.upkeep import renew_tls
 from entrepot.trust.vault import ServerVault
 from entrepot.web.embedded import TlsFiles
-from entrepot.web.server import announce_ready, open_listener, parse_listen, serve
+from entrepot.web.server import announce_ready, open_listener, serve
 
 log = structlog.get_logger("site.serve")
 

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.core.addresses import parse_listen, server_url
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import site_code
@@ -134,8 +135,8 @@ def check_settings(settings: Settings) -> None:
         BadInputError: the first that makes no sense.
     """
     site_code(settings.site)
-    if not settings.url.startswith("https://") or settings.url.endswith("/"):
-        raise BadInputError("The site's url begins with https:// and does not end with a slash.")
+    server_url(settings.url, "a site")
+    parse_listen(settings.listen)
     bounds = {
         "publishing": (1, 16),
         "transfers": (1, 50),

@@ -14,6 +14,7 @@ import msgspec
 from argon2 import PasswordHasher
 from sqlalchemy import Connection
 
+from entrepot.core.addresses import server_url
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.ids import site_code
 from entrepot.core.secret import Secret
@@ -47,6 +48,7 @@ from entrepot.trust.wrapping import WrappingKey
 
 ROLE_KEY_DAYS: Final = 3650
 MIN_PASSWORD: Final = 10
+MAX_SITE_NAME: Final = 64
 
 
 class NewSite(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,13 +158,11 @@ def hash_password(password: Secret) -> str:
 
 
 def _settings(new: NewSite) -> Settings:
-    url = new.url.rstrip("/")
+    if not 1 <= len(new.name) <= MAX_SITE_NAME or not new.name.isprintable():
+        raise BadInputError(f"A site's name has 1 to {MAX_SITE_NAME} printable characters.")
+    url = server_url(new.url.rstrip("/"), "a site")
     parts = urlsplit(url)
-    if parts.scheme != "https" or not parts.hostname or parts.path or parts.query:
-        raise BadInputError("The site's url has the form https://host:port.")
-    listen = (
-        new.listen or f"{parts.hostname if ':' not in parts.hostname else f'[{parts.hostname}]'}:{parts.port or 443}"
-    )
+    listen = new.listen or (parts.netloc if parts.port else f"{parts.netloc}:443")
     settings = Settings(
         site=site_code(new.code), url=url, listen=listen, database=new.database, resolve=dict(new.resolve)
     )

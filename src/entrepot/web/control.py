@@ -29,7 +29,8 @@ VERSION = 1
 class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one request is judged by. Immutable: a request sees one state, never half a change.
 
-    ``pin`` is the root's fingerprint; ``control`` is None when there is none that counts.
+    ``pin`` is the root's fingerprint; ``control`` is None when there is none that counts; ``ends`` when this process
+    serves nobody any more, whatever the documents say.
     """
 
     pin: bytes
@@ -42,6 +43,7 @@ class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     seen: tuple[int, int] = (0, 0)  # highest (epoch, counter) of a control document
     revoked_devices: frozenset[str] = frozenset()
     revoked_tokens: frozenset[str] = frozenset()
+    ends: bool = False
     least_trust: int = 0  # number of the highest trust document that was obeyed before this process began
 
 
@@ -117,6 +119,10 @@ def serving(obeyed: Obeyed, *, now: float) -> tuple[ControlDocument, Ring]:
         UnavailableError: nobody is served, and why.
     """
     control, ring = obeyed.control, obeyed.ring
+    if obeyed.ends:
+        raise UnavailableError(
+            "This instance of the distribution point is being shut down.", next_step="Try again, or another source."
+        )
     if control is None or ring is None:
         raise UnavailableError(
             "This distribution point has no valid control document yet.", next_step="Try again, or another source."

@@ -49,19 +49,6 @@ be used up by long work (publishing, validation, a store that does not answer), 
 _log = structlog.get_logger("entrepot.web")
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """Split ``host:port`` (``[::1]:8443`` for IPv6); port 0 picks a free one.
-
-    Raises:
-        BadInputError: any other text.
-    """
-    host, _, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
-        raise BadInputError(f"{text!r} is not an address to listen on.", next_step="Write host:port.")
-    return host, int(port)
-
-
 def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
     """A listening socket with the options that Granian cannot set.
 

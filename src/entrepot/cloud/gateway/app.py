@@ -28,6 +28,7 @@ from entrepot.cloud.gateway.seen import FILE, keep_seen, load_seen
 from entrepot.cloud.gateway.watcher import ControlWatcher
 from entrepot.cloud.metrics import with_store
 from entrepot.cloud.storage import ServiceStore, open_service_store
+from entrepot.core.addresses import parse_listen
 from entrepot.core.errors import NotFoundError, StorageError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.remembering import RememberingStore
@@ -53,7 +54,6 @@ from entrepot.web.server import (
     die_with_parent,
     listener_url,
     open_listener,
-    parse_listen,
     run_process,
     serve,
 )

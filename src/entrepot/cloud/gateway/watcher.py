@@ -96,7 +96,7 @@ class ControlWatcher:
     def close(self) -> None:
         """Obey nothing more: from now on nobody is served, whatever the store says."""
         self._closed = True
-        self.obeyed = msgspec.structs.replace(self.obeyed, control_text=b"", control=None)
+        self.obeyed = msgspec.structs.replace(self.obeyed, control_text=b"", control=None, ends=True)
 
     async def run(self) -> None:
         """Watch until cancelled. Nothing that is found in the store ends it."""

@@ -25,12 +25,13 @@ from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.supervisor import Supervisor
 from entrepot.cloud.host.tokens import TokenEndpoint
 from entrepot.cloud.oauth import TOKEN_PATH
+from entrepot.core.addresses import parse_listen
 from entrepot.core.times import HOUR
 from entrepot.durable.locks import HomeLock
 from entrepot.trust.vault import ServerVault
 from entrepot.web.embedded import TlsFiles
 from entrepot.web.logs import log_json
-from entrepot.web.server import announce_ready, open_listener, parse_listen, run_process, serve
+from entrepot.web.server import announce_ready, open_listener, run_process, serve
 
 GATEWAY_COMMAND: Final = (sys.executable, "-m", "entrepot", "gateway", "serve", "--config")
 """Starts an instance; the path of its configuration follows."""

@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.core.addresses import parse_listen, server_url
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.sizes import TB
@@ -56,8 +57,8 @@ def check_settings(settings: HostSettings) -> HostSettings:
     Raises:
         BadInputError: which setting, and what it may be.
     """
-    if not settings.url.startswith("https://") or settings.url.endswith("/"):
-        raise BadInputError("The setting url begins with https:// and has no slash at its end.")
+    parse_listen(settings.listen)
+    server_url(settings.url, "a cloud host")
     if not 10 <= settings.token_minutes <= 60:
         raise BadInputError("The setting token_minutes is 10 to 60.")
     if settings.instance_quota < 1 or settings.storage_quota < 1:

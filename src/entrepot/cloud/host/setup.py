@@ -18,12 +18,13 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.settings import FILE, Folders, HostSettings, save_settings
+from entrepot.core.addresses import parse_listen
 from entrepot.core.errors import ConflictError
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.durable.locks import HomeLock
 from entrepot.trust import inspection
 from entrepot.trust.vault import ServerVault
-from entrepot.web.server import listener_url, open_listener, parse_listen
+from entrepot.web.server import listener_url, open_listener
 
 CERTIFICATE_DAYS: Final = 3650
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104  # named to be refused as an address that sites could use

@@ -8,6 +8,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 from sqlalchemy import Connection
 
+from entrepot.core.addresses import server_url
 from entrepot.core.errors import BadInputError
 from entrepot.database import controldocuments, points
 from entrepot.database.engine import Database
@@ -21,7 +22,7 @@ from entrepot.protocol.pointapi import (
     PointRequest,
 )
 from entrepot.rules.boundaries import parse_range
-from entrepot.site.enrolment import Enrolment, checked_url
+from entrepot.site.enrolment import Enrolment
 from entrepot.site.keys import new_id
 from entrepot.trust.enrolment import key_fingerprint
 
@@ -136,7 +137,7 @@ def _change(connection: Connection, name_or_id: str, data: PointPatch) -> PointI
     if "url" in given:
         if point.kind == points.CLOUD:
             raise BadInputError("The address of a cloud point follows from its service certificate.")
-        given["url"] = checked_url(given["url"])
+        given["url"] = server_url(given["url"].rstrip("/"), "a point")
     if given:
         points.change_point(connection, point.id, **given)
     return _described(connection, point.id)

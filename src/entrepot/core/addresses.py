@@ -1,0 +1,44 @@
+"""Addresses that people write down: where a server listens, and where others reach it."""
+
+from urllib.parse import urlsplit
+
+from entrepot.core.errors import BadInputError
+
+MAX_URL = 512
+
+
+def parse_listen(text: str) -> tuple[str, int]:
+    """Split ``host:port`` (``[::1]:8443`` for IPv6); port 0 picks a free one.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+        raise BadInputError(f"{text!r} is not an address to listen on.", next_step="Write host:port.")
+    return host, int(port)
+
+
+def server_url(text: str, of: str) -> str:
+    """Check the address at which others reach a server: ``https://host`` or ``https://host:port``, no slash at its end.
+
+    Args:
+        of: whose address it is, for the message, such as ``a site``.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme == "https" and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not match, or a port out of range
+        fine = False
+    if not fine or text != f"https://{parts.netloc}" or set(text) & set("@ ") or len(text) > MAX_URL:
+        raise BadInputError(f"{text!r} is not an address of {of}.", next_step="Write https://host:port.")
+    if not text.isascii():
+        raise BadInputError(
+            f"The host name of {text!r} is not written as DNS has it.",
+            next_step="Write its ASCII form, such as xn--bcher-kva.example.",
+        )
+    return text
