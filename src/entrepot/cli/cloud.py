@@ -1,5 +1,6 @@
 """``entrepot cloud``: cloud distribution points (R1, R12, R21 to R27, R38, R40)."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -233,7 +234,8 @@ def stop(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as
       entrepot cloud stop cloud-eu --yes
     """
     with site_session(ctx) as session:
-        late = "" if yes else session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).delivery_note
+        asks = sys.stdin.isatty() and not yes
+        late = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).delivery_note if asks else ""
         confirm(f"Stop {name}? Running downloads are cut off. {late}".rstrip(), yes=yes)
         task = session.post(f"/cloud-points/{seg(name)}/stop", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json, done=f"{name} is stopped.")
