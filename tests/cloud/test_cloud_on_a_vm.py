@@ -8,20 +8,29 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
 
 import msgspec
 import pytest
 
+from entrepot.client.connections import Connections
+from entrepot.client.settings import Settings
 from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.host.settings import load_settings, save_settings
 from entrepot.cloud.host.setup import init_host
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import EntrepotError, NotFoundError, StorageError, UnavailableError
+from entrepot.core.ids import ObjectId
 from entrepot.objects.metering import Meter
 from entrepot.objects.opening import open_remote
 from entrepot.objects.settings import StoreSettings
-from entrepot.objects.store import ObjectStore
+from entrepot.objects.store import MAX_LINK_SECONDS, ObjectStore
+from entrepot.protocol.control import Delivery, GatewaySettings
+from entrepot.protocol.location import Source
+
+from .conftest import FQDN, POINT
 
 pytestmark = pytest.mark.process
 
@@ -120,6 +129,113 @@ async def test_a_revocation_bites_at_once_although_the_store_is_polled_rarely(
     with pytest.raises(EntrepotError):
         await client.read(next(iter(site.objects)), token)
     await provider.delete("cloud1")
+
+
+async def test_only_stores_behind_https_give_links(site, provider, remote):
+    await provider.create("cloud1", site.spec(1))
+    by_https = remote.endpoint.startswith("https://")
+    assert (await provider.check()).redirects is by_https
+    assert (await provider.status("cloud1")).redirects is by_https
+    await provider.delete("cloud1")
+
+
+class TestRedirects:
+    """The content lies in Azure Blob as Azurite plays it; clients fetch it from there, and are counted here."""
+
+    @pytest.fixture
+    def remote(self, azurite) -> StoreSettings:
+        return azurite.settings()
+
+    @pytest.fixture
+    def services_only(self, site, tmp_path: Path) -> Path:
+        """The issuer of services, and not the store's."""
+        path = tmp_path / "services.pem"
+        path.write_text(site.authority.pem())
+        return path
+
+    @pytest.fixture
+    def ca(self, site, remote, tmp_path: Path) -> Path:
+        """Both issuers."""
+        path = tmp_path / "trusted.pem"
+        path.write_text(site.authority.pem() + Path(remote.ca).read_text())
+        return path
+
+    @pytest.fixture
+    async def agent(self, ca: Path) -> AsyncIterator[Connections]:
+        """The agent's own connections; the store's issuer is among those that its settings trust."""
+        async with Connections(Settings(service_ca=str(ca), resolve={FQDN: "127.0.0.1"}), "") as connections:
+            yield connections
+
+    @pytest.fixture
+    async def source(self, site, provider, running) -> Source:
+        """A cloud point that redirects."""
+        await provider.create("cloud1", site.spec(2))
+        holder = provider.holder("cloud1")
+        await site.fill(holder)
+        settings = GatewaySettings(segment_seconds=1.0, minimum_rate=1, delivery=Delivery.REDIRECT)
+        await holder.put_document("control", site.control(settings=settings).encode())
+        status = await running("cloud1", 2)
+        url = f"https://{FQDN}:{status.address.rpartition(':')[2]}"
+        return Source(point=POINT, name="cloud1", url=url, audience=POINT, trust="system", reason="")
+
+    async def link(self, agent: Connections, source: Source, object_id: ObjectId, token: str) -> str:
+        """Where a gateway sends whoever asks for an object, once all of them have heard of it."""
+        http = agent.client("system")
+        async with asyncio.timeout(60):
+            while True:
+                url = f"{source.url}/objects/{object_id.hex()}"
+                answer = await http.request("GET", url, bearer=token, accept=(307,))
+                if answer.status == 307:
+                    return answer.headers["location"]
+                await asyncio.sleep(0.1)
+
+    async def test_an_agent_fetches_from_the_store_and_granted_bytes_are_recorded(
+        self, site, provider, agent, source, collect, until, host, services_only
+    ):
+        token, holder = site.token("dev-7"), provider.holder("cloud1")
+        first, *others = site.objects
+        link = await self.link(agent, source, first, token)
+        assert link.startswith("https://127.0.0.1:")
+        assert first.hex() in link
+        for object_id in others:
+            assert await agent.get(source, object_id, len(site.objects[object_id]), token) == site.objects[object_id]
+
+        async def recorded() -> bool:
+            found = [one for records in (await collect(holder)).values() for one in records]
+            return set(others) <= {one.object_id for one in found if one.delivery == "redirect"}
+
+        await until(recorded)
+        for records in (await collect(holder)).values():
+            for one in records:
+                size = len(site.objects[one.object_id])
+                redirected = (307, "redirect", 0, size)
+                streamed = (200, "stream", size, 0)  # before that instance had heard of it
+                assert (one.status, one.delivery, one.sent, one.granted) in (redirected, streamed)
+        assert "sig=" not in host.log(), "links are secrets"
+        # An agent that does not trust the store's issuer has the gateway send the bytes.
+        only_services = Settings(service_ca=str(services_only), resolve={FQDN: "127.0.0.1"})
+        async with Connections(only_services, "") as stranger:
+            assert await stranger.get(source, first, len(site.objects[first]), token) == site.objects[first]
+        await provider.delete("cloud1")
+
+    async def test_a_link_opens_one_object_and_nothing_else_and_ends_by_itself(self, site, agent, source, provider):
+        first, second, *_ = site.objects
+        link = await self.link(agent, source, first, site.token())
+        [begins, ends] = [parse_qs(urlsplit(link).query)[name][0] for name in ("st", "se")]
+        seconds = (datetime.fromisoformat(ends) - datetime.fromisoformat(begins)).total_seconds()
+        assert 0 < seconds <= MAX_LINK_SECONDS
+        store = agent._links()._stores
+        assert (await store.request("GET", link)).body == site.objects[first]
+        for method, other in (("GET", link.replace(first.hex(), second.hex())), ("DELETE", link)):
+            with pytest.raises(EntrepotError, match="403"):
+                await store.request(method, other)
+        with pytest.raises(EntrepotError, match="403"):
+            await store.request("GET", link.replace(quote(ends, safe=""), quote("2099-01-01T00:00:00Z", safe="")))
+        await provider.stop("cloud1")
+        with pytest.raises(UnavailableError):  # no link is given any more; that one stays good for its minute
+            await agent.get(source, first, len(site.objects[first]), site.token())
+        assert (await store.request("GET", link)).body == site.objects[first]
+        await provider.delete("cloud1")
 
 
 async def test_two_services_never_see_each_other(site, provider, bucket):

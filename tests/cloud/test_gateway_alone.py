@@ -5,13 +5,17 @@ import os
 import random
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from entrepot.cloud.gateway.config import GatewayConfig
 from entrepot.cloud.gateway.seen import load_seen
 from entrepot.cloud.providers.host import HostProvider
-from entrepot.core.errors import EntrepotError, NotFoundError
+from entrepot.core.errors import EntrepotError, ForbiddenError, NotFoundError, UnavailableError
+from entrepot.protocol.control import ServiceState
 
 from .alone import Alone
 
@@ -76,6 +80,43 @@ async def test_what_a_killed_gateway_was_sending_is_counted(
     [[record]] = (await collect(alone.holder)).values()
     assert (record.status, record.object_id) == (200, site.big)
     assert 0 < record.sent <= len(site.objects[site.big])
+
+
+@pytest.mark.parametrize("how", ["stop", "revocation"])
+async def test_every_instance_of_a_service_cuts_off_whom_the_control_document_no_longer_allows(
+    alone: Alone, site: Any, tmp_path: Path, client_of: Maker, collect: Maker, until: Maker, how: str
+) -> None:
+    """Without a host nobody tells them: each polls, every 5 s unless its configuration says otherwise."""
+    assert {one.name: one.default for one in msgspec.structs.fields(GatewayConfig)}["poll"] == 5.0
+    await site.fill(alone.holder)
+    other = Alone(tmp_path, site, name="other", shared=alone)
+    try:
+        clients = [client_of(one.start()) for one in (alone, other)]
+        cut = [await client.begin(site.big, site.token("dev-bad")) for client in clients for _ in range(2)]
+        kept = [await client.begin(site.big, site.token("dev-good")) for client in clients]
+        if how == "stop":
+            document = site.control(state=ServiceState.STOPPED)
+        else:
+            document = site.control(revoked_devices=("dev-bad",))
+        await alone.holder.put_document("control", document.encode())
+        got = await asyncio.gather(*(one.rest() for one in (*cut, *kept)))
+        whole = site.objects[site.big]
+        assert all(len(one) < len(whole) for one in got[:4])
+        assert [one == whole for one in got[4:]] == [how == "revocation"] * 2
+        for client in clients:
+            with pytest.raises(ForbiddenError if how == "revocation" else UnavailableError):
+                await client.read(site.big, site.token("dev-bad"))
+
+        async def shipped() -> bool:
+            return sum(len(records) for records in (await collect(alone.holder)).values()) >= 6
+
+        await until(shipped)
+        records = [one for found in (await collect(alone.holder)).values() for one in found]
+        bad = sorted(one.sent for one in records if one.device == "dev-bad" and one.status == 200)
+        assert len(bad) == 4
+        assert all(mine <= counted for mine, counted in zip(sorted(map(len, got[:4])), bad, strict=True))
+    finally:
+        other.end()
 
 
 async def test_health_says_whether_clients_are_served(alone: Alone, site: Any, client_of: Maker, until: Maker) -> None:

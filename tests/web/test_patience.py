@@ -9,7 +9,13 @@ import ssl
 import pytest
 
 from entrepot.core.sizes import MIB
+from entrepot.web.downloads import MOST_WHOLE
 from entrepot.web.embedded import MAX_BUFFER
+from entrepot.web.server import SEND_BUFFER
+
+RECEIVE = 16 * 1024
+IN_THE_CLIENT = 256 * 1024
+"""What a client's own system and TLS have received, and the client has not read: its buffers here are small."""
 
 
 class Connection:
@@ -31,6 +37,10 @@ class Connection:
         """The next answer."""
         status, headers = await self.head()
         return status, headers, await self._reader.readexactly(int(headers.get("content-length", 0)))
+
+    async def some(self, count: int) -> bytes:
+        """So many bytes of a body."""
+        return await self._reader.readexactly(count)
 
     async def ended(self) -> bytes:
         """What still comes until the server closes."""
@@ -126,7 +136,7 @@ async def test_a_client_that_takes_less_than_the_minimum_rate_is_cut_off(
     plane.downloads._seconds = 0.05
     object_id, _ = stock(size)
     async with served(plane) as url, asyncio.timeout(60):
-        connection, other = await connect(url, buffer=16 * 1024), await connect(url)
+        connection, other = await connect(url, buffer=RECEIVE), await connect(url)
         connection.say(get(object_id))
         assert (await connection.head())[0] == 200
         connection.writer.transport.pause_reading()
@@ -137,6 +147,27 @@ async def test_a_client_that_takes_less_than_the_minimum_rate_is_cut_off(
         connection.writer.transport.resume_reading()
         assert len(await connection.ended()) < size
         assert plane.downloads.cuts == 1
+
+
+@pytest.mark.parametrize("size", [MIB, MOST_WHOLE, 32 * MIB])
+async def test_what_is_recorded_of_an_aborted_download_is_at_most_so_much_more_than_came(
+    plane, served, connect, stock, records, size
+):
+    """docs/formats/transaction-record.md states the bound: what is on its way in the server and in the kernel."""
+    object_id, _ = stock(size)
+    async with served(plane) as url, asyncio.timeout(60):
+        connection = await connect(url, buffer=RECEIVE)
+        connection.say(get(object_id))
+        await connection.head()
+        got = len(await connection.some(200_000))
+        connection.writer.transport.pause_reading()
+        await asyncio.sleep(0.5)  # whatever can be handed over meanwhile is
+        connection.writer.transport.abort()
+        while not records:  # noqa: ASYNC110  # the server's own task ends it
+            await asyncio.sleep(0.01)
+    [record] = records
+    excess = record.sent - got
+    assert 0 <= excess <= MOST_WHOLE + 2 * SEND_BUFFER + IN_THE_CLIENT
 
 
 async def test_a_connection_serves_many_requests_and_survives_refusals(plane, served, connect, stock):
