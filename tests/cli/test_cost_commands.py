@@ -2,7 +2,9 @@
 
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from entrepot.core.errors import ConflictError
@@ -16,6 +18,7 @@ from entrepot.protocol.alertapi import (
     Repeat,
     Severity,
 )
+from entrepot.protocol.cloudpointapi import UsageBucket, UsageReport
 from entrepot.protocol.costapi import (
     CrossingInfo,
     EgressTier,
@@ -59,6 +62,51 @@ def test_a_forecast_shows_the_range_and_says_when_it_claims_nothing(logged_in, e
     for text in ("2026-03-29", "earliest 2026-03-27", "not within a year", "three whole days are needed"):
         assert text in ran.out
     assert entrepot(*command, "--json").value["transfer"]["days"] == 40
+
+
+def test_a_forecast_with_a_deployment_shows_what_would_be_without_it(logged_in, entrepot) -> None:
+    path = "GET /api/v1/cloud-points/cloud-eu/forecast"
+    plain = _point_forecast()
+    without = (CrossingInfo(level="critical", bytes=9 * 10**9, at=NOW + 20 * DAY, earliest=NOW, latest=0),)
+    planned = msgspec.structs.replace(
+        plain,
+        transfer=msgspec.structs.replace(plain.transfer, without_plan=without),
+        planned_storage=10**9,
+        planned_transfer=3 * 10**9,
+    )
+    query = "planned_storage=0&planned_transfer=0&content=Office&collection=Field+staff&version=0"
+    logged_in.replies[f"{path}?{query}"] = planned
+    ran = entrepot("cost", "forecast", "cloud-eu", "--content", "Office", "--to", "Field staff")
+    assert ran.code == 0, ran.err
+    assert "1.0 GB stored at once, 3.0 GB sent to clients" in ran.err
+    assert "2026-03-29" in ran.out
+    assert "without the plan" in ran.out
+    assert "2026-04-12" in ran.out
+
+
+def test_usage_names_devices_and_says_how_old_it_is_and_that_there_is_more(logged_in, entrepot, monkeypatch) -> None:
+    monkeypatch.setattr("entrepot.cli.cloudbooks.time", SimpleNamespace(time=lambda: NOW + 5.0))
+    bucket = UsageBucket(
+        hour=NOW, subject="dev-1", name="pc-berlin", requests=3, failed=1, sent=2_000, uploaded=0, granted=500
+    )
+    report = UsageReport(
+        cloud_point="cloud-eu",
+        since=NOW - DAY,
+        until=NOW,
+        collected=NOW - 1800,
+        age_seconds=1800,
+        more=True,
+        buckets=(bucket,),
+    )
+    path = "GET /api/v1/cloud-points/cloud-eu/usage"
+    logged_in.replies[f"{path}?by=device&since={NOW - DAY}"] = report
+    logged_in.replies[f"{path}?since={NOW - 30 * DAY}"] = report
+    ran = entrepot("cloud", "usage", "cloud-eu", "--by", "device", "--days", "1")
+    assert ran.code == 0, ran.err
+    assert "pc-berlin" in ran.out
+    for told in ("2.5 kB to clients in 3 requests", "30 min old", "fewer --days"):
+        assert told in ran.err
+    assert entrepot("cloud", "usage", "cloud-eu", "--json").value["age_seconds"] == 1800
 
 
 def test_a_quote_says_the_sentence_and_what_was_assumed(logged_in, entrepot) -> None:

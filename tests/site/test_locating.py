@@ -31,6 +31,8 @@ from entrepot.protocol.policy import DownloadReport, Policy, SourceBytes
 from entrepot.protocol.trust import Role
 from entrepot.trust.tokens import set_ids, verify_content_token
 
+from .cloud_rows import add_cloud_point
+
 
 async def locate(device, content="App", **more) -> LocationReply:
     """Ask, and believe the answer only as a client would."""
@@ -232,8 +234,7 @@ async def test_rolling_back_is_a_newer_answer_that_names_the_older_version(devic
 async def a_cloud_point(site, content) -> None:
     """A cloud point that holds the content, as the cloud part would have made it."""
     with site.database.transaction() as connection:
-        cloud.add_cloud_point(connection, _cloud_row())
-        cloud.update_cloud_point(connection, "pt-cloud", state=cloud.CloudPointState.READY, ready=1)
+        add_cloud_point(connection)
         version = bytes.fromhex(content.versions[-1].set_id)
         distribution.want(connection, content=content.id, point="pt-cloud", version=1, now=1)
         new = pointsets.PointSet(
@@ -251,46 +252,10 @@ async def a_cloud_point(site, content) -> None:
         pointsets.hold_set(connection, "pt-cloud", version, now=1)
 
 
-def _cloud_row() -> cloud.CloudPoint:
-    values = dict.fromkeys(cloud.CloudPoint.__struct_fields__, "")
-    values |= dict.fromkeys(("port", "instances_wanted", "certificate_expires", "created", "checked", "ready"), 0)
-    values |= {
-        "point": "pt-cloud",
-        "name": "cloud-eu",
-        "site": "PS1",
-        "service": "cloud-eu",
-        "provider": "host",
-        "management_certificate": "cert-1",
-        "fqdn": "cloud-eu.example",
-        "address": "127.0.0.1:9443",
-        "state": cloud.CloudPointState.PROVISIONING,
-        "wanted": cloud.ServiceState.RUNNING,
-        "instances": (),
-        "sealed_key": b"",
-        "begun": True,
-        "thresholds": cloud.Thresholds(),
-    }
-    return cloud.CloudPoint(**{name: values[name] for name in cloud.CloudPoint.__struct_fields__})
-
-
 @pytest.fixture
 async def with_cloud(device):
     """The same, with App on a cloud point as well and remote points allowed."""
     site = device.site
-    certificate = cloud.ManagementCertificate(
-        id="cert-1",
-        name="m",
-        subject="CN=m",
-        thumbprint="00",
-        key_kind="ec",
-        not_before=0,
-        not_after=1,
-        imported=0,
-        certificate=b"",
-        sealed_key=b"",
-    )
-    with site.database.transaction() as connection:
-        cloud.add_certificate(connection, certificate)
     await a_cloud_point(site, await site.call("GET", "/contents/App", ContentInfo))
     (old,) = await site.call("GET", "/deployments", list[DeploymentInfo])
     await site.call("DELETE", f"/deployments/{old.id}", type(None))

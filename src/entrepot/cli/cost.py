@@ -8,28 +8,25 @@ from typing import Annotated
 import msgspec
 import typer
 
+from entrepot.cli import foresight
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size
+from entrepot.cli.output import day, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
-from entrepot.core.sizes import parse_size
 from entrepot.protocol.costapi import (
     CostBy,
     CostReport,
-    ForecastInfo,
-    PointForecast,
     PriceSheetInfo,
     PriceSheetRequest,
     PriceUseRequest,
-    Quote,
-    QuoteRequest,
     SavingsBy,
     SavingsReport,
 )
-from entrepot.protocol.deviceapi import ALL_DEVICES
 
 app = typer.Typer(no_args_is_help=True, help="What cloud points cost: so far, at the month's end, before a deployment.")
 sheets = typer.Typer(no_args_is_help=True, help="Price sheets: what a cloud charges.")
+app.command()(foresight.forecast)
+app.command()(foresight.quote)
 app.add_typer(sheets, name="sheet")
 
 Point = Annotated[str, typer.Option("--cloud-point", help="Only this cloud point.")]
@@ -79,90 +76,6 @@ def show(
         say(f"[yellow]Without a price sheet in {found.currency}:[/] {', '.join(found.others)}")
     for note in found.notes:
         say(note, style="dim")
-
-
-@app.command()
-def forecast(
-    ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="Name or id of the cloud point.")],
-    planned_storage: Annotated[str, typer.Option(help="Bytes stored on top, for example 200GB.")] = "0",
-    planned_transfer: Annotated[str, typer.Option(help="Bytes sent on top, for example 2TB.")] = "0",
-    as_json: AsJson = False,
-) -> None:
-    """Show when storage and transfers reach their thresholds at the present trend.
-
-    \b
-    Examples:
-      entrepot cost forecast cloud-eu
-      entrepot cost forecast cloud-eu --planned-storage 40GB --planned-transfer 2TB
-    """
-    with site_session(ctx) as session:
-        found = session.get(
-            f"/cloud-points/{seg(name)}/forecast",
-            PointForecast,
-            planned_storage=parse_size(planned_storage),
-            planned_transfer=parse_size(planned_transfer),
-        )
-    if as_json:
-        print_json(found)
-        return
-    for one in (found.storage, found.transfer):
-        _print_forecast(one)
-    say(f"Figures: {age(found.now - found.collected)} old." if found.collected else "Nothing was collected yet.")
-
-
-def _print_forecast(found: ForecastInfo) -> None:
-    title = "Storage" if found.metric == "storage" else "Transfers to clients, 30 days"
-    facts = [("now", size(found.present))]
-    if found.days:
-        facts += [("per day", size(found.per_day)), ("in 30 days", size(found.in_thirty_days))]
-        for one in found.crossings:
-            text = f"{day(one.at)} (earliest {day(one.earliest)}, latest {day(one.latest) or 'not within a year'})"
-            facts.append((f"{one.level} at {size(one.bytes)}", text if one.at else "not within a year"))
-        facts.append(("rests on", f"{found.days} days"))
-    else:
-        facts.append(("forecast", "too few figures yet: three whole days are needed"))
-    print_facts(title, tuple(facts))
-
-
-@app.command()
-def quote(
-    ctx: typer.Context,
-    content: Annotated[str, typer.Argument(help="Name or id of the content.")],
-    collection: Annotated[str, typer.Option("--to", help="Collection that it would be deployed to.")] = ALL_DEVICES,
-    version: Annotated[int, typer.Option(min=0, help="Version; 0: the current one.")] = 0,
-    cloud_share: Annotated[
-        int | None, typer.Option(min=0, max=100, help="Percent of clients that come through the cloud.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Say what a deployment would send through the cloud, and cost, before it is made.
-
-    \b
-    Example:
-      entrepot cost quote office-suite --to 'Field staff'
-    """
-    body = QuoteRequest(content=content, collection=collection, version=version, cloud_share=cloud_share)
-    with site_session(ctx) as session:
-        found = session.post("/quotes", body, Quote)
-    if as_json:
-        print_json(found)
-        return
-    typer.echo(found.summary)
-    print_facts(
-        f"{found.content_name}, version {found.version}",
-        (
-            ("clients", f"{found.clients} of {found.devices}; {found.up_to_date} have it already"),
-            ("by a delta", str(found.by_delta)),
-            ("only what is new", str(found.by_difference)),
-            ("everything", str(found.by_whole)),
-            ("requests", f"{found.requests:,}"),
-            ("stored on top", size(found.stored)),
-            ("amount", f"{found.amount} {found.currency}"),
-            ("without deltas and reuse", f"{found.amount_full} {found.currency}"),
-            ("assumed", "\n".join(found.assumptions)),
-        ),
-    )
 
 
 @app.command()

@@ -140,6 +140,11 @@ def listed(
     return [_stored(row) for row in connection.execute(query).mappings()]
 
 
+def subjects(connection: Connection, type_: str) -> set[str]:
+    """What there are alerts of this type about."""
+    return set(connection.scalars(select(table.c.subject).where(table.c.type == type_)))
+
+
 def postponed(connection: Connection, *, until: int) -> list[StoredAlert]:
     """Postponed alerts whose pause has ended by then."""
     query = select(table).where(table.c.state == AlertState.POSTPONED.value, table.c.skip_until <= until)
@@ -184,7 +189,7 @@ def _ended(alert: Alert, now: int) -> Step:
         changed=now,
         skip_until=0,
         closed_by=SYSTEM,
-        message="The cloud point was deleted.",
+        message="What it is about was removed.",
     )
     return Step(alert=closed, event=Event.CLOSED)
 

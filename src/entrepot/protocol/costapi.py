@@ -201,7 +201,8 @@ class CrossingInfo(Model, frozen=True, kw_only=True):
 
 
 class ForecastInfo(Model, frozen=True, kw_only=True):
-    """A forecast of storage or of transfers (rolling 30 days). ``days`` 0: too few figures, nothing is claimed."""
+    """A forecast of storage or of transfers (rolling 30 days). ``days`` 0: too few figures, nothing is claimed.
+    ``without_plan``: when something is planned, when the levels would be reached without it."""
 
     metric: str
     present: int
@@ -211,16 +212,20 @@ class ForecastInfo(Model, frozen=True, kw_only=True):
     in_thirty_days: int
     rhythm: tuple[float, ...]
     crossings: tuple[CrossingInfo, ...]
+    without_plan: tuple[CrossingInfo, ...] = ()
 
 
 class PointForecast(Model, frozen=True, kw_only=True):
-    """``GET /cloud-points/{id}/forecast``; with ``planned_storage`` and ``planned_transfer`` bytes on top."""
+    """``GET /cloud-points/{id}/forecast``; with ``planned_storage`` and ``planned_transfer`` bytes on top, or what the
+    deployment of a ``content`` to a ``collection`` adds, worked out as for a quote."""
 
     cloud_point: str
     now: int
     collected: int
     storage: ForecastInfo
     transfer: ForecastInfo
+    planned_storage: int = 0
+    planned_transfer: int = 0
 
 
 class QuoteRequest(Model, frozen=True, kw_only=True):

@@ -32,12 +32,20 @@ _SCHEDULE: Final = "Distribute less often, or fewer versions: what the site send
 _PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
 
 LIBRARY_DAMAGE: Final = "library_damage"
-"""The one type whose subject is the library; those of all others are cloud points."""
+SERVER_CERTIFICATE: Final = "server_certificate"
+SERVER_CERTIFICATE_ENDED: Final = "server_certificate_ended"
+_OTHERS: Final = (LIBRARY_DAMAGE, SERVER_CERTIFICATE, SERVER_CERTIFICATE_ENDED)
+"""The types that are about the library, about points on premises and the site; all others are about cloud points."""
 
 _SERVICE_CERTIFICATE: Final = "Renew the service certificate under the same name and import its .pfx file."
 _MANAGEMENT_CERTIFICATE: Final = (
     "For a management certificate: upload the new .cer to the subscription first, then import the .pfx file."
 )
+_POINT_AWAY: Final = (
+    "See whether the point runs and reaches its site: it renews by itself, and its log says why it cannot."
+)
+_POINT_ANEW: Final = "Enrol the point anew: entrepot point remove NAME, then entrepot point add NAME."
+_SITE_LOG: Final = "If it is the site's own: the log of the site server says why it was not renewed."
 
 _TYPES: Final = (
     AlertType(
@@ -196,7 +204,19 @@ _TYPES: Final = (
             "Check the disk of the site server before it damages more.",
         ),
     ),
+    AlertType(
+        key=SERVER_CERTIFICATE,
+        severity=Severity.WARNING,
+        title="A server's certificate was not renewed in time",
+        remedies=(_POINT_AWAY, _SITE_LOG),
+    ),
+    AlertType(
+        key=SERVER_CERTIFICATE_ENDED,
+        severity=Severity.CRITICAL,
+        title="A server's certificate has ended",
+        remedies=(_POINT_AWAY, _POINT_ANEW, _SITE_LOG),
+    ),
 )
 
 ALERT_TYPES: Final[dict[str, AlertType]] = {one.key: one for one in _TYPES}
-CLOUD_POINT_ALERTS: Final = tuple(key for key in ALERT_TYPES if key != LIBRARY_DAMAGE)
+CLOUD_POINT_ALERTS: Final = tuple(key for key in ALERT_TYPES if key not in _OTHERS)

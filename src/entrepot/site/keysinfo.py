@@ -1,7 +1,6 @@
 """What administrators see of a site's keys: numbers, dates and states, never a secret."""
 
 from collections.abc import Iterator
-from typing import Final
 
 from cryptography import x509
 from sqlalchemy import Connection
@@ -11,13 +10,10 @@ from entrepot.database import contents, hierarchy, points
 from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import CertificateInfo, GenerationInfo, KeysInfo, SigningKeyInfo
 from entrepot.protocol.trust import Role
+from entrepot.site.certificatealert import LATE_DAYS
 from entrepot.site.keys import Signer, SiteKeys
 from entrepot.site.rotation import count_resealing
-from entrepot.trust.authority import RENEW_DAYS
 from entrepot.trust.inspection import expires
-
-LATE_DAYS: Final = RENEW_DAYS - 14
-"""A certificate that has fewer days left should have been renewed two weeks ago."""
 
 
 def keys_info(connection: Connection, keys: SiteKeys, certificate: x509.Certificate, *, now: float) -> KeysInfo:

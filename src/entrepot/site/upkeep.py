@@ -1,5 +1,5 @@
 """Upkeep: what nobody waits for. Old rows go, superseded sets leave points, the library is swept, the site's own TLS
-certificate is renewed before it expires."""
+certificate is renewed before it expires, and those of all servers are watched."""
 
 import asyncio
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from entrepot.database import devices, retention, tasks
 from entrepot.database.engine import Database
 from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.objects.shelf import Shelf
+from entrepot.site.certificatealert import judge_certificates
 from entrepot.site.cost.pruning import Pruning
 from entrepot.site.distribution import trim
 from entrepot.site.keys import SiteKeys
@@ -67,7 +68,7 @@ class Upkeep:
             EntrepotError: by the sweep, which comes last; the next run goes on.
         """
         now = self._clock()
-        for step in (self._renew, self._forget, self._trim):
+        for step in (self._renew, self._watch, self._forget, self._trim):
             try:
                 await step(now)
             except EntrepotError as error:
@@ -79,6 +80,13 @@ class Upkeep:
     async def _renew(self, now: float) -> None:
         if await asyncio.to_thread(renew_tls, self._home, self._keys, now):
             self._renewed()
+
+    async def _watch(self, now: float) -> None:
+        try:
+            certificate = await asyncio.to_thread(load_tls_certificate, self._home)
+        except (OSError, ValueError):  # the step before has logged it
+            certificate = None
+        await self._database.write(judge_certificates, self._keys.site.code, certificate, now)
 
     async def _forget(self, now: float) -> None:
         await self._database.write(_forget, now)

@@ -4,6 +4,7 @@ from collections import Counter
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError, NotFoundError
@@ -11,10 +12,11 @@ from entrepot.core.sizes import GB, format_size
 from entrepot.core.times import DAY
 from entrepot.database import charges, cloud, contents, device_collections, devices, locations, prices, usage
 from entrepot.database.cloud import CloudPoint
+from entrepot.database.contents import Content
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import CrossingInfo, ForecastInfo, PointForecast, Quote, QuoteRequest
 from entrepot.protocol.deviceapi import DeviceState
-from entrepot.rules.forecast import Forecast, Planned
+from entrepot.rules.forecast import NOTHING_PLANNED, Forecast, Planned
 from entrepot.rules.prices import ZERO, PriceSheet, egress_cost
 from entrepot.rules.quote import Size, Volume, volume
 from entrepot.site.cost.charging import month_of
@@ -27,12 +29,32 @@ _CENT: Final = Decimal("0.01")
 _PER: Final = 10_000
 
 
-def quote(connection: Connection, request: QuoteRequest, *, site: str, now: float) -> Quote:
-    """Work it out.
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """What a deployment would do. ``members``: devices that may use the cloud; ``share``: percent of them that come
+    through it; ``points``: the cloud points that serve; ``stored``: by their ids, bytes that each stores on top."""
+
+    content: Content
+    collection: str
+    version: int
+    members: int
+    share: int
+    assumptions: tuple[str, ...]
+    points: tuple[CloudPoint, ...]
+    volume: Volume
+    stored: dict[str, int]
+
+    def planned(self, point: str) -> Planned:
+        """What it adds to a cloud point: clients choose among those that serve at random."""
+        serves = any(one.point == point for one in self.points)
+        return Planned(stored=self.stored[point], sent=self.volume.sent // len(self.points)) if serves else Planned()
+
+
+def foresee(connection: Connection, request: QuoteRequest, *, site: str, now: float) -> Deployment:
+    """Work out what a deployment would send and store.
 
     Raises:
         NotFoundError: no such content, version or collection.
-        ConflictError: the content has no version yet, or no price sheet was chosen.
+        ConflictError: the content has no version yet.
     """
     content = contents.get_content(connection, request.content)
     collection = device_collections.get(connection, request.collection)
@@ -47,29 +69,47 @@ def quote(connection: Connection, request: QuoteRequest, *, site: str, now: floa
     members = _members(connection, snapshot, collection.id)
     share, assumptions = _share(connection, members, request.cloud_share, now)
     held = charges.held_versions(connection, content.id)
-    deltas = {delta.from_version: delta.size for delta in snapshot.deltas(content.id, number)}
     size = Size(
         stored=version.stored_size,
         objects=version.objects,
         new_bytes=version.new_bytes,
         new_objects=version.new_objects,
-        deltas=deltas,
+        deltas={delta.from_version: delta.size for delta in snapshot.deltas(content.id, number)},
     )
-    found = volume(size, Counter(held.get(one, 0) for one in members), version=number, share=share / 100)
-    stored = {p.point: 0 if snapshot.holds(p.point, version.set_id) else version.stored_size for p in points}
-    currency, amount, full = _amounts(connection, points, found, stored, now)
-    planned = Planned(sent=found.sent // max(1, len(points)))
-    return Quote(
-        content=content.id,
-        content_name=content.name,
+    return Deployment(
+        content=content,
         collection=collection.id,
         version=number,
-        devices=len(members),
+        members=len(members),
+        share=share,
+        assumptions=tuple(assumptions),
+        points=tuple(points),
+        volume=volume(size, Counter(held.get(one, 0) for one in members), version=number, share=share / 100),
+        stored={p.point: 0 if snapshot.holds(p.point, version.set_id) else version.stored_size for p in points},
+    )
+
+
+def quote(connection: Connection, request: QuoteRequest, *, site: str, now: float) -> Quote:
+    """Work it out, and what it costs.
+
+    Raises:
+        NotFoundError: no such content, version or collection.
+        ConflictError: the content has no version yet, or no price sheet was chosen.
+    """
+    planned = foresee(connection, request, site=site, now=now)
+    found = planned.volume
+    currency, amount, full = _amounts(connection, list(planned.points), found, planned.stored, now)
+    return Quote(
+        content=planned.content.id,
+        content_name=planned.content.name,
+        collection=planned.collection,
+        version=planned.version,
+        devices=planned.members,
         clients=found.clients,
-        cloud_share=share,
+        cloud_share=planned.share,
         sent=found.sent,
         full=found.full,
-        stored=sum(stored.values()),
+        stored=sum(planned.stored.values()),
         requests=found.requests,
         by_delta=found.by_delta,
         by_difference=found.by_difference,
@@ -79,8 +119,8 @@ def quote(connection: Connection, request: QuoteRequest, *, site: str, now: floa
         amount=amount,
         amount_full=full,
         summary=_summary(found, amount, currency),
-        assumptions=(*assumptions, *_ASSUMED),
-        forecasts=tuple(point_forecast(connection, point, now, planned) for point in points),
+        assumptions=(*planned.assumptions, *_ASSUMED),
+        forecasts=tuple(point_forecast(connection, one, now, planned.planned(one.point)) for one in planned.points),
     )
 
 
@@ -160,18 +200,21 @@ def _summary(found: Volume, amount: Decimal, currency: str) -> str:
 
 
 def point_forecast(connection: Connection, point: CloudPoint, now: float, planned: Planned) -> PointForecast:
-    """A cloud point's forecast as the API shows it."""
+    """A cloud point's forecast as the API shows it; with something planned, also what would be without it."""
     storage, transfer = forecasts(connection, point, now, planned)
+    plain = forecasts(connection, point, now) if planned != NOTHING_PLANNED else (None, None)
     return PointForecast(
         cloud_point=point.name,
         now=int(now),
         collected=usage.stored_usage(connection, point.point).collected,
-        storage=_forecast("storage", storage),
-        transfer=_forecast("transfer", transfer),
+        storage=_forecast("storage", storage, plain[0]),
+        transfer=_forecast("transfer", transfer, plain[1]),
+        planned_storage=planned.stored,
+        planned_transfer=planned.sent,
     )
 
 
-def _forecast(metric: str, found: Forecast) -> ForecastInfo:
+def _forecast(metric: str, found: Forecast, plain: Forecast | None) -> ForecastInfo:
     return ForecastInfo(
         metric=metric,
         present=found.present,
@@ -180,8 +223,13 @@ def _forecast(metric: str, found: Forecast) -> ForecastInfo:
         per_day_change=found.per_day_change,
         in_thirty_days=found.in_thirty_days,
         rhythm=found.rhythm,
-        crossings=tuple(
-            CrossingInfo(level=one.name, bytes=one.level, at=one.at, earliest=one.earliest, latest=one.latest)
-            for one in found.crossings
-        ),
+        crossings=_crossings(found),
+        without_plan=() if plain is None else _crossings(plain),
+    )
+
+
+def _crossings(found: Forecast) -> tuple[CrossingInfo, ...]:
+    return tuple(
+        CrossingInfo(level=one.name, bytes=one.level, at=one.at, earliest=one.earliest, latest=one.latest)
+        for one in found.crossings
     )

@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import msgspec
 from litestar import Request, Router, delete, get, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy import Connection
 
+from entrepot.core.errors import BadInputError
 from entrepot.core.times import Clock
 from entrepot.database import cloud
 from entrepot.database.engine import Database
@@ -26,10 +28,11 @@ from entrepot.protocol.costapi import (
     SavingsBy,
     SavingsReport,
 )
+from entrepot.protocol.deviceapi import ALL_DEVICES
 from entrepot.rules.forecast import Planned
 from entrepot.site.cost import budgets, sheets
 from entrepot.site.cost.charging import report
-from entrepot.site.cost.quoting import point_forecast, quote
+from entrepot.site.cost.quoting import foresee, point_forecast, quote
 from entrepot.site.cost.saving import savings_report
 
 
@@ -79,11 +82,19 @@ def _figure_routes(database: Database, site: str, clock: Clock) -> list[HTTPRout
 
     @get("/cloud-points/{name:str}/forecast")
     async def get_cloud_point_forecast(
-        name: FromPath[str], planned_storage: FromQuery[int] = 0, planned_transfer: FromQuery[int] = 0
+        name: FromPath[str],
+        planned_storage: FromQuery[int] = 0,
+        planned_transfer: FromQuery[int] = 0,
+        content: FromQuery[str] = "",
+        collection: FromQuery[str] = ALL_DEVICES,
+        version: FromQuery[int] = 0,
+        cloud_share: FromQuery[int | None] = None,
     ) -> PointForecast:
-        """When storage and transfers reach their thresholds at the present trend."""
+        """When storage and transfers reach their thresholds at the present trend, and with a deployment on top."""
         planned = Planned(stored=max(0, planned_storage), sent=max(0, planned_transfer))
-        return await database.read(_forecast, name, clock(), planned)
+        asked = {"content": content, "collection": collection, "version": version, "cloud_share": cloud_share}
+        deployment = _deployment(asked) if content else None
+        return await database.read(_forecast, name, clock(), planned, deployment, site)
 
     @get("/savings")
     async def get_savings(by: FromQuery[SavingsBy] = SavingsBy.CONTENT, days: FromQuery[int] = 30) -> SavingsReport:
@@ -126,8 +137,21 @@ def _budget_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
     return [list_budgets, put_budget, delete_budget, list_budget_changes]
 
 
-def _forecast(connection: Connection, name: str, now: float, planned: Planned) -> PointForecast:
-    return point_forecast(connection, cloud.get_cloud_point(connection, name), now, planned)
+def _deployment(asked: dict[str, object]) -> QuoteRequest:
+    try:
+        return msgspec.convert(asked, QuoteRequest)
+    except msgspec.ValidationError as error:
+        raise BadInputError(f"There can be no such deployment: {error}.") from None
+
+
+def _forecast(
+    connection: Connection, name: str, now: float, planned: Planned, deployment: QuoteRequest | None, site: str
+) -> PointForecast:
+    point = cloud.get_cloud_point(connection, name)
+    if deployment is not None:
+        more = foresee(connection, deployment, site=site, now=now).planned(point.point)
+        planned = Planned(stored=planned.stored + more.stored, sent=planned.sent + more.sent)
+    return point_forecast(connection, point, now, planned)
 
 
 def _who(request: Request[Any, Any, Any]) -> str:

@@ -24,7 +24,7 @@ _SUBJECT: Final = (
 )
 _TEXT: Final = """\
 {% for e in events %}{{ t(e.severity)|upper }}: {{ t(e.title) }} ({{ t(e.event) }})
-{{ t('Cloud point') }}: {{ e.subject_name }}
+{{ t('About') }}: {{ e.subject_name }}
 {{ t('At') }}: {{ iso(e.at) }}
 {% if e.message %}{{ e.message }}
 {% endif %}{% if e.event != 'closed' and e.remedies %}
@@ -40,7 +40,7 @@ _HTML: Final = """\
 {% for e in events %}<h2 style="font-size:1.1em;border-left:.4em solid {{ colours[e.severity] }};padding-left:.5em">
 {{ t(e.title) }} <small>({{ t(e.event) }})</small></h2>
 <table><tr><th align="left">{{ t('Severity') }}</th><td>{{ t(e.severity) }}</td></tr>
-<tr><th align="left">{{ t('Cloud point') }}</th><td>{{ e.subject_name }}</td></tr>
+<tr><th align="left">{{ t('About') }}</th><td>{{ e.subject_name }}</td></tr>
 <tr><th align="left">{{ t('At') }}</th><td>{{ iso(e.at) }}</td></tr></table>
 {% if e.message %}<p>{{ e.message }}</p>{% endif %}
 {% if e.event != 'closed' and e.remedies %}<p>{{ t('What one can do') }}:</p><ul>
