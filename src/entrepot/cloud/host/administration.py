@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.database import HostDatabase
-from entrepot.cloud.host.settings import Folders, load_settings
+from entrepot.cloud.host.settings import Folders, audit_log, load_settings
 from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
 from entrepot.core.times import Clock
 from entrepot.trust import inspection
@@ -30,7 +29,7 @@ class HostAdministration:
     def __init__(self, home: Path, *, clock: Clock = time.time) -> None:
         self._settings = load_settings(home)
         self._folders = Folders(home)
-        self._audit = AuditLog(self._folders.audit, clock)
+        self._audit = audit_log(self._folders, self._settings, clock)
         self._clock = clock
 
     def add_subscription(

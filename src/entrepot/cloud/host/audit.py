@@ -1,25 +1,45 @@
 """The audit log: who changed what, as JSON lines, one durable line per change (``<home>/audit.log``).
 
 Refused requests are in it too, so that a misused certificate shows. No line holds a token, a key or a request body.
+
+The log is bounded: when it has grown to its size it is renamed to ``audit-<moment>-<number>.log``, and of such files
+only so many stay. The host and its administrator's commands are processes of their own that append to the same file; each holds the
+file's lock while it writes or renames, and looks again when it was renamed meanwhile.
 """
 
+import fcntl
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from entrepot.core.encoding import to_json
+from entrepot.core.sizes import MIB
 from entrepot.core.times import Clock, iso
-from entrepot.durable.files import storage_errors
+from entrepot.durable.files import storage_errors, sync_folder
 
-_LONGEST = 500
+ROTATE_BYTES: Final = 16 * MIB
+FILES: Final = 12
+_LONGEST: Final = 500
+_STAMP: Final = "%Y%m%dT%H%M%SZ"
 
 
 class AuditLog:
-    """Appends to the log. Thread-safe, and safe with other processes that append to it."""
+    """Appends to the log. Thread-safe, and safe with other processes that append to it.
 
-    def __init__(self, path: Path, clock: Clock) -> None:
+    Args:
+        rotate_bytes: size at which the log is renamed and begun anew.
+        files: how many renamed ones stay; the oldest go.
+    """
+
+    def __init__(self, path: Path, clock: Clock, *, rotate_bytes: int = ROTATE_BYTES, files: int = FILES) -> None:
         self._path = path
         self._clock = clock
+        self._rotate_bytes = rotate_bytes
+        self._files = files
         self._lock = threading.Lock()
 
     def note(self, action: str, *, actor: str, subject: str, outcome: str = "done", **details: str | int) -> None:
@@ -41,10 +61,38 @@ class AuditLog:
             "subject": subject[:_LONGEST],
             "outcome": outcome,
         } | {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in details.items()}
-        with self._lock, storage_errors("the audit log"):
+        with self._lock, storage_errors("the audit log"), self._opened() as descriptor:
+            os.write(descriptor, to_json(line) + b"\n")
+            os.fdatasync(descriptor)
+            if os.fstat(descriptor).st_size >= self._rotate_bytes:
+                self._rotate()
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        """The log's descriptor, locked; it stays the log as long as it is held."""
+        while True:
             descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
-                os.write(descriptor, to_json(line) + b"\n")
-                os.fdatasync(descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                if self._is_the_log(descriptor):
+                    yield descriptor
+                    return
             finally:
                 os.close(descriptor)
+
+    def _is_the_log(self, descriptor: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _rotate(self) -> None:
+        """Rename it, and drop the oldest of those that were renamed before."""
+        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime(_STAMP)
+        same = sorted(self._path.parent.glob(f"{self._path.stem}-{stamp}-*.log"))
+        number = int(same[-1].stem.rpartition("-")[2]) + 1 if same else 0  # the order of names is that of time
+        self._path.rename(self._path.with_name(f"{self._path.stem}-{stamp}-{number:06}.log"))
+        kept = sorted(self._path.parent.glob(f"{self._path.stem}-*.log"))
+        for old in kept[: max(0, len(kept) - self._files)]:
+            old.unlink(missing_ok=True)
+        sync_folder(self._path.parent)

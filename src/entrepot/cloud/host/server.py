@@ -13,12 +13,11 @@ from typing import Final, NoReturn
 import structlog
 
 from entrepot.cloud.host.api import ManagementApi
-from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.keys import KeyFolder, close_key_folder, open_key_folder
 from entrepot.cloud.host.runner import Surroundings
 from entrepot.cloud.host.services import ServiceRow, Services
-from entrepot.cloud.host.settings import Folders, HostSettings, load_settings
+from entrepot.cloud.host.settings import Folders, HostSettings, audit_log, load_settings
 from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
@@ -78,7 +77,7 @@ class CloudHost:
             ),
             stores=self.stores,
             supervisor=self.supervisor,
-            audit=AuditLog(folders.audit, time.time),
+            audit=audit_log(folders, settings, time.time),
             public_host=settings.service_name or service_host,
             clock=time.time,
         )

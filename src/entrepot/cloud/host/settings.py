@@ -6,10 +6,12 @@ from typing import Final
 
 import msgspec
 
+from entrepot.cloud.host.audit import FILES, ROTATE_BYTES, AuditLog
 from entrepot.core.addresses import parse_listen, server_url
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
-from entrepot.core.sizes import TB
+from entrepot.core.sizes import KIB, TB
+from entrepot.core.times import Clock
 from entrepot.durable.files import write_file
 from entrepot.objects.settings import StoreKind, StoreSettings, check_store
 
@@ -34,6 +36,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         drain_seconds: how long an instance that is scaled away may finish its downloads.
         poll_seconds: how often gateways look for a changed control document in a folder; in a store far away every
             ``REMOTE_POLL_SECONDS``. The host signals its gateways besides.
+        audit_rotate_bytes: size at which ``audit.log`` is renamed to ``audit-<moment>.log`` and begun anew.
+        audit_files: how many renamed ones stay; the oldest go.
         store: where new services keep their content.
     """
 
@@ -48,6 +52,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     token_minutes: int = 30
     drain_seconds: float = 60.0
     poll_seconds: float = 0.2
+    audit_rotate_bytes: int = ROTATE_BYTES
+    audit_files: int = FILES
     store: StoreSettings = StoreSettings()
 
 
@@ -65,6 +71,8 @@ def check_settings(settings: HostSettings) -> HostSettings:
         raise BadInputError("The settings instance_quota and storage_quota are at least 1.")
     if not 0 <= settings.drain_seconds <= 3600 or not 0.05 <= settings.poll_seconds <= 5:
         raise BadInputError("The setting drain_seconds is 0 to 3600, poll_seconds 0.05 to 5.")
+    if settings.audit_rotate_bytes < 64 * KIB or not 1 <= settings.audit_files <= 10_000:
+        raise BadInputError("The setting audit_rotate_bytes is at least 65536, audit_files 1 to 10000.")
     check_store(settings.store)
     for name in ("credentials", "ca"):
         path = getattr(settings.store, name)
@@ -132,3 +140,8 @@ class Folders:
     def run(self, service_id: str) -> Path:
         """The configuration files of one service's instances."""
         return self.service(service_id) / "run"
+
+
+def audit_log(folders: Folders, settings: HostSettings, clock: Clock) -> AuditLog:
+    """The audit log of a home, bounded as its settings say."""
+    return AuditLog(folders.audit, clock, rotate_bytes=settings.audit_rotate_bytes, files=settings.audit_files)

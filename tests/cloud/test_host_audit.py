@@ -1,0 +1,59 @@
+"""The audit log of a cloud host: bounded, and whole whoever writes to it at the same time."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from entrepot.cloud.host.audit import AuditLog
+from entrepot.cloud.host.settings import HostSettings, check_settings
+from entrepot.core.errors import BadInputError
+
+
+def log(folder: Path, *, size: int = 2000, files: int = 3) -> AuditLog:
+    return AuditLog(folder / "audit.log", lambda: 1_774_267_200.0, rotate_bytes=size, files=files)
+
+
+def numbers(folder: Path) -> list[int]:
+    """What is noted in all files, oldest first."""
+    files = [*sorted(folder.glob("audit-*.log")), folder / "audit.log"]
+    return [json.loads(line)["number"] for file in files if file.exists() for line in file.read_text().splitlines()]
+
+
+def test_a_log_that_has_grown_is_renamed_and_nothing_is_lost(tmp_path: Path) -> None:
+    for number in range(40):
+        log(tmp_path, files=100).note("service.stop", actor="local", subject="s", number=number)
+    assert numbers(tmp_path) == list(range(40))
+    rotated = sorted(file.name for file in tmp_path.glob("audit-*.log"))
+    assert rotated[:2] == ["audit-20260323T120000Z-000000.log", "audit-20260323T120000Z-000001.log"]
+    assert all(file.stat().st_size < 2300 and file.stat().st_mode & 0o777 == 0o600 for file in tmp_path.iterdir())
+
+
+def test_the_oldest_go(tmp_path: Path) -> None:
+    for number in range(200):
+        log(tmp_path).note("service.stop", actor="local", subject="s", number=number)
+    assert len(list(tmp_path.glob("audit-*.log"))) == 3
+    kept = numbers(tmp_path)
+    assert kept == list(range(kept[0], 200))
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 * 2300
+
+
+def test_several_that_write_at_once_lose_no_line_to_a_rotation(tmp_path: Path) -> None:
+    def write(first: int) -> None:
+        own = log(tmp_path, files=1000)  # as a process of its own: descriptor, lock and all
+        for number in range(first, first + 50):
+            own.note("service.stop", actor="local", subject="s", number=number)
+
+    threads = [threading.Thread(target=write, args=(first,)) for first in range(0, 200, 50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(numbers(tmp_path)) == list(range(200))
+
+
+@pytest.mark.parametrize("wrong", [{"audit_rotate_bytes": 1}, {"audit_files": 0}])
+def test_settings_that_would_keep_nothing_are_refused(wrong) -> None:
+    with pytest.raises(BadInputError, match="audit_rotate_bytes"):
+        check_settings(HostSettings(listen="127.0.0.1:0", url="https://127.0.0.1:1", **wrong))
