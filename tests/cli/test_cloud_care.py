@@ -15,6 +15,9 @@ from entrepot.protocol.cloudapi import (
     Reconciliation,
     UploadWindow,
 )
+from entrepot.protocol.siteapi import TaskInfo, TaskState
+
+from .test_cloud_drill import cloud_point_info
 
 
 @pytest.mark.parametrize(
@@ -143,3 +146,58 @@ def test_a_subscription_is_named_whole(logged_in, entrepot, left_out) -> None:
     assert ran.code == BadInputError.family.exit_code
     assert "named by" in ran.err
     assert entrepot("cloud", "orphans", "--host", "https://h").code == BadInputError.family.exit_code
+
+
+def _task(kind: str, message: str) -> TaskInfo:
+    texts = dict.fromkeys(("step", "unit", "error", "error_code"), "")
+    numbers = dict.fromkeys(("done", "total", "attempts", "created", "started", "finished", "run_after"), 0)
+    return TaskInfo(
+        id="task-1",
+        kind=kind,
+        subject="pt-1",
+        title=f"{kind} cloud-eu",
+        state=TaskState.COMPLETED,
+        message=message,
+        **texts,
+        **numbers,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "request_line", "message"),
+    [
+        (
+            ("stop", "--yes"),
+            "POST /api/v1/cloud-points/cloud-eu/stop",
+            "cloud-eu is stopped. The disk goes on costing.",
+        ),
+        (("scale", "3"), "POST /api/v1/cloud-points/cloud-eu/scale", "cloud-eu will start with 3 instances."),
+        (("delete", "--yes"), "DELETE /api/v1/cloud-points/cloud-eu", "It is deleted. Remove its DNS record c1.x.y."),
+    ],
+)
+def test_what_the_site_has_to_say_at_the_end_is_shown(entrepot, logged_in, arguments, request_line, message) -> None:
+    logged_in.replies[request_line] = _task(arguments[0], message)
+    ran = entrepot("cloud", arguments[0], "cloud-eu", *arguments[1:])
+    assert (ran.code, message in ran.err) == (0, True)
+
+
+def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
+    logged_in.replies |= {
+        "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),
+        "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
+    }
+    told = entrepot("cloud", "delete", "cloud-eu", "--dry-run")
+    assert told.code == 0
+    assert "Container app cloud-az" in told.out
+    assert "Nothing was deleted." in told.err
+    assert entrepot("cloud", "delete", "cloud-eu", "--dry-run", "--json").value["parts"][2] == "Storage entrepot01"
+    assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
+
+
+def test_a_cloud_that_is_silent_keeps_nobody_from_looking_at_a_deletion(entrepot, logged_in) -> None:
+    logged_in.replies |= {
+        "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),
+        "GET /api/v1/cloud-points/cloud-eu/resources": ConflictError("silent"),
+    }
+    told = entrepot("cloud", "delete", "cloud-eu", "--dry-run")
+    assert (told.code, "is not known now: silent" in told.err) == (0, True)

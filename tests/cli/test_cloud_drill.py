@@ -24,6 +24,62 @@ def instance(name: str, sent: int, cpu: float) -> Instance:
     return Instance(id=name, state="running", started=1, heartbeat=1, restarts=0, sent=sent, cpu=cpu)
 
 
+def cloud_point_info(*instances: Instance) -> CloudPointInfo:
+    """A cloud point that is ready; what does not matter is empty."""
+    texts = dict.fromkeys(
+        (
+            "id",
+            "name",
+            "description",
+            "provider",
+            "host_url",
+            "subscription",
+            "management_certificate",
+            "region",
+            "fqdn",
+            "url",
+            "site",
+            "message",
+            "certificate_subject",
+            "certificate_thumbprint",
+        ),
+        "",
+    )
+    numbers = dict.fromkeys(
+        (
+            "instances_wanted",
+            "certificate_expires",
+            "control_counter",
+            "control_pushed",
+            "contents",
+            "checked",
+            "created",
+        ),
+        0,
+    )
+    figures = dict.fromkeys(
+        (
+            "stored_bytes",
+            "stored_objects",
+            "stored_at",
+            "transferred_30_days",
+            "uploaded_30_days",
+            "collected",
+            "age_seconds",
+        ),
+        0,
+    )
+    return CloudPointInfo(
+        state=CloudPointState.READY,
+        instances=instances,
+        dns=None,
+        thresholds=Thresholds(),
+        usage=CloudUsage(**figures),
+        **texts,
+        **numbers,
+    )
+
+
 class Cloud:
     """What a prepared site answers about one cloud point; ``plan`` may be changed before a command."""
 
@@ -62,58 +118,7 @@ class Cloud:
 
     def _info(self, _: bytes) -> CloudPointInfo:
         self.seen += 1
-        texts = dict.fromkeys(
-            (
-                "id",
-                "name",
-                "description",
-                "provider",
-                "host_url",
-                "subscription",
-                "management_certificate",
-                "region",
-                "fqdn",
-                "url",
-                "site",
-                "message",
-                "certificate_subject",
-                "certificate_thumbprint",
-            ),
-            "",
-        )
-        numbers = dict.fromkeys(
-            (
-                "instances_wanted",
-                "certificate_expires",
-                "control_counter",
-                "control_pushed",
-                "contents",
-                "checked",
-                "created",
-            ),
-            0,
-        )
-        figures = dict.fromkeys(
-            (
-                "stored_bytes",
-                "stored_objects",
-                "stored_at",
-                "transferred_30_days",
-                "uploaded_30_days",
-                "collected",
-                "age_seconds",
-            ),
-            0,
-        )
-        return CloudPointInfo(
-            state=CloudPointState.READY,
-            instances=(instance("gw-1", 4000 * self.seen, float(self.seen)),),
-            dns=None,
-            thresholds=Thresholds(),
-            usage=CloudUsage(**figures),
-            **texts,
-            **numbers,
-        )
+        return cloud_point_info(instance("gw-1", 4000 * self.seen, float(self.seen)))
 
 
 @pytest.fixture

@@ -266,6 +266,17 @@ async def test_deletion_leaves_nothing(site) -> None:
         await site.database.read(points.get_point, point.point)
 
 
+async def test_a_deletion_says_which_record_to_remove_and_which_transactions_are_lost(site) -> None:
+    await site.make_point()
+    site.cloud.failures["list_documents"] = [UnavailableError("silent")] * 20
+    task = await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle(tries=20)
+    message = (await site.completed(task)).message
+    assert "Remove its DNS record cloud1.contoso.com." in message
+    assert "Its last transactions could not be brought in" in message
+    assert site.cloud.services == {}
+
+
 async def test_deletion_survives_a_cloud_that_was_deleted_by_hand(site) -> None:
     await site.make_point()
     site.cloud.services.clear()

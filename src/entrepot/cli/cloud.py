@@ -140,7 +140,7 @@ def create(
             print_plan(session.post("/cloud-points/plan", body, CloudPlan), as_json=as_json)
             return
         task = session.post("/cloud-orphans/adopt" if adopt else "/cloud-points", body, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json, done=f"Cloud point {name} is ready.")
+        finish(session, task, wait=wait, as_json=as_json)
         if wait and not as_json:
             print_cloud_point(session.get(f"/cloud-points/{seg(name)}", CloudPointInfo))
 
@@ -238,7 +238,7 @@ def stop(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as
         late = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).delivery_note if asks else ""
         confirm(f"Stop {name}? Running downloads are cut off. {late}".rstrip(), yes=yes)
         task = session.post(f"/cloud-points/{seg(name)}/stop", None, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json, done=f"{name} is stopped.")
+        finish(session, task, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -251,7 +251,7 @@ def start(ctx: typer.Context, name: Name, wait: Wait = True, as_json: AsJson = F
     """
     with site_session(ctx) as session:
         task = session.post(f"/cloud-points/{seg(name)}/start", None, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json, done=f"{name} is started.")
+        finish(session, task, wait=wait, as_json=as_json)
 
 
 @app.command()
@@ -270,27 +270,7 @@ def scale(
     """
     with site_session(ctx) as session:
         task = session.post(f"/cloud-points/{seg(name)}/scale", ScaleRequest(instances=instances), TaskInfo)
-        finish(
-            session,
-            task,
-            wait=wait,
-            as_json=as_json,
-            done=f"{name} runs with {instances} instance{'s' if instances != 1 else ''}.",
-        )
-
-
-@app.command()
-def delete(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as_json: AsJson = False) -> None:
-    """Delete a cloud point and everything that it stores; that nothing is left is checked (R40).
-
-    \b
-    Example:
-      entrepot cloud delete cloud-eu --yes
-    """
-    confirm(f"Delete {name} and all that it stores?", yes=yes)
-    with site_session(ctx) as session:
-        task = session.call("DELETE", f"/cloud-points/{seg(name)}", None, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json, done=f"{name} is deleted; nothing is left in its store.")
+        finish(session, task, wait=wait, as_json=as_json)
 
 
 @app.command()

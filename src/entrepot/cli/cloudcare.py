@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import cloudbooks, clouddrill
+from entrepot.cli import cloudbooks, clouddelete, clouddrill
 from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud import Name, NewDelivery
 from entrepot.cli.cloud import app as cloud_app
@@ -184,6 +184,7 @@ def _days(text: str) -> tuple[int, ...]:
 
 
 cloud_app.command()(cloudbooks.usage)
+cloud_app.command()(clouddelete.delete)
 cloud_app.command()(cloudbooks.metrics)
 cloud_app.command()(cloudbooks.resources)
 cloud_app.command()(clouddrill.drill)

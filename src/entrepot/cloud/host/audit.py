@@ -3,7 +3,7 @@
 Refused requests are in it too, so that a misused certificate shows. No line holds a token, a key or a request body.
 
 The log is bounded: when it has grown to its size it is renamed to ``audit-<moment>-<number>.log``, and of such files
-only so many stay. The host and its administrator's commands are processes of their own that append to the same file; each holds the
+only so many stay. The host and its administrator's commands are processes that append to it; each holds the
 file's lock while it writes or renames, and looks again when it was renamed meanwhile.
 """
 

@@ -290,14 +290,14 @@ class LifeCycle:
     # -- delete ------------------------------------------------------------------------------------------------------
 
     async def _delete(self, task: Task, report: Reporter) -> None:
-        point = await self.in_charge(task)
+        point, lost = await self.in_charge(task), ""
         report.step("Cutting clients off")
         if point.begun:
             provider = await self._providers.of(point)
             if await owner_of(provider, point) is Owner.OURS:
                 await self._quiesce(task, report, provider, point)
                 report.step("Bringing in the last transactions")
-                await self._collect_last(task, report, point)
+                lost = await self._collect_last(task, point)
         report.step("Deleting content, records and deployment")
         left = await self._remove(task, point, report.step)
         if left:
@@ -306,7 +306,9 @@ class LifeCycle:
             raise UnavailableError(remains, next_step="It is tried again; then remove what remains at the cloud.")
         report.step("Forgetting the cloud point")
         await self._database.write(standing.forget, task, int(self._clock()))
-        report.message(f"{point.name} is deleted; nothing is left in the cloud. Remove its DNS record {point.fqdn}.")
+        report.message(
+            f"{point.name} is deleted; nothing is left in the cloud. Remove its DNS record {point.fqdn}. {lost}".strip()
+        )
 
     async def _quiesce(self, task: Task, report: Reporter, provider: CloudProvider, point: CloudPoint) -> None:
         """No new transactions from here on. What is half gone already is no obstacle."""
@@ -321,15 +323,17 @@ class LifeCycle:
             except NotFoundError:
                 return
 
-    async def _collect_last(self, task: Task, report: Reporter, point: CloudPoint) -> None:
+    async def _collect_last(self, task: Task, point: CloudPoint) -> str:
+        """Count what was not counted yet; what to tell if that cannot be done."""
         try:
             await self._collector.run_once(point, await self._providers.store_of(point))
         except NotFoundError:
-            return
+            return ""
         except EntrepotError as error:
             if task.attempts < COLLECT_ATTEMPTS:
                 raise UnavailableError(
                     f"The last transactions of {point.name} could not be brought in: {error.message}"
                 ) from error
             log.warning("last_transactions_lost", point=point.point, error=str(error))
-            report.message("The last transactions could not be brought in.")
+            return "Its last transactions could not be brought in: they are missing from its figures."
+        return ""

@@ -1,0 +1,74 @@
+"""``entrepot cloud delete``: what goes with a cloud point is told before it does (R40)."""
+
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.cloud import Name
+from entrepot.cli.options import AsJson, Wait, Yes
+from entrepot.cli.output import confirm, print_facts, print_json, say, size
+from entrepot.cli.session import SiteSession, seg, site_session
+from entrepot.cli.waiting import finish
+from entrepot.core.errors import EntrepotError
+from entrepot.protocol.cloudapi import CloudResources
+from entrepot.protocol.cloudpointapi import CloudPointInfo
+from entrepot.protocol.siteapi import TaskInfo
+
+
+def delete(
+    ctx: typer.Context,
+    name: Name,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and end.")] = False,
+    yes: Yes = False,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a cloud point and everything that it stores; that nothing is left is checked (R40).
+
+    \b
+    Examples:
+      entrepot cloud delete cloud-eu --dry-run
+      entrepot cloud delete cloud-eu --yes
+    """
+    if not dry_run:
+        confirm(f"Delete {name} and all that it stores?", yes=yes)
+    with site_session(ctx) as session:
+        if dry_run:
+            _tell(session, name, as_json=as_json)
+            return
+        task = session.call("DELETE", f"/cloud-points/{seg(name)}", None, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json)
+
+
+def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
+    """What would go. A cloud that does not answer keeps nobody from looking, or from deleting."""
+    info = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo)
+    parts: tuple[str, ...] = ()
+    try:
+        found = session.get(f"/cloud-points/{seg(name)}/resources", CloudResources)
+        parts = tuple(f"{one.kind} {one.name}" for one in found.resources)
+    except EntrepotError as error:
+        say(f"[yellow]Warning:[/] what it is made of is not known now: {error}")
+    record = f"{info.dns.name}  {info.dns.type}  {info.dns.value}" if info.dns else ""
+    if as_json:
+        print_json(
+            {
+                "cloud_point": info.name,
+                "contents": info.contents,
+                "stored_bytes": info.usage.stored_bytes,
+                "stored_objects": info.usage.stored_objects,
+                "parts": parts,
+                "dns_record": record,
+            }
+        )
+        return
+    facts = (
+        ("contents", f"{info.contents}: the library and other points keep them"),
+        ("stored", f"{size(info.usage.stored_bytes)} in {info.usage.stored_objects} objects"),
+        ("in the cloud", "\n".join(parts)),
+        ("clients", "go to other points; those that have no other get nothing"),
+        ("figures", "collected once more, then kept as long as any"),
+        ("left for you", f"the DNS record {record}" if record else ""),
+    )
+    print_facts(f"Deleting {info.name} removes", facts)
+    say("Nothing was deleted.")
