@@ -46,7 +46,7 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
     parts: tuple[str, ...] = ()
     try:
         found = session.get(f"/cloud-points/{seg(name)}/resources", CloudResources)
-        parts = tuple(f"{one.kind} {one.name}" for one in found.resources)
+        parts = tuple(f"{one.kind} {one.name}" for one in found.resources if one.meter != "egress_gb")
     except EntrepotError as error:
         say(f"[yellow]Warning:[/] what it is made of is not known now: {error}")
     record = f"{info.dns.name}  {info.dns.type}  {info.dns.value}" if info.dns else ""

@@ -114,7 +114,7 @@ def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> 
         HealthDetail(
             name="deployment",
             state=_deployment(point, seen.status),
-            message=str(seen.status_error or "") if seen.status is None else " ".join(seen.status.notes),
+            message=str(seen.status_error or "") if seen.status is None else _told(seen.status),
         ),
     ]
     for one in seen.status.instances if seen.status is not None else ():
@@ -130,6 +130,12 @@ def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> 
     bad = [one.message for one in findings if one.type.startswith("certificate_") and one.condition is Condition.BAD]
     lines.append(HealthDetail(name="certificates", state="bad" if bad else "good", message=" ".join(bad)))
     return tuple(lines)
+
+
+def _told(status: ServiceStatus) -> str:
+    """How the deployment is, in the cloud's words and ours."""
+    count = f", {running(status, 0)} of {status.wanted} instances run" if status.wanted else ""
+    return f"{status.state.value}{count}. {' '.join(status.notes)}".strip()
 
 
 def _deployment(point: CloudPoint, status: ServiceStatus | None) -> str:

@@ -1,0 +1,59 @@
+"""The gateway's image: what its Containerfile says fits the package, its lock file and what Azure is told."""
+
+import json
+import re
+import tomllib
+
+import pytest
+import typer.main
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from entrepot.cli.app import app
+from entrepot.cloud.providers.azure.bodies import CONFIG_PATH, PORT, STATE_PATH
+
+
+@pytest.fixture(scope="module")
+def lines(repository) -> dict[str, list[str]]:
+    """Its instructions by name; continued lines are one."""
+    text = (repository / "Containerfile").read_text("utf-8").replace("\\\n", " ")
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            word, _, rest = line.partition(" ")
+            found.setdefault(word, []).append(rest)
+    return found
+
+
+def test_it_starts_a_command_that_exists_with_an_option_that_it_has(lines) -> None:
+    words = json.loads(lines["ENTRYPOINT"][0]) + json.loads(lines["CMD"][0])
+    assert words[0] == "entrepot"
+    command = typer.main.get_command(app)
+    while words[1] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(1)]  # type: ignore[attr-defined]  # it is a group
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert words[1] in options
+    assert words[2] == f"{CONFIG_PATH}/gateway.json"
+
+
+def test_port_and_folder_are_those_that_azure_is_told(lines) -> None:
+    assert lines["EXPOSE"] == [str(PORT)]
+    assert lines["VOLUME"] == [STATE_PATH]
+    assert f"--home-dir {STATE_PATH}" in lines["RUN"][0]
+    assert f"--uid {lines['USER'][0]} " in lines["RUN"][0]
+
+
+def test_the_lock_file_that_it_installs_has_everything_that_servers_need(lines, repository) -> None:
+    assert "-r /tmp/requirements.lock" in lines["RUN"][0]
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([^ \\]+)", (repository / "requirements.lock").read_text("utf-8"), re.MULTILINE))
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    needed = [Requirement(one) for one in (*project["dependencies"], *project["optional-dependencies"]["server"])]
+    missing = [str(one) for one in needed if one.name not in locked or Version(locked[one.name]) not in one.specifier]
+    assert missing == []
+
+
+def test_it_runs_a_python_that_the_package_supports(lines, repository) -> None:
+    version = re.search(r"python:([\d.]+)", lines["FROM"][0])
+    project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
+    assert version is not None
+    assert Requirement(f"x{project['requires-python']}").specifier.contains(version[1])
