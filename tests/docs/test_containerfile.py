@@ -45,7 +45,8 @@ def test_port_and_folder_are_those_that_azure_is_told(lines) -> None:
 
 def test_the_lock_file_that_it_installs_has_everything_that_servers_need(lines, repository) -> None:
     assert "-r /tmp/requirements.lock" in lines["RUN"][0]
-    locked = dict(re.findall(r"^([a-z0-9-]+)==([^ \\]+)", (repository / "requirements.lock").read_text("utf-8"), re.MULTILINE))
+    lock = (repository / "requirements.lock").read_text("utf-8")
+    locked = dict(re.findall(r"^([a-z0-9-]+)==([^ \\]+)", lock, re.MULTILINE))
     project = tomllib.loads((repository / "pyproject.toml").read_text("utf-8"))["project"]
     needed = [Requirement(one) for one in (*project["dependencies"], *project["optional-dependencies"]["server"])]
     missing = [str(one) for one in needed if one.name not in locked or Version(locked[one.name]) not in one.specifier]

@@ -24,6 +24,7 @@ from entrepot.site.cloud.actions import MAX_ATTEMPTS
 from entrepot.site.cloud.states import CloudAction
 
 from .conftest import Crash
+from .test_certificate_errors import certificate, pfx
 
 
 async def test_creation_checks_first_then_creates_then_waits_until_instances_run(site) -> None:
@@ -344,6 +345,24 @@ async def test_names_are_unique_among_points_services_and_devices(site) -> None:
     await site.database.write(_add_device, "cloud3.contoso.com")
     with pytest.raises(ConflictError, match="device"):
         await site.services.create(site.request("cloud3", "cloud3.contoso.com"))
+
+
+async def test_a_common_name_of_somebody_else_is_refused_though_the_service_has_another(site) -> None:
+    site.import_certificate()
+    mine = "cloud1.contoso.com"
+    await site.database.write(_add_device, "PC-7.contoso.com")
+    for taken, match in (("pc-7.contoso.com", "device is named pc-7"), ("other.contoso.com", "")):
+        shared = pfx(certificate(cn=taken, names=(taken, mine)))
+        request = msgspec.structs.replace(site.request(service_pfx=shared), fqdn=mine)
+        if match:
+            for refused in (site.services.create, site.services.plan):
+                with pytest.raises(ConflictError, match=match):
+                    await refused(request)
+        else:
+            await site.services.create(request)
+    request = site.request("cloud2", service_pfx=pfx(certificate(cn=mine, names=(mine, "cloud2.contoso.com"))))
+    with pytest.raises(ConflictError, match="cloud1 has the service name"):
+        await site.services.create(msgspec.structs.replace(request, fqdn="cloud2.contoso.com"))
 
 
 def _add_device(connection, name: str) -> None:

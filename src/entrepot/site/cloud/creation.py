@@ -28,7 +28,14 @@ from entrepot.site.cloud.planning import Prices, priced, sheet_prices
 from entrepot.site.cloud.providers import Providers, registry_secret, service_secret
 from entrepot.site.cloud.states import WORKING, CloudAction
 from entrepot.site.keys import SiteKeys
-from entrepot.trust.certificates import LoadedPfx, check_service_certificate, expires, load_pfx, thumbprint
+from entrepot.trust.certificates import (
+    LoadedPfx,
+    certificate_name,
+    check_service_certificate,
+    expires,
+    load_pfx,
+    thumbprint,
+)
 
 MAX_SERVICE_NAME: Final = 40
 
@@ -108,7 +115,7 @@ class Creation:
         request, service = check_account(request), _checked_service(request.name)
         loaded = load_pfx(request.service_pfx, Secret(request.service_password), now)
         fqdn = check_service_certificate(loaded, request.fqdn, now)
-        await self._database.read(cloud.refuse_fqdn, fqdn)
+        await self._database.read(_refuse_names, fqdn, loaded)
         provider = await self._providers.of_account(account_of(request))
         subscription = await provider.check()
         delivery.check_store(request.delivery, redirects=subscription.redirects)
@@ -132,6 +139,7 @@ class Creation:
         certificate = cloud.certificate(connection, request.management_certificate)
         self._providers.open_management_key(certificate)
         check_key_kind(request.provider, certificate)
+        _refuse_names(connection, fqdn, loaded)
         point = self._new_point(request, service, fqdn, loaded, certificate.id, point_id)
         cloud.add_cloud_point(connection, point)
         delivery.check_budgets(connection, point_id, request.delivery)
@@ -179,6 +187,17 @@ class Creation:
             delivery=request.delivery,
             created=int(self._clock()),
         )
+
+
+def _refuse_names(connection: Connection, fqdn: str, loaded: LoadedPfx) -> None:
+    """Check that nobody else has the service's name, nor the common name where its certificate has another (R4).
+
+    Raises:
+        ConflictError: who has it.
+    """
+    for name in dict.fromkeys((fqdn, certificate_name(loaded.certificate).lower())):
+        if not name.startswith("*."):
+            cloud.refuse_fqdn(connection, name)
 
 
 def _checked_service(name: str) -> str:
