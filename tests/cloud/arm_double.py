@@ -255,7 +255,8 @@ class ArmDouble:
         metric, kind = query["metricnames"][0], query["aggregation"][0].lower()
         if not re.fullmatch(r"[\dT:Z-]+/[\dT:Z-]+", query["timespan"][0]):
             self.problem(f"timespan {query['timespan']}")
-        values = {"UsedCapacity": [4096.0, 5000.0], "BlobCount": [7.0], "TxBytes": [100.0, 23.0]}[metric]
+        known = {"UsedCapacity": [4096.0, 5000.0], "BlobCount": [7.0], "TxBytes": [100.0, 23.0], "Egress": [400.0, 1.0]}
+        values = known[metric]
         data = [{"timeStamp": f"2026-11-23T{hour:02}:00:00Z", kind: value} for hour, value in enumerate(values)]
         data.append({"timeStamp": "2026-11-23T09:00:00Z"})
         kind = "Microsoft.Insights/metrics"

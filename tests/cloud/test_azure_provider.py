@@ -396,6 +396,7 @@ async def test_metrics_are_azure_monitors(azure, spec) -> None:
     await azure.create("cloud1", spec)
     found = await azure.metrics("cloud1", 1_700_000_000, 1_700_086_400)
     assert (found.stored_bytes, found.stored_objects, found.egress_bytes) == (5000, 7, 123)
+    assert found.store_egress_bytes == 401, "of the storage account: what reconciles links"
     assert (await azure.status("cloud1")).stored_bytes == 5000
 
 
