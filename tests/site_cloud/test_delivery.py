@@ -87,6 +87,18 @@ async def test_a_creation_is_refused_before_anything_is_made(site) -> None:
     assert site.control_of().settings.delivery is Delivery.REDIRECT
 
 
+async def test_an_update_says_when_the_store_gives_no_links_any_more(site) -> None:
+    await site.make_point()
+    site.cloud.redirects = True
+    await site.services.patch("cloud1", TO_REDIRECT)
+    site.cloud.redirects = False
+    ordered = await site.services.act(CloudAction.UPDATE, "cloud1")
+    await site.settle()
+    task = await site.task(ordered)
+    assert task.state is TaskState.FAILED
+    assert "no links" in task.error
+
+
 async def test_under_a_budget_it_is_refused(site) -> None:
     point = await site.make_point()
     site.cloud.redirects = True

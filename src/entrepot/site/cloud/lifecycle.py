@@ -274,6 +274,7 @@ class LifeCycle:
                 report.step("Starting the instances")
                 await provider.start(point.service, report.step)
         await self._saw(task, report, status)
+        delivery.check_store(point.delivery, redirects=status.redirects)
         check_certificate(status, point)
         counter = await self._publish(task)
         if point.wanted is ServiceState.STOPPED:
