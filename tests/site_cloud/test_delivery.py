@@ -13,7 +13,7 @@ from entrepot.protocol.costapi import BudgetRequest
 from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.reconciling import judge_granted
 from entrepot.site.cloud import delivery
-from entrepot.site.cloud.info import cloud_point_info, usage_buckets
+from entrepot.site.cloud.info import cloud_point_info, usage_report
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost import budgets as budget_uses
 
@@ -134,11 +134,12 @@ async def collected(site: SiteUnderTest) -> str:
 
 async def test_figures_show_what_was_granted_apart_and_thresholds_count_both(site) -> None:
     point = await collected(site)
-    hours = await site.database.read(usage_buckets, point, now=NOW, since=None, until=None, by="")
-    [hour] = [one for one in hours if one.requests]  # in another hour the site uploaded
+    cloud = await site.services.get(point)
+    hours = await site.database.read(usage_report, cloud, now=NOW, since=None, until=None, by="")
+    [hour] = [one for one in hours.buckets if one.requests]  # in another hour the site uploaded
     assert (hour.sent, hour.granted, hour.requests) == (100_000_000, 300_000_000, 2)
-    devices = await site.database.read(usage_buckets, point, now=NOW, since=None, until=None, by="device")
-    assert max((one.subject, one.sent, one.granted) for one in devices) == ("dev-9", 0, 300_000_000)
+    devices = await site.database.read(usage_report, cloud, now=NOW, since=None, until=None, by="device")
+    assert max((one.subject, one.sent, one.granted) for one in devices.buckets) == ("dev-9", 0, 300_000_000)
     used = (await info(site)).usage
     assert (used.transferred_30_days, used.granted_30_days) == (400_000_000, 300_000_000)
     assert (await site.database.read(usage.totals_since, point, 0)).sent == 400_000_000
