@@ -33,7 +33,7 @@ from entrepot.web.downloads import (
     Downloads,
 )
 from entrepot.web.http import HttpClient
-from entrepot.web.readers import REOPEN_SECONDS, Readers
+from entrepot.web.readers import RECHECK_SECONDS, Readers
 
 NOBODY = ObjectId(bytes(32))
 
@@ -311,9 +311,26 @@ async def test_an_object_that_was_removed_or_replaced_is_noticed(shelf):
     readers = Readers(shelf, lambda: now)
     assert await (await readers.open(object_id)).read(0, 100, 64) == data[:64]
     shelf.delete(object_id)
-    now = REOPEN_SECONDS + 0.1
+    now = RECHECK_SECONDS + 0.1
     with pytest.raises(NotFoundError):
         await readers.open(object_id)
+    readers.close()
+
+
+async def test_a_file_stays_open_while_it_has_its_name(shelf):
+    data, now = bytes(100), 0.0
+    object_id = object_id_of(data)
+    shelf.put(object_id, data)
+    readers = Readers(shelf, lambda: now)
+    opened = await readers.open(object_id)
+    for _ in range(3):
+        now += RECHECK_SECONDS + 0.1
+        assert readers.known(object_id) is opened
+    shelf.put(object_id, data, replace=True)
+    assert readers.known(object_id) is opened  # for a moment
+    now += RECHECK_SECONDS + 0.1
+    assert readers.known(object_id) is None
+    assert await readers.open(object_id) is not opened
     readers.close()
 
 

@@ -20,9 +20,10 @@ from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf, key_of
 
 THREADS: Final = 16
-OPEN_FILES: Final = 128
-REOPEN_SECONDS: Final = 2.0
-"""How long an open file answers for its object: one that was deleted or replaced meanwhile is noticed after that."""
+OPEN_FILES: Final = 512
+RECHECK_SECONDS: Final = 2.0
+"""How long an open file answers for its object without another look: after that it is noticed that an object was
+deleted or replaced meanwhile."""
 _CAN_ASK: Final = hasattr(os, "preadv") and hasattr(os, "RWF_NOWAIT")
 _OFFSET: Final = 32
 """A large new buffer begins 16 bytes behind the beginning of a page. Copying from the page cache to there takes four
@@ -90,8 +91,15 @@ class Readers:
 
     def known(self, object_id: ObjectId) -> "OpenFile | None":
         """The object's file, if it is open and still answers for the object."""
-        found = self._files.get(object_id)
-        return found[0] if found is not None and self._clock() - found[1] <= REOPEN_SECONDS else None
+        file, checked = self._files.get(object_id) or (None, 0.0)
+        if file is None or (now := self._clock()) - checked <= RECHECK_SECONDS:
+            return file
+        if not file.named():
+            self.forget(object_id)
+            return None
+        self._files[object_id] = (file, now)
+        self._files.move_to_end(object_id)
+        return file
 
     def forget(self, object_id: ObjectId) -> None:
         """The object has just been removed or replaced."""
@@ -117,6 +125,13 @@ class OpenFile:
     def __del__(self) -> None:
         if hasattr(self, "_descriptor"):
             os.close(self._descriptor)
+
+    def named(self) -> bool:
+        """Whether it still has its name: it was neither deleted nor replaced. The kernel knows without the disk."""
+        try:
+            return os.fstat(self._descriptor).st_nlink > 0
+        except OSError:  # a network's file system that has forgotten it
+            return False
 
     async def read(self, start: int, length: int, most: int) -> bytes | bytearray:
         """See :class:`Reading`."""
