@@ -7,7 +7,7 @@ import pytest
 
 from entrepot.core.errors import ForbiddenError, ReplayError, TrustError, UnauthenticatedError, UnavailableError
 from entrepot.core.ids import ObjectId
-from entrepot.core.times import HOUR
+from entrepot.core.times import HOUR, MINUTE
 from entrepot.protocol.control import ServiceState
 from entrepot.trust.signing import SigningKey
 from entrepot.web.authorise import TokenAuthoriser
@@ -66,6 +66,19 @@ async def test_a_token_ends_when_it_says_also_when_it_was_verified_before(gate, 
     gate.now += 61
     with pytest.raises(UnauthenticatedError, match="expired"):
         await gate.ask.client(token, ONE)
+
+
+async def test_a_token_stays_known_after_its_minute_and_a_new_control_document_until_it_ends(gate, site, stock_set):
+    """Whose address others abuse is still served, by all devices that were before."""
+    token = site.content_token(stock_set(ONE))
+    assert not gate.ask.knows(token)
+    await gate.ask.client(token, ONE)
+    gate.now += 2 * MINUTE
+    gate.control()
+    await gate.ask.client(site.content_token(stock_set(ONE), device="dev-2", jti="t2"), ONE)
+    assert gate.ask.knows(token)
+    gate.now += 9 * HOUR
+    assert not gate.ask.knows(token)
 
 
 @pytest.mark.parametrize("who", ["devices", "tokens"])

@@ -222,6 +222,19 @@ async def test_every_refusal_is_a_problem_document(plane, served, connect, stock
             assert ("allow" in headers) is (wanted == 405)
 
 
+@pytest.mark.parametrize(
+    ("bearer", "more", "wanted"), [("bare", "X-No: range", 404), ("good", "Range: bytes=10-", 416)]
+)
+async def test_what_is_not_there_is_a_problem_document_too(plane, served, connect, stock, bearer, more, wanted):
+    object_id, _ = stock(10)
+    async with served(plane) as url:
+        connection = await connect(url)
+        connection.say(get(object_id, more).replace("Bearer good", f"Bearer {bearer}"))
+        status, headers, body = await connection.answer()
+    assert (status, json.loads(body)["status"], headers["content-type"]) == (wanted, wanted, "application/problem+json")
+    assert headers.get("content-range") == ("bytes */10" if wanted == 416 else None)
+
+
 async def test_a_head_that_is_too_large_is_refused_at_once(plane, served, connect):
     async with served(plane) as url, asyncio.timeout(60):
         for filler in ("x" * MAX_BUFFER, "\r\n".join(f"X-{number}: y" for number in range(500))):

@@ -7,7 +7,7 @@ only keep one address from holding all that a server has. Rules:
 - Behind a front of the cloud the peer is the front; it appends the address that it saw to ``X-Forwarded-For``. What
   stands before that was written by the client, and counts for nothing.
 - Tokens that are not good are counted for each address. Where there were too many, tokens that are not known to be good
-  already are refused unread (429), so that guessing costs us nothing; whoever had a good one goes on.
+  already are refused unread (429), so that guessing costs us nothing; whoever has shown a good one goes on with it.
 """
 
 import ipaddress

@@ -68,6 +68,7 @@ class TokenAuthoriser:
         self._clock = clock
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._cached_for: tuple[Ring, ControlDocument] | None = None
+        self._before: OrderedDict[bytes, _Verified] = OrderedDict()  # what was cached for the documents before
 
     async def client(self, token: str, object_id: ObjectId) -> Grant:
         """See :class:`~entrepot.web.grants.Authoriser`."""
@@ -94,8 +95,9 @@ class TokenAuthoriser:
 
     def knows(self, token: str) -> bool:
         """See :class:`~entrepot.web.grants.Authoriser`."""
-        known = self._cache.get(_key(token))
-        return known is not None and self._clock() < known.until
+        key = _key(token)
+        known = self._cache.get(key) or self._before.get(key)
+        return known is not None and self._clock() < known.expires
 
     async def site(self, token: str) -> None:
         """See :class:`~entrepot.web.grants.Authoriser`. Works without, and after, a control document: it is by this
@@ -114,7 +116,7 @@ class TokenAuthoriser:
 
     def _verify(self, token: str, ring: Ring, control: ControlDocument, now: float) -> _Verified:
         if self._cached_for is None or self._cached_for[0] is not ring or self._cached_for[1] is not control:
-            self._cache.clear()
+            self._before, self._cache = self._cache, OrderedDict()
             self._cached_for = (ring, control)
         key = _key(token)
         known = self._cache.get(key)

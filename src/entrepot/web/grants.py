@@ -35,7 +35,7 @@ class Authoriser(Protocol):
         """May this client read this object?"""
 
     def knows(self, token: str) -> bool:
-        """Whether this client's token was found good a moment ago; it may have been revoked since."""
+        """Whether this client's token was found good before, and has not ended; it may have been revoked since."""
 
     async def site(self, token: str) -> None:
         """May this caller read and change what is held here?"""
