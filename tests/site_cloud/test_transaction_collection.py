@@ -228,6 +228,32 @@ async def test_two_processes_do_not_collect_at_once(site) -> None:
     await site.services.collect("cloud1")  # alone on an embedded database, an old claim is void
 
 
+async def test_a_process_that_was_stopped_too_long_writes_nothing_beside_its_successor(site, monkeypatch) -> None:
+    point = await site.make_point()
+    await _put(site, Gateway(point.point).segment([record(100)]))
+    holder = site.cloud.services["cloud1"].holder
+    get = holder.get_document
+
+    async def slow(key: str, limit: int = 1 << 24) -> bytes:
+        data = await get(key, limit)
+        site.clock.advance(HOUR)  # its claim ends, and somebody else begins
+        now = int(site.clock())
+        await site.database.write(usage.claim_collection, point.point, holder="successor", now=now, until=now + 600)
+        return data
+
+    monkeypatch.setattr(holder, "get_document", slow)
+    site.services.collector._alone = False
+    with pytest.raises(ConflictError):
+        await site.services.collect("cloud1")
+    assert _counted(site) == {}
+    assert len(await _stored_segments(site)) == 1
+    monkeypatch.undo()
+    site.clock.advance(HOUR)
+    await site.services.collect("cloud1")
+    assert sum(sent for _, sent in _counted(site).values()) == 100
+    assert _counted(site) == _logged(site)
+
+
 async def test_killed_at_any_step_a_collection_counts_and_logs_exactly_once(site) -> None:
     point = await site.make_point()
     step, sent = 0, 0

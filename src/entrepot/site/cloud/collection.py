@@ -95,16 +95,19 @@ class Collector:
         return await self._summary(cloud, counted)
 
     async def _claim(self, cloud: CloudPoint) -> None:
+        await self._database.write(self._hold, cloud)
+
+    def _hold(self, connection: Connection, cloud: CloudPoint) -> None:
+        """Be the process that collects, for some minutes more; in each transaction that relies on it, so that one that
+        was slow or stopped for longer cannot write into the log beside its successor.
+
+        Raises:
+            ConflictError: another process is.
+        """
         now = int(self._clock())
-        ours = await self._database.write(
-            usage.claim_collection,
-            cloud.point,
-            holder=self._holder,
-            now=now,
-            until=now + _CLAIM_SECONDS,
-            alone=self._alone,
-        )
-        if not ours:
+        if not usage.claim_collection(
+            connection, cloud.point, holder=self._holder, now=now, until=now + _CLAIM_SECONDS, alone=self._alone
+        ):
             raise ConflictError(
                 f"The transactions of {cloud.name} are being collected already.", next_step="Wait a moment."
             )
@@ -125,7 +128,6 @@ class Collector:
                 await asyncio.gather(*(store.delete_document(key) for key in keys[begin : begin + AT_ONCE]))
             more = page.more and bool(page.keys)
             after = page.keys[-1] if page.keys else ""
-            await self._claim(cloud)
         await self._database.write(_finish, cloud.point, int(self._clock()))
         return counted
 
@@ -146,6 +148,7 @@ class Collector:
         else:
             segment, figures = _row(cloud.point, key, tally), list(tally.figures.items())
         with self._database.transaction() as connection:
+            self._hold(connection, cloud)
             contents = collection.contents_of(connection, (figure.set_id for figure, _ in figures))
             buckets = [
                 BucketRow(
@@ -187,6 +190,7 @@ class Collector:
         while True:
             start = self._logs.length(name)
             with self._database.transaction() as connection:
+                self._hold(connection, cloud)
                 batch_or_none = collection.next_log_batch(
                     connection,
                     cloud.point,
@@ -210,6 +214,7 @@ class Collector:
             ):  # the one with a place first
                 if batch.start == collection.UNPLACED:
                     with self._database.transaction() as connection:
+                        self._hold(connection, cloud)
                         batch = collection.place_log_batch(connection, batch, self._logs.length(batch.file))
                 self._write(batch)
 

@@ -70,10 +70,9 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     storage = assess_storage(kept.stored_bytes, storage_limits)
     transfer = assess_transfer(totals.sent, transfer_limits)
     uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), what="sent by the site")
-    collected = kept.collected > 0
     findings = [
         *_two_levels("storage", storage, known=kept.stored_at > 0, strict=strict),
-        *_two_levels("transfer", transfer, known=collected, strict=strict),
+        *_two_levels("transfer", transfer, known=kept.collected > 0, strict=strict, as_of=kept.collected),
         *_two_levels("upload", uploads, known=True, strict=strict),
         *_forecasts(connection, point, now),
         *_budget_findings(connection, point_id, now),
@@ -83,7 +82,9 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     judge(connection, point.point, point.name, findings, now)
 
 
-def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool) -> list[Finding]:
+def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool, as_of: int = 0) -> list[Finding]:
+    """Both levels of a figure; ``as_of``: when it was collected, where it may be hours old."""
+    message = f"{assessment.message} Collected at {iso(as_of)}." if as_of else assessment.message
     levels = (
         ("warning", assessment.warning, assessment.warning_near),
         ("critical", assessment.critical, assessment.critical_near),
@@ -92,7 +93,7 @@ def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool)
         Finding(
             type=f"{what}_{level}",
             condition=condition_of(reached) if known else Condition.UNKNOWN,
-            message=assessment.message,
+            message=message,
             near=near and not strict,
         )
         for level, reached, near in levels

@@ -1,12 +1,13 @@
 """Watches cloud points: health, storage, transactions, thresholds (R26, R36, R37)."""
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import NotFoundError, TrustError
+from entrepot.core.errors import EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
 from entrepot.core.times import DAY, HOUR, Clock
 from entrepot.database import cloud, clouddetails, grants, tasks, usage
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 COLLECT_SECONDS: Final = HOUR
 RECONCILE_SECONDS: Final = DAY
+T = TypeVar("T")
 
 log = structlog.get_logger("site.cloud.monitor")
 
@@ -100,14 +102,23 @@ class Monitor:
         """
         point = await self._database.read(cloud.get_cloud_point, point_id)
         store = await self._providers.store_of(point)
-        marks = await read_marks(store)  # before: what they speak of is then in the store
+        # before: what they speak of is then in the store
+        marks = await self._noting(point_id, read_marks(store))
         summary = await self._collector.run_once(point, store)
-        await settle(self._database, point_id, store, marks, now=self._clock())
+        await self._noting(point_id, settle(self._database, point_id, store, marks, now=self._clock()))
         await asyncio.to_thread(self._meter.flush)
         await self._database.write(usage.count_stored, point_id, now=int(self._clock()))
         await self.check(point_id)
         await self.evaluate(point_id)
         return summary
+
+    async def _noting(self, point_id: str, work: Awaitable[T]) -> T:
+        """A part of a collection; why it failed is shown with the figures, as the collector's own failures are."""
+        try:
+            return await work
+        except EntrepotError as error:
+            await self._database.write(usage.set_collect_error, point_id, str(error))
+            raise
 
     async def evaluate(self, point_id: str, *, strict: bool = False) -> None:
         """Compare usage with the thresholds as they are now; ``strict`` when they were changed just now."""
