@@ -9,8 +9,9 @@ import pytest
 import typer.main
 
 from entrepot.cli import failures
-from entrepot.cli.tree import branch_of, build
-from entrepot.core.errors import EntrepotError, Family, NotFoundError, RefusedError, UnavailableError
+from entrepot.cli.options import pin_digits
+from entrepot.cli.tree import branch_of, build, listing_of
+from entrepot.core.errors import BadInputError, EntrepotError, Family, NotFoundError, RefusedError, UnavailableError
 from entrepot.web.problems import error_classes
 
 
@@ -128,6 +129,31 @@ def test_what_does_not_exist_is_answered_with_how_to_see_what_does(logged_in, en
     ran = entrepot("content", "show", "nothing")
     assert ran.code == Family.NOT_FOUND.exit_code
     assert "entrepot content list" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "listing"),
+    [
+        (["content", "show", "x"], "entrepot content list"),
+        (["--site", "content", "content", "show", "x"], "entrepot content list"),
+        (["host", "subscription", "add", "contoso"], "entrepot host subscription list"),
+        (["alert", "window", "remove", "x"], "entrepot alert window list"),
+        (["alert", "mail", "test"], "entrepot alert list"),
+        (["host", "init"], ""),
+        (["login", "https://x"], ""),
+        (["contnt", "list"], ""),
+    ],
+)
+def test_what_lists_the_things_that_a_command_is_about(arguments: list[str], listing: str) -> None:
+    assert listing_of(arguments) == listing
+
+
+@pytest.mark.parametrize("pin", ["zz", "12", "g" * 64, "a" * 65])
+def test_what_is_no_pin_is_told_where_the_pin_is_printed(pin: str) -> None:
+    with pytest.raises(BadInputError) as caught:
+        pin_digits(pin)
+    assert "entrepot host status" in caught.value.next_step
+    assert pin_digits("AB-" * 32) == "ab" * 32
 
 
 @pytest.mark.parametrize("family", [family for family in Family if family is not Family.REFUSED])

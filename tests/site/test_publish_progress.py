@@ -5,7 +5,7 @@ import os
 from entrepot.core.sizes import MIB
 from entrepot.protocol.contentapi import ContentInfo
 from entrepot.protocol.siteapi import TaskInfo, TaskState
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 
 
 class Watched(Reporter):

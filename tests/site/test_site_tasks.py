@@ -16,7 +16,8 @@ from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.schema import create_tables
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
-from entrepot.site.tasks import Reporter, TaskEngine
+from entrepot.site.reporting import Reporter
+from entrepot.site.tasks import TaskEngine
 
 NOW = 1_774_267_200.0
 Work = Callable[[Task, Reporter], Awaitable[None]]

@@ -8,7 +8,7 @@ import typer
 
 from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan
-from entrepot.cli.options import AsJson, Wait, Yes
+from entrepot.cli.options import AsJson, Wait, Yes, pin_digits
 from entrepot.cli.output import confirm, print_json, say, size
 from entrepot.cli.secrets import SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
@@ -115,7 +115,7 @@ def create(
         provider=HOST if azure is None else AZURE,
         azure=azure,
         host_url=host,
-        host_pin=host_pin.replace(":", "").replace("-", ""),
+        host_pin=pin_digits(host_pin),
         subscription=subscription,
         management_certificate=certificate,
         service_pfx=read_pfx(service_pfx),

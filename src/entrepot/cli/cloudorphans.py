@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import AsJson, Wait, Yes
+from entrepot.cli.options import AsJson, Wait, Yes, pin_digits
 from entrepot.cli.output import confirm, print_json, print_rows, size
 from entrepot.cli.session import site_session
 from entrepot.cli.waiting import finish
@@ -95,7 +95,7 @@ def _account(
         )
     if not (host and host_pin and subscription and certificate):
         raise BadInputError("A subscription is named by --host, --host-pin, --subscription and --certificate.")
-    pin = host_pin.replace(":", "").replace("-", "")
+    pin = pin_digits(host_pin)
     return CloudAccount(
         subscription=subscription, management_certificate=certificate, provider=HOST, host_url=host, host_pin=pin
     )

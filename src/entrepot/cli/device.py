@@ -76,7 +76,7 @@ def show(ctx: typer.Context, device: Device, as_json: AsJson = False) -> None:
 @app.command()
 def code(
     ctx: typer.Context,
-    uses: Annotated[int, typer.Option(help="How many devices may enrol with it.")] = 1,
+    uses: Annotated[int, typer.Option(min=1, help="How many devices may enrol with it.")] = 1,
     hours: Annotated[int, typer.Option(help="How long it is valid.")] = 24,
     name: Annotated[str, typer.Option(help="A note for yourself.")] = "",
     collection: Annotated[str | None, typer.Option(help="Devices that enrol with it become members.")] = None,

@@ -32,13 +32,13 @@ def run(arguments: list[str]) -> int:
 
     Every expected failure prints one message and one next step on standard error.
     """
-    from entrepot.cli.tree import branch_of, build, has_list
+    from entrepot.cli.tree import branch_of, build, listing_of
 
     branch = branch_of(arguments)
     try:
         result = build(branch)(arguments, prog_name="entrepot", standalone_mode=False)
     except EntrepotError as error:
-        listing = f"entrepot {branch} list" if has_list(branch) else ""
+        listing = listing_of(arguments)
         return _report(error.message, error.next_step or advice(error.family, listing), error.family.exit_code)
     except TyperException as error:
         return _usage(error)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from entrepot.core.errors import BadInputError
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 Wait = Annotated[
@@ -25,3 +27,17 @@ Listen = Annotated[str, typer.Option("--listen", help="Address and port to liste
 CodeStdin = Annotated[
     bool, typer.Option("--code-stdin", help="Read the code from standard input, where no process list shows it.")
 ]
+
+
+def pin_digits(text: str) -> str:
+    """The digits of a cloud host's pin, however they are grouped; empty for none.
+
+    Raises:
+        BadInputError: they are not those of a SHA-256.
+    """
+    digits = text.replace(":", "").replace("-", "").lower()
+    if digits and (len(digits) != 64 or set(digits) - set("0123456789abcdef")):
+        raise BadInputError(
+            "A pin has 64 hexadecimal digits.", next_step="On the cloud host, `entrepot host status` prints it."
+        )
+    return digits

@@ -87,9 +87,21 @@ def build(branch: str = "") -> typer.Typer:
     return app
 
 
-def has_list(branch: str) -> bool:
-    """Whether a group, once loaded, has a command that lists what it is about."""
-    return branch in _GROUPS and any(command.name == "list" for command in _group(branch).registered_commands)
+def listing_of(arguments: Sequence[str]) -> str:
+    """The command that lists what a command line is about, of the innermost of its groups that has one; or empty."""
+    branch = branch_of(arguments)
+    if branch not in _GROUPS:
+        return ""
+    found, path, group = "", f"entrepot {branch}", _group(branch)
+    words = iter(arguments[list(arguments).index(branch) + 1 :])
+    while True:
+        if any(command.name == "list" for command in group.registered_commands):
+            found = f"{path} list"
+        word = next(words, "")
+        inner = next((each.typer_instance for each in group.registered_groups if each.name == word), None)
+        if inner is None:
+            return found
+        path, group = f"{path} {word}", inner
 
 
 @functools.cache

@@ -33,8 +33,8 @@ from entrepot.rules.restrictions import PointKind, check_distribution
 from entrepot.site.describing import described
 from entrepot.site.keys import new_id
 from entrepot.site.publishing import PUBLISH, ask_to_publish
+from entrepot.site.reporting import Reporter
 from entrepot.site.staging import checked_source
-from entrepot.site.tasks import Reporter
 from entrepot.site.uses import content_uses
 
 DELETE: Final = "content-delete"

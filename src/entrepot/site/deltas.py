@@ -32,7 +32,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.publishing import DeltaJob
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 
 RENEW_SECONDS: Final = 5 * MINUTE
 

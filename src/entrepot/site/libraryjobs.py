@@ -21,7 +21,7 @@ from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.site.libraryalert import judge_library
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 
 VALIDATE: Final = "library-validate"
 REPAIR: Final = "library-repair"

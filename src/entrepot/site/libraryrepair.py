@@ -36,7 +36,7 @@ from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
 from entrepot.site.librarysalvage import Salvage, remake_deltas
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 from entrepot.web.copies import Copies
 
 BATCH: Final = 200

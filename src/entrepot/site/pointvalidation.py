@@ -22,7 +22,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import MAX_VERIFY_IDS
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 from entrepot.web.copies import Copies
 from entrepot.web.dataplane import Holder
 

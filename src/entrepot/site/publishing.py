@@ -28,8 +28,8 @@ from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging, packed_remark
-from entrepot.site.tasks import Reporter
 from entrepot.trust.signing import sign
 
 PUBLISH: Final = "publish"

@@ -35,8 +35,8 @@ from entrepot.protocol.contentapi import ContentType, DeltaOutlook, Rehearsal, R
 from entrepot.site.contents import kept_content
 from entrepot.site.keys import SiteKeys, new_id, root_name
 from entrepot.site.publishing import told, weighed
+from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging, checked_source, packed_remark
-from entrepot.site.tasks import Reporter
 from entrepot.trust.signing import sign
 
 REHEARSAL: Final = "rehearsal"

@@ -29,7 +29,7 @@ from entrepot.protocol import SignedType
 from entrepot.protocol.trust import Role
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.publishing import ResealJob, ask_for_delta
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 from entrepot.trust.signing import sign
 
 WORKERS: Final = os.cpu_count() or 1

@@ -23,9 +23,9 @@ from entrepot.protocol.libraryapi import ContentEvent, PointUse, VersionUses
 from entrepot.site.contents import kept_content
 from entrepot.site.describing import described
 from entrepot.site.publishing import ask_for_delta
+from entrepot.site.reporting import Reporter
 from entrepot.site.sending import RETIRED_SECONDS
 from entrepot.site.taskinfo import task_info
-from entrepot.site.tasks import Reporter
 
 DELETE_VERSION: Final = "version-delete"
 _LOOK_SECONDS: Final = 0.5

@@ -10,7 +10,8 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.states import CloudAction
-from entrepot.site.tasks import Reporter, TaskEngine
+from entrepot.site.reporting import Reporter
+from entrepot.site.tasks import TaskEngine
 
 MAX_ATTEMPTS: Final = 8
 

@@ -33,7 +33,7 @@ from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
 from entrepot.site.cloudport import CloudProvider, Progress
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 
 COLLECT_ATTEMPTS: Final = 4
 """A deletion tries so often to bring in the last transactions before it goes on without them."""

@@ -17,7 +17,7 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.cloudapi import CloudAccount, Orphan, OrphanRequest
 from entrepot.protocol.cloudhost import ServiceStatus
 from entrepot.site.cloud.providers import Providers
-from entrepot.site.tasks import Reporter
+from entrepot.site.reporting import Reporter
 
 REMOVE: Final = "cloud-remove-orphan"
 
