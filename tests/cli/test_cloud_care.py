@@ -1,5 +1,6 @@
 """Upload windows, costs, figures and orphans of cloud points on the command line."""
 
+import msgspec
 import pytest
 
 from entrepot.cli.cloudcare import parse_window
@@ -15,6 +16,8 @@ from entrepot.protocol.cloudapi import (
     Reconciliation,
     UploadWindow,
 )
+from entrepot.protocol.cloudpointapi import CloudPointInfo
+from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 from .test_cloud_drill import cloud_point_info
@@ -201,3 +204,41 @@ def test_a_cloud_that_is_silent_keeps_nobody_from_looking_at_a_deletion(entrepot
     }
     told = entrepot("cloud", "delete", "cloud-eu", "--dry-run")
     assert (told.code, "is not known now: silent" in told.err) == (0, True)
+
+
+def _redirecting(note: str = "Clients fetch by links that stay good for up to 60 seconds.") -> CloudPointInfo:
+    info = cloud_point_info()
+    used = msgspec.structs.replace(info.usage, transferred_30_days=4 * 10**9, granted_30_days=3 * 10**9)
+    return msgspec.structs.replace(info, delivery=Delivery.REDIRECT, delivery_note=note, usage=used)
+
+
+def test_the_delivery_is_chosen_by_an_update_which_says_what_it_means(logged_in, entrepot) -> None:
+    logged_in.replies |= {
+        "PATCH /api/v1/cloud-points/cloud-eu": _redirecting(),
+        "POST /api/v1/cloud-points/cloud-eu/update": _task("update", "cloud-eu is as wanted."),
+    }
+    ran = entrepot("cloud", "update", "cloud-eu", "--delivery", "redirect")
+    assert ran.code == 0, ran.err
+    assert "up to 60 seconds" in ran.err
+    (sent,) = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
+    assert sent["delivery"] == "redirect"
+    entrepot("cloud", "update", "cloud-eu")
+    assert len(logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")) == 1, "without the option nothing changes"
+    assert entrepot("cloud", "update", "cloud-eu", "--delivery", "pigeon").code == 2
+
+
+def test_it_can_be_set_and_is_shown_with_what_was_granted(logged_in, entrepot) -> None:
+    logged_in.replies |= {
+        "PATCH /api/v1/cloud-points/cloud-eu": _redirecting(),
+        "GET /api/v1/cloud-points/cloud-eu": _redirecting(),
+    }
+    for ran in (
+        entrepot("cloud", "set", "cloud-eu", "--delivery", "redirect"),
+        entrepot("cloud", "show", "cloud-eu"),
+    ):
+        assert ran.code == 0, ran.err
+        text = " ".join(ran.out.split())
+        assert "redirect. Clients fetch by links" in text
+        assert "4.0 GB, 3.0 GB of it granted by links" in text
+    shown = entrepot("cloud", "show", "cloud-eu", "--json").value
+    assert (shown["delivery"], shown["usage"]["granted_30_days"]) == ("redirect", 3 * 10**9)

@@ -11,7 +11,7 @@ import pytest
 from entrepot.core.sizes import MIB
 from entrepot.web.downloads import MOST_WHOLE
 from entrepot.web.embedded import MAX_BUFFER
-from entrepot.web.server import SEND_BUFFER
+from entrepot.web.server import SEND_BUFFER, raise_descriptor_limit
 
 RECEIVE = 16 * 1024
 IN_THE_CLIENT = 256 * 1024
@@ -110,6 +110,23 @@ async def test_who_never_begins_with_tls_is_let_go(plane, served, connect):
         half.writer.write(b"\x16\x03\x01\x02\x00\x01")
         assert await silent.ended() == b""
         assert await half.ended() == b""
+
+
+async def test_two_thousand_silent_connections_lock_nobody_out(plane, served, connect, stock):
+    object_id, data = stock(100)
+    raise_descriptor_limit()
+    loop = asyncio.get_running_loop()
+    async with served(plane) as url, contextlib.AsyncExitStack() as stack, asyncio.timeout(120):
+        host, port = url.removeprefix("https://").split(":")
+        for _ in range(2000):
+            silent = stack.enter_context(socket.socket())
+            silent.setblocking(False)
+            await loop.sock_connect(silent, (host, int(port)))
+        for _ in range(50):
+            await connect(url)  # silent after the handshake
+        one = await connect(url)
+        one.say(get(object_id))
+        assert (await one.answer())[2] == data
 
 
 async def test_a_body_that_drips_has_a_deadline(plane, served, connect, monkeypatch):
