@@ -2,6 +2,7 @@
 
 import os
 
+from entrepot.core.errors import RefusedError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.contentapi import ContentInfo
 from entrepot.protocol.siteapi import TaskInfo, TaskState
@@ -45,6 +46,34 @@ async def test_a_publish_knows_its_end_from_the_beginning(site, source, monkeypa
     assert reading[-1] == (size, size)
     assert {total for _, total in reading} == {size}
     assert [done for done, _ in reading] == sorted(done for done, _ in reading)
+
+
+async def test_what_a_killed_attempt_has_stored_counts_as_new(site, source, monkeypatch) -> None:
+    """The quotes build on it: who has the version before lacks it, whoever stored it and when."""
+    (source / "large").write_bytes(os.urandom(MIB))
+
+    def killed(*_: object) -> None:
+        raise RefusedError("killed between storing and the last transaction")
+
+    with monkeypatch.context() as once:
+        once.setattr("entrepot.site.publishing.PublishHandler._add", killed)
+        await site.call("POST", "/contents", TaskInfo, {"name": "App", "source": str(source)})
+        await site.run_tasks()
+    stored = sum(size for _, size in site.server.shelf.page(limit=9999))
+    assert stored > MIB
+    version = (await site.next_version("App")).versions[0]
+    assert version.new_objects == version.objects + 1
+    assert abs(version.new_bytes - stored) < 2000
+
+
+async def test_a_version_in_which_nothing_changed_says_so(site, source) -> None:
+    await site.publish("App", source)
+    second = await site.next_version("App")
+    said = {version.number: version.warnings for version in second.versions}
+    assert said == {1: (), 2: ("Nothing in it differs from version 1.",)}
+    (source / "added").write_bytes(b"more")
+    third = await site.next_version("App")
+    assert next(version.warnings for version in third.versions if version.number == 3) == ()
 
 
 async def test_what_has_ended_has_no_pace(site, source) -> None:

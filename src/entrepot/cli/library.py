@@ -7,7 +7,7 @@ import typer
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when
 from entrepot.cli.session import SiteSession, site_session
-from entrepot.cli.waiting import finish
+from entrepot.cli.waiting import finish, follow
 from entrepot.core.errors import IntegrityError
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.libraryapi import (
@@ -106,9 +106,15 @@ def validate(
     body = LibraryRequest(content=only, rate=None if rate is None else parse_size(rate))
     with site_session(ctx) as session:
         task = session.post("/library/validate", body, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json)
-        if wait:
-            _refuse_damage(session, only)
+        if not wait:
+            finish(session, task, wait=False, as_json=as_json)
+            return
+        task = follow(session, task)
+        if as_json:
+            print_json(task)
+        _refuse_damage(session, only)
+        if not as_json:
+            say(f"[green]✓[/] {task.message}")
 
 
 def _refuse_damage(session: SiteSession, only: str | None) -> None:

@@ -104,6 +104,16 @@ def adopt_set(connection: Connection, session: str, set_id: ObjectId, now: float
     end_session(connection, session)
 
 
+def first_needed(connection: Connection, session: str) -> Totals:
+    """What a session holds and no set needs: what adopting it adds to the library, whoever has stored it."""
+    counted = select(func.count(), func.coalesce(func.sum(object_.c.size), 0))
+    counted = counted.select_from(object_).join(session_object, session_object.c.object == object_.c.id)
+    needed = exists().where(set_object.c.object == object_.c.id), exists().where(object_set.c.object == object_.c.id)
+    mine = session_object.c.session == session
+    objects, size = connection.execute(counted.where(mine, *(~each for each in needed))).one()
+    return Totals(objects=objects, size=int(size))
+
+
 def drop_set(connection: Connection, set_id: ObjectId) -> None:
     """Forget a set, in the caller's transaction; the sweep deletes what no other set needs."""
     number = _find_set(connection, set_id)

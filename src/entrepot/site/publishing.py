@@ -23,7 +23,7 @@ from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, hierarchy, tasks
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
-from entrepot.database.library import adopt_set
+from entrepot.database.library import adopt_set, first_needed
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
@@ -35,6 +35,8 @@ from entrepot.trust.signing import sign
 PUBLISH: Final = "publish"
 DELTA: Final = "delta"
 RESEAL: Final = "reseal"
+_ROOT_AND_SET: Final = 2
+"""Objects that every version has of its own."""
 
 
 class PublishJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,9 +163,10 @@ class PublishHandler:
             )
             report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")
             with self._database.transaction() as connection:
-                surprise = leap(_last_size(connection, content.id), published.plain_size)
-                remarks = tuple(text for text in (remark, surprise, *published.warnings) if text)
-                published = msgspec.structs.replace(published, warnings=remarks)
+                added = first_needed(connection, ledger.session)  # an attempt that was killed stored a part of it
+                published = msgspec.structs.replace(published, new_objects=added.objects, new_bytes=added.size)
+                remarks = (remark, *compared(last_version(connection, content.id), published), *published.warnings)
+                published = msgspec.structs.replace(published, warnings=tuple(text for text in remarks if text))
                 version = self._version(job, published, keys.generation.number, signer.kid)
                 self._add(connection, job, content, published, version, ledger.session)
         except BaseException:
@@ -275,9 +278,20 @@ def told(progress: Progress, report: Reporter) -> None:
     report.message(f"{progress.files} files, {progress.new_objects} new objects")
 
 
-def _last_size(connection: Connection, content: str) -> int:
-    versions = contents.list_versions(connection, content)
-    return versions[-1].plain_size if versions else 0
+def last_version(connection: Connection, content: str) -> Version | None:
+    """The newest version of a content, if there is one."""
+    return next(reversed(contents.list_versions(connection, content)), None)
+
+
+def compared(before: Version | None, published: Published) -> tuple[str, ...]:
+    """Remarks about a version beside the one before it."""
+    if before is None:
+        return ()
+    same = ("files", "folders", "links", "plain_size", "chunks", "stored_size", "objects")
+    alike = all(getattr(before, name) == getattr(published, name) for name in same)
+    if alike and published.new_objects <= _ROOT_AND_SET:
+        return (f"Nothing in it differs from version {before.number}.",)
+    return (leap(before.plain_size, published.plain_size),)
 
 
 def _has_version(connection: Connection, job: PublishJob) -> bool:

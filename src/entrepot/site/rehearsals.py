@@ -21,7 +21,6 @@ from entrepot.content.publish import Published, PublishOptions, publish
 from entrepot.content.quoting import QuotedLedger, QuotedShelf
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
-from entrepot.content.surprises import leap
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
@@ -34,7 +33,7 @@ from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.contentapi import ContentType, DeltaOutlook, Rehearsal, RehearsalRequest
 from entrepot.site.contents import kept_content
 from entrepot.site.keys import SiteKeys, new_id, root_name
-from entrepot.site.publishing import told, weighed
+from entrepot.site.publishing import compared, told, weighed
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging, checked_source, packed_remark
 from entrepot.trust.signing import sign
@@ -259,8 +258,8 @@ class RehearsalHandler:
 
 def _remarks(plan: Plan, said: Published) -> tuple[str, ...]:
     packed = packed_remark(Path(plan.content.source), unpacked=plan.content.unpack)
-    surprise = leap(plan.versions[-1].plain_size if plan.versions else 0, said.plain_size)
-    return tuple(text for text in (packed, surprise, *said.warnings) if text)
+    remarks = compared(plan.versions[-1] if plan.versions else None, said)
+    return tuple(text for text in (packed, *remarks, *said.warnings) if text)
 
 
 def planned(connection: Connection, request: RehearsalRequest, site: str) -> Plan:
