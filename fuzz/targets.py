@@ -159,7 +159,7 @@ def _zip() -> bytes:
     return made.getvalue()
 
 
-def _tar(mode: Literal["w", "w:gz"]) -> bytes:
+def _tar(mode: Literal["w", "w:gz", "w:bz2", "w:xz"]) -> bytes:
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode=mode) as archive:
         for name, kind, link in (("f", tarfile.REGTYPE, ""), ("l", tarfile.SYMTYPE, "f"), ("h", tarfile.LNKTYPE, "f")):
@@ -237,6 +237,9 @@ TARGETS: Final[dict[str, Target]] = {
     "archive_zip": Target(parse=_archive(".zip"), seeds=(_zip(),)),
     "archive_tar": Target(parse=_archive(".tar"), seeds=(_tar("w"),)),
     "archive_tar_gz": Target(parse=_archive(".tar.gz"), seeds=(_tar("w:gz"),)),
+    "archive_tar_bz2": Target(parse=_archive(".tar.bz2"), seeds=(_tar("w:bz2"),)),
+    "archive_tar_xz": Target(parse=_archive(".tar.xz"), seeds=(_tar("w:xz"),)),
+    "archive_tar_zst": Target(parse=_archive(".tar.zst"), seeds=(compress(_tar("w"), 3),)),
     "archive_deb": Target(parse=_archive(".deb"), seeds=(_deb(),)),
     "signed_document": Target(parse=_signed(SignedType.MANIFEST), seeds=(_TOKEN,)),
     "trust_document": Target(
