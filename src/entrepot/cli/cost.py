@@ -1,7 +1,6 @@
 """``entrepot cost``: what cloud points cost, what they will, and what a deployment would."""
 
 import tomllib
-from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from entrepot.cli import foresight
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import day, print_json, print_rows, say, size
+from entrepot.cli.output import day, money, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.costapi import (
@@ -231,8 +230,3 @@ def _print_sheets(found: list[PriceSheetInfo], as_json: bool) -> None:
         ],
         empty="No price sheet.",
     )
-
-
-def money(amount: Decimal) -> str:
-    """An amount with two decimals."""
-    return f"{amount.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP):,}"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import age, day, print_facts, print_json, say, size
+from entrepot.cli.output import age, day, money, print_facts, print_json, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.costapi import CrossingInfo, ForecastInfo, PointForecast, Quote, QuoteRequest
@@ -106,7 +106,19 @@ def quote(
     if as_json:
         print_json(found)
         return
+    print_quote(found)
+    for one in found.forecasts:
+        say(f"[bold]{one.cloud_point}[/] with this deployment:")
+        _print_point(one)
+
+
+def print_quote(found: Quote) -> None:
+    """A quote for people: the sentence, the figures, and what was assumed."""
     typer.echo(found.summary)
+    amounts = [
+        ("amount", f"{money(found.amount)} {found.currency}"),
+        ("without deltas and reuse", f"{money(found.amount_full)} {found.currency}"),
+    ]
     print_facts(
         f"{found.content_name}, version {found.version}",
         (
@@ -116,11 +128,7 @@ def quote(
             ("everything", str(found.by_whole)),
             ("requests", f"{found.requests:,}"),
             ("stored on top", size(found.stored)),
-            ("amount", f"{found.amount} {found.currency}"),
-            ("without deltas and reuse", f"{found.amount_full} {found.currency}"),
+            *(amounts if found.currency else ()),
             ("assumed", "\n".join(found.assumptions)),
         ),
     )
-    for one in found.forecasts:
-        say(f"[bold]{one.cloud_point}[/] with this deployment:")
-        _print_point(one)

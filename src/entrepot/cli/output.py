@@ -4,6 +4,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from pathlib import PurePath
 from typing import Final
 
@@ -125,3 +126,8 @@ def age(seconds: int) -> str:
 def yes_no(flag: bool) -> str:
     """A flag in words."""
     return "yes" if flag else "no"
+
+
+def money(amount: Decimal) -> str:
+    """An amount with two decimals."""
+    return f"{amount.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP):,}"

@@ -7,9 +7,8 @@ from typing import Annotated
 import msgspec
 import typer
 
-from entrepot.cli.cost import money
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import print_json, print_rows, say, size
+from entrepot.cli.output import money, print_json, print_rows, say, size
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
 from entrepot.rules.plan import Fleet, PlannedContent

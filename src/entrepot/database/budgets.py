@@ -63,11 +63,13 @@ def put_budget(connection: Connection, new: Budget) -> None:
 
     One that is there already keeps when it was created: since then all tokens have an allowance.
     """
+    budgetsums.lock(connection)
     budgetsums.count_anew(connection, new.scope.value, new.subject)
     values = msgspec.structs.asdict(new) | {"critical": to_json(new.critical).decode(), "scope": new.scope.value}
     keep = {name: value for name, value in values.items() if name not in ("stopped", "created")}
     statement = insert_into(connection, table).values(values)
     connection.execute(statement.on_conflict_do_update(index_elements=[table.c.scope, table.c.subject], set_=keep))
+    budgetsums.count_open(connection)
     mark_changed(connection)
 
 
@@ -122,6 +124,7 @@ def forget_point(connection: Connection, point: str) -> None:
     """Forget a deleted cloud point's budget and grants; its store went with it."""
     connection.execute(delete(table).where(table.c.scope == Scope.POINT.value, table.c.subject == point))
     connection.execute(delete(budget_grant).where(budget_grant.c.point == point))
+    budgetsums.count_open(connection)
 
 
 def budget_from(row: RowMapping) -> Budget:

@@ -1,18 +1,20 @@
-"""What was sent of a content, or to a collection's members, by the hour: kept for budgets of these alone (R23).
+"""Sums that budgets need while a device waits (R23): what was sent of a content, or to a collection's members, by the
+hour, and what is granted and open.
 
-A grant is decided while a device waits, and there may be millions of figures by device and content: so each that comes
-is added, in its own transaction, to the budgets that it belongs to. Sums are counted anew where a budget is set or a
-collection's members change; a lock of its own keeps such a count from missing what is being added at the moment.
+There may be millions of figures by device and content, and thousands of open grants: so each figure that comes, and
+each grant that is made, is added in its own transaction to the budgets that it belongs to. Sums are counted anew where
+a budget is set, a collection's members change, or grants are closed; a lock of its own keeps such a count from missing
+what is being added at the moment.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, select, true
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, true, update
 
 from entrepot.database.engine import insert_into
-from entrepot.database.tables.cost import budget, budget_hour
+from entrepot.database.tables.cost import OPEN_GRANTS, budget, budget_grant, budget_hour
 from entrepot.database.tables.devices import collection, collection_member
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.usage import transfer_bucket
@@ -50,7 +52,7 @@ def used(connection: Connection, scope: str, subject: str, *, since: int) -> int
 
 def add(connection: Connection, figures: Sequence[Figure]) -> None:
     """Add figures that come in to the budgets that they belong to; call it in the transaction that adds the figures."""
-    _lock(connection, shared=True)
+    lock(connection, shared=True)
     budgeted = select(budget.c.scope, budget.c.subject).where(budget.c.scope.in_(("content", "collection")))
     budgets = [(row.scope, row.subject) for row in connection.execute(budgeted)]
     if not budgets:
@@ -86,7 +88,7 @@ def count_anew(connection: Connection, scope: str, subject: str) -> None:
     """Count all figures that are kept, for a content or collection; a cloud point has its hours."""
     if scope not in ("content", "collection"):
         return
-    _lock(connection)
+    lock(connection)
     forget(connection, scope, subject)
     table = transfer_bucket
     sums = (
@@ -102,6 +104,38 @@ def members_changed(connection: Connection, collection_id: str) -> None:
     mine = (budget.c.scope == "collection", budget.c.subject == collection_id)
     if connection.execute(select(budget.c.subject).where(*mine)).first() is not None:
         count_anew(connection, "collection", collection_id)
+        count_open(connection)
+
+
+def add_open(connection: Connection, budgets: Sequence[tuple[str, str]], count: int) -> None:
+    """A grant is made that is charged to these budgets, which are locked."""
+    for scope, subject in budgets:
+        mine = (budget.c.scope == scope, budget.c.subject == subject)
+        connection.execute(update(budget).where(*mine).values(open_bytes=budget.c.open_bytes + count))
+
+
+def count_open(connection: Connection) -> None:
+    """Add up anew, for every budget, the grants whose slots were not looked at yet."""
+    lock(connection)
+    keys = select(budget.c.scope, budget.c.subject).order_by(budget.c.scope, budget.c.subject).with_for_update()
+    for scope, subject in [(row.scope, row.subject) for row in connection.execute(keys)]:
+        charged = granted_to(connection, scope, subject)
+        total = select(func.coalesce(func.sum(budget_grant.c.bytes), 0)).where(OPEN_GRANTS).where(charged)
+        values = {"open_bytes": connection.execute(total).scalar_one()}
+        connection.execute(update(budget).where(budget.c.scope == scope, budget.c.subject == subject).values(values))
+
+
+def granted_to(connection: Connection, scope: str, subject: str) -> ColumnElement[bool]:
+    """Which grants are charged to a budget."""
+    grants = budget_grant.c
+    if scope == "content":
+        return grants.content == subject
+    if scope != "collection":
+        return grants.point == subject
+    if _of_everyone(connection, [subject]):
+        return true()
+    member = collection_member.c
+    return exists().where(member.collection == subject, member.device == grants.device)
 
 
 def forget(connection: Connection, scope: str, subject: str) -> None:
@@ -140,8 +174,8 @@ def _belongs(connection: Connection, collections: Sequence[str], devices: Sequen
     return found
 
 
-def _lock(connection: Connection, *, shared: bool = False) -> None:
-    """Whoever adds figures, and whoever counts them anew, wait for each other (the embedded one has one writer)."""
+def lock(connection: Connection, *, shared: bool = False) -> None:
+    """Whoever adds, and whoever counts them anew, wait for each other (the embedded one has one writer)."""
     mine = select(counter.c.name).where(counter.c.name == _LOCK).with_for_update(read=shared)
     if connection.execute(mine).first() is None:
         row = insert_into(connection, counter).values(name=_LOCK, value=0).on_conflict_do_nothing()

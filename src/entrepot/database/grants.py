@@ -8,13 +8,14 @@ So what the figures say and what is charged here are together never less than wh
 from collections.abc import Iterable, Mapping
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, true, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import HOUR
 from entrepot.database import budgetsums, usage
 from entrepot.database.budgets import Budget, Scope, bounded_since, budget_from
 from entrepot.database.device_collections import ALL_DEVICES_ID
+from entrepot.database.tables.cost import OPEN_GRANTS, REST_OF_GRANTS
 from entrepot.database.tables.cost import budget as budgets
 from entrepot.database.tables.cost import budget_grant as table
 from entrepot.database.tables.devices import collection_member
@@ -70,7 +71,11 @@ _COLUMNS = tuple(table.c[name] for name in Grant.__struct_fields__)
 def standing(connection: Connection, one: Budget, now: float) -> tuple[int, int]:
     """Bytes used in the period, as far as collected, and bytes granted that may not be in those figures yet."""
     since = period_start(one.zone, now)
-    charged = _sum(connection, table.c.expires >= since, _granted_to(one))
+    mine = (budgets.c.scope == one.scope.value, budgets.c.subject == one.subject)
+    opened = connection.execute(select(budgets.c.open_bytes).where(*mine)).scalar()
+    if opened is None:  # not set yet: somebody asks what it would do
+        opened = _open(connection, one)
+    charged = int(opened) + _rest(connection, one, table.c.expires >= since)
     if one.scope is Scope.POINT:
         return usage.totals_since(connection, one.subject, since).sent, charged
     return budgetsums.used(connection, one.scope.value, one.subject, since=since), charged
@@ -79,23 +84,20 @@ def standing(connection: Connection, one: Budget, now: float) -> tuple[int, int]
 def unaccounted(connection: Connection, one: Budget, now: float, *, ended: int) -> int:
     """Of what is charged: bytes that instances won on tokens which ended before, and have not accounted for."""
     since = period_start(one.zone, now)
-    return _sum(connection, table.c.expires >= since, table.c.expires < ended, table.c.held != "", _granted_to(one))
+    return _rest(connection, one, table.c.expires >= since, table.c.expires < ended)
 
 
-def _sum(connection: Connection, *conditions: ColumnElement[bool]) -> int:
-    total = select(func.coalesce(func.sum(table.c.charged), 0)).where(table.c.charged > 0, *conditions)
+def _rest(connection: Connection, one: Budget, *conditions: ColumnElement[bool]) -> int:
+    """What is charged of grants whose slots were looked at."""
+    mine = budgetsums.granted_to(connection, one.scope.value, one.subject)
+    total = select(func.coalesce(func.sum(table.c.charged), 0)).where(REST_OF_GRANTS).where(mine, *conditions)
     return int(connection.execute(total).scalar_one())
 
 
-def _granted_to(one: Budget) -> ColumnElement[bool]:
-    if one.scope is Scope.POINT:
-        return table.c.point == one.subject
-    if one.scope is Scope.CONTENT:
-        return table.c.content == one.subject
-    if one.subject == ALL_DEVICES_ID:
-        return true()
-    members = select(collection_member.c.device).where(collection_member.c.collection == one.subject)
-    return table.c.device.in_(members)
+def _open(connection: Connection, one: Budget) -> int:
+    mine = budgetsums.granted_to(connection, one.scope.value, one.subject)
+    total = select(func.coalesce(func.sum(table.c.bytes), 0)).where(OPEN_GRANTS).where(mine)
+    return int(connection.execute(total).scalar_one())
 
 
 def applying(connection: Connection, wanted: Grant) -> list[Budget]:
@@ -119,6 +121,7 @@ def grant(connection: Connection, wanted: Grant, now: float) -> Grant | Refusal:
     A device that has a grant for the same version, not about to expire, is given that one again: asking often gives
     nobody more. Where no budget applies the grant is noted all the same: it counts as soon as one does.
     """
+    budgetsums.lock(connection, shared=True)
     charged = applying(connection, wanted)
     found = _existing(connection, wanted, now)
     if found is not None:
@@ -137,6 +140,7 @@ def grant(connection: Connection, wanted: Grant, now: float) -> Grant | Refusal:
         return min(refusals, key=lambda each: each[0])[1]
     wanted = msgspec.structs.replace(wanted, rate=min(rates, default=0))
     connection.execute(insert(table).values(**msgspec.structs.asdict(wanted), charged=wanted.bytes, held=""))
+    budgetsums.add_open(connection, [(one.scope.value, one.subject) for one in charged], wanted.bytes)
     return wanted
 
 
@@ -184,12 +188,19 @@ def _existing(connection: Connection, wanted: Grant, now: float) -> Grant | None
 
 def ended(connection: Connection, point: str, *, before: int, limit: int) -> list[Grant]:
     """Grants whose tokens ended before, and whose slots were not looked at yet."""
-    query = select(*_COLUMNS).where(table.c.point == point, table.c.held == "", table.c.expires < before)
+    query = select(*_COLUMNS).where(table.c.point == point, table.c.expires < before).where(OPEN_GRANTS)
     return [Grant(**row) for row in connection.execute(query.order_by(table.c.expires).limit(limit)).mappings()]
 
 
+def close(connection: Connection, held: Mapping[str, Mapping[str, int]]) -> None:
+    """Note what instances won of grants whose tokens have ended (by grant, then instance): that is charged now."""
+    budgetsums.lock(connection)
+    set_held(connection, held)
+    budgetsums.count_open(connection)
+
+
 def set_held(connection: Connection, held: Mapping[str, Mapping[str, int]]) -> None:
-    """Note what instances won of grants and have not accounted for (by grant, then instance): that is charged now."""
+    """Note what of closed grants is not accounted for yet (by grant, then instance): that is charged now."""
     for jti, parts in held.items():
         values = {"held": to_json(dict(parts)).decode(), "charged": sum(parts.values())}
         connection.execute(update(table).where(table.c.jti == jti).values(values))
@@ -199,7 +210,8 @@ def closed(connection: Connection, point: str, *, after: str, limit: int) -> lis
     """Ended grants of which something is not accounted for, by id."""
     query = (
         select(table.c.jti, table.c.expires, table.c.held)
-        .where(table.c.point == point, table.c.charged > 0, table.c.held != "", table.c.jti > after)
+        .where(REST_OF_GRANTS)
+        .where(table.c.point == point, table.c.jti > after)
         .order_by(table.c.jti)
         .limit(limit)
     )
@@ -234,3 +246,4 @@ def done(connection: Connection, point: str, *, before: int, unaccounted_before:
 def forget_grants(connection: Connection, ids: list[str]) -> None:
     """Their slots are gone from the store."""
     connection.execute(delete(table).where(table.c.jti.in_(ids)))
+    budgetsums.count_open(connection)  # some may never have been closed: their store did not answer for weeks

@@ -52,6 +52,7 @@ budget = Table(
     Column("created", BigInteger, nullable=False),
     Column("by", String(128), nullable=False),
     Column("stopped", String(16), nullable=False),  # empty, stopped (by this budget), waived (started by hand since)
+    Column("open_bytes", BigInteger, nullable=False, server_default="0"),  # of grants whose slots were not looked at
 )
 
 budget_hour = Table(
@@ -75,6 +76,10 @@ budget_change = Table(
     Index("ix_budget_change_subject", "scope", "subject", "at"),
 )
 
+# conditions of indexes; a query that shall use one says it in the same words
+OPEN_GRANTS = text("held = ''")
+REST_OF_GRANTS = text("charged > 0 AND held <> ''")
+
 budget_grant = Table(
     "budget_grant",
     metadata,
@@ -94,16 +99,9 @@ budget_grant = Table(
     ),  # JSON: bytes not accounted for, by instance; empty: not looked at yet
     Index("ix_budget_grant_point", "point", "expires"),
     Index("ix_budget_grant_content", "content", "expires"),
-    *(
-        Index(
-            f"ix_budget_grant_{name}_charged",
-            name,
-            "expires",
-            "charged",
-            sqlite_where=text("charged > 0"),
-            postgresql_where=text("charged > 0"),
-        )
-        for name in ("point", "content", "device")
+    Index("ix_budget_grant_open", "point", "expires", sqlite_where=OPEN_GRANTS, postgresql_where=OPEN_GRANTS),
+    Index(
+        "ix_budget_grant_unaccounted", "point", "expires", sqlite_where=REST_OF_GRANTS, postgresql_where=REST_OF_GRANTS
     ),
     Index("ix_budget_grant_device", "device", "point", "content", "version"),
 )

@@ -10,7 +10,17 @@ from sqlalchemy import Connection
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.sizes import GB, format_size
 from entrepot.core.times import DAY
-from entrepot.database import charges, cloud, contents, device_collections, devices, locations, prices, usage
+from entrepot.database import (
+    charges,
+    cloud,
+    contents,
+    device_collections,
+    devices,
+    distribution,
+    locations,
+    prices,
+    usage,
+)
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.contents import Content
 from entrepot.protocol.control import ServiceState
@@ -25,6 +35,7 @@ from entrepot.site.snapshot import Snapshot
 
 LOOK_BACK: Final = 30 * DAY
 INTERNET: Final = "internet"
+NO_SHEET: Final = "; choose a price sheet to see what it costs (entrepot cost sheet list)"
 _CENT: Final = Decimal("0.01")
 _PER: Final = 10_000
 
@@ -65,7 +76,7 @@ def foresee(connection: Connection, request: QuoteRequest, *, site: str, now: fl
     version = snapshot.version(content.id, number)
     if version is None:
         raise NotFoundError(f"{content.name!r} has no version {number}.")
-    points = [p for p in cloud.cloud_points(connection, site=site) if p.wanted is ServiceState.RUNNING]
+    points, where = _points(connection, content.id, site)
     members = _members(connection, snapshot, collection.id)
     share, assumptions = _share(connection, members, request.cloud_share, now)
     held = charges.held_versions(connection, content.id)
@@ -82,7 +93,7 @@ def foresee(connection: Connection, request: QuoteRequest, *, site: str, now: fl
         version=number,
         members=len(members),
         share=share,
-        assumptions=tuple(assumptions),
+        assumptions=(*assumptions, *where),
         points=tuple(points),
         volume=volume(size, Counter(held.get(one, 0) for one in members), version=number, share=share / 100),
         stored={p.point: 0 if snapshot.holds(p.point, version.set_id) else version.stored_size for p in points},
@@ -94,11 +105,11 @@ def quote(connection: Connection, request: QuoteRequest, *, site: str, now: floa
 
     Raises:
         NotFoundError: no such content, version or collection.
-        ConflictError: the content has no version yet, or no price sheet was chosen.
+        ConflictError: the content has no version yet.
     """
     planned = foresee(connection, request, site=site, now=now)
     found = planned.volume
-    currency, amount, full = _amounts(connection, list(planned.points), found, planned.stored, now)
+    currency, amount, full, unpriced = _amounts(connection, list(planned.points), found, planned.stored, now)
     return Quote(
         content=planned.content.id,
         content_name=planned.content.name,
@@ -118,8 +129,8 @@ def quote(connection: Connection, request: QuoteRequest, *, site: str, now: floa
         currency=currency,
         amount=amount,
         amount_full=full,
-        summary=_summary(found, amount, currency),
-        assumptions=(*planned.assumptions, *_ASSUMED),
+        summary=_summary(found, amount, currency, there_are_points=bool(planned.points)),
+        assumptions=(*planned.assumptions, *unpriced, *_ASSUMED),
         forecasts=tuple(point_forecast(connection, one, now, planned.planned(one.point)) for one in planned.points),
     )
 
@@ -163,25 +174,38 @@ def _share(connection: Connection, members: list[str], given: int | None, now: f
     ]
 
 
+def _points(connection: Connection, content: str, site: str) -> tuple[list[CloudPoint], list[str]]:
+    """The cloud points that clients would come to: those to which the content is distributed, else all that run."""
+    running = [p for p in cloud.cloud_points(connection, site=site) if p.wanted is ServiceState.RUNNING]
+    sent_to = {row.point for row in distribution.described(connection, content=content)}
+    there = [point for point in running if point.point in sent_to]
+    if there or not running:
+        return there, []
+    return running, [f"It is on no cloud point yet, and taken to go to {', '.join(point.name for point in running)}."]
+
+
 def _amounts(
     connection: Connection, points: list[CloudPoint], found: Volume, stored: dict[str, int], now: float
-) -> tuple[str, Decimal, Decimal]:
-    """Currency, the amount, and what it would be without deltas and reuse; clients choose cloud points at random."""
-    sheets = [(point, sheet) for point in points if (sheet := prices.sheet_of(connection, point.point)) is not None]
-    if not sheets:
-        if points:
-            raise ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
-        return "", ZERO, ZERO
-    currency = sheets[0][1].currency
+) -> tuple[str, Decimal, Decimal, list[str]]:
+    """Currency, the amount, what it would be without deltas and reuse, and whose costs are not in it. Clients choose
+    cloud points at random: each has its share, whether it has a price sheet or not."""
+    sheets = [(point, prices.sheet_of(connection, point.point)) for point in points]
+    currency = next((sheet.currency for _, sheet in sheets if sheet is not None), "")
     since, until = month_of(now)
     left = Decimal(max(0, until - int(now))) / (until - since)
     amount = full = ZERO
+    without = []
     for point, sheet in sheets:
+        if sheet is None or sheet.currency != currency:
+            without.append(point.name)
+            continue
         before = usage.totals_since(connection, point.point, since).sent
         storage = Decimal(stored.get(point.point, 0)) / GB * sheet.storage_gb_month * left
-        amount += storage + transfer_cost(sheet, found.sent // len(sheets), found.requests // len(sheets), before)
-        full += storage + transfer_cost(sheet, found.full // len(sheets), found.requests // len(sheets), before)
-    return currency, _cents(amount), _cents(full)
+        requests = found.requests // len(points)
+        amount += storage + transfer_cost(sheet, found.sent // len(points), requests, before)
+        full += storage + transfer_cost(sheet, found.full // len(points), requests, before)
+    unpriced = [f"Not in the amount, without a price sheet in {currency}: {', '.join(without)}."] if currency else []
+    return currency, _cents(amount), _cents(full), unpriced if without else []
 
 
 def transfer_cost(sheet: PriceSheet, sent: int, requests: int, before: int) -> Decimal:
@@ -193,9 +217,11 @@ def _cents(amount: Decimal) -> Decimal:
     return amount.quantize(_CENT, rounding=ROUND_HALF_UP)
 
 
-def _summary(found: Volume, amount: Decimal, currency: str) -> str:
+def _summary(found: Volume, amount: Decimal, currency: str, *, there_are_points: bool) -> str:
     instead = f" with deltas and reuse instead of {format_size(found.full)}" if found.full > found.sent else ""
-    money = f", about {amount} {currency}" if currency else ", and there is no cloud point"
+    money = f", about {amount} {currency}"
+    if not currency:
+        money = NO_SHEET if there_are_points else ", and there is no cloud point"
     return f"This deployment: {found.clients:,} clients through the cloud, {format_size(found.sent)}{instead}{money}."
 
 

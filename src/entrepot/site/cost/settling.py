@@ -79,7 +79,7 @@ async def settle(database: Database, point: str, store: "Holder", marks: Mapping
             some = found[begin : begin + AT_ONCE]
             won = await asyncio.gather(*(_won(store, grant) for grant in some))
             held |= {grant.jti: parts for grant, parts in zip(some, won, strict=True)}
-        await database.write(grants.set_held, held)
+        await database.write(grants.close, held)
     after = ""
     while page := await database.read(grants.closed, point, after=after, limit=PAGE):
         chains = await database.read(grants.chains, point, {name for one in page for name in one.held})
