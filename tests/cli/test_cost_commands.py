@@ -30,6 +30,7 @@ from entrepot.protocol.costapi import (
     SavingsLine,
     SavingsReport,
 )
+from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions
 
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
 
@@ -130,12 +131,47 @@ def test_a_quote_says_the_sentence_and_what_was_assumed(logged_in, entrepot) -> 
     }  # fmt: skip
 
 
-def test_without_a_price_sheet_a_quote_fails_with_what_to_do(logged_in, entrepot) -> None:
-    error = ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
-    logged_in.replies["POST /api/v1/quotes"] = error
+def _a_quote(**more) -> Quote:
+    counts = dict.fromkeys(("devices", "clients", "cloud_share", "requests", "up_to_date"), 3)
+    groups = dict.fromkeys(("by_delta", "by_difference", "by_whole", "sent", "full", "stored", "version"), 3)
+    named = {"content": "pkg-1", "content_name": "Office", "collection": "col-1", "assumptions": ()}
+    amounts = {"currency": "EUR", "amount": Decimal("0.5"), "amount_full": Decimal("1234.5")}
+    return Quote(**(counts | groups | named | amounts | {"summary": "3 clients through the cloud."} | more))
+
+
+def test_without_a_price_sheet_a_quote_tells_no_amount(logged_in, entrepot) -> None:
+    logged_in.replies["POST /api/v1/quotes"] = _a_quote(currency="", amount=Decimal(0))
     ran = entrepot("cost", "quote", "Office")
-    assert ran.code != 0
-    assert "entrepot cost sheet list" in ran.err
+    assert ran.code == 0, ran.err
+    assert "amount" not in ran.out
+    logged_in.replies["POST /api/v1/quotes"] = _a_quote()
+    assert "1,234.50 EUR" in entrepot("cost", "quote", "Office").out
+
+
+def test_a_deployment_through_the_cloud_says_what_it_costs_when_it_is_made_and_before(logged_in, entrepot) -> None:
+    made = DeploymentInfo(
+        id="dep-1",
+        content="pkg-1",
+        content_name="Office",
+        collection="col-1",
+        collection_name="Laptops",
+        options=DeploymentOptions(allow_remote=True),
+        created=NOW,
+    )
+    logged_in.replies["POST /api/v1/quotes"] = _a_quote()
+    logged_in.replies["POST /api/v1/deployments"] = made
+    command = ("deploy", "add", "Office", "--to", "Laptops", "--allow-remote")
+    asked = entrepot(*command, "--dry-run")
+    assert "1,234.50 EUR" in asked.out
+    assert "Nothing was deployed" in asked.err
+    assert entrepot(*command, "--dry-run", "--json").value["amount"] == "0.5"
+    assert logged_in.bodies("POST /api/v1/deployments") == []
+    assert "3 clients through the cloud." in entrepot(*command).err
+    assert entrepot(*command, "--json").value["id"] == "dep-1"
+    logged_in.replies["POST /api/v1/quotes"] = ConflictError("'Office' has no version yet.")
+    ran = entrepot(*command)
+    assert ran.code == 0, "a deployment is not held up by what cannot be told"
+    assert "not known: 'Office' has no version yet." in ran.err
 
 
 def test_savings_are_shown_by_what_kept_bytes_from_being_sent(logged_in, entrepot) -> None:

@@ -98,7 +98,6 @@ budget_grant = Table(
         "held", Text, nullable=False, server_default=""
     ),  # JSON: bytes not accounted for, by instance; empty: not looked at yet
     Index("ix_budget_grant_point", "point", "expires"),
-    Index("ix_budget_grant_content", "content", "expires"),
     Index("ix_budget_grant_open", "point", "expires", sqlite_where=OPEN_GRANTS, postgresql_where=OPEN_GRANTS),
     Index(
         "ix_budget_grant_unaccounted", "point", "expires", sqlite_where=REST_OF_GRANTS, postgresql_where=REST_OF_GRANTS

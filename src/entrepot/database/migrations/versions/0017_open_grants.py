@@ -15,6 +15,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Apply."""
+    op.drop_index("ix_budget_grant_content", "budget_grant")  # or it would be taken instead of the smaller ones
     for name in ("point", "content", "device"):
         op.drop_index(f"ix_budget_grant_{name}_charged", "budget_grant")
     for name, rows in (("open", sa.text("held = ''")), ("unaccounted", sa.text("charged > 0 AND held <> ''"))):
