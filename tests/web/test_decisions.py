@@ -14,7 +14,7 @@ from entrepot.core.errors import (
 )
 from entrepot.web.asgi import query
 from entrepot.web.bearer import bearer_token
-from entrepot.web.downloads import Download
+from entrepot.web.downloads import IN_KERNEL, Download
 from entrepot.web.problems import error_classes, error_from_problem, problem_of
 from entrepot.web.ranges import RangeNotSatisfiableError, choose_span, etag_matches
 from entrepot.web.throttle import Throttle
@@ -130,11 +130,11 @@ def test_no_pattern_of_requests_beats_the_rate(rate, gaps):
     assert allowed <= 2 * rate + now * rate + 1
 
 
-def test_a_piece_must_be_taken_at_the_minimum_rate():
+def test_a_piece_must_be_taken_at_the_minimum_rate_after_what_the_kernel_holds():
     download = Download("dev", "jti", None)
     download.expect(80_000, minimum_rate=8_000, now=100.0)
-    assert download.deadline == 110.0
-    download.expect(1, minimum_rate=8_000, now=100.0)
+    assert download.deadline == 100.0 + (80_000 + IN_KERNEL) / 8_000
+    download.expect(1, minimum_rate=IN_KERNEL, now=100.0)
     assert download.deadline == 105.0
 
 

@@ -22,6 +22,9 @@ MEMORY = 64 * MIB
 """What all running downloads together may have on its way, give or take what the server needs for a connection."""
 PIECES_ON_THEIR_WAY = 9
 """Seen: how many pieces the server holds for a client that reads slowly, in its queue, HTTP and TLS buffers."""
+IN_KERNEL = 256 * KIB
+"""What the kernel holds for a client beyond that: twice ``server.SEND_BUFFER``. It takes nothing more before much of it
+is gone, so a slow client may take as much before the next piece moves."""
 LEAST_PIECE = 16 * KIB
 MOST_PIECE = 256 * KIB
 MOST_WHOLE = PIECES_ON_THEIR_WAY * MOST_PIECE
@@ -56,7 +59,7 @@ class Download:
 
     def expect(self, size: int, *, minimum_rate: int, now: float) -> None:
         """The next ``size`` bytes must be taken at the minimum rate (bytes a second) or faster."""
-        self.deadline = now + max(MINIMUM_WAIT, size / max(1, minimum_rate))
+        self.deadline = now + max(MINIMUM_WAIT, (size + IN_KERNEL) / max(1, minimum_rate))
 
 
 class Downloads:
@@ -135,7 +138,7 @@ class Downloads:
     def ends(self, peer: object, now: float) -> None:
         """The last piece of a download was handed over; what is on its way must be taken, too."""
         if peer is not None:
-            self._ending[peer] = now + self._patience(PIECES_ON_THEIR_WAY * self.piece)
+            self._ending[peer] = now + self._patience(PIECES_ON_THEIR_WAY * self.piece + IN_KERNEL)
             self._watch()
 
     def _patience(self, size: int) -> float:
