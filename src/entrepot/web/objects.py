@@ -32,6 +32,8 @@ from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
 from entrepot.web.storing import Held, SiteStore
 
 _OBJECTS: Final = "/objects"
+_QUESTIONS: Final = ("/objects/missing", "/objects/verify")
+"""What the site asks of many objects at once: no object has such a name."""
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
 LEFT: Final = "client left"
@@ -188,7 +190,7 @@ class ObjectPlane:
             await send_problem(send, error, head=scope["method"] == "HEAD")
 
     async def _route(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        objects = path.startswith(_OBJECTS + "/") and path != f"{_OBJECTS}/missing"
+        objects = path.startswith(_OBJECTS + "/") and path not in _QUESTIONS
         if objects and method in ("GET", "HEAD"):
             object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
             return await self._serve_client(object_id, scope, receive, send)
