@@ -155,7 +155,7 @@ async def test_the_plan_takes_the_largest_content_and_says_what_it_may_transfer(
 
 
 async def test_devices_that_are_held_to_a_rate_bound_what_may_be_transferred(drilling) -> None:
-    assert (await drilling.plan(rate=100_000)).bytes == 3 * 30 * 100_000
+    assert (await drilling.plan(rate=100_000)).bytes == 3 * (30 * 100_000 + 3 * MB)  # and what is begun at the end
 
 
 async def test_the_plan_is_priced_by_the_tier_that_the_month_has_reached(site, drilling) -> None:
@@ -172,6 +172,12 @@ async def test_the_plan_is_priced_by_the_tier_that_the_month_has_reached(site, d
         usage.add_to_hour(connection, drilling.point, NOW - HOUR, sent=GB)
     plan = await drilling.plan(most_bytes=2 * GB)
     assert (plan.amount, plan.currency) == (Decimal("0.20"), "EUR")
+
+
+async def test_bytes_that_do_not_suffice_for_all_devices_are_told(drilling) -> None:
+    assert not any("not all of them" in note for note in (await drilling.plan()).notes)
+    told = "less than an object of 2.5 MB for each device"
+    assert any(told in note for note in (await drilling.plan(devices=100, most_bytes=100 * MB)).notes)
 
 
 async def test_a_drill_that_uses_much_of_the_threshold_says_so(drilling) -> None:

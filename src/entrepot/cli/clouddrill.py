@@ -93,8 +93,10 @@ def drill(
         if dry_run:
             _print_plan(plan, as_json=as_json)
             return
-        if not as_json or not yes:
+        if not as_json:
             _print_plan(plan, as_json=False)
+        elif not yes:
+            say(f"It transfers {size(plan.bytes)} at most, which costs {_amount(plan)}.")
         confirm(f"Load {plan.cloud_point} now?", yes=yes)
         report = _carry_out(session, plan, wanted, _Way(connect=connect, proxy=proxy, service_ca=service_ca))
     if as_json:
@@ -246,18 +248,21 @@ def _print_plan(plan: DrillPlan, *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    amount = "no price sheet was chosen" if plan.amount is None else f"{plan.amount} {plan.currency}"
     pace = f", each at most {size(plan.rate)}/s" if plan.rate else ""
     facts = (
         ("content", f"{plan.content_name}, version {plan.version}: {plan.objects:,} objects, {size(plan.stored)}"),
         ("address", plan.url),
         ("devices", f"{plan.devices:,}{pace}, beginning within {plan.ramp} s, for {plan.seconds} s at most"),
         ("transfers at most", size(plan.bytes)),
-        ("costs at most", amount),
+        ("costs at most", _amount(plan)),
     )
     print_facts(f"Load drill of {plan.cloud_point}", facts)
     for note in plan.notes:
         say(f"[yellow]Note:[/] {note}")
+
+
+def _amount(plan: DrillPlan) -> str:
+    return "an unknown amount: no price sheet was chosen" if plan.amount is None else f"{plan.amount} {plan.currency}"
 
 
 def print_report(report: DrillReport) -> None:

@@ -53,8 +53,10 @@ class _Target:
         self.objects = [DrillObject(id=one.object_id, size=one.size) for one in found if one.size]
         if not self.objects:
             raise ConflictError(f"{self.content.name!r} has nothing to download.", next_step="Choose another content.")
-        paced = request.devices * request.rate * request.seconds
-        self.bytes = min(request.most_bytes, paced) if paced else request.most_bytes
+        largest = max(one.size for one in self.objects)  # each device may be in the middle of one at the end
+        paced = request.devices * (request.rate * request.seconds + largest) if request.rate else request.most_bytes
+        self.bytes = min(request.most_bytes, paced)
+        self.mean = max(1, sum(one.size for one in self.objects) // len(self.objects))
 
 
 class Drills:
@@ -208,9 +210,8 @@ def _price(connection: Connection, target: _Target, now: float) -> tuple[str, De
     sheet = prices.sheet_of(connection, target.point.point)
     if sheet is None:
         return "", None
-    mean = max(1, sum(one.size for one in target.objects) // len(target.objects))
     before = usage.totals_since(connection, target.point.point, month_of(now)[0]).sent
-    amount = transfer_cost(sheet, target.bytes, -(-target.bytes // mean), before)
+    amount = transfer_cost(sheet, target.bytes, -(-target.bytes // target.mean), before)
     return sheet.currency, amount.quantize(_CENT, rounding=ROUND_HALF_UP)
 
 
@@ -221,6 +222,10 @@ def _notes(connection: Connection, target: _Target, request: DrillRequest) -> tu
     quota = target.point.thresholds.transfer_quota
     if quota and target.bytes > quota // 100:
         found.append(f"That may be {100 * target.bytes / quota:.1f} % of its transfer threshold, {format_size(quota)}.")
+    if target.bytes < request.devices * target.mean:
+        found.append(
+            f"That is less than an object of {format_size(target.mean)} for each device: not all of them will download."
+        )
     if target.point.state is CloudPointState.DEGRADED:
         found.append(f"{target.point.name} is degraded now: {target.point.message}")
     if request.ramp >= request.seconds:
