@@ -225,6 +225,12 @@ async def test_known_services_and_those_of_others_are_no_orphans(site) -> None:
     assert await site.services.orphans.search(None) == []
 
 
+async def test_without_any_cloud_point_somebody_must_say_where_to_look(site) -> None:
+    with pytest.raises(ConflictError, match="none to look for orphans in") as caught:
+        await site.services.orphans.search(None)
+    assert "--subscription" in caught.value.next_step
+
+
 async def test_an_orphan_is_listed_and_removed(site) -> None:
     request = await _orphaned(site)
     (orphan,) = await site.services.orphans.search(request.account)

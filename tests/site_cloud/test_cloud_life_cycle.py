@@ -99,8 +99,21 @@ async def test_a_name_that_another_site_uses_is_left_alone(site) -> None:
     await site.cloud.create("cloud1", other)
     task = await site.services.create(site.request())
     await site.settle()
-    assert (await site.task(task)).error_code == "conflict"
+    ended = await site.task(task)
+    assert ended.error_code == "conflict"
+    assert "Choose another name" in ended.error
     assert site.cloud.services["cloud1"].spec.point == "pt-other"
+
+
+async def test_the_name_of_an_orphan_is_told_to_be_ours_to_adopt_or_remove(site) -> None:
+    site.import_certificate()
+    root = site.keys.hierarchy.root_public
+    own = ServiceSpec(point="pt-lost", fqdn="x.y.z", root=root, certificate="", private_key="", instances=1)
+    await site.cloud.create("cloud1", own)
+    task = await site.services.create(site.request())
+    await site.settle()
+    assert "adopt it (entrepot cloud create … --adopt)" in (await site.task(task)).error
+    assert site.cloud.services["cloud1"].spec.point == "pt-lost"
 
 
 async def test_a_creation_whose_instances_never_run_cleans_up_and_says_why(site) -> None:

@@ -1,6 +1,7 @@
 """What must hold before anything is created in a cloud, and whose a service is."""
 
 from enum import Enum
+from typing import Final
 
 from entrepot.core.errors import (
     BadInputError,
@@ -14,6 +15,11 @@ from entrepot.core.times import iso
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.site.cloudport import CloudProvider
+
+_OURS: Final = (
+    "It is this hierarchy's own: if its site does not know it, adopt it (entrepot cloud create … --adopt) or remove it "
+    "(entrepot cloud orphans)."
+)
 
 
 class QuotaError(LimitedError):
@@ -83,8 +89,11 @@ def check_certificate(status: ServiceStatus, point: CloudPoint) -> None:
         )
 
 
-async def check_free(provider: CloudProvider, point: CloudPoint) -> None:
+async def check_free(provider: CloudProvider, point: CloudPoint, root: bytes) -> None:
     """Check that the service's name is free in the cloud, or ours from an earlier attempt.
+
+    Args:
+        root: the hierarchy root's public key: services that pin it are this hierarchy's.
 
     Raises:
         ConflictError: another service has it, or it is still being deleted.
@@ -94,7 +103,8 @@ async def check_free(provider: CloudProvider, point: CloudPoint) -> None:
     except NotFoundError:
         return
     if status.point != point.point or status.state is RunState.DELETING:
+        ours = status.root == root and status.state is not RunState.DELETING
         raise ConflictError(
             f"The subscription has a service named {point.service} already, of {status.point}.",
-            next_step="Choose another name, or delete that service at the cloud.",
+            next_step=_OURS if ours else "Choose another name, or delete that service at the cloud.",
         )

@@ -138,7 +138,7 @@ class LifeCycle:
         check_subscription(subscription, point, self._clock())
         delivery.check_store(point.delivery, redirects=subscription.redirects)
         report.step("Reserving the name")
-        await check_free(provider, point)
+        await check_free(provider, point, self._root)
         report.step("Creating the cloud service")
         async with self._lock(point.point):
             await self.note(task, begun=True)

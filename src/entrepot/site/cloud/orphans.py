@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.errors import EntrepotError, NotFoundError, UnavailableError
+from entrepot.core.errors import ConflictError, EntrepotError, NotFoundError, UnavailableError
 from entrepot.database import clouddetails, tasks
 from entrepot.database.cloud import certificate, get_cloud_point
 from entrepot.database.engine import Database
@@ -43,12 +43,20 @@ class Orphans:
         """Orphans in a subscription; without one, in all that this site's cloud points use.
 
         Raises:
+            ConflictError: no cloud point uses any: nothing would be looked at, as after a restore of an old backup.
             EntrepotError: a cloud does not answer: an incomplete list would be misleading.
         """
         if account is not None:
             return await self._in(account)
         found: list[Orphan] = []
-        for point_id in await self._database.read(clouddetails.accounts, site=self._site):
+        accounts = await self._database.read(clouddetails.accounts, site=self._site)
+        if not accounts:
+            raise ConflictError(
+                "No cloud point of this site uses a subscription: there is none to look for orphans in.",
+                next_step="Name one: --host, --host-pin, --subscription and --certificate; in Azure --azure-tenant, "
+                "--azure-application, --subscription and --certificate.",
+            )
+        for point_id in accounts:
             point = await self._database.read(get_cloud_point, point_id)
             found += await self._in(await self._providers.account_of(point))
         return found
