@@ -8,6 +8,7 @@ from sqlalchemy import Connection, case, delete, func, or_, select, update
 
 from entrepot.core.times import hour_of
 from entrepot.database.engine import insert_into
+from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.database.tables.points import point_set
 from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
@@ -77,6 +78,18 @@ def add_to_hours(connection: Connection, point: str, hours: Mapping[int, Mapping
         ),
         [fresh | {"hour": hour, **hours[hour]} for hour in sorted(hours)],
     )
+
+
+def tallied(connection: Connection, site: str) -> int:
+    """Below which number a site's tallies are counted (``site.cloud.tallies``)."""
+    mine = select(counter.c.value).where(counter.c.name == f"tallies/{site}")
+    return int(connection.execute(mine).scalar() or 0)
+
+
+def set_tallied(connection: Connection, site: str, below: int) -> None:
+    """Note below which number a site's tallies are counted, in the transaction that counts them."""
+    statement = insert_into(connection, counter).values(name=f"tallies/{site}", value=below)
+    connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": below}))
 
 
 def stored_usage(connection: Connection, point: str) -> StoredUsage:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entrepot.core.errors import RefusedError
@@ -11,6 +12,7 @@ from entrepot.database import usage
 from entrepot.database.engine import Database
 from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, PAGE, DocumentPage, ObjectPage
 from entrepot.rules.verdicts import Verdict
+from entrepot.site.cloud.tallies import Counts, Tallies
 from entrepot.web.copies import Copies
 
 if TYPE_CHECKING:
@@ -22,37 +24,50 @@ if TYPE_CHECKING:
 class Meter:
     """Counts bytes and requests of the site to cloud points; :meth:`flush` writes them down hour by hour.
 
-    Counting happens in memory, so a SIGKILL loses what was counted since the last flush that succeeded: a
-    second's worth, or, while the database refuses writes, everything since it began to.
+    Each count is in a file of :mod:`.tallies` first, so SIGKILL loses and doubles nothing that was counted.
+
+    Args:
+        folder: where these files lie; what an earlier process left there is counted with the next flush.
+        site: whose meter it is, among the sites that share the database.
     """
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Database, *, clock: Clock, folder: Path, site: str) -> None:
         self._database = database
         self._clock = clock
+        self._site = site
         self._lock = threading.Lock()
-        self._counted: dict[tuple[str, int], Counter[str]] = {}
+        self._flushing = threading.Lock()
+        with database.reading() as connection:
+            self._tallies = Tallies(folder, usage.tallied(connection, site))
+        self._counted: Counts = self._tallies.left()
 
     def add(self, point: str, count: int = 0, *, writes: int = 0, reads: int = 0) -> None:
         """Count bytes and requests; from any thread."""
-        key = (point, hour_of(self._clock()))
+        hour = hour_of(self._clock())
         with self._lock:
-            self._counted.setdefault(key, Counter()).update(uploaded=count, site_writes=writes, site_reads=reads)
+            self._tallies.add(point, hour, count, writes, reads)
+            figures = self._counted.setdefault((point, hour), Counter())
+            figures.update(uploaded=count, site_writes=writes, site_reads=reads)
 
     def flush(self) -> None:
         """Write down what was counted. What cannot be written stays counted."""
-        with self._lock:
-            counted, self._counted = self._counted, {}
-        if not counted:
-            return
-        try:
-            with self._database.transaction() as connection:
-                for (point, hour), figures in sorted(counted.items()):
-                    usage.add_to_hour(connection, point, hour, **figures)
-        except BaseException:
+        with self._flushing:
             with self._lock:
-                for key, figures in counted.items():
-                    self._counted.setdefault(key, Counter()).update(figures)
-            raise
+                counted, self._counted = self._counted, {}
+                below = self._tallies.turn() if counted else 0
+            if not counted:
+                return
+            try:
+                with self._database.transaction() as connection:
+                    for (point, hour), figures in sorted(counted.items()):
+                        usage.add_to_hour(connection, point, hour, **figures)
+                    usage.set_tallied(connection, self._site, below)
+            except BaseException:
+                with self._lock:
+                    for key, figures in counted.items():
+                        self._counted.setdefault(key, Counter()).update(figures)
+                raise
+            self._tallies.drop(below)
 
 
 class MeteredHolder:

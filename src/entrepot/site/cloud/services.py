@@ -90,7 +90,7 @@ class CloudServices:
         self.clock = clock
         self.resolver = resolver
         self.certificates = Certificates(database, keys, clock=clock)
-        self.meter = Meter(database, clock=clock)
+        self.meter = Meter(database, clock=clock, folder=logs.parent / "tallies", site=keys.site.code)
         self.providers = Providers(database, keys.vault, factory, self.meter, mark=keys.hierarchy.root_public)
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock, options=log)

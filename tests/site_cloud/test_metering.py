@@ -1,0 +1,78 @@
+"""What the site sends is counted once, wherever it is killed (R25)."""
+
+import threading
+
+import pytest
+
+from entrepot.core.times import hour_of
+from entrepot.database import usage
+from entrepot.site.cloud.metering import Meter
+
+from .conftest import NOW, SITE, Crash
+
+
+def a_meter(site) -> Meter:
+    """The meter of a process that begins now."""
+    return Meter(site.database, clock=site.clock, folder=site.folder / "tallies", site=SITE)
+
+
+def counted(site) -> tuple[int, int, int]:
+    """Bytes, writes and reads, as they are in the database."""
+    with site.database.reading() as connection:
+        sent = usage.totals_since(connection, "pt-1", 0).uploaded
+        names = connection.exec_driver_sql("SELECT sum(site_writes), sum(site_reads) FROM usage_hour").one()
+    return sent, names[0] or 0, names[1] or 0
+
+
+def test_what_was_counted_before_a_kill_is_counted_after_it_once(site) -> None:
+    killed = a_meter(site)
+    killed.add("pt-1", 500, writes=1)
+    killed.flush()
+    killed.add("pt-1", 30)
+    killed.add("pt-1", 4, reads=2)
+    assert counted(site) == (500, 1, 0)
+    for _ in range(2):
+        a_meter(site).flush()
+        assert counted(site) == (534, 1, 2)
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_killed_while_it_writes_down_nothing_is_lost_or_doubled(site, step) -> None:
+    killed = a_meter(site)
+    killed.add("pt-1", 500)
+    site.fuse.arm(step)  # before the transaction, or when it is committed and its files are still there
+    with pytest.raises(Crash):
+        killed.flush()
+    next_life = a_meter(site)
+    next_life.add("pt-1", 7)
+    next_life.flush()
+    assert counted(site)[0] == 507
+    assert list((site.folder / "tallies").iterdir()) == []
+
+
+def test_a_torn_line_costs_no_other(site) -> None:
+    a_meter(site).add("pt-1", 500)
+    (file,) = (site.folder / "tallies").iterdir()
+    with file.open("ab") as more:
+        more.write(f"pt-1 {hour_of(NOW)} 9".encode())
+    a_meter(site).flush()
+    assert counted(site)[0] == 500
+
+
+def test_threads_that_count_while_others_write_down_lose_nothing(site) -> None:
+    meter = a_meter(site)
+
+    def count() -> None:
+        for number in range(200):
+            meter.add("pt-1", 1)
+            if number % 50 == 0:
+                meter.flush()
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    meter.flush()
+    assert counted(site)[0] == 800
+    assert list((site.folder / "tallies").iterdir()) == []
