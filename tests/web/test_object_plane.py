@@ -33,7 +33,7 @@ from entrepot.web.downloads import (
     Downloads,
 )
 from entrepot.web.http import HttpClient
-from entrepot.web.readers import RECHECK_SECONDS, Readers
+from entrepot.web.readers import RECHECK_SECONDS, REOPEN_SECONDS, Readers
 
 NOBODY = ObjectId(bytes(32))
 
@@ -330,7 +330,10 @@ async def test_a_file_stays_open_while_it_has_its_name(shelf):
     assert readers.known(object_id) is opened  # for a moment
     now += RECHECK_SECONDS + 0.1
     assert readers.known(object_id) is None
-    assert await readers.open(object_id) is not opened
+    again = await readers.open(object_id)
+    assert again is not opened
+    now += REOPEN_SECONDS + 0.1
+    assert await readers.open(object_id) is not again
     readers.close()
 
 

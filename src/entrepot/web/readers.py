@@ -24,6 +24,8 @@ OPEN_FILES: Final = 512
 RECHECK_SECONDS: Final = 2.0
 """How long an open file answers for its object without another look: after that it is noticed that an object was
 deleted or replaced meanwhile."""
+REOPEN_SECONDS: Final = 60.0
+"""After that it is opened by its name again: on a network's file system a file that was deleted may keep a name."""
 _CAN_ASK: Final = hasattr(os, "preadv") and hasattr(os, "RWF_NOWAIT")
 _OFFSET: Final = 32
 """A large new buffer begins 16 bytes behind the beginning of a page. Copying from the page cache to there takes four
@@ -82,7 +84,7 @@ class Readers:
         file = self.known(object_id)
         if file is None:
             now = self._clock()
-            file = await self._in_thread(OpenFile, self._folder, object_id, self._in_thread)
+            file = await self._in_thread(OpenFile, self._folder, object_id, self._in_thread, now)
             self.forget(object_id)
             self._files[object_id] = (file, now)
             if len(self._files) > OPEN_FILES:
@@ -94,7 +96,7 @@ class Readers:
         file, checked = self._files.get(object_id) or (None, 0.0)
         if file is None or (now := self._clock()) - checked <= RECHECK_SECONDS:
             return file
-        if not file.named():
+        if now - file.opened > REOPEN_SECONDS or not file.named():
             self.forget(object_id)
             return None
         self._files[object_id] = (file, now)
@@ -117,8 +119,9 @@ class Readers:
 class OpenFile:
     """An open file, shared by all requests for it, closed with its last user."""
 
-    def __init__(self, store: FolderStore, object_id: ObjectId, in_thread: _InThread) -> None:
+    def __init__(self, store: FolderStore, object_id: ObjectId, in_thread: _InThread, opened: float) -> None:
         self._descriptor = store.open_file(key_of(object_id))
+        self.opened = opened
         self._in_thread = in_thread
         self.size = os.fstat(self._descriptor).st_size
 
