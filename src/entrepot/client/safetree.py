@@ -15,6 +15,7 @@ import hashlib
 import os
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, Self
 
@@ -213,17 +214,11 @@ class SafeTree:
         Raises:
             StorageError: the disk refuses.
         """
-        with folder_errors(path):
-            place = self.parent(path, create=True)
-            assert place is not None
-            descriptor = open_to_write(*place)
-            try:
-                os.lseek(descriptor, at, os.SEEK_SET)
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-            finally:
-                os.close(descriptor)
+        with self._opened(path) as descriptor:
+            os.lseek(descriptor, at, os.SEEK_SET)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(descriptor, view) :]
 
     def cut(self, path: str, size: int) -> None:
         """Make a file exactly ``size`` bytes long.
@@ -231,12 +226,17 @@ class SafeTree:
         Raises:
             StorageError: the disk refuses.
         """
+        with self._opened(path) as descriptor:
+            os.ftruncate(descriptor, size)
+
+    @contextlib.contextmanager
+    def _opened(self, path: str) -> Iterator[int]:
         with folder_errors(path):
             place = self.parent(path, create=True)
             assert place is not None
             descriptor = open_to_write(*place)
             try:
-                os.ftruncate(descriptor, size)
+                yield descriptor
             finally:
                 os.close(descriptor)
 

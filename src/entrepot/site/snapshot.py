@@ -121,7 +121,7 @@ def _rule_point(point: Point, facts: Facts) -> location.Point:
     if not point.url:
         problem = "it has no address yet"
     elif cloud is not None and cloud.running and cloud.state not in _CLOUD_SERVING:
-        problem = f"the service is {cloud.state}"
+        problem = "the service does not work" if cloud.state == "failed" else f"the service is {cloud.state}"
     return location.Point(
         id=point.id,
         name=point.name,
