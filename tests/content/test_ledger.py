@@ -147,6 +147,15 @@ class TestSessions:
             one.renew()
             assert run(ledgers, shelf)[0] == 0
 
+    def test_calls_in_quick_succession_keep_nine_tenths_of_it(self, ledgers: Any, shelf: Shelf) -> None:
+        one = ledgers.library.open_session("one")
+        for _ in range(100):
+            ledgers.now += 0.01 * HOUR
+            one.known([key("a")])
+        ledgers.now += 0.89 * HOUR
+        one.renew()
+        assert run(ledgers, shelf)[0] == 0
+
     def test_a_set_that_was_not_announced_is_not_adopted(self, ledgers: Any) -> None:
         one = ledgers.library.open_session("one")
         with pytest.raises(NotFoundError):

@@ -81,7 +81,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 class Ledger(Protocol):
     """One session's view. Used by one thread at a time; any number of sessions run at once, in several processes.
 
-    Every call renews the session's lease. Batches have at most :data:`MAX_BATCH` members.
+    Every call keeps at least nine tenths of the session's lease ahead. Batches have at most :data:`MAX_BATCH` members.
     Errors of all methods: ``UnavailableError`` (retryable: the lease has lapsed, an object stays in deletion, the
     database does not answer), ``StorageError``.
     """
