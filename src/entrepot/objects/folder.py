@@ -161,13 +161,16 @@ class FolderStore:
         return self._root.joinpath(*check_key(key).split("/"))
 
     def _candidates(self, key: str) -> Iterator[Path]:
-        """Where a key's bytes may be: waiting or named, and again, since a flush or a put may come in between."""
+        """Where a key's bytes may be: waiting or named, and again, since a put may have replaced what waited."""
+        path = self._path(key)
         for _ in range(2):
             with self._lock:
                 waiting = self._waiting.get(key)
             if waiting:
                 yield waiting
-            yield self._path(key)
+            yield path
+            if not waiting:
+                return
 
     def open_file(self, key: str) -> int:
         """A descriptor of the file that holds it, for reading; the caller closes it.
