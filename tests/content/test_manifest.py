@@ -17,6 +17,7 @@ from entrepot.content.manifest import (
     decode_part,
     decode_root,
     encode_part,
+    join_part,
 )
 from entrepot.core.encoding import pack
 from entrepot.core.errors import EntrepotError, FormatError
@@ -48,6 +49,9 @@ ROOT = Root(VERSION, "pkg-0011223344556677", 1, 2, 100, 1, 117, True, (REF,))
 class TestPart:
     def test_reads_back(self) -> None:
         assert decode_part(encode_part(GOOD)) == GOOD
+
+    def test_is_joined_from_entries_that_are_packed_already(self) -> None:
+        assert join_part(GOOD.chunks, map(pack, GOOD.entries)) == encode_part(GOOD)
 
     @pytest.mark.parametrize(
         "entry",

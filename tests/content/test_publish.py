@@ -354,12 +354,12 @@ class TestDamage:
 
 def test_entries_are_in_path_order_across_kinds(library: Any, tmp_path: Path) -> None:
     folder = tmp_path / "order"
-    for name in ("a/x", "a-b/x", "a.b", "B", "a0/y"):
+    for name in ("a/x", "a-b/x", "a.b", "B", "a0/y", "\uff5e", "\U00010400"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     (folder / "a" / "z").mkdir()
     entries = library.entries(library.publish(folder))
-    assert [entry.path for entry in entries] == ["B", "a/x", "a/z", "a-b/x", "a.b", "a0/y"]
+    assert [entry.path for entry in entries] == ["B", "a/x", "a/z", "a-b/x", "a.b", "a0/y", "\uff5e", "\U00010400"]
     assert [entry.kind for entry in entries].count(EntryKind.FOLDER) == 1
 
 

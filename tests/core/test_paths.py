@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.core.errors import FormatError
-from entrepot.core.paths import case_key, check_path, link_stays_inside, path_key, windows_problem
+from entrepot.core.paths import case_key, check_path, is_plain, link_stays_inside, path_key, windows_problem
 
 
 @pytest.mark.parametrize("path", ["a", "a/b", "ä/日本", "new\nline", " ", "a" * 255, "...", "a./b ", "c:/x", "a\\b"])
@@ -34,6 +34,18 @@ def test_paths_that_content_may_have(path: str) -> None:
 def test_paths_that_it_may_not(path: str) -> None:
     with pytest.raises(FormatError):
         check_path(path)
+
+
+@pytest.mark.parametrize("name", ["a", "setup.py", ".gitignore", "7z-9.20_x64@2+b", "__init__.py", "nullable", "com10"])
+def test_usual_names_are_plain(name: str) -> None:
+    assert is_plain(name)
+
+
+@given(st.text("aAcCoOnNuUlLpPrRxXmMtT019.$ _-é\n<\\", max_size=6) | st.text(max_size=300))
+def test_plain_names_can_be_stored_everywhere(name: str) -> None:
+    if is_plain(name):
+        assert check_path(name) == name
+        assert windows_problem(name) == ""
 
 
 def test_path_order_is_that_of_a_walk() -> None:

@@ -40,15 +40,13 @@ class Chunks(msgspec.Struct, frozen=True, gc=False):
     """The next chunks of a big file.
 
     Attributes:
-        plain: of each chunk.
+        plain: of each chunk, with its SHA-256.
         sha256: of the whole file, at its end; before that empty.
-        only: whether there is one chunk, which is the whole file.
     """
 
     item: FileItem
-    plain: tuple[memoryview, ...]
+    plain: tuple[tuple[memoryview, bytes], ...]
     sha256: bytes
-    only: bool
 
 
 Read = tuple[Small, ...] | Chunks
@@ -129,22 +127,29 @@ class _Big:
     def __init__(self, item: FileItem, chunker: FastCDC) -> None:
         self._source = SourceFile(item)
         self._chunker = chunker
-        self._rest: memoryview | bytes = b""  # too short to tell where its next chunk ends
+        self._rest: memoryview | bytes = b""  # the beginning of a chunk whose end is still to come
         self._begun = False
         self.size = min(item.size, WINDOW)
 
     def read(self) -> Read:
-        """Cut the next window: the rest of the one before, and new bytes. Chunks are views of it."""
+        """Cut the next window: the rest of the one before, and new bytes. Chunks are views of it.
+
+        A cut depends on nothing that follows it, so only the last chunk has to wait for the next window, unless it is
+        as large as can be.
+        """
         data = self._source.read(WINDOW - len(self._rest))
         window = memoryview(b"".join((self._rest, data)) if self._rest else data)
-        ended = not self._source.left
+        plain = [chunk.data for chunk in self._chunker.cut_buf(window)]
         self._rest = b""
-        plain = []
-        for chunk in self._chunker.cut_buf(window):
-            if not ended and len(window) - chunk.offset < MAX_CHUNK:
-                self._rest = window[chunk.offset :]
-                break
-            plain.append(chunk.data)
-        only = ended and not self._begun and len(plain) == 1
-        self._begun = True
-        return Chunks(self._source.item, tuple(plain), self._source.sha256() if ended else b"", only)
+        if self._source.left:
+            if len(plain[-1]) < MAX_CHUNK:
+                self._rest = plain.pop()
+            self._begun = True
+            return Chunks(self._source.item, _hashed(plain), b"")
+        whole = self._source.sha256()
+        only = not self._begun and len(plain) == 1
+        return Chunks(self._source.item, ((plain[0], whole),) if only else _hashed(plain), whole)
+
+
+def _hashed(plain: list[memoryview]) -> tuple[tuple[memoryview, bytes], ...]:
+    return tuple((each, hashlib.sha256(each).digest()) for each in plain)

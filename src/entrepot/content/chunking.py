@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from entrepot.content.ahead import Chunks, Small, read_ahead
-from entrepot.content.manifest import Entry, EntryKind, Extent
+from entrepot.content.manifest import Entry, EntryKind
 from entrepot.content.sealing import Generation, Purpose
-from entrepot.content.snapshot import FileItem, FolderItem, Item, LinkItem
+from entrepot.content.snapshot import FileItem, FolderItem, Item
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 
@@ -82,17 +82,20 @@ def domain_keys(dedupe_secret: Secret, generation: Generation, *, earlier: tuple
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A run of small files, empty folders and links. Extents refer to the group's own chunk as number 0.
+    """A run of small files, empty folders and links: their entries without extents.
 
-    ``plain`` is empty when no entry has bytes; then there is no chunk.
+    Attributes:
+        plain: the bytes of its files, one after the other; empty when none has any: then there is no chunk.
+        sha256: of those.
     """
 
     plain: bytes
+    sha256: bytes
     entries: tuple[Entry, ...]
 
 
 class BigChunk(msgspec.Struct, frozen=True):
-    """The next chunk of the big file that is being read; its SHA-256 where that is known already, else empty."""
+    """The next chunk of the big file that is being read, and its SHA-256."""
 
     plain: memoryview
     sha256: bytes
@@ -122,8 +125,8 @@ def cut(
     for read in read_ahead(items, pool, keys.seed):
         if isinstance(read, Chunks):
             yield from group.close()
-            for plain in read.plain:
-                yield BigChunk(plain, read.sha256 if read.only else b"")
+            for plain, sha256 in read.plain:
+                yield BigChunk(plain, sha256)
             if read.sha256:
                 yield BigEnd(_entry(read.item, read.sha256))
         else:
@@ -134,8 +137,8 @@ def cut(
     yield from group.close()
 
 
-def _entry(item: FileItem, sha256: bytes, extents: tuple[Extent, ...] = ()) -> Entry:
-    return Entry(EntryKind.FILE, item.path, item.mode, item.size, sha256, 0, extents)
+def _entry(item: FileItem, sha256: bytes) -> Entry:
+    return Entry(EntryKind.FILE, item.path, item.mode, item.size, sha256)
 
 
 class _Grouping:
@@ -150,28 +153,26 @@ class _Grouping:
 
     def take(self, small: Small) -> Iterator[Group]:
         """Add an item; give the group when it ends with it."""
-        ends = False
-        match small.item:
-            case FileItem(size=size) as item:
-                extents = (Extent(0, self._size, size),) if size else ()
-                self._plain.append(small.data)
-                self._size += size
-                self._entries.append(_entry(item, small.sha256, extents))
-                ends = self._keys.ends(small.sha256, _LOW_BITS)
-            case FolderItem(path, mode):
-                self._entries.append(Entry(EntryKind.FOLDER, path, mode))
-            case LinkItem(path, target):
-                self._entries.append(Entry(EntryKind.LINK, path, target=target))
-        last = self._entries[-1]
-        self._entry_bytes += _ENTRY_BYTES + len(last.path.encode()) + len(last.target.encode())
+        item = small.item
+        if isinstance(item, FileItem):
+            self._plain.append(small.data)
+            self._size += item.size
+            entry = _entry(item, small.sha256)
+        elif isinstance(item, FolderItem):
+            entry = Entry(EntryKind.FOLDER, item.path, item.mode)
+        else:
+            entry = Entry(EntryKind.LINK, item.path, target=item.target)
+        self._entries.append(entry)
+        self._entry_bytes += _ENTRY_BYTES + len(entry.path.encode()) + len(entry.target.encode())
         large = self._size >= GROUP_MIN or self._entry_bytes >= GROUP_MIN_ENTRY_BYTES
         too_large = self._size >= GROUP_MAX or self._entry_bytes >= GROUP_MAX_ENTRY_BYTES
-        if too_large or (large and ends):
+        if too_large or (large and small.sha256 and self._keys.ends(small.sha256, _LOW_BITS)):
             yield from self.close()
 
     def close(self) -> Iterator[Group]:
         """Give what was collected, if anything."""
         if self._entries:
-            yield Group(b"".join(self._plain), tuple(self._entries))
+            plain = b"".join(self._plain)
+            yield Group(plain, hashlib.sha256(plain).digest(), tuple(self._entries))
             self._plain, self._entries = [], []
             self._size = self._entry_bytes = 0

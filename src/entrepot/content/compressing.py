@@ -2,7 +2,8 @@
 
 Most of what publishing costs is spent here, so it was measured on a gigabyte of installed software (see
 ``docs/benchmarks.md``). zstd's level 3 keeps tables of 768 KiB; with small tables, which stay in a core's cache, it
-takes a quarter less time and gives four hundredths more bytes. Programs gain little from a second table at all.
+takes a quarter less time and gives four hundredths more bytes. Only text gains from a second table at all, and whether
+something is text its bytes tell at once: to compress samples for that took longer than what was gained.
 """
 
 import threading
@@ -14,31 +15,32 @@ import zstandard
 from entrepot.core.sizes import KIB
 
 DEFAULT_LEVEL: Final = 3
-_SAMPLE: Final = 16 * KIB
-_SAMPLES: Final = 4
+_SAMPLE: Final = KIB
+_SAMPLES: Final = 8
+_WORTH_A_SAMPLE: Final = 64 * KIB
 _HOPELESS: Final = 0.96
-_TEXT: Final = 0.35
 
 
 class Effort(Enum):
-    """How hard to try. The values are for :func:`_parameters`: strategy, logarithms of the sizes of its tables."""
+    """How hard to try. The values are for :func:`_parameters`: strategy, logarithms of table sizes, shortest match."""
 
     NONE = None
+    SAMPLE = (zstandard.STRATEGY_FAST, 12, 12, 5)
     PROGRAM = (zstandard.STRATEGY_FAST, 14, 15, 5)
-    TEXT = (zstandard.STRATEGY_DFAST, 14, 15, 6)
+    TEXT = (zstandard.STRATEGY_DFAST, 14, 15, 5)
 
 
 def effort_for(plain: bytes | memoryview) -> Effort:
     """What a plaintext is worth, by samples of it: nothing where they do not shrink (videos, archives)."""
-    if len(plain) <= _SAMPLE * _SAMPLES:
+    if len(plain) <= _WORTH_A_SAMPLE:
         return Effort.TEXT
     step = (len(plain) - _SAMPLE) // (_SAMPLES - 1)
     view = memoryview(plain)
     sample = b"".join(view[at * step : at * step + _SAMPLE] for at in range(_SAMPLES))
-    share = len(compress(sample, 1)) / len(sample)
-    if share >= _HOPELESS:
-        return Effort.NONE
-    return Effort.PROGRAM if share >= _TEXT else Effort.TEXT
+    if sample.isascii():
+        return Effort.TEXT
+    hopeless = len(compress(sample, Effort.SAMPLE)) >= _HOPELESS * len(sample)
+    return Effort.NONE if hopeless else Effort.PROGRAM
 
 
 class _Compressors(threading.local):

@@ -1,8 +1,8 @@
 """Seals plaintexts and keeps them on the shelf, in order, with all cores, each only once.
 
 A :class:`Keeper` takes plaintexts and gives their references back in the same order. In between it works in batches:
-hash (pool) → ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Four
-batches are in memory at most: one that fills, two that are being sealed, one (sealed) that is being stored.
+ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Four batches are in
+memory at most: one that fills, two that are being sealed, one (sealed) that is being stored.
 
 The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit) while the next
 group fills, and only then are references given: a chunk that another session entered first is replaced by that one.
@@ -23,12 +23,15 @@ from entrepot.content.sealing import Generation, Purpose, Sealed, seal
 from entrepot.core.errors import RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import MIB
+from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
 BATCH_BYTES: Final = 16 * MIB
 BATCH_WEIGHT: Final = 4096
 GROUP_BYTES: Final = 128 * MIB
 GROUP_WEIGHT: Final = 16_384
+PUT_TOGETHER: Final = 8
+"""As many objects are stored by one task: each alone takes hardly longer than to hand it over."""
 
 Note = TypeVar("Note")
 
@@ -43,13 +46,12 @@ class Kept(msgspec.Struct):
 class _Work(Generic[Note]):
     """One plaintext on its way; or a note alone, which only keeps its place in the order."""
 
-    __slots__ = ("digest", "index_hash", "note", "payload_hash", "plain", "ref", "sealing", "sha256", "twin")
+    __slots__ = ("index_hash", "note", "payload_hash", "plain", "ref", "sealing", "sha256", "twin")
 
     def __init__(self, plain: bytes | memoryview | None, note: Note, sha256: bytes) -> None:
         self.plain = plain
         self.note = note
         self.sha256 = sha256
-        self.digest: Future[bytes] | None = None
         self.sealing: Future[Sealed] | None = None
         self.index_hash = b""
         self.payload_hash = b""  # of what was sealed here
@@ -81,7 +83,7 @@ class Keeper(Generic[Note]):
         self._filling: list[_Work[Note]] = []
         self._filling_bytes = self._filling_weight = 0
         self._sealing: list[_Work[Note]] = []
-        self._storing: list[tuple[Future[bool], int]] = []
+        self._storing: list[Future[Kept]] = []
         self._group: list[_Work[Note]] = []
         self._group_bytes = self._group_weight = 0
         self._flushing: list[_Work[Note]] = []
@@ -93,7 +95,7 @@ class Keeper(Generic[Note]):
         """Take the next plaintext, or a note alone.
 
         Args:
-            sha256: of the plaintext, where it is known already.
+            sha256: of the plaintext, where it is known already: where there are many, they are hashed in the pool.
             weight: roughly how many things the note holds in memory.
 
         Raises:
@@ -101,8 +103,8 @@ class Keeper(Generic[Note]):
         """
         work = _Work(plain, note, sha256)
         if plain is not None:
-            if not sha256:
-                work.digest = self._pool.submit(_digest, plain)
+            work.sha256 = sha256 or hashlib.sha256(plain).digest()
+            work.index_hash = self._keys.index_hash(self._purpose, work.sha256)
             self._filling_bytes += len(plain)
         self._filling.append(work)
         self._filling_weight += weight
@@ -126,11 +128,6 @@ class Keeper(Generic[Note]):
     def _seal(self) -> list[_Work[Note]]:
         """Ask which of the filling batch are known, and begin to seal the others."""
         batch, self._filling = self._filling, []
-        for work in batch:
-            if work.digest is not None:
-                work.sha256, work.digest = work.digest.result(), None
-            if work.plain is not None:
-                work.index_hash = self._keys.index_hash(self._purpose, work.sha256)
         asked = {work.index_hash for work in batch if work.index_hash and work.index_hash not in self._fresh}
         known = self._known(sorted(asked))
         for work in batch:
@@ -158,18 +155,16 @@ class Keeper(Generic[Note]):
         announced = [sealed.ref for _, sealed in fresh]
         for at in range(0, len(announced), MAX_BATCH):
             self._ledger.announce([announcement(ref, self._purpose) for ref in announced[at : at + MAX_BATCH]])
-        for _, sealed in fresh:
-            future = self._pool.submit(
-                self._shelf.put_sealed, ObjectId(sealed.ref.object_id), sealed.data, durable=False
-            )
-            self._storing.append((future, len(sealed.data)))
+        for at in range(0, len(fresh), PUT_TOGETHER):
+            some = [sealed for _, sealed in fresh[at : at + PUT_TOGETHER]]
+            self._storing.append(self._pool.submit(_put, self._shelf, some))
         self._group += batch
 
     def _await_storing(self) -> None:
-        for future, size in self._storing:
-            if future.result():
-                self._kept.objects += 1
-                self._kept.size += size
+        for future in self._storing:
+            stored = future.result()
+            self._kept.objects += stored.objects
+            self._kept.size += stored.size
         self._storing.clear()
 
     def _commit(self) -> None:
@@ -224,10 +219,16 @@ def _seal(plain: bytes | memoryview, sha256: bytes, purpose: Purpose, keys: Doma
     return seal(plain, purpose=purpose, generation=keys.generation, level=effort_for(plain), sha256=sha256)
 
 
+def _put(shelf: Shelf, some: Sequence[Sealed]) -> Kept:
+    """Store some objects; what of them is new."""
+    kept = Kept()
+    for sealed in some:
+        if shelf.put_sealed(ObjectId(sealed.ref.object_id), sealed.data, durable=False):
+            kept.objects += 1
+            kept.size += len(sealed.data)
+    return kept
+
+
 def _entered(work: _Work[Note], generation: Generation) -> NewChunk:
     assert work.ref is not None
     return index_entry(work.index_hash, work.ref, work.payload_hash, generation)
-
-
-def _digest(plain: bytes | memoryview) -> bytes:
-    return hashlib.sha256(plain).digest()

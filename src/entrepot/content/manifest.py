@@ -8,6 +8,7 @@ more than one part in memory. Nothing here is trusted until checked: :func:`chec
 :class:`OrderCheck` the sequence.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -33,7 +34,7 @@ class EntryKind(IntEnum):
     LINK = 2
 
 
-class Extent(msgspec.Struct, frozen=True, array_like=True):
+class Extent(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """``length`` bytes from ``offset`` in the plain bytes of the part's chunk number ``chunk``."""
 
     chunk: int
@@ -41,7 +42,7 @@ class Extent(msgspec.Struct, frozen=True, array_like=True):
     length: int
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One path.
 
     Attributes:
@@ -94,6 +95,11 @@ class Root(msgspec.Struct, frozen=True, array_like=True):
 def encode_part(part: Part) -> bytes:
     """Canonical bytes of a part."""
     return pack(part)
+
+
+def join_part(chunks: Iterable[SealedRef], entries: Iterable[bytes]) -> bytes:
+    """Canonical bytes of a part whose entries are packed already."""
+    return pack((VERSION, tuple(chunks), tuple(msgspec.Raw(entry) for entry in entries)))
 
 
 def decode_part(data: bytes) -> Part:

@@ -34,6 +34,7 @@ class Excludes:
         checked = [_check(pattern) for pattern in patterns]
         if len(checked) > MAX_PATTERNS:
             raise BadInputError(f"There are more than {MAX_PATTERNS} exclude patterns.")
+        self._any = bool(checked)
         self._names = [_any_of(each for each in checked if _is_name(each) and not each.endswith("/"))]
         self._folder_names = [
             *self._names,
@@ -42,6 +43,9 @@ class Excludes:
         whole = [each for each in checked if not _is_name(each)]
         self._paths = [_split(each) for each in whole if not each.endswith("/")]
         self._folder_paths = [*self._paths, *(_split(each[:-1]) for each in whole if each.endswith("/"))]
+
+    def __bool__(self) -> bool:
+        return self._any
 
     def match(self, path: str, *, folder: bool) -> bool:
         """Tell whether this path itself is excluded (its parents were asked before)."""

@@ -162,9 +162,9 @@ class _Run:
             if self._cancelled():
                 raise CancelledError("Publishing was cancelled.")
             match piece:
-                case Group(plain, entries):
+                case Group(plain, sha256, entries):
                     self._read += len(plain)
-                    keeper.put(plain or None, entries, weight=1 + len(entries))
+                    keeper.put(plain or None, entries, sha256=sha256, weight=1 + len(entries))
                 case BigChunk(plain, sha256):
                     self._read += len(plain)
                     keeper.put(plain, None, sha256=sha256)

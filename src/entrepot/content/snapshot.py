@@ -7,8 +7,10 @@ inside. The source may change at any moment; whoever reads a file checks it agai
 """
 
 import contextlib
+import operator
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -17,13 +19,15 @@ import msgspec
 
 from entrepot.content.patterns import Excludes
 from entrepot.core.errors import FormatError, NotFoundError, RefusedError
-from entrepot.core.paths import case_key, check_path, link_stays_inside, windows_problem
+from entrepot.core.paths import case_key, check_path, is_plain, link_stays_inside, windows_problem
 
 MAX_WARNINGS: Final = 100
+_LONG: Final = 512  # characters: longer ones are measured in bytes, too
 _REPARSE_POINT: Final = 0x400
+_NAME: Final = operator.attrgetter("name")
 
 
-class FileItem(msgspec.Struct, frozen=True):
+class FileItem(msgspec.Struct, frozen=True, gc=False):
     """A regular file. ``where`` is on this machine; ``identity`` is what must not change while it is read."""
 
     path: str
@@ -33,14 +37,14 @@ class FileItem(msgspec.Struct, frozen=True):
     identity: tuple[int, ...]
 
 
-class FolderItem(msgspec.Struct, frozen=True):
+class FolderItem(msgspec.Struct, frozen=True, gc=False):
     """An empty folder."""
 
     path: str
     mode: int
 
 
-class LinkItem(msgspec.Struct, frozen=True):
+class LinkItem(msgspec.Struct, frozen=True, gc=False):
     """A symbolic link that stays inside."""
 
     path: str
@@ -86,9 +90,9 @@ class Warnings:
 class _Level(msgspec.Struct):
     """A folder whose items are being given."""
 
-    path: str
+    path: str  # ends with a slash, or is empty for the root
     where: str
-    names: Iterator[str]
+    entries: list[os.DirEntry[str]]  # the next one at the end
     before: int  # st_mtime_ns
 
 
@@ -107,31 +111,34 @@ def walk(source: Path, excludes: Excludes, warnings: Warnings) -> Iterator[Item]
         _check_name(source.name, source.name, warnings)
         yield _file(source.name, os.path.realpath(source), found)  # a link to it may be named, as one to a folder may
         return
-    root = os.path.realpath(source)
-    levels = [_enter("", root, excludes, warnings)]
+    yield from _below(os.path.realpath(source), excludes, warnings)
+
+
+def _below(root: str, excludes: Excludes, warnings: Warnings) -> Iterator[Item]:
+    levels = [_enter("", root, _modified(".", root), excludes, warnings)]
     while levels:
         level = levels[-1]
-        name = next(level.names, None)
-        if name is None:
+        if not level.entries:
             _check_unchanged(level)
             levels.pop()
             continue
-        path = f"{level.path}{name}"
-        where = os.path.join(level.where, name)  # noqa: PTH118 - a hundred thousand Path objects would double the walk
+        entry = level.entries.pop()
+        path, where = level.path + entry.name, entry.path
         try:
-            found = os.lstat(where)
+            found = _look_at(entry)
         except OSError as error:
             raise _unreadable(path, error) from None
-        if not stat.S_ISDIR(found.st_mode) or _is_junction(found):
+        if stat.S_ISREG(found.st_mode):
+            yield _file(path, where, found)
+        elif not stat.S_ISDIR(found.st_mode) or _is_junction(found):
             yield _leaf(path, where, found, root)
-            continue
-        below = _enter(f"{path}/", where, excludes, warnings)
-        first = next(below.names, None)
-        if first is None:
-            yield FolderItem(path, found.st_mode & 0o777)
-            continue
-        below.names = _again(first, below.names)
-        levels.append(below)
+        else:
+            below = _enter(f"{path}/", where, found.st_mtime_ns, excludes, warnings)
+            if below.entries:
+                levels.append(below)
+            else:
+                _check_unchanged(below)
+                yield FolderItem(path, found.st_mode & 0o777)
 
 
 def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
@@ -158,55 +165,66 @@ def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
                     folders.append((f"{path}{entry.name}/", entry.path))
 
 
-def _again(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
+def _look_at(entry: "os.DirEntry[str]") -> os.stat_result:
+    """What is there now; links are not followed. Elsewhere than on Windows, an entry asks the system only now, and
+    does so without giving up the interpreter, for which it would have to queue again."""
+    return os.lstat(entry.path) if sys.platform == "win32" else entry.stat(follow_symlinks=False)
 
 
-def _enter(path: str, where: str, excludes: Excludes, warnings: Warnings) -> _Level:
+def _modified(path: str, where: str) -> int:
+    try:
+        return os.stat(where).st_mtime_ns  # noqa: PTH116 - a hundred thousand Path objects would double the walk
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _enter(path: str, where: str, before: int, excludes: Excludes, warnings: Warnings) -> _Level:
     """Read a folder's names; ``path`` ends with a slash, or is empty for the root."""
     try:
-        before = os.stat(where).st_mtime_ns  # noqa: PTH116 - as above
-        with os.scandir(where) as entries:
-            names = [
-                (_encoded(path, entry.name), entry.name)
-                for entry in entries
-                if not excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False))
+        with os.scandir(where) as scanned:
+            entries = [
+                entry
+                for entry in scanned
+                if not (excludes and excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)))
             ]
     except OSError as error:
         raise _unreadable(path or where, error) from None
-    names.sort()
+    entries.sort(key=_NAME, reverse=True)  # by code point, which is the order of UTF-8 bytes, too
+    for entry in reversed(entries):
+        if len(path) > _LONG or not is_plain(entry.name):
+            _check_name(path + entry.name, entry.name, warnings)
+    if len({case_key(entry.name) for entry in entries}) < len(entries):
+        _warn_of_collisions(path, [entry.name for entry in reversed(entries)], warnings)
+    return _Level(path, where, entries, before)
+
+
+def _warn_of_collisions(path: str, names: list[str], warnings: Warnings) -> None:
     seen: dict[str, str] = {}
-    for _, name in names:
-        _check_name(path + name, name, warnings)
+    for name in names:
         other = seen.setdefault(case_key(name), name)
         if other != name:
             warnings.name(f"{path + name!r} and {path + other!r} are one name where case does not count.")
-    return _Level(path, where, (name for _, name in names), before)
-
-
-def _encoded(path: str, name: str) -> bytes:
-    try:
-        return name.encode()
-    except UnicodeEncodeError:
-        raise RefusedError(
-            f"The name {path + name!r} is not valid UTF-8.", next_step="Rename it, or exclude it."
-        ) from None
 
 
 def _check_name(path: str, name: str, warnings: Warnings) -> None:
+    _check_encoding(path)
     try:
         check_path(path)
     except FormatError:
         raise RefusedError(f"The path {path[:200]!r} is too long to be published.") from None
-    problem = windows_problem(name) or (windows_problem(path) if len(path) > 255 else "")
+    problem = windows_problem(name)
     if problem:
         warnings.name(f"Windows cannot store {path!r}: {problem}.")
 
 
+def _check_encoding(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RefusedError(f"The name {text!r} is not valid UTF-8.", next_step="Rename it, or exclude it.") from None
+
+
 def _leaf(path: str, where: str, found: os.stat_result, root: str) -> Item:
-    if stat.S_ISREG(found.st_mode):
-        return _file(path, where, found)
     if stat.S_ISLNK(found.st_mode):
         return _link(path, where, root)
     raise RefusedError(f"{path!r} is {_kind(found.st_mode)}; only files, folders and links can be published.")
@@ -226,7 +244,7 @@ def _link(path: str, where: str, root: str) -> LinkItem:
     except OSError as error:
         raise _unreadable(path, error) from None
     target = target.replace(os.sep, "/")
-    _encoded(f"{path} -> ", target)
+    _check_encoding(f"{path} -> {target}")
     if not link_stays_inside(path, target) or not _is_within(root, end):
         raise RefusedError(
             f"The link {path!r} leads to {target!r}, out of the content (or may, by going up after a name).",
@@ -255,10 +273,7 @@ def _is_junction(found: os.stat_result) -> bool:
 
 
 def _check_unchanged(level: _Level) -> None:
-    try:
-        after = os.stat(level.where).st_mtime_ns  # noqa: PTH116 - as above
-    except OSError as error:
-        raise _unreadable(level.path or level.where, error) from None
+    after = _modified(level.path or level.where, level.where)
     if after != level.before:
         raise RefusedError(
             f"The folder {level.path or '.'!r} changed while it was being read.",

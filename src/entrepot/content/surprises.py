@@ -13,6 +13,9 @@ from entrepot.core.sizes import KIB, MIB, format_size
 
 MAX_NAMED: Final = 20
 HEAD: Final = 16 * KIB
+"""Where private keys are looked for."""
+TOKEN_HEAD: Final = 4 * KIB
+"""Where access tokens are: to search all text for each kind of them would cost more than to hash it."""
 LEAP: Final = 3
 """A version this many times as large as the last one, or as small, is a surprise."""
 LEAP_MIN: Final = 10 * MIB
@@ -24,14 +27,15 @@ _NAMES: Final = frozenset(
 )
 _SUFFIXES: Final = (".pfx", ".p12", ".ppk", ".kdbx", ".jks", ".keystore", ".key")
 _KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:]")
-_TOKENS: Final = (
-    (b"AKIA", re.compile(rb"\bAKIA[0-9A-Z]{16}\b")),
-    (b"ghp_", re.compile(rb"\bghp_[0-9A-Za-z]{36}\b")),
-    (b"github_pat_", re.compile(rb"\bgithub_pat_[0-9A-Za-z_]{60,}\b")),
-    (b"glpat-", re.compile(rb"\bglpat-[0-9A-Za-z_-]{20,}\b")),
-    (b"xox", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
-    (b"AccountKey=", re.compile(rb"\bAccountKey=[0-9A-Za-z+/]{80,}={0,2}")),
-)
+_KEY_MARK: Final = b"-----BEGIN "
+_TOKENS: Final = {
+    b"AKIA": re.compile(rb"\bAKIA[0-9A-Z]{16}\b"),
+    b"ghp_": re.compile(rb"\bghp_[0-9A-Za-z]{36}\b"),
+    b"github_pat_": re.compile(rb"\bgithub_pat_[0-9A-Za-z_]{60,}\b"),
+    b"glpat-": re.compile(rb"\bglpat-[0-9A-Za-z_-]{20,}\b"),
+    b"xox": re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
+    b"AccountKey=": re.compile(rb"\bAccountKey=[0-9A-Za-z+/]{80,}={0,2}"),
+}
 
 
 class Surprises:
@@ -50,16 +54,17 @@ class Surprises:
                 self._version_control(folder)
             if isinstance(item, FileItem):
                 lower = name.lower()
-                if lower in _NAMES or lower.endswith(_SUFFIXES):
+                if lower.endswith(_SUFFIXES) or lower in _NAMES:
                     self._note(item.path, "its name")
             yield item
 
     def look(self, path: str, data: bytes) -> None:
         """Look at a small file's bytes."""
-        head = data[:HEAD]
-        if b"-----BEGIN " in head and _KEY.search(head):
+        if data.find(_KEY_MARK, 0, HEAD) >= 0 and _KEY.search(data[:HEAD]):
             self._note(path, "a private key in it")
-        elif any(mark in head and expression.search(head) for mark, expression in _TOKENS):
+            return
+        head = data[:TOKEN_HEAD]
+        if any(map(head.__contains__, _TOKENS)) and any(each.search(head) for each in _TOKENS.values()):
             self._note(path, "an access token in it")
 
     def texts(self) -> tuple[str, ...]:

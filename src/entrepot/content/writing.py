@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from entrepot.content.chunking import DomainKeys
-from entrepot.content.manifest import MAX_PART, VERSION, Entry, EntryKind, Extent, Part, encode_part
+from entrepot.content.manifest import MAX_PART, Entry, EntryKind, Extent, join_part
 from entrepot.core.encoding import pack
 from entrepot.core.sizes import KIB
 from entrepot.protocol import SealedRef
@@ -27,22 +27,31 @@ class Counts:
 
     def __init__(self) -> None:
         self.files = self.folders = self.links = self.plain_size = self.entries = 0
-        self._last: list[str] = []
+        self._folder = ""
 
     def add(self, entry: Entry) -> None:
         """Count an entry."""
         self.entries += 1
-        parts = entry.path.split("/")
-        if entry.kind != EntryKind.FOLDER:
-            parts.pop()
-        shared = 0
-        while shared < min(len(parts), len(self._last)) and parts[shared] == self._last[shared]:
-            shared += 1
-        self.folders += len(parts) - shared
-        self._last = parts
+        folder = entry.path if entry.kind == EntryKind.FOLDER else entry.path.rpartition("/")[0]
+        if folder != self._folder:
+            self.folders += _entered(self._folder, folder)
+            self._folder = folder
         self.files += entry.kind == EntryKind.FILE
         self.links += entry.kind == EntryKind.LINK
         self.plain_size += entry.size
+
+
+def _entered(before: str, folder: str) -> int:
+    """How many folders one enters on the way from one to another."""
+    if not folder:
+        return 0
+    parts = folder.split("/")
+    shared = 0
+    for one, other in zip(parts, before.split("/"), strict=False):
+        if one != other:
+            break
+        shared += 1
+    return len(parts) - shared
 
 
 class ManifestWriter:
@@ -52,20 +61,22 @@ class ManifestWriter:
         self._keys = keys
         self._keep = keep
         self._chunks: dict[bytes, tuple[int, SealedRef]] = {}
-        self._entries: list[Entry] = []
+        self._entries: list[bytes] = []
         self._size = 0
         self._big: list[SealedRef] = []
         self.counts = Counts()
 
     def group(self, ref: SealedRef | None, entries: tuple[Entry, ...]) -> None:
-        """Add a group, whose extents refer to its own chunk."""
-        size = sum(len(pack(entry)) + _EXTENT for entry in entries) + (len(pack(ref)) if ref else 0)
-        if self._size + size > _ROOM:
-            self._close()
+        """Add a group, whose files lie in its chunk one after the other. There is always room for one: a group's
+        entries are bounded (``content/chunking.py``)."""
         number = self._number(ref) if ref else 0
+        offset = 0
         for entry in entries:
-            moved = tuple(Extent(number, extent.offset, extent.length) for extent in entry.extents)
-            self._add(_with_extents(entry, 0, moved))
+            if entry.size:
+                self._add(_with_extents(entry, 0, (Extent(number, offset, entry.size),)))
+                offset += entry.size
+            else:
+                self._add(entry)
         self._maybe_close(entries[-1].path)
 
     def big_chunk(self, ref: SealedRef) -> None:
@@ -105,8 +116,9 @@ class ManifestWriter:
         return found[0]
 
     def _add(self, entry: Entry) -> None:
-        self._entries.append(entry)
-        self._size += len(pack(entry))
+        packed = pack(entry)
+        self._entries.append(packed)
+        self._size += len(packed)
         if not entry.offset:
             self.counts.add(entry)
 
@@ -118,9 +130,8 @@ class ManifestWriter:
     def _close(self) -> None:
         if not self._entries:
             return
-        part = Part(VERSION, tuple(ref for _, ref in self._chunks.values()), tuple(self._entries))
+        data = join_part((ref for _, ref in self._chunks.values()), self._entries)
         self._chunks, self._entries, self._size = {}, [], 0
-        data = encode_part(part)
         assert len(data) <= MAX_PART
         self._keep(data)
 

@@ -17,6 +17,12 @@ _WINDOWS_FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]')
 _WINDOWS_RESERVED = re.compile(
     r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³]) *(?:\..*)?", re.IGNORECASE
 )
+_PLAIN = re.compile(r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|\Z))[\w+@=,.-]{0,199}[\w+@=,-]", re.IGNORECASE | re.ASCII)
+
+
+def is_plain(name: str) -> bool:
+    """Tell in one step, as there may be a million, whether one name is of the usual kind: every system stores it."""
+    return _PLAIN.fullmatch(name) is not None
 
 
 def path_key(path: str) -> tuple[bytes, ...]:
