@@ -2,13 +2,19 @@
 
 import fnmatch
 import functools
+import itertools
 import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
+from entrepot.core.sizes import GIB, MIB
+
 ROOT = Path("build/benchmarks")
+LARGE = 8 * GIB
+STEP = 64 * MIB
+ISLAND = 16 * MIB
 
 TREE = (
     "scipy==1.17.0",
@@ -104,6 +110,18 @@ def software_tree() -> Path:
     for requirement in TREE:
         installed_wheel(requirement, tree / requirement.replace("==", "-"))
     return tree
+
+
+def large_file(tree: Path, target: Path) -> Path:
+    """A file of 8 GiB: holes, and every 64 MiB an island of real software, the larger files of ``tree`` in turn."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    islands = (path.read_bytes() for path in sorted(tree.rglob("*")) if path.is_file() and path.stat().st_size > MIB)
+    with target.open("wb") as file:
+        file.truncate(LARGE)
+        for at, data in zip(range(0, LARGE, STEP), itertools.cycle(islands), strict=False):
+            file.seek(at)
+            file.write(data[:ISLAND])
+    return target
 
 
 def size_of(folder: Path) -> int:
