@@ -71,6 +71,16 @@ def test_storage_and_instances_are_charged_for_every_cloud_point():
     assert one[False, False].sent == 0
 
 
+def test_the_tiers_of_egress_begin_anew_with_every_month():
+    tiered = msgspec.structs.replace(SHEET, egress=(Tier(per_gb=Decimal(0), up_to_gb=100), Tier(per_gb=Decimal(1))))
+    new = Fleet(clients=300, internet_percent=100, already_installed=False, hours=1)
+    month = plan(new, (OFFICE,), tiered).tallies[0]
+    year = plan(msgspec.structs.replace(new, days=300), (OFFICE,), tiered).tallies[0]
+    assert month.cost.egress == 200, "of 300 GB, 100 are free"
+    assert (year.sent, year.cost.egress) == (pytest.approx(300 * GB + 9 * 300 * GB // 5), 0), "84 GB in each month"
+    assert year.a_month * 10 == year.total
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"clients": 0}, {"clients": 10**9}, {"internet_percent": 101}, {"days": 0}, {"cloud_points": 0}, {"hours": 0}],

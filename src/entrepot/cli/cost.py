@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from entrepot.cli import foresight
+from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import day, money, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
@@ -198,7 +199,7 @@ def read_sheet(file: Path) -> PriceSheetRequest:
         BadInputError: it cannot be read.
     """
     try:
-        data = file.read_bytes()
+        data = read_bounded(file)
         values = msgspec.json.decode(data) if file.suffix == ".json" else tomllib.loads(data.decode())
         if isinstance(values, dict):
             values.pop("name", None)

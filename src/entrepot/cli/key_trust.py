@@ -5,18 +5,18 @@ from typing import Annotated
 
 import typer
 
+from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, day, print_json, print_rows, say
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import SiteSession, site_session
 from entrepot.core.encoding import from_json
-from entrepot.core.errors import BadInputError, NotFoundError
+from entrepot.core.errors import BadInputError
 from entrepot.protocol.keysapi import KeysInfo, RollRequest, SignedTrust, TrustDraft
 from entrepot.protocol.trust import Role, TrustDocument
 
 trust = typer.Typer(no_args_is_help=True, help="Trust documents, where the root key is kept on another machine.")
 
-MAX_FILE = 4 * 1024 * 1024
 
 RootKeyFile = Annotated[Path, typer.Option("--root-key", help="The hierarchy's root key file.")]
 PassphraseFile = Annotated[
@@ -70,7 +70,7 @@ def trustsign_draft(
     Example:
       entrepot key trust sign trust.draft trust.jws --root-key root.key
     """
-    made = from_json(_bounded(draft), TrustDraft, "draft of a trust document")
+    made = from_json(read_bounded(draft), TrustDraft, "draft of a trust document")
     output.write_text(sign_draft(made, root_key, passphrase_file, yes=yes) + "\n")
     say(f"Next, from where the site is reached: entrepot key trust publish {output}")
 
@@ -87,7 +87,7 @@ def trust_publish(
     Example:
       entrepot key trust publish trust.jws
     """
-    text = _bounded(signed).decode("ascii", "replace").strip()
+    text = read_bounded(signed).decode("ascii", "replace").strip()
     with site_session(ctx) as session:
         info = _publish(session, text)
     print_published(info, as_json=as_json)
@@ -101,7 +101,7 @@ def sign_draft(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *
     """Show what a draft changes, ask, and sign it. What is compared is signed by the same root."""
     from entrepot.trust.root import RootKey, public_of_file, verify_trust
 
-    pem = _bounded(root_key)
+    pem = read_bounded(root_key)
     present = verify_trust(made.present, public_of_file(pem))
     document = from_json(made.document, TrustDocument, "draft of a trust document")
     before, after = {each.kid: each for each in present.keys}, {each.kid: each for each in document.keys}
@@ -129,14 +129,3 @@ def print_published(info: KeysInfo, *, as_json: bool) -> None:
     say(f"Trust document {info.trust_number}, epoch {info.epoch}, is in force.")
     if info.behind:
         say(f"To be confirmed by {', '.join(info.behind)}. Watch: entrepot key status")
-
-
-def _bounded(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE + 1)
-    except FileNotFoundError:
-        raise NotFoundError(f"There is no file {path}.") from None
-    if len(data) > MAX_FILE:
-        raise BadInputError(f"{path} is larger than any such file.")
-    return data

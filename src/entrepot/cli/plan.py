@@ -7,11 +7,12 @@ from typing import Annotated
 import msgspec
 import typer
 
+from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import money, print_json, print_rows, say, size
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
-from entrepot.rules.plan import Fleet, PlannedContent
+from entrepot.rules.plan import MONTH_DAYS, Fleet, PlannedContent
 from entrepot.rules.prices import PriceSheet
 
 _CONTENT = "name:size[:releases a month[:percent changed]], for example office:3GB:2:15"
@@ -59,7 +60,10 @@ def plan(
         print_json(found)
         return
     print_rows(
-        ("Deltas", "Peers", ">From the cloud", ">From peers", ">Requests", ">Stored", f">{found.currency}"),
+        (
+            *("Deltas", "Peers", ">From the cloud", ">From peers", ">Requests", ">Stored"),
+            *(f">{found.currency}", *([f">{found.currency} in 30 days"] if days != MONTH_DAYS else [])),
+        ),
         [
             (
                 "yes" if one.deltas else "no",
@@ -69,12 +73,14 @@ def plan(
                 f"{one.requests:,}",
                 size(one.stored),
                 money(one.total),
+                *([money(one.a_month)] if days != MONTH_DAYS else []),
             )
             for one in found.tallies
         ],
         empty="",
     )
-    say(f"{found.downloads:,} downloads of {found.releases} releases through the cloud in {days} days.")
+    releases = "release" if found.releases == 1 else "releases"
+    say(f"{found.downloads:,} downloads of {found.releases} {releases} through the cloud in {days} days.")
 
 
 def _content(text: str) -> PlannedContent:
@@ -97,7 +103,7 @@ def _sheet(text: str) -> PriceSheet:
     if found is not None:
         return found
     try:
-        sheet = msgspec.convert({"name": "prices"} | tomllib.loads(Path(text).read_text("utf-8")), PriceSheet)
+        sheet = msgspec.convert({"name": "prices"} | tomllib.loads(read_bounded(Path(text)).decode()), PriceSheet)
     except (OSError, ValueError, msgspec.MsgspecError) as error:
         raise BadInputError(
             f"{text!r} is no price sheet: {error}", next_step=f"Shipped are: {', '.join(sorted(shipped()))}."

@@ -18,12 +18,14 @@ import msgspec
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.times import DAY, HOUR
-from entrepot.rules.prices import POLLS_AN_HOUR, Cost, PriceSheet, Usage, cost
+from entrepot.rules.prices import POLLS_AN_HOUR, Cost, PriceSheet, Usage, cost, egress_cost
 
 MAX_CLIENTS: Final = 5_000_000
 MAX_EVENTS: Final = 50_000_000
 SEGMENTS_AN_HOUR: Final = 120
 MANIFEST_REQUESTS: Final = 2
+MONTH_DAYS: Final = 30
+"""Egress tiers begin anew with every month: what is sent counts as sent evenly."""
 
 
 class PlannedContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,7 +58,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """What one variant comes to in the planned days; ``cost`` by the sheet."""
+    """What one variant comes to in the planned days; ``cost`` by the sheet, ``a_month`` of 30 days."""
 
     deltas: bool
     peers: bool
@@ -67,6 +69,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     uploaded: int
     cost: Cost
     total: Decimal
+    a_month: Decimal
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,6 +109,8 @@ def check_plan(fleet: Fleet, contents: tuple[PlannedContent, ...]) -> None:
     if not 1 <= len(contents) <= 1000:
         raise BadInputError("Give 1 to 1,000 contents.")
     for one in contents:
+        if not one.name or len(one.name) > 128:
+            raise BadInputError("The name of a content has 1 to 128 characters.")
         if not 0 < one.size < 2**50 or not 0 <= one.objects < 2**31 or not 1 <= one.releases_a_month <= 744:
             raise BadInputError(f"The content {one.name!r} has a size, objects, or releases that are out of bounds.")
     outside = fleet.clients * fleet.internet_percent // 100
@@ -219,8 +224,9 @@ def _tally(
     points = fleet.cloud_points
     instance_hours = fleet.instances * hours * points
     records = instance_hours * SEGMENTS_AN_HOUR if sums.requests else 0
+    months = Decimal(fleet.days) / MONTH_DAYS
     used = Usage(
-        month_hours=720,
+        month_hours=24 * MONTH_DAYS,
         byte_hours=stored * hours * points,
         sent=sums.sent,
         uploaded=uploaded * points,
@@ -230,7 +236,7 @@ def _tally(
         overhead_writes=records,
         instance_hours=instance_hours,
     )
-    amounts = cost(sheet, used)
+    amounts = msgspec.structs.replace(cost(sheet, used), egress=egress_cost(sheet, int(sums.sent / months)) * months)
     return Tally(
         deltas=deltas,
         peers=peers,
@@ -241,4 +247,5 @@ def _tally(
         uploaded=uploaded * points,
         cost=amounts,
         total=amounts.total,
+        a_month=amounts.total / months,
     )

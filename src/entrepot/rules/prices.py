@@ -16,6 +16,7 @@ from entrepot.core.sizes import GB
 
 PER: Final = 10_000
 HIGHEST: Final = Decimal(1_000_000)
+MOST_DECIMALS: Final = 12
 ZERO: Final = Decimal(0)
 _BILLIONTH: Final = Decimal("0.000000001")
 POLLS_AN_HOUR: Final = 2 * 720
@@ -89,6 +90,8 @@ def check_sheet(sheet: PriceSheet) -> None:
     prices += [sheet.instance_hour, *(tier.per_gb for tier in sheet.egress)]
     if any(not price.is_finite() or not 0 <= price <= HIGHEST for price in prices):
         raise BadInputError(f"A price is 0 to {HIGHEST:,}.")
+    if any(-int(price.as_tuple().exponent) > MOST_DECIMALS for price in prices):
+        raise BadInputError(f"A price has at most {MOST_DECIMALS} decimals.")
     if not 1 <= len(sheet.egress) <= 50 or sheet.egress[-1].up_to_gb is not None:
         raise BadInputError("Egress has 1 to 50 tiers, and the last one has no upper end.")
     ends = [tier.up_to_gb for tier in sheet.egress[:-1]]

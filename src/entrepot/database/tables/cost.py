@@ -102,7 +102,7 @@ budget_grant = Table(
     Index(
         "ix_budget_grant_unaccounted", "point", "expires", sqlite_where=REST_OF_GRANTS, postgresql_where=REST_OF_GRANTS
     ),
-    Index("ix_budget_grant_device", "device", "point", "content", "version"),
+    Index("ix_budget_grant_device", "device", "point", "content", "version", "expires"),
 )
 
 deleted_cloud_point = Table(
