@@ -143,3 +143,9 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         ],
         empty="No budget: nothing bounds transfers.",
     )
+    for one in found:
+        if one.unaccounted:
+            say(
+                f"[yellow]{one.name}:[/] {size(one.unaccounted)} of what is granted was not accounted for: gateway "
+                "instances took it and were lost with their records. It counts until the period is over."
+            )
