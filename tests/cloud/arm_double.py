@@ -64,6 +64,7 @@ class ArmDouble:
         self.things: dict[str, dict[str, Any]] = {}
         self.polls: dict[str, int] = {}
         self.after: dict[str, Callable[[], None]] = {}
+        self.things_of: dict[str, str] = {}
         self.registered = {"Microsoft.Storage", "Microsoft.Insights"}
         self.dns_proven = False
         self.refusals: list[tuple[str, Refusal]] = []
@@ -95,6 +96,12 @@ class ArmDouble:
         self.thread.join()
 
     # -- requests
+
+    def forget(self) -> None:
+        """Begin anew: nothing is there, and nothing is on its way."""
+        with self.lock:
+            for kept in (self.things, self.things_of, self.polls, self.after):
+                kept.clear()
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         split = urllib.parse.urlsplit(target)
@@ -484,13 +491,12 @@ class ArmDouble:
     def _operation_of(self, key: str) -> str:
         operation = f"/operations/{len(self.after)}{'/location' if 'storageaccounts' in key else ''}"
         self.polls[operation] = 2
-        self.things_of = getattr(self, "things_of", {})
         self.things_of[operation] = key
         return operation
 
     def _time_passes(self, key: str) -> None:
         """Operations go on whether somebody asks for them or not: whoever started one may be dead."""
-        for operation, of in getattr(self, "things_of", {}).items():
+        for operation, of in self.things_of.items():
             if of == key and self.polls[operation] > 0:
                 self.polls[operation] -= 1
                 if self.polls[operation] == 0:

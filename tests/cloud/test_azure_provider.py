@@ -1,6 +1,7 @@
 """The Azure adapter: Microsoft's SDKs against a double that checks what it is sent (``arm_double``)."""
 
 import asyncio
+import copy
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -296,33 +297,35 @@ async def test_an_order_that_dies_at_any_request_is_finished_by_the_next(arm, ma
     spec = make_spec(authority)
     arm.dns_proven = True
     step, finished = 0, False
-    while not finished:
-        arm.things.clear()
-        quick = access(arm, management)
-        async with AzureProvider(quick) as provider:
-            await provider.create("cloud1", spec)
+    quick = access(arm, management)
+    async with AzureProvider(quick) as healthy:
+        await healthy.create("cloud1", spec)
+        made = copy.deepcopy(arm.things)
+        while not finished:
+            arm.forget()
+            arm.things.update(copy.deepcopy(made))
             if verb == "start":
-                await provider.stop("cloud1")
-            for client in (provider._account.resources, provider._account.storage, provider._account.apps):
-                client._config.retry_policy.total_retries = 0
-            arm.die_after = step
-            try:
-                await _order(provider, verb)
-                finished = True
-            except EntrepotError as error:
-                assert isinstance(error, UnavailableError | UnauthenticatedError), error
-        arm.die_after = -1
-        async with AzureProvider(quick) as provider:
-            await _order(provider, verb)
+                await healthy.stop("cloud1")
+            async with AzureProvider(quick) as provider:  # a process of its own, so to speak: it signs in, too
+                for client in (provider._account.resources, provider._account.storage, provider._account.apps):
+                    client._config.retry_policy.total_retries = 0
+                arm.die_after = step
+                try:
+                    await _order(provider, verb)
+                    finished = True
+                except EntrepotError as error:
+                    assert isinstance(error, UnavailableError | UnauthenticatedError), error
+            arm.die_after = -1
+            await _order(healthy, verb)
             if verb == "delete":
                 assert arm.things == {}
             else:
-                status = await provider.status("cloud1")
+                status = await healthy.status("cloud1")
                 assert (status.state is RunState.STOPPED, status.wanted) == (
                     verb == "stop",
                     3 if verb == "scale" else 2,
                 )
-        step += 1
+            step += 1
     assert step > 3
 
 
