@@ -218,7 +218,7 @@ def test_the_cloud_point_stops_starts_scales_and_is_watched(do: Administrator) -
     do("cloud", "thresholds", "cloud-eu", "--storage-warning-free", "25")
     assert do.json("cloud", "show", "cloud-eu")["thresholds"]["storage_warning_free_percent"] == 25
     assert do.json("cloud", "collect", "cloud-eu")["gaps"] == []
-    assert isinstance(do.json("cloud", "usage", "cloud-eu", "--by", "device"), list)
+    assert isinstance(do.json("cloud", "usage", "cloud-eu", "--by", "device")["buckets"], list)
     assert do.json("alert", "list") == []
     assert {alert["state"] for alert in do.json("alert", "list", "--all")} <= {"never_triggered", "canceled"}
 
@@ -236,7 +236,9 @@ def test_a_load_drill_measures_both_instances_and_is_known_by_its_name(do: Admin
     [kept] = do.json("cloud", "drills", "cloud-eu")
     assert kept["report"] == report
     do("cloud", "collect", "cloud-eu")
-    by_device = {one["subject"]: one["sent"] for one in do.json("cloud", "usage", "cloud-eu", "--by", "device")}
+    by_device = {
+        one["subject"]: one["sent"] for one in do.json("cloud", "usage", "cloud-eu", "--by", "device")["buckets"]
+    }
     assert by_device[kept["drill"]] == report["received"]
 
 
