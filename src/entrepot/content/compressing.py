@@ -30,6 +30,17 @@ class Effort(Enum):
     TEXT = (zstandard.STRATEGY_DFAST, 14, 15, 5)
 
 
+class Earlier(Enum):
+    """How hard earlier versions tried: nothing new is compressed so, but what they sealed can be made again. Whoever
+    changes an :class:`Effort` keeps what it was here, or no repair finds the objects of before again."""
+
+    TEXT = (zstandard.STRATEGY_DFAST, 14, 15, 6)
+
+
+Way = int | Effort | Earlier
+"""One of zstd's levels, or an effort other than NONE."""
+
+
 def effort_for(plain: bytes | memoryview) -> Effort:
     """What a plaintext is worth, by samples of it: nothing where they do not shrink (videos, archives)."""
     if len(plain) <= _WORTH_A_SAMPLE:
@@ -47,18 +58,14 @@ class _Compressors(threading.local):
     """One compressor per thread and level: its tables take longer to make than a small chunk to compress."""
 
     def __init__(self) -> None:
-        self.made: dict[int | Effort, zstandard.ZstdCompressor] = {}
+        self.made: dict[Way, zstandard.ZstdCompressor] = {}
 
 
 _compressors: Final = _Compressors()
 
 
-def compress(plain: bytes | memoryview, level: int | Effort) -> bytes:
-    """A zstd frame with its content size, without checksum. The same thread reuses its compressor.
-
-    Args:
-        level: one of zstd's own, or an effort other than NONE.
-    """
+def compress(plain: bytes | memoryview, level: Way) -> bytes:
+    """A zstd frame with its content size, without checksum. The same thread reuses its compressor."""
     made = _compressors.made.get(level)
     if made is None:
         made = zstandard.ZstdCompressor(compression_params=_parameters(level))
@@ -66,8 +73,8 @@ def compress(plain: bytes | memoryview, level: int | Effort) -> bytes:
     return made.compress(plain)
 
 
-def _parameters(level: int | Effort) -> zstandard.ZstdCompressionParameters:
-    if not isinstance(level, Effort):
+def _parameters(level: Way) -> zstandard.ZstdCompressionParameters:
+    if isinstance(level, int):
         return zstandard.ZstdCompressionParameters(compression_level=level, write_content_size=True)
     strategy, chain_log, hash_log, min_match = level.value
     return zstandard.ZstdCompressionParameters(

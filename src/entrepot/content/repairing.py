@@ -12,14 +12,15 @@ from typing import Final
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from entrepot.content.compressing import Effort, compress
+from entrepot.content.compressing import Earlier, Effort, Way, compress
 from entrepot.content.manifest import Part
 from entrepot.content.sealing import OVERHEAD, Codec
 from entrepot.core.ids import ObjectId
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef
 
-LEVELS: Final = (3, 1, 2, 4, 5, 6, 7, 8, 9, 12, 15, 19)
+WAYS: Final[tuple[Way, ...]] = (Effort.TEXT, Effort.PROGRAM, *Earlier, 3, 1, 2, 4, 5, 6, 7, 8, 9, 12, 15, 19)
+"""How a payload may have been compressed, by this version or an earlier one; a sample is never sealed."""
 _NONCE: Final = bytes(12)
 
 Piece = tuple[int, int, str, int]
@@ -102,5 +103,5 @@ def sealed_as(plain: bytes, ref: SealedRef) -> bytes | None:
 
 def _payloads(plain: bytes) -> Iterator[bytes]:
     yield bytes([Codec.RAW]) + plain
-    for how in (*(each for each in Effort if each is not Effort.NONE), *LEVELS):
+    for how in WAYS:
         yield bytes([Codec.ZSTD]) + compress(plain, how)

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from entrepot.content.compressing import DEFAULT_LEVEL, Effort, compress
+from entrepot.content.compressing import DEFAULT_LEVEL, Effort, Way, compress
 from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import MIB
@@ -79,14 +79,14 @@ def seal(
     *,
     purpose: Purpose,
     generation: Generation,
-    level: int | Effort = DEFAULT_LEVEL,
+    level: Way = DEFAULT_LEVEL,
     sha256: bytes = b"",
 ) -> Sealed:
     """Compress if that helps, encrypt, name.
 
     Args:
         plain: a private, immutable buffer (never a map of the source), at most 16 MiB.
-        level: one of zstd's own, or an effort (``content/compressing.py``); 0 and NONE store raw.
+        level: how to compress (``content/compressing.py``); 0 and NONE store raw.
         sha256: of ``plain``, when the caller has computed it already.
     """
     payload = b""

@@ -10,7 +10,6 @@ import contextlib
 import operator
 import os
 import stat
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -158,7 +157,7 @@ def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
             for entry in entries:
                 if excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)):
                     continue
-                found = entry.stat(follow_symlinks=False)
+                found = _look_at(entry)
                 if stat.S_ISREG(found.st_mode):
                     yield found.st_size
                 elif stat.S_ISDIR(found.st_mode) and not _is_junction(found):
@@ -166,9 +165,9 @@ def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
 
 
 def _look_at(entry: "os.DirEntry[str]") -> os.stat_result:
-    """What is there now; links are not followed. Elsewhere than on Windows, an entry asks the system only now, and
-    does so without giving up the interpreter, for which it would have to queue again."""
-    return os.lstat(entry.path) if sys.platform == "win32" else entry.stat(follow_symlinks=False)
+    """What is there now; links are not followed. Not by the entry's own ``stat``: that keeps the interpreter while it
+    asks the system, and a file server that does not answer would hold up every thread of the process."""
+    return os.lstat(entry.path)
 
 
 def _modified(path: str, where: str) -> int:
