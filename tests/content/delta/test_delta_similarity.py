@@ -13,8 +13,8 @@ from entrepot.content.delta.format import MAX_RANGES, MAX_REFERENCE, PlainRange
 from entrepot.content.delta.making import Made, make_delta
 from entrepot.content.delta.plaintext import OldPlaintext
 from entrepot.content.delta.references import merge
-from entrepot.content.delta.similarity import features, sampling
-from entrepot.core.sizes import GIB
+from entrepot.content.delta.similarity import Similarity, features, sampling
+from entrepot.core.sizes import GIB, MIB
 
 NOISE = random.Random(11)
 
@@ -60,6 +60,21 @@ def test_what_was_pushed_far_along_in_its_file_is_found_by_its_content(tmp_path:
     made = delta({"disk.img": body}, {"disk.img": later}, tmp_path)
     assert made is not None
     assert made.fetched < len(first) + 100_000
+
+
+def test_a_chunk_whose_pieces_changed_places_within_it_refers_to_the_old_one(tmp_path: Path) -> None:
+    """Hits far along in the new bytes, and far ahead: both sides together ask for more than a patch may have."""
+    around, body = NOISE.randbytes(4 * MIB), NOISE.randbytes(4 * MIB)
+    shelf = Shelf()
+    old = build_version(shelf, 1, {"disk.img": around + body + around[::-1]})
+    plaintext = OldPlaintext(old.parts(), old.read, tmp_path)
+    similar = Similarity(plaintext, tmp_path, lambda: False)
+    found = similar.find(b"".join(body[at : at + MIB] for at in (3 * MIB, 2 * MIB, MIB, 0)))
+    similar.close()
+    plaintext.close()
+    assert found[0].position <= 4 * MIB + 64 * 1024
+    assert found[0].position + found[0].length >= 8 * MIB - 64 * 1024
+    assert sum(each.length for each in found) <= MAX_REFERENCE
 
 
 def test_moved_content_that_the_new_version_still_has_is_not_looked_through(tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ class Similarity:
 
 
 def regions(hits: list[_Hit], new_size: int, old_size: int) -> list[PlainRange]:
-    """The regions that hits point to: neighbours together, as wide as the new bytes around them, most hits first."""
+    """The regions that hits point to: neighbours together, as wide as the new bytes around them, most hits first. All
+    together they end at what a patch may refer to: of the last one the middle of its hits is kept."""
     clusters: list[list[_Hit]] = []
     for hit in sorted(hits, key=lambda hit: hit.position):
         if clusters and hit.position - clusters[-1][-1].position <= _CLUSTER_GAP:
@@ -136,11 +137,13 @@ def regions(hits: list[_Hit], new_size: int, old_size: int) -> list[PlainRange]:
     ranked = sorted(clusters, key=_weight, reverse=True)
     least = max([_MIN_HITS, *(_weight(best) // _TELLING for best in ranked[:1])])
     chosen: list[PlainRange] = []
+    room = MAX_REFERENCE
     for found in ranked[:MAX_RANGES]:
-        region = _around(found, new_size, old_size)
-        if _weight(found) < least or sum(each.length for each in (*chosen, region)) > MAX_REFERENCE:
+        if _weight(found) < least or not room:
             break
+        region = _around(found, new_size, old_size, room)
         chosen.append(region)
+        room -= region.length
     return chosen
 
 
@@ -149,9 +152,12 @@ def _weight(cluster: list[_Hit]) -> int:
     return len({hit.position for hit in cluster})
 
 
-def _around(cluster: list[_Hit], new_size: int, old_size: int) -> PlainRange:
-    """The cluster, and what lies before and after it as far as the new bytes reach, at most their size each way."""
+def _around(cluster: list[_Hit], new_size: int, old_size: int, room: int) -> PlainRange:
+    """The cluster, and what lies before and after it as far as the new bytes reach, at most their size each way, and
+    at most ``room`` bytes: hits in another order than the new bytes' ask for more on both sides than there is."""
     first, last = cluster[0], cluster[-1]
     low = max(0, first.position - first.offset)
     high = min(old_size, max(last.position + KIB, last.position + new_size - last.offset))
-    return PlainRange(low, max(1, high - low))
+    length = max(1, min(high - low, room))
+    middle = (first.position + last.position) // 2
+    return PlainRange(max(low, min(middle - length // 2, high - length)), length)
