@@ -130,3 +130,13 @@ def decode_segment(data: bytes) -> tuple[SegmentHeader, Iterator[list[Record]]]:
         raise FormatError("The transaction segment has no header.")
     header = unpack(first[1], SegmentHeader, "transaction segment header")
     return header, (unpack(payload, list[Record], "transaction frame") for _, payload in parts)
+
+
+def records_behind(data: bytes, offset: int) -> list[Record]:
+    """The records of a segment's frames that end behind ``offset`` bytes.
+
+    Raises:
+        FormatError: damaged or foreign bytes.
+    """
+    later = [payload for number, (end, payload) in enumerate(frames(data)) if number and end > offset]
+    return [record for payload in later for record in unpack(payload, list[Record], "transaction frame")]

@@ -97,6 +97,11 @@ class Journal:
         """Segments so far, the open one included."""
         return self._sequence + (self._open is not None)
 
+    @property
+    def size(self) -> int:
+        """Bytes of the segment that the next record goes into; 0 while none is open."""
+        return self._open.size if self._open else 0
+
     def append(self, records: list[Record], *, now_ms: int, limits: Limits) -> None:
         """Write at most ``BATCH`` records, all or, on an error, none; :meth:`sync` makes them durable.
 

@@ -122,6 +122,7 @@ class TransactionRecorder:
         if self._committer.is_alive():
             self._committer.join()
         self._pending.extend(self._running())  # whoever is still under way now is not waited for
+        self._running = list  # they are records now: the last note has none
         self._hurried.set()
         self.run_once()
         self._ship.set()
@@ -150,8 +151,9 @@ class TransactionRecorder:
     def _run(self, *, noting: bool) -> int:
         now_ms = int(self._clock() * 1000)
         limits = self._limits()
+        before = len(self._pending)  # these are not among the running any more
         running = self._running()  # first: what ends from now on comes to us as a record
-        ended = self._commit(now_ms, limits)
+        ended = self._commit(now_ms, limits)[before:]
         hurried = self._hurried.is_set()
         self._hurried.clear()
         if hurried or self._journal.due(now_ms=now_ms, limits=limits):
@@ -179,7 +181,7 @@ class TransactionRecorder:
 
     def _note(self, running: list[Record], now_ms: int) -> None:
         if running or self._noted:
-            write_note(self._folder, self._journal.next_header(now_ms), running)
+            write_note(self._folder, self._journal.next_header(now_ms), self._journal.size, running)
         self._noted, self._noted_at = bool(running), now_ms
 
     def _sync(self) -> None:

@@ -6,7 +6,8 @@ last segment of it. Rules:
 
 - the note is replaced whole, and before any segment that it does not name any more may leave the folder: so every
   record that could be of a noted download is still in the folder when :func:`restore` looks for it;
-- a noted download that has a record is dropped, so restoring may be repeated, and nothing is counted twice.
+- a noted download that got a record after the note was made is dropped, so restoring may be repeated, and nothing is
+  counted twice. A record from before is another download's, even where a device asked for one object twice at once.
 """
 
 from collections import Counter
@@ -30,17 +31,20 @@ Key = tuple[int, str, bytes, str]
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True):
-    """``header`` is that of the segment that the next record goes into; its time is that of the note."""
+    """``header`` is that of the segment that the next record goes into; its time is that of the note. ``size`` is what
+    that segment had in bytes: what is behind came after the note."""
 
     header: SegmentHeader
     records: tuple[Record, ...]
+    size: int = 0
 
 
 def without(running: Iterable[Record], ended: Iterable[Record]) -> list[Record]:
-    """The running downloads that are not among those which have ended."""
+    """The running downloads that are not among those which have ended. Of twins the one that sent least is left out:
+    which of them ended is not known, and no byte may go uncounted."""
     gone = Counter(_key(record) for record in ended)
     left = []
-    for record in running:
+    for record in sorted(running, key=lambda one: one.sent):
         if gone[_key(record)] > 0:
             gone[_key(record)] -= 1
         else:
@@ -53,15 +57,18 @@ def _key(record: Record) -> Key:
     return record.time, record.device, record.object_id, record.method
 
 
-def write_note(folder: Path, header: SegmentHeader, running: list[Record]) -> None:
+def write_note(folder: Path, header: SegmentHeader, size: int, running: list[Record]) -> None:
     """Replace an instance's note; without running downloads there is none.
+
+    Args:
+        header, size: where the next record goes; see :class:`Note`.
 
     Raises:
         StorageError: the disk refuses; the note before is still there.
     """
     path = folder / NAME
     if running:
-        write_private(path, pack(Note(header, tuple(running))))
+        write_private(path, pack(Note(header, tuple(running), size)))
     else:
         with storage_errors("the note of running downloads"):
             path.unlink(missing_ok=True)
@@ -85,10 +92,12 @@ def restore(folder: Path) -> int:
     paths = [path for path in journals(folder) if path >= journal_path(folder, header.sequence)]
     for path in paths:  # those before were closed before the note
         found = recover(path, closed=path != paths[-1])
+        here = note.size if path == journal_path(folder, header.sequence) else 0
         if found is None:
-            continue  # without a record: then its place is taken
+            sequence += bool(here)  # damaged: a gap, for the site to see; without a record its place is taken
+            continue
         sequence, previous = found.header.sequence + 1, found.digest
-        ended += [record for batch in transactions.decode_segment(found.data)[1] for record in batch]
+        ended += transactions.records_behind(found.data, here)
     lost = without(note.records, ended)
     if lost:
         last = msgspec.structs.replace(header, sequence=sequence, previous=previous)
