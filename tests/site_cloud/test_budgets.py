@@ -13,7 +13,7 @@ from entrepot.core.sizes import MIB
 from entrepot.core.times import HOUR, hour_of
 from entrepot.database import budgets, usage
 from entrepot.database.budgets import Budget, Scope
-from entrepot.database.grants import OBEYED_SECONDS, Grant
+from entrepot.database.grants import LAG, Grant
 from entrepot.database.tables import cost
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import Freshness, SealedRef
@@ -71,7 +71,7 @@ def _reply(point: str, device: str = "dev-1") -> LocationReply:
 async def bounded(site):
     point = await site.make_point()
     with site.database.transaction() as connection:
-        usage.set_collected(connection, point.point, now=NOW + OBEYED_SECONDS)
+        usage.set_collected(connection, point.point, now=NOW + LAG)
     return point
 
 

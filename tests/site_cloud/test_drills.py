@@ -15,7 +15,7 @@ from entrepot.core.sizes import GB, MB
 from entrepot.core.times import DAY, HOUR
 from entrepot.database import budgets, contents, drills, pointsets, usage
 from entrepot.database.contents import Content, Version
-from entrepot.database.grants import OBEYED_SECONDS
+from entrepot.database.grants import LAG
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.cost import budget_grant
 from entrepot.database.tables.library import object_, object_set, set_object
@@ -242,7 +242,7 @@ async def test_what_cannot_serve_is_not_drilled(site, drilling) -> None:
 
 async def test_under_a_budget_the_drill_has_one_allowance_or_is_refused(site, drilling) -> None:
     with site.database.transaction() as connection:
-        usage.set_collected(connection, drilling.point, now=NOW + OBEYED_SECONDS)
+        usage.set_collected(connection, drilling.point, now=NOW + LAG)
         put_budget(connection, "cloud1", BudgetRequest(bytes=600 * MB), by="anna", now=NOW)
     permit = await drilling.permit()
     kids = site.control_of().token_kids

@@ -7,9 +7,11 @@ import pytest
 
 from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR
-from entrepot.database import usage
-from entrepot.database.grants import OBEYED_SECONDS
+from entrepot.database import contents, usage
+from entrepot.database.contents import Content
+from entrepot.database.grants import LAG
 from entrepot.protocol.allowances import ALL_SEGMENTS, Mark, encode_mark, encode_slot, mark_key, slot_key
+from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.rules.allowance import slots
 from entrepot.site.cost.budgets import EARLY, BudgetBook, listed, put, sweep_slots
@@ -18,6 +20,20 @@ from entrepot.site.cost.settling import CLOSED_AFTER, KEPT
 from .conftest import NOW, Gateway, record
 
 BUDGET = 500 * MIB
+APP = Content(
+    id="pkg-app",
+    name="app",
+    type=ContentType.PACKAGE,
+    source="",
+    excludes=(),
+    for_windows=False,
+    isolated=False,
+    current=0,
+    pointer_counter=0,
+    deleting=False,
+    site="PS1",
+    created=int(NOW),
+)
 FOREVER = NOW + 10**9
 
 
@@ -54,7 +70,7 @@ class Bounded:
 async def bounded(site):
     point = await site.make_point()
     with site.database.transaction() as connection:
-        usage.set_collected(connection, point.point, now=NOW + OBEYED_SECONDS)
+        usage.set_collected(connection, point.point, now=NOW + LAG)
         put(connection, "cloud1", BudgetRequest(bytes=BUDGET), by="anna", now=NOW)
     return Bounded(site, point)
 
@@ -159,6 +175,46 @@ async def test_before_the_first_grant_of_a_budget_what_was_sent_without_one_is_c
     assert 0 < refused.retry_after < HOUR
     assert not await site.services.monitor.collect_if_due(point.point), "gateways may not ask for allowances yet"
     await holder.put_document(*gateway.segment([record(BUDGET)]))
-    site.clock.advance(OBEYED_SECONDS)
+    site.clock.advance(LAG)
     assert await site.services.monitor.collect_if_due(point.point)
     assert "no room" in (await asyncio.to_thread(ask)).reason, "what was sent before counts"
+
+
+async def test_a_budget_of_a_content_waits_for_what_every_cloud_point_sent_before_it(site):
+    """The other point's bytes count as well: as long as they are not collected nobody knows what is left."""
+    here, there = await site.make_point(), await site.make_point("cloud2", fqdn="cloud2.contoso.com")
+    with site.database.transaction() as connection:
+        made = contents.add_content(connection, APP)
+        put(connection, "app", BudgetRequest(bytes=BUDGET, scope="content"), by="anna", now=site.clock())
+        put(connection, "cloud1", BudgetRequest(bytes=BUDGET), by="anna", now=site.clock())
+    book = BudgetBook(site.database, clock=site.clock)
+
+    def ask():
+        return book.grant(here.point, device="dev-1", content=made.id, version=1, size=MIB)
+
+    site.clock.advance(LAG)
+    await site.services.monitor.collect(here.point)
+    assert ask().reason == EARLY.format(budget="content app")
+    await site.cloud.services["cloud2"].holder.put_document(
+        *Gateway(there.point).segment([record(5, time=int(NOW) * 1000)])
+    )
+    assert await site.services.monitor.collect_if_due(there.point), "the budget waits for it"
+    assert ask().bytes
+
+
+async def test_what_arrives_while_a_collection_lists_the_store_is_not_taken_for_collected(site):
+    """A collection brings in what there was when it began, however long it takes."""
+    point = await site.make_point()
+    holder = site.cloud.services["cloud1"].holder
+    listed_at_once = holder.list_documents
+
+    async def slowly(*args, **more):
+        page = await listed_at_once(*args, **more)
+        site.clock.advance(100)
+        return page
+
+    holder.list_documents = slowly
+    began = int(site.clock())
+    await site.services.collector.run_once(point, holder)
+    kept = await site.database.read(usage.stored_usage, point.point)
+    assert kept.collected == began

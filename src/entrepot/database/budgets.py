@@ -120,8 +120,15 @@ def bounded_since(connection: Connection, point: str) -> int | None:
     return None if found is None else int(found)
 
 
+def bounded_everywhere_since(connection: Connection) -> int | None:
+    """Since when every token for any cloud point has an allowance; None when no content or collection has a budget."""
+    found = connection.execute(select(func.min(table.c.created)).where(table.c.scope != Scope.POINT.value)).scalar()
+    return None if found is None else int(found)
+
+
 def forget_point(connection: Connection, point: str) -> None:
     """Forget a deleted cloud point's budget and grants; its store went with it."""
+    budgetsums.lock(connection)  # before any row of a budget, as whoever grants does
     connection.execute(delete(table).where(table.c.scope == Scope.POINT.value, table.c.subject == point))
     connection.execute(delete(budget_grant).where(budget_grant.c.point == point))
     budgetsums.count_open(connection)

@@ -6,6 +6,8 @@ So what the figures say and what is charged here are together never less than wh
 """
 
 from collections.abc import Iterable, Mapping
+from math import ceil
+from typing import Final
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
@@ -13,19 +15,34 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import HOUR
 from entrepot.database import budgetsums, usage
-from entrepot.database.budgets import Budget, Scope, bounded_since, budget_from
+from entrepot.database.budgets import Budget, Scope, bounded_everywhere_since, bounded_since, budget_from
 from entrepot.database.device_collections import ALL_DEVICES_ID
+from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.cost import OPEN_GRANTS, REST_OF_GRANTS
 from entrepot.database.tables.cost import budget as budgets
 from entrepot.database.tables.cost import budget_grant as table
 from entrepot.database.tables.devices import collection_member
-from entrepot.database.tables.usage import transaction_chain
+from entrepot.database.tables.usage import cloud_usage, transaction_chain
+from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.protocol.control import GatewaySettings
 from entrepot.rules.allowance import granted
 from entrepot.rules.budgets import bound, period_start, throttled
 
 REUSE_SECONDS = HOUR // 2
-OBEYED_SECONDS = 30
-"""After this time every gateway asks for allowances, and has shipped the records of what it sent before."""
+OBEYED_SECONDS: Final = 30
+"""After this time every gateway asks for allowances."""
+
+
+def known_after(segment_seconds: float) -> int:
+    """Seconds from a budget's beginning to when the store has the records of all that was sent without an allowance.
+
+    What a gateway cuts off is recorded after it obeyed, and a young segment waits ``segment_seconds`` for its way. What
+    is fetched by links needs no time more: it is recorded when the link is given.
+    """
+    return OBEYED_SECONDS + ceil(segment_seconds)
+
+
+LAG: Final = known_after(GatewaySettings().segment_seconds)
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,19 +132,23 @@ def applying(connection: Connection, wanted: Grant) -> list[Budget]:
     return [budget_from(row) for row in connection.execute(query).mappings()]
 
 
-def grant(connection: Connection, wanted: Grant, now: float) -> Grant | Refusal:
+def grant(connection: Connection, wanted: Grant, now: float, *, lag: int = LAG) -> Grant | Refusal:
     """Grant what a device needs, or say which budget has no room for it. Call it in a write transaction.
 
     A device that has a grant for the same version, not about to expire, is given that one again: asking often gives
     nobody more. Where no budget applies the grant is noted all the same: it counts as soon as one does.
+
+    Args:
+        lag: see :func:`known_after`.
     """
     budgetsums.lock(connection, shared=True)
     charged = applying(connection, wanted)
     found = _existing(connection, wanted, now)
     if found is not None:
         return found
-    if charged and _unknown(connection, wanted.point):
-        return Refusal(budget=charged[0], early=True)
+    for one in charged:
+        if _unknown(connection, one, wanted.point, lag):
+            return Refusal(budget=one, early=True)
     refusals, rates = [], []
     for one in charged:
         used, outstanding = standing(connection, one, now)
@@ -156,17 +177,33 @@ def _refusal(one: Budget, wanted: Grant, *, used: int, outstanding: int) -> tupl
     return most - used - outstanding, Refusal(budget=one, peers=peers)
 
 
-def _unknown(connection: Connection, point: str) -> bool:
-    """Whether what a bounded cloud point sent on tokens without an allowance may not be collected yet: until then
-    nobody knows what its budgets have left."""
+def _unknown(connection: Connection, one: Budget, point: str, lag: int) -> bool:
+    """Whether what was sent on tokens without an allowance may not be collected yet: until then nobody knows what the
+    budget has left. One of a content or collection bounds all cloud points, so it needs the figures of all."""
+    if _uncollected(connection, point, lag):
+        return True
+    since = None if one.scope is Scope.POINT else bounded_everywhere_since(connection)
+    return since is not None and any(_uncollected(connection, each, lag) for each in _late(connection, since + lag))
+
+
+def _uncollected(connection: Connection, point: str, lag: int) -> bool:
+    """Not collected since all its tokens have allowances."""
     since = bounded_since(connection, point)
-    return since is not None and usage.stored_usage(connection, point).collected < since + OBEYED_SECONDS
+    return since is not None and usage.stored_usage(connection, point).collected < since + lag
 
 
-def awaits_figures(connection: Connection, point: str, *, now: float) -> bool:
+def _late(connection: Connection, known: int) -> list[str]:
+    """Cloud points that served clients before this moment, and were not collected since."""
+    point, collected = cloud_point.c, func.coalesce(cloud_usage.c.collected, 0)
+    served = (point.ready > 0, point.ready < known, point.address != "", point.state != CloudPointState.DELETING.value)
+    query = select(point.point).join(cloud_usage, cloud_usage.c.point == point.point, isouter=True)
+    return list(connection.scalars(query.where(*served, collected < known).order_by(point.point)))
+
+
+def awaits_figures(connection: Connection, point: str, *, now: float, lag: int = LAG) -> bool:
     """Whether a collection now would tell what the budgets of a cloud point have left, and nothing else does."""
     since = bounded_since(connection, point)
-    return since is not None and now >= since + OBEYED_SECONDS and _unknown(connection, point)
+    return since is not None and now >= since + lag and _uncollected(connection, point, lag)
 
 
 def _existing(connection: Connection, wanted: Grant, now: float) -> Grant | None:

@@ -15,6 +15,7 @@ import structlog
 
 from entrepot.core.errors import EntrepotError
 from entrepot.core.times import Clock
+from entrepot.database import grants
 from entrepot.database.engine import CHANGES, Database
 from entrepot.database.hierarchy import count
 from entrepot.database.library import SqlLibrary
@@ -150,12 +151,13 @@ class SiteServer:
             transfers=settings.transfers,
         )
         self.controls = Controls(database, site=site, publisher=self.clouds.control, holders=self.holders)
+        self._lag = grants.known_after(settings.segment_seconds)
         self.locator = Locator(
             database,
             keys=keys,
             clock=clock,
             switches=Switches(cloud_after_internet_facing=settings.cloud_after_internet_facing),
-            budgets=BudgetBook(database, clock=clock),
+            budgets=BudgetBook(database, clock=clock, lag=self._lag),
         )
         self.enrolment = Enrolment(database, keys=keys, clock=clock, pushed=self._point_enrolled)
         self.management_point = ManagementPoint(
@@ -284,7 +286,7 @@ class SiteServer:
                 notification_router(self.subscriptions),
                 cost_router(database, site=self.keys.site.code, clock=clock),
                 care_router(self.clouds),
-                drill_router(Drills(database, self.keys, clock=clock)),
+                drill_router(Drills(database, self.keys, clock=clock, lag=self._lag)),
             ],
         )
         front = FrontPage(site=self.keys.site.code, url=self.keys.site.url)

@@ -59,6 +59,7 @@ from entrepot.web.server import (
 )
 from entrepot.web.sets import SetLibrary
 
+CUT_SECONDS = 1.0
 SHIP_SECONDS = 5.0
 SHIP_SECONDS_STOPPED = 0.5
 _log = structlog.get_logger("entrepot.gateway")
@@ -183,6 +184,7 @@ class Gateway:
         self.plane.admission.obey(settings)
         self._redirects.on = settings.delivery is Delivery.REDIRECT and control.bounded is not True
         self.recorder.ship_soon()
+        self._loop.call_later(CUT_SECONDS, self.recorder.ship_soon)  # what this document cuts is recorded after this
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until told to end, then ship the journal."""

@@ -114,6 +114,9 @@ class Collector:
 
     async def _collect(self, cloud: CloudPoint, store: "Holder") -> Counted:
         counted = Counted()
+        began = int(
+            self._clock()
+        )  # what reaches the store from here on may be in a part of the listing that has passed
         await asyncio.to_thread(self._bring_log_up, cloud)
         after, more = "", True
         while more:
@@ -128,7 +131,7 @@ class Collector:
                 await asyncio.gather(*(store.delete_document(key) for key in keys[begin : begin + AT_ONCE]))
             more = page.more and bool(page.keys)
             after = page.keys[-1] if page.keys else ""
-        await self._database.write(_finish, cloud.point, int(self._clock()))
+        await self._database.write(_finish, cloud.point, began)
         return counted
 
     async def _take_some(self, cloud: CloudPoint, store: "Holder", keys: Sequence[str], counted: Counted) -> None:

@@ -52,6 +52,7 @@ class Monitor:
         clock: Clock,
         sleep: Sleep = asyncio.sleep,
         resolver: Resolver = system_resolver,
+        lag: int = grants.LAG,
     ) -> None:
         self._resolver = resolver
         self._database = database
@@ -60,6 +61,7 @@ class Monitor:
         self._meter = meter
         self._clock = clock
         self._sleep = sleep
+        self._lag = lag
 
     async def check(self, point_id: str) -> None:
         """Look at a cloud point and let alerts follow.
@@ -132,7 +134,7 @@ class Monitor:
         """Collect when the last collection is an hour old, or a budget waits for it; else only evaluate (the 30 days
         roll on)."""
         kept = await self._database.read(usage.stored_usage, point_id)
-        awaited = await self._database.read(grants.awaits_figures, point_id, now=self._clock())
+        awaited = await self._database.read(grants.awaits_figures, point_id, now=self._clock(), lag=self._lag)
         if self._clock() - kept.collected < COLLECT_SECONDS and not awaited:
             return False
         await self.collect(point_id)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import EntrepotError
 from entrepot.core.times import Clock
-from entrepot.database import cloud
+from entrepot.database import cloud, grants
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -102,6 +102,7 @@ class CloudServices:
             clock=clock,
             sleep=sleep,
             resolver=resolver,
+            lag=grants.known_after(gateways.segment_seconds),
         )
         self.cycle = LifeCycle(
             database,

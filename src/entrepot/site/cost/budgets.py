@@ -49,8 +49,9 @@ log = structlog.get_logger("site.cost.budgets")
 class BudgetBook:
     """Grants allowances to tokens. Synchronous: called where location answers are made, in a worker thread."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+    def __init__(self, database: Database, *, clock: Clock, lag: int = grants.LAG) -> None:
         self._database = database
+        self._lag = lag
         self._clock = clock
         self._known: tuple[int, tuple[Budget, ...]] = (-1, ())
 
@@ -74,7 +75,7 @@ class BudgetBook:
             expires=int(now) + LIFETIME,
         )
         with self._database.transaction() as connection:
-            found = grants.grant(connection, wanted, now)
+            found = grants.grant(connection, wanted, now, lag=self._lag)
             return found if isinstance(found, Grant) else _withheld(connection, found)
 
     def token(self, keys: SiteKeys, grant: Grant, audience: str, sets: list[bytes]) -> str:

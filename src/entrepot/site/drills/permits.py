@@ -62,8 +62,9 @@ class _Target:
 class Drills:
     """The use cases of load drills."""
 
-    def __init__(self, database: Database, keys: SiteKeys, *, clock: Clock) -> None:
+    def __init__(self, database: Database, keys: SiteKeys, *, clock: Clock, lag: int = grants.LAG) -> None:
         self._database = database
+        self._lag = lag
         self._keys = keys
         self._clock = clock
 
@@ -150,7 +151,7 @@ class Drills:
         )
         drills.begin(connection, new)
         permit = DrillPermit(drill=new.id, plan=plan, objects=tuple(target.objects), tokens=(), expires=new.expires)
-        return target, permit, _grant(connection, new, target, now)
+        return target, permit, _grant(connection, new, target, now, self._lag)
 
     def _tokens(self, target: _Target, permit: DrillPermit, allowed: Grant | None) -> tuple[str, ...]:
         """A token for each device. They share their id, so that one allowance bounds all together."""
@@ -233,7 +234,7 @@ def _notes(connection: Connection, target: _Target, request: DrillRequest) -> tu
     return tuple(found)
 
 
-def _grant(connection: Connection, new: Drill, target: _Target, now: int) -> Grant | None:
+def _grant(connection: Connection, new: Drill, target: _Target, now: int, lag: int) -> Grant | None:
     """The allowance of the whole drill where a budget bounds the point."""
     if not budgets.touches(connection, new.point):
         return None
@@ -246,7 +247,7 @@ def _grant(connection: Connection, new: Drill, target: _Target, now: int) -> Gra
         bytes=new.bytes,
         expires=new.expires,
     )
-    found = grants.grant(connection, wanted, now)
+    found = grants.grant(connection, wanted, now, lag=lag)
     if isinstance(found, Grant):
         return found
     if found.early:
