@@ -72,7 +72,9 @@ def main() -> None:
     """Measure and print."""
     if "--once" in sys.argv:
         from benchmarks.library import open_site
+        from entrepot.web.process import keep_freed_memory
 
+        keep_freed_memory()  # as the site's own process does
         open_site(Path(sys.argv[-1])).publish(Path(sys.argv[-2]))
         return
     tree = software_tree().resolve()

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from pyfastcdc import FastCDC
 
+from entrepot.content import ahead
 from entrepot.content.ahead import (
     AHEAD,
     AVERAGE_CHUNK,
@@ -54,7 +55,9 @@ def test_windows_move_no_cut(tmp_path: Path, size: int, kind: str) -> None:
     assert [read.sha256 for read in found] == [b""] * (len(found) - 1) + [hashlib.sha256(data).digest()]
 
 
-def test_order_is_kept_between_small_and_big(tmp_path: Path) -> None:
+@pytest.mark.parametrize("quick", [True, False], ids=["from memory", "from a slow disk"])
+def test_order_is_kept_between_small_and_big(tmp_path: Path, quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead, "QUICK_FILE", 60.0 if quick else -60.0)
     noise = random.Random(3)
     for number in range(60):
         size = noise.choice([0, 10, 5 * KIB, 200 * KIB, 300 * KIB, 9 * MIB if number % 20 == 7 else 20])
@@ -125,3 +128,24 @@ def test_a_file_that_vanishes_ends_the_reading_in_its_turn(tmp_path: Path) -> No
         assert first.item.path == "a"
         with pytest.raises(RefusedError, match="'b' changed"):
             next(ahead)
+
+
+@pytest.mark.parametrize(("seconds", "in_pool"), [(60.0, 0), (-60.0, 9)], ids=["quick", "slow"])
+def test_small_files_that_have_to_be_waited_for_are_read_many_at_a_time(
+    tmp_path: Path, seconds: float, in_pool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ahead, "QUICK_FILE", seconds)
+    for number in range(10 * RUN_ITEMS):
+        (tmp_path / f"{number:04d}").write_bytes(b"%d" % number)
+
+    class Counted(ThreadPoolExecutor):
+        given = 0
+
+        def submit(self, fn, /, *args, **named):
+            self.given += 1
+            return super().submit(fn, *args, **named)
+
+    with Counted(3) as pool:
+        read = list(read_ahead(items(tmp_path), pool, SEED))
+        assert pool.given == in_pool  # the first run of ten tells how quick the source is
+    assert [small.data for run in read for small in run] == [b"%d" % number for number in range(10 * RUN_ITEMS)]

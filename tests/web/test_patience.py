@@ -11,7 +11,8 @@ import pytest
 from entrepot.core.sizes import MIB
 from entrepot.web.downloads import MOST_WHOLE
 from entrepot.web.embedded import MAX_BUFFER
-from entrepot.web.server import SEND_BUFFER, raise_descriptor_limit
+from entrepot.web.process import raise_descriptor_limit
+from entrepot.web.server import SEND_BUFFER
 
 RECEIVE = 16 * 1024
 IN_THE_CLIENT = 256 * 1024

@@ -173,7 +173,7 @@ async def test_a_child_dies_with_its_parent_even_by_sigkill():
         import os, subprocess, sys, time
         child = subprocess.Popen([sys.executable, "-c", f'''
         import os, time
-        from entrepot.web.server import die_with_parent
+        from entrepot.web.process import die_with_parent
         die_with_parent({os.getpid()})
         print(os.getpid(), flush=True)
         time.sleep(600)
@@ -298,7 +298,7 @@ async def test_long_work_in_threads_keeps_no_request_waiting(tls, http):
 BUFFERS = textwrap.dedent(
     """
     import resource
-    from entrepot.web.server import keep_freed_memory
+    from entrepot.web.process import keep_freed_memory
 
     keep_freed_memory()
     for number in range(40):

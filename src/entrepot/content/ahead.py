@@ -1,10 +1,11 @@
-"""Reads a source ahead of whoever cuts it: in the pool, several files at a time, given back in their order.
+"""Reads a source ahead of whoever cuts it: several files at a time, given back in their order.
 
 The unit is a *read*: a run of small files with whatever lies between them, or the next window of a big file, which is
 cut into its chunks right there. Memory: :data:`AHEAD`, and one window.
 """
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -26,6 +27,10 @@ ITEM: Final = KIB
 """What an item counts beside its bytes, so that empty files, folders and links are bounded, too."""
 RUN_BYTES: Final = MIB
 RUN_ITEMS: Final = 64
+QUICK_FILE: Final = 200e-6
+QUICK_BYTES: Final = 200 * MIB
+"""Seconds for each small file, and bytes a second, that only what waits for a disk or a network takes longer than."""
+RUNS_IN_POOL: Final = 32
 
 
 class Small(msgspec.Struct, frozen=True, gc=False):
@@ -64,8 +69,9 @@ def read_ahead(items: Iterable[Item], pool: Executor, seed: int) -> Iterator[Rea
     chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
     waiting: deque[tuple[_Run | _Big, Future[Read]]] = deque()
     ahead = 0
+    small = _SmallFiles(pool)
     for work in _works(items, chunker):
-        waiting.append((work, pool.submit(work.read)))
+        waiting.append((work, small.read(work) if isinstance(work, _Run) else pool.submit(work.read)))
         ahead += work.size
         while ahead > AHEAD:
             ahead -= waiting[0][0].size
@@ -112,6 +118,29 @@ class _Run:
 
     def read(self) -> Read:
         return tuple(_read_small(item) for item in self.items)
+
+
+class _SmallFiles:
+    """Reads runs in the pool, many at once, while the source lets one wait; else here and now.
+
+    What the system has in memory is read sooner than it is handed from thread to thread: each of the few calls for a
+    file gives up Python's one lock, and several readers would queue for it at each of them.
+    """
+
+    def __init__(self, pool: Executor) -> None:
+        self._pool = pool
+        self._slow = 0  # as many runs are left to the pool before one is tried here again
+
+    def read(self, run: _Run) -> "Future[Read]":
+        if self._slow:
+            self._slow -= 1
+            return self._pool.submit(run.read)
+        begun = time.perf_counter()
+        done: Future[Read] = Future()
+        done.set_result(run.read())
+        if time.perf_counter() - begun > QUICK_FILE * len(run.items) + run.size / QUICK_BYTES:
+            self._slow = RUNS_IN_POOL
+        return done
 
 
 def _read_small(item: Item) -> Small:

@@ -1,7 +1,8 @@
 """What every HTTP process shares.
 
 *Serving*: ``server`` (Granian in our own loop, on our own listener), ``asgi`` (requests and responses without a
-framework), ``problems`` (errors become RFC 9457 documents, and errors again at the other end), ``health``, ``logs``.
+framework), ``problems`` (errors become RFC 9457 documents, and errors again at the other end), ``health``, ``logs``,
+``process`` (what a server process asks of its system).
 
 *The data plane* (architecture 5): ``objects`` serves sealed objects to clients and takes them from the site, the same
 code on a point, on a gateway and behind the cloud host's store endpoint, ``express`` what takes no waiting;

@@ -7,7 +7,6 @@ certificates on SIGHUP, and errors that become problem details.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import signal
 import socket
@@ -20,7 +19,6 @@ import structlog
 
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError
-from entrepot.core.sizes import MIB
 from entrepot.web.asgi import (
     App,
     DisconnectedError,
@@ -35,13 +33,10 @@ from entrepot.web.embedded import BACKLOG, Workers, check_tls
 from entrepot.web.embedded import TlsFiles as TlsFiles
 from entrepot.web.lifespan import lifespan
 from entrepot.web.logs import log_json
+from entrepot.web.process import keep_freed_memory, raise_descriptor_limit
 
 SEND_BUFFER = 128 * 1024
 DEAD_PEER_MILLISECONDS = 60_000
-PR_SET_PDEATHSIG = 1
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT_MEMORY = 64 * MIB
-LARGEST_KEPT = 4 * MIB
 WORKER_THREADS = 64
 """Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
@@ -202,44 +197,6 @@ class _Requests:
             task.cancel()
         if self._running:
             await asyncio.wait(list(self._running), timeout=2)
-
-
-def raise_descriptor_limit() -> None:
-    """Allow as many open files and connections as the system grants without privileges."""
-    if sys.platform == "win32":
-        return
-    import resource  # POSIX only
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def keep_freed_memory() -> None:
-    """Let the C library keep what it needs again at once: it would return large buffers to the system after every
-    response, and half the time of the next one would go into getting their pages back."""
-    if sys.platform != "linux":
-        return
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):  # glibc's
-        library.mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
-        library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to end this process when the thread that started it ends, however it ends (Linux).
-
-    Call it first thing in the child. The parent must start the child from a thread that lives as long as it does.
-
-    Args:
-        parent: the parent's process id, as the parent knew it: if it died before this call, the child ends here.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def announce_ready(role: str, url: str) -> None:

@@ -48,10 +48,10 @@ from entrepot.web.grants import Grant
 from entrepot.web.health import Health, registry_of
 from entrepot.web.logs import log_json
 from entrepot.web.objects import ObjectPlane
+from entrepot.web.process import die_with_parent
 from entrepot.web.redirects import StoreRedirects
 from entrepot.web.server import (
     announce_ready,
-    die_with_parent,
     listener_url,
     open_listener,
     run_process,

@@ -1,0 +1,53 @@
+"""What a server process asks of its system: descriptors, memory that is kept, an end with its parent."""
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Final
+
+from entrepot.core.sizes import MIB
+
+PR_SET_PDEATHSIG: Final = 1
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+KEPT_MEMORY: Final = 64 * MIB
+LARGEST_KEPT: Final = 16 * MIB
+"""No buffer of responses or of publishing is larger."""
+
+
+def raise_descriptor_limit() -> None:
+    """Allow as many open files and connections as the system grants without privileges."""
+    if sys.platform == "win32":
+        return
+    import resource  # POSIX only
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, 65536) if hard != resource.RLIM_INFINITY else 65536
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep what it needs again at once: it would return large buffers to the system after every
+    response, and half the time of the next one would go into getting their pages back."""
+    if sys.platform != "linux":
+        return
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):  # glibc's
+        library.mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY)
+        library.mallopt(M_MMAP_THRESHOLD, LARGEST_KEPT)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process when the thread that started it ends, however it ends (Linux).
+
+    Call it first thing in the child. The parent must start the child from a thread that lives as long as it does.
+
+    Args:
+        parent: the parent's process id, as the parent knew it: if it died before this call, the child ends here.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(0)
