@@ -6,12 +6,15 @@ import time
 
 import pytest
 
+from entrepot.client.connections import Connections
+from entrepot.client.settings import Settings
 from entrepot.core.errors import ForbiddenError, FormatError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.objects.store import MAX_LINK_SECONDS, NoUrl, SignedUrl
 from entrepot.objects.wrapper import StoreWrapper
 from entrepot.protocol.dataplane import PREFER_STREAM
+from entrepot.protocol.location import Source
 from entrepot.web.asgi import header, send_response
 from entrepot.web.following import Follower, checked_link
 from entrepot.web.grants import Grant
@@ -134,6 +137,8 @@ class Store:
         self.objects = objects
         self.asked = []
         self.refusals = []
+        self.breaks_off = False
+        self.page = b""
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -146,6 +151,12 @@ class Store:
         span = choose_span(header(scope, b"range"), len(data))
         headers = [(b"content-range", span.content_range(len(data)))] if span.partial else []
         body = data[span.start : span.start + span.length]
+        if self.page:  # what stands in between answers in the store's place
+            return await send_response(send, 200, self.page)
+        if self.breaks_off:
+            await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000")]})
+            await send({"type": "http.response.body", "body": body[:5000], "more_body": True})
+            raise ConnectionResetError("The store breaks off.")
         return await send_response(send, 206 if span.partial else 200, body, headers=headers)
 
 
@@ -222,6 +233,42 @@ async def test_a_store_that_cannot_be_reached_is_done_without(path, store, recor
     store.base = "https://127.0.0.1:1"
     assert await path.read() == path.bytes
     assert [record.status for record in records] == [307, 200]
+
+
+async def test_a_store_that_breaks_off_midway_is_left_alone_from_then_on(path, records):
+    path.bucket.breaks_off = True
+    with pytest.raises(UnavailableError):
+        await path.read()
+    assert path.follower.linked
+    assert await path.read() == path.bytes
+    assert [record.status for record in records] == [307, 200]
+    assert not path.follower.linked
+
+
+@pytest.fixture
+async def device(path, site, tmp_path):
+    """Reads the object as the agent does, which verifies what comes by links."""
+    ca = tmp_path / "ca.pem"
+    ca.write_text(site.authority.pem())
+    source = Source(point="pt-1", name="cloud", url=path.base, audience="pt-1", trust="system", reason="")
+    async with Connections(Settings(service_ca=str(ca)), "") as connections:
+        yield lambda: connections.get(source, path.id, len(path.bytes), "good")
+
+
+@pytest.mark.parametrize("page", [b"", b"<html>Blocked by your proxy.</html>", bytes(100_000), bytes(200_000)])
+async def test_a_device_gets_the_bytes_although_the_store_breaks_off_or_something_answers_in_its_place(
+    path, device, records, page
+):
+    path.bucket.breaks_off, path.bucket.page = not page, page
+    assert await device() == path.bytes
+    assert [record.status for record in records] == [307, 200]
+    assert await device() == path.bytes
+    assert [record.status for record in records] == [307, 200, 200], "no link any more"
+
+
+async def test_a_device_follows_as_long_as_the_links_are_good(path, device, records):
+    assert [await device(), await device()] == [path.bytes] * 2
+    assert [record.status for record in records] == [307, 307]
 
 
 async def test_whoever_does_not_follow_is_told_what_happened(plane, served, http, stock):

@@ -1,5 +1,6 @@
 """The agent's ways out: to servers of the hierarchy, and to cloud services."""
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -9,9 +10,10 @@ from types import TracebackType
 from typing import Final, Self
 
 from entrepot.client.settings import Settings
-from entrepot.core.errors import BadInputError
+from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import MIB
+from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.location import Source
 from entrepot.web.following import Follower
 from entrepot.web.http import HttpClient
@@ -58,7 +60,7 @@ class Connections:
         self._settings = settings
         self._ca = hierarchy_ca
         self._open: dict[str, HttpClient] = {}
-        self._follower: Follower | None = None
+        self._no_links: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,7 +68,7 @@ class Connections:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        clients, self._open, self._follower = list(self._open.values()), {}, None
+        clients, self._open = list(self._open.values()), {}
         for client in clients:
             await client.close()
 
@@ -91,19 +93,34 @@ class Connections:
     async def get(self, source: Source, object_id: ObjectId, size: int, token: str) -> bytes:
         """A sealed object from a source, unverified, of at most ``size`` bytes.
 
+        Cloud services may give links to their stores. Where one leads to other bytes, or breaks off, the service itself
+        is asked: it is not to blame for what stands between this device and the store.
+
         Raises:
-            EntrepotError: as ``HttpClient.get_object``.
+            EntrepotError: as ``HttpClient.get_object``, about the source.
         """
         client = self.client(source.trust)
-        follow = self._links() if source.trust == "system" else None
-        return await client.read_object(source.url, object_id, bearer=token, limit=size, follow=follow)
+        if source.trust != "system":
+            return await client.read_object(source.url, object_id, bearer=token, limit=size)
+        follower = Follower(self._stores(), self._no_links)
+        while True:  # twice at most: once distrusted, it does not follow
+            try:
+                data = await client.read_object(source.url, object_id, bearer=token, limit=size, follow=follower)
+            except EntrepotError:
+                if not follower.linked:
+                    raise
+            else:
+                if not follower.linked or await asyncio.to_thread(object_id_of, data) == object_id:
+                    return data
+            follower.distrust(source.url)
 
-    def _links(self) -> Follower:
-        """For cloud services that give links to their stores: no authority of ours vouches for those."""
-        if self._follower is None:
+    def _stores(self) -> HttpClient:
+        """For what the links of cloud services lead to: no authority of ours vouches for that."""
+        client = self._open.get("stores of clouds")
+        if client is None:
             trust = TlsTrust.system(service_ca(self._settings))
-            self._follower = Follower(self._open.setdefault("stores of clouds", open_client(trust, self._settings)))
-        return self._follower
+            client = self._open["stores of clouds"] = open_client(trust, self._settings)
+        return client
 
 
 def own_addresses(settings: Settings) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ Rules:
 - A store that redirects once more is not followed.
 - A link that the store refuses may have expired on the way: the gateway is asked again, once. Whatever else goes wrong,
   or then, is no reason to go without: the gateway is asked to send the bytes itself, now and for the rest of this
-  client's life, since the next link would not lead anywhere either.
+  client's life, since the next link would not lead anywhere either. So it is when a transfer breaks off midway; and
+  whoever verifies the bytes says by :meth:`Follower.distrust` that they were others (a proxy may answer in between).
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, MutableSet
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -30,15 +31,20 @@ _PREFER: Final = {"Prefer": PREFER_STREAM}
 
 
 class Follower:
-    """Opens objects at gateways that may send their clients elsewhere. Belongs to one event loop.
+    """Opens objects, one after another, at gateways that may send their clients elsewhere. Belongs to one event loop.
 
     Args:
         stores: asks stores; must not be the client that asks gateways.
+        no_links: gateways that are asked to send the bytes themselves; what is learned is added.
+
+    Attributes:
+        linked: whether the bytes of the object opened last came by a link.
     """
 
-    def __init__(self, stores: "HttpClient") -> None:
+    def __init__(self, stores: "HttpClient", no_links: MutableSet[str] | None = None) -> None:
         self._stores = stores
-        self._no_links: set[str] = set()
+        self._no_links: MutableSet[str] = set() if no_links is None else no_links
+        self.linked = False
 
     @contextlib.asynccontextmanager
     async def open(
@@ -53,12 +59,13 @@ class Follower:
         """Ask for an object; yields the answer that has its bytes, unread, as ``HttpClient.stream`` does.
 
         Raises:
-            EntrepotError: as ``HttpClient.stream``, about the gateway.
+            EntrepotError: as ``HttpClient.stream``, about the gateway; about the store too, once bytes came from there.
         """
-        where = host_of(url)
-        tries = 0 if where in self._no_links else 2
+        where, refused = host_of(url), False
+        self.linked = False
         while True:
-            asked = dict(headers) if tries else {**headers, **_PREFER}
+            stream = where in self._no_links
+            asked = {**headers, **_PREFER} if stream else dict(headers)
             async with gateway.stream(
                 "GET", url, bearer=bearer, headers=asked, timeouts=timeouts, accept=(REDIRECT,)
             ) as response:
@@ -66,7 +73,7 @@ class Follower:
                     yield response
                     return
                 link = response.headers.get("Location", "")
-            if not tries:
+            if stream:
                 raise FormatError(f"{where} gives a link although it was asked to send the object itself.")
             hop = contextlib.AsyncExitStack()
             try:
@@ -74,13 +81,22 @@ class Follower:
                     self._stores.stream("GET", checked_link(link), headers=headers, timeouts=timeouts)
                 )
             except EntrepotError as error:
-                tries = 0 if isinstance(error, FormatError | TrustError | UnavailableError) else tries - 1
-                if not tries:
-                    self._no_links.add(where)
+                if refused or isinstance(error, FormatError | TrustError | UnavailableError):
+                    self.distrust(url)
+                refused = True
                 continue
-            async with hop:
-                yield found
-                return
+            self.linked = True
+            try:
+                async with hop:
+                    yield found
+            except EntrepotError:
+                self.distrust(url)
+                raise
+            return
+
+    def distrust(self, url: str) -> None:
+        """Ask the gateway at this address for no link any more: what they lead to is of no use here."""
+        self._no_links.add(host_of(url))
 
 
 def checked_link(link: str) -> str:
