@@ -8,7 +8,7 @@ import pytest
 
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.times import HOUR
-from entrepot.database import alerts, cloud, collection, controldocuments, points, usage
+from entrepot.database import alerts, cloud, collection, controldocuments, grants, points, usage
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.collection import BucketRow, Gap, SegmentRow
 from entrepot.database.engine import Database
@@ -219,6 +219,21 @@ def test_gaps_name_the_instance_and_can_be_accepted(database) -> None:
         assert collection.gaps(connection, "pt-1") == [Gap(instance="gw", missing=2, broken=1)]
         collection.accept_gaps(connection, "pt-1")
         assert collection.gaps(connection, "pt-1") == []
+        assert not grants.chains(connection, "pt-1", ["gw"])["gw"].whole, "what it would have told is not known"
+
+
+def test_an_accepted_segment_that_arrives_all_the_same_hides_no_other(database) -> None:
+    with database.transaction() as connection:
+        collection.add_segment(connection, _segment(0), [], 1)
+        collection.add_segment(connection, _segment(2), [], 1)
+        collection.accept_gaps(connection, "pt-1")
+        collection.add_segment(connection, _segment(4), [], 1)
+        assert collection.gaps(connection, "pt-1") == [Gap(instance="gw", missing=1, broken=0)]
+        collection.add_segment(connection, _segment(1), [], 1)
+        assert collection.gaps(connection, "pt-1") == [Gap(instance="gw", missing=1, broken=0)]
+        collection.add_segment(connection, _segment(3), [], 1)
+        assert collection.gaps(connection, "pt-1") == []
+        assert grants.chains(connection, "pt-1", ["gw"])["gw"] == grants.Chain(collected=5, whole=True)
 
 
 def test_the_log_owes_exactly_what_was_added_since(database) -> None:

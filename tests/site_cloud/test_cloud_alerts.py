@@ -339,6 +339,23 @@ async def test_an_accepted_gap_does_not_hide_the_next_one(site) -> None:
     assert (reopened.state, reopened.occurrences) == (AlertState.ACTIVE, 2)
 
 
+async def test_a_comment_on_an_accepted_gap_accepts_no_other(site) -> None:
+    point = await site.make_point()
+    gateway, alerting = Gateway(point.point), Alerting(site.database, clock=site.clock)
+    gateway.segment([record(1)])
+    await _serve(site, gateway, 1)
+    alert = (await site.database.read(alerts.find, type_="accounting_gap", subject=point.point)).id
+    await alerting.cancel(alert, by="ann", comment="disk lost")
+    await site.services.monitor.evaluate(point.point)
+    gateway.segment([record(1)])
+    holder = site.cloud.services["cloud1"].holder
+    await holder.put_document(*gateway.segment([record(1)]))
+    await site.services.collector.run_once(point, holder)
+    await alerting.annotate(alert, by="ann", comment="the disk was replaced")
+    await site.services.monitor.evaluate(point.point)
+    assert await _state(site, point.point, "accounting_gap") is AlertState.ACTIVE
+
+
 async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> None:
     point = await site.make_point()
     await _store(site, 700)

@@ -7,13 +7,14 @@ import pytest
 
 from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR
-from entrepot.database import contents, usage
+from entrepot.database import alerts, contents, usage
 from entrepot.database.contents import Content
 from entrepot.database.grants import LAG
 from entrepot.protocol.allowances import ALL_SEGMENTS, Mark, encode_mark, encode_slot, mark_key, slot_key
 from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.rules.allowance import slots
+from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cost.budgets import EARLY, BudgetBook, listed, put, sweep_slots
 from entrepot.site.cost.settling import CLOSED_AFTER, KEPT
 
@@ -123,6 +124,19 @@ async def test_while_a_segment_is_missing_what_was_won_counts(bounded):
     assert await bounded.collect() == (2 * MIB, bounded.slot)
     await bounded.holder.put_document(*lost)
     assert await bounded.collect() == (3 * MIB, 0)
+
+
+async def test_accepting_a_gap_frees_nothing_that_was_won(bounded):
+    gateway = Gateway(bounded.point.point)
+    await bounded.win("gw-1", 0)
+    await bounded.mark("gw-1", before=FOREVER, ended=True)
+    gateway.segment([record(MIB)])
+    await bounded.send(gateway, 2 * MIB)
+    _after_the_end(bounded)
+    await bounded.collect()
+    alert = await bounded.site.database.read(alerts.find, type_="accounting_gap", subject=bounded.point.point)
+    await Alerting(bounded.site.database, clock=bounded.site.clock).cancel(alert.id, by="ann", comment="disk lost")
+    assert await bounded.collect() == (2 * MIB, bounded.slot)
 
 
 async def test_what_a_lost_instance_won_counts_until_no_period_has_it_and_is_told(bounded):

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, case, delete, func, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 
 from entrepot.database import budgetsums
 from entrepot.database.engine import insert_into
@@ -124,6 +124,14 @@ def _extend_chain(connection: Connection, segment: SegmentRow, now: int) -> None
                 "collected": table.c.collected + 1,
                 "broken": table.c.broken + new.broken,
                 "seen": new.seen,
+                # all that was missing up to there was accepted: so this is one of them
+                "accepted_missing": case(
+                    (
+                        and_(table.c.accepted_missing > 0, new.highest <= table.c.accepted_through),
+                        table.c.accepted_missing - 1,
+                    ),
+                    else_=table.c.accepted_missing,
+                ),
             },
         )
     )
@@ -178,20 +186,27 @@ def _add_buckets(connection: Connection, point: str, buckets: Sequence[BucketRow
 
 
 def gaps(connection: Connection, point: str) -> list[Gap]:
-    """Instances whose segments are not all here, or do not fit together."""
+    """Instances whose segments are not all here, or do not fit together; what was accepted is left out."""
     table = transaction_chain
+    missing = table.c.highest + 1 - table.c.collected - table.c.accepted_missing
+    broken = table.c.broken - table.c.accepted_broken
     rows = connection.execute(
-        select(table.c.instance, table.c.highest + 1 - table.c.collected, table.c.broken)
-        .where(table.c.point == point, (table.c.collected <= table.c.highest) | (table.c.broken > 0))
+        select(table.c.instance, missing, broken)
+        .where(table.c.point == point, or_(missing > 0, broken > 0))
         .order_by(table.c.instance)
     )
     return [Gap(instance=row[0], missing=row[1], broken=row[2]) for row in rows]
 
 
 def accept_gaps(connection: Connection, point: str) -> None:
-    """Take the chains as they are: an administrator has seen their gaps."""
+    """An administrator has seen the chains' gaps. What is missing stays missing: nobody knows what it would tell."""
     table = transaction_chain
-    connection.execute(update(table).where(table.c.point == point).values(collected=table.c.highest + 1, broken=0))
+    seen = {
+        "accepted_missing": table.c.highest + 1 - table.c.collected,
+        "accepted_broken": table.c.broken,
+        "accepted_through": table.c.highest,
+    }
+    connection.execute(update(table).where(table.c.point == point).values(seen))
 
 
 def prune_segments(connection: Connection, before: int, *, chains_before: int) -> int:

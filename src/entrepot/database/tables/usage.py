@@ -34,6 +34,10 @@ transaction_chain = Table(
     Column("collected", Integer, nullable=False),  # segments; fewer than highest + 1 means a gap
     Column("broken", Integer, nullable=False),  # links whose hash does not fit, and damaged segments
     Column("seen", BigInteger, nullable=False),
+    # of what is missing and broken, what an administrator has seen; up to which sequence that was
+    Column("accepted_missing", Integer, nullable=False, server_default="0"),
+    Column("accepted_broken", Integer, nullable=False, server_default="0"),
+    Column("accepted_through", Integer, nullable=False, server_default="-1"),
 )
 
 transfer_bucket = Table(

@@ -30,7 +30,9 @@ class Alerting:
     async def cancel(self, alert_id: str, *, by: str, comment: str) -> StoredAlert:
         """Close an alert by hand. A gap in the records is thereby accepted: only a new one alerts again."""
         now = self._clock()
-        return await self._change(alert_id, by, lambda alert: cancel(alert, by=by, comment=comment, now=now))
+        return await self._change(
+            alert_id, by, lambda alert: cancel(alert, by=by, comment=comment, now=now), accepts=True
+        )
 
     async def disable(self, alert_id: str, *, by: str, comment: str) -> StoredAlert:
         """Stop it from opening."""
@@ -47,12 +49,16 @@ class Alerting:
         now = self._clock()
         return await self._change(alert_id, by, lambda alert: annotate(alert, comment=comment, now=now))
 
-    async def _change(self, alert_id: str, by: str, move: Callable[[Alert], Step]) -> StoredAlert:
-        return await self._database.write(_change, alert_id, move, by)
+    async def _change(
+        self, alert_id: str, by: str, move: Callable[[Alert], Step], *, accepts: bool = False
+    ) -> StoredAlert:
+        return await self._database.write(_change, alert_id, move, by, accepts=accepts)
 
 
-def _change(connection: Connection, alert_id: str, move: Callable[[Alert], Step], by: str) -> StoredAlert:
+def _change(
+    connection: Connection, alert_id: str, move: Callable[[Alert], Step], by: str, *, accepts: bool
+) -> StoredAlert:
     changed = alerts.change(connection, alert_id, move, by=by)
-    if changed.alert.type == _GAP and changed.alert.closed_by == by:
+    if accepts and changed.alert.type == _GAP:
         collection.accept_gaps(connection, changed.alert.subject)
     return changed
