@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from entrepot.core.errors import ConflictError, FormatError, UnavailableError
 from entrepot.core.times import HOUR, hour_of
-from entrepot.database import alerts, collection, controldocuments, usage
+from entrepot.database import alerts, collection, contents, controldocuments, usage
 from entrepot.database.tables.content import content, content_version
 from entrepot.database.tables.usage import transfer_bucket
 from entrepot.protocol.transactions import MAX_SEGMENT_BYTES, TX_PREFIX, SegmentHeader, encode_header, segment_key
@@ -87,6 +87,15 @@ async def test_collecting_now_asks_the_instances_with_a_new_control_document(sit
     await site.services.collect("cloud1")
     after = await site.database.read(controldocuments.control, point.point)
     assert (after.counter, after.pushed) == (before + 1, before + 1)
+
+
+async def test_what_was_sent_of_a_content_counts_to_it_also_when_it_was_deleted_before_the_collection(site) -> None:
+    point = await site.make_point()
+    await site.database.write(_add_content)
+    await _put(site, Gateway(point.point).segment([record(100, set_id=SET)]))
+    assert await site.database.write(contents.remove_content, "pkg-0123456789abcdef") == [SET]
+    await site.services.collect("cloud1")
+    assert _counted(site) == {(hour_of(NOW), "dev-1", "pkg-0123456789abcdef", "2xx"): (1, 100)}
 
 
 async def test_a_collection_counts_logs_and_then_deletes(site) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 from sqlalchemy import Connection, and_, bindparam, case, delete, func, or_, select, update
 
-from entrepot.database import budgetsums
+from entrepot.database import budgetsums, formersets
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.content import content_delta, content_version
 from entrepot.database.tables.usage import log_batch, transaction_chain, transaction_segment, transfer_bucket
@@ -74,11 +74,13 @@ def known_segments(connection: Connection, point: str, names: Sequence[str]) -> 
 
 
 def contents_of(connection: Connection, set_ids: Iterable[bytes]) -> dict[bytes, str]:
-    """Which content each object set belongs to, versions and deltas alike; unknown sets are left out."""
+    """Which content each object set belongs to, versions and deltas alike, also those that
+    were deleted since; unknown sets are left out."""
     wanted = sorted({set_id for set_id in set_ids if set_id})
     found: dict[bytes, str] = {}
     for begin in range(0, len(wanted), _SETS_A_QUERY):
         some = wanted[begin : begin + _SETS_A_QUERY]
+        found |= formersets.contents_of(connection, some)
         for table in (content_delta, content_version):  # a version's claim to a set counts more than a delta's
             query = select(table.c.set_id, func.min(table.c.content)).where(table.c.set_id.in_(some))
             found.update((bytes(row[0]), row[1]) for row in connection.execute(query.group_by(table.c.set_id)))

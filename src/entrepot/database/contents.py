@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, case, delete, func, insert, or_, sele
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.database import formersets
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find, name_key, refuse_taken
 from entrepot.database.tables.content import content as contents
@@ -158,7 +159,8 @@ def mark_deleting(connection: Connection, content: str) -> None:
 
 def remove_content(connection: Connection, content: str) -> list[bytes]:
     """Forget a content with its versions and deltas; gives the object sets that nobody needs for it any more."""
-    sets = [*set_ids(connection, content)]
+    sets = set_ids(connection, content)
+    formersets.keep(connection, content, sets)
     for table in (deltas, versions):
         connection.execute(delete(table).where(table.c.content == content))
     connection.execute(delete(contents).where(contents.c.id == content))
@@ -276,7 +278,8 @@ def replace_sealing(connection: Connection, before: Version, **values: object) -
     if connection.execute(changed.values(values)).rowcount != 1:
         return False
     touching = or_(deltas.c.from_version == before.number, deltas.c.to_version == before.number)
-    connection.execute(delete(deltas).where(deltas.c.content == before.content, touching))
+    gone = delete(deltas).where(deltas.c.content == before.content, touching).returning(deltas.c.set_id)
+    formersets.keep(connection, before.content, [before.set_id, *connection.scalars(gone)])
     note_change(connection)
     return True
 
@@ -291,6 +294,7 @@ def drop_delta(connection: Connection, delta: Delta) -> None:
     """Forget a delta."""
     mine = (deltas.c.content == delta.content) & (deltas.c.from_version == delta.from_version)
     connection.execute(deltas.delete().where(mine, deltas.c.to_version == delta.to_version))
+    formersets.keep(connection, delta.content, [delta.set_id])
     note_change(connection)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or
 
 from entrepot.core.errors import ConflictError
 from entrepot.core.ids import ObjectId
-from entrepot.database import deployments, distribution, pointsets, tasks
+from entrepot.database import deployments, distribution, formersets, pointsets, tasks
 from entrepot.database.contents import Content, Version, in_use
 from entrepot.database.hierarchy import note_change
 from entrepot.database.library import drop_set
@@ -129,6 +129,7 @@ def remove(connection: Connection, content: Content, version: Version, *, now: f
     if content.current == version.number:
         raise ConflictError(f"Version {version.number} is the current one.")
     gone = sets_of(connection, version)
+    formersets.keep(connection, content.id, gone)
     touching = or_(deltas.c.from_version == version.number, deltas.c.to_version == version.number)
     connection.execute(delete(deltas).where(deltas.c.content == content.id, touching))
     mine = and_(versions.c.content == content.id, versions.c.number == version.number)

@@ -3,7 +3,7 @@
 A version's root reference opens the content, so it is here only as sealed by the server's vault.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Integer, LargeBinary, String, Table, Text, false
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Table, Text, false
 
 from entrepot.database.tables import metadata
 
@@ -67,4 +67,13 @@ content_delta = Table(
     Column("created", BigInteger, nullable=False),
     Column("saved", BigInteger, nullable=False, server_default="0"),  # what a client need not fetch thanks to it
     Column("fetched", BigInteger, nullable=False, server_default="0"),  # by a client on the old version, in all
+)
+
+former_set = Table(
+    "former_set",
+    metadata,
+    Column("set_id", LargeBinary, primary_key=True),  # of a version or delta that is gone
+    Column("content", String(40), nullable=False),  # may be gone, too
+    Column("since", BigInteger, nullable=False),  # the first collection since; 0: there was none yet
+    Index("ix_former_set_since", "since"),
 )

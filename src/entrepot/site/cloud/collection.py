@@ -21,7 +21,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError, EntrepotError, FormatError, NotFoundError
 from entrepot.core.times import DAY, Clock
-from entrepot.database import collection, usage
+from entrepot.database import collection, formersets, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.collection import BucketRow, LogBatch, SegmentRow
 from entrepot.database.engine import Database
@@ -240,6 +240,7 @@ class Collector:
 
 def _finish(connection: Connection, point: str, now: int) -> None:
     collection.prune_segments(connection, now - KEEP_SECONDS, chains_before=now - KEEP_CHAINS_SECONDS)
+    formersets.prune(connection, now, before=now - KEEP_SECONDS)
     usage.set_collected(connection, point, now=now)
 
 
