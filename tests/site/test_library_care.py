@@ -1,6 +1,8 @@
 """The library is validated, repaired, swept and measured; so is what points have of it."""
 
+import contextlib
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from entrepot.core.errors import IntegrityError, NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import DAY, HOUR
 from entrepot.database import alerts, librarychecks
+from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.database.tables.library import object_ as objects
 from entrepot.database.tables.points import point as points
 from entrepot.objects.hashing import object_id_of
@@ -29,6 +32,7 @@ from entrepot.protocol.libraryapi import (
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.rules.alerts import AlertState
 from entrepot.site.library import LibraryCare
+from entrepot.site.staging import Staging
 
 
 class Care:
@@ -228,6 +232,24 @@ async def test_lost_parts_of_a_manifest_come_back_when_the_source_is_read_again(
     assert len((await care.site.call("GET", "/contents/App", ContentInfo)).versions) == 1, "nothing was published"
 
 
+async def test_reading_a_source_again_may_begin_with_hours_of_unpacking(care, monkeypatch) -> None:
+    real = Staging.source
+
+    @contextlib.contextmanager
+    def slow(self: Staging, path: Path, **more: Any) -> Iterator[Path]:
+        with real(self, path, **more) as ready:
+            care.site.clock.advance(2 * HOUR)
+            SqlSweepLedger(care.site.database).drop_lapsed(care.site.clock())
+            yield ready
+
+    monkeypatch.setattr(Staging, "source", slow)
+    for object_id in care.of(Purpose.MANIFEST_PART):
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+
+
 async def test_a_damaged_delta_is_made_anew(care, source) -> None:
     big = bytearray((source / "big.bin").read_bytes())
     big[1000:1010] = b"other data"
@@ -246,6 +268,28 @@ async def test_a_damaged_delta_is_made_anew(care, source) -> None:
     await care.site.run_tasks()
     assert await care.deltas() == 1
     assert (await care.validate()).message.startswith("All sound")
+
+
+async def test_a_damaged_delta_is_no_failure_because_a_point_that_is_away_still_has_it(care, source) -> None:
+    """Its set stays known until the point has lost it; no version and no delta needs it meanwhile."""
+    await care.site.enrolled_point("dp")
+    await care.site.distributed("App", "dp")
+    big = bytearray((source / "big.bin").read_bytes())
+    big[1000:1010] = b"other data"
+    (source / "big.bin").write_bytes(big)
+    await care.site.next_version("App")
+    await care.site.distribute_due()
+    [point] = care.site.points.values()
+    packs = care.of(Purpose.DELTA_PACK)
+    assert point.shelf.has(packs) == [True] * len(packs)
+    for object_id in packs:
+        care.server.shelf.delete(object_id)
+        point.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert ended.message == "1 delta(s) to be made anew."
+    assert (await care.alerts())[0][0] is not AlertState.ACTIVE
 
 
 async def test_a_damaged_copy_of_a_point_is_not_taken(care, source) -> None:

@@ -1,17 +1,23 @@
 """A dry run of publishing says what the publish that follows does, and leaves nothing behind."""
 
+import contextlib
 import os
 import zipfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError
 from entrepot.core.sizes import GIB, MIB
+from entrepot.core.times import HOUR
 from entrepot.database import librarystats
+from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.protocol.contentapi import ContentInfo, DeltaOutlook, Rehearsal, RehearsalRequest
 from entrepot.protocol.libraryapi import Comparison
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.site.staging import Staging
 from entrepot.web.problems import error_classes
 
 SAME = ("files", "folders", "links", "plain_size", "objects", "stored_size", "new_objects")
@@ -150,3 +156,18 @@ async def test_what_an_archive_holds_is_rehearsed_and_hostile_ones_are_refused_b
         await rehearse(site, archive)
     assert await site.database.read(librarystats.open_sessions) == 0
     assert list((site.home.folder / "scratch" / "unpacked").iterdir()) == []
+
+
+async def test_unpacking_may_take_hours(site, source, monkeypatch) -> None:
+    """Longer than any lease lasts: it begins when the source is ready."""
+    real = Staging.source
+
+    @contextlib.contextmanager
+    def slow(self: Staging, path: Path, **more: Any) -> Iterator[Path]:
+        with real(self, path, **more) as ready:
+            site.clock.advance(2 * HOUR)
+            SqlSweepLedger(site.database).drop_lapsed(site.clock())
+            yield ready
+
+    monkeypatch.setattr(Staging, "source", slow)
+    assert (await rehearse(site, source)).number == 1

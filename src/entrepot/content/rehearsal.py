@@ -2,7 +2,8 @@
 
 :class:`RehearsedShelf` takes objects and drops them, :class:`RehearsedLedger` asks the library what it knows and keeps
 the rest of its books in a temporary database that SQLite keeps on the disk. So what a rehearsal says about new objects
-is exact, to the byte. The session it holds leases in the meantime; close it.
+is exact, to the byte, as long as nothing else is stored: what a killed attempt left on the shelf without entering it
+into the index is not counted as new. The session it holds leases in the meantime; close both.
 """
 
 import sqlite3
@@ -55,6 +56,10 @@ class RehearsedShelf(Shelf):
 
     def flush(self) -> None:
         """Nothing waits."""
+
+    def close(self) -> None:
+        """Forget what was taken."""
+        self._taken.close()
 
 
 class RehearsedLedger:

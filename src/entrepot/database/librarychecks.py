@@ -9,7 +9,7 @@ from entrepot.content.ledger import State
 from entrepot.core.ids import ObjectId
 from entrepot.database.contents import Delta, Version, get_version, list_deltas
 from entrepot.database.engine import Database, insert_into
-from entrepot.database.librarystats import in_scope, set_purpose
+from entrepot.database.librarystats import in_scope, needed, set_purpose
 from entrepot.database.tables.checks import object_check as checks
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
@@ -100,12 +100,12 @@ def _settled(connection: Connection, ids: Sequence[ObjectId]) -> dict[ObjectId, 
     return {object_id: number for object_id, number in found.items() if number in numbers}
 
 
-def verdicts(connection: Connection) -> dict[Verdict, int]:
-    """How many objects that a set needs have each bad verdict."""
+def verdicts(connection: Connection, content: str = "") -> dict[Verdict, int]:
+    """How many objects that a version or delta needs have each bad verdict."""
     query = (
         select(checks.c.verdict, func.count())
         .join(objects, objects.c.id == checks.c.object)
-        .where(checks.c.verdict != Verdict.GOOD.value, in_scope())
+        .where(checks.c.verdict != Verdict.GOOD.value, needed(content))
         .group_by(checks.c.verdict)
     )
     return {Verdict(verdict): number for verdict, number in connection.execute(query)}

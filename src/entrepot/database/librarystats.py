@@ -100,10 +100,13 @@ def open_sessions(connection: Connection) -> int:
 
 def in_scope(content: str = "") -> ColumnElement[bool]:
     """Objects that the sets of a content, or of all, need; the set objects themselves among them."""
-    if not content:
-        return or_(
-            exists().where(set_object.c.object == objects.c.id), exists().where(object_set.c.object == objects.c.id)
-        )
+    if content:
+        return needed(content)
+    return or_(exists().where(set_object.c.object == objects.c.id), exists().where(object_set.c.object == objects.c.id))
+
+
+def needed(content: str = "") -> ColumnElement[bool]:
+    """Objects that the versions and deltas of a content, or of all, need: not those of sets that only points have."""
     numbers = _sets_of(content)
     return or_(
         exists().where(set_object.c.object == objects.c.id, set_object.c.object_set.in_(numbers)),
@@ -119,10 +122,12 @@ def number_of(set_id: bytes) -> Any:
 
 def _sets_of(content: str) -> Select[tuple[int]]:
     named = objects.alias("named")
+    whole = [versions.c.content == content] if content else []
+    only = [deltas.c.content == content] if content else []
     mine = or_(
-        exists().where(versions.c.set_id == named.c.object_id, versions.c.content == content),
-        exists().where(versions.c.former_set_id == named.c.object_id, versions.c.content == content),
-        exists().where(deltas.c.set_id == named.c.object_id, deltas.c.content == content),
+        exists().where(versions.c.set_id == named.c.object_id, *whole),
+        exists().where(versions.c.former_set_id == named.c.object_id, *whole),
+        exists().where(deltas.c.set_id == named.c.object_id, *only),
     )
     query: Select[tuple[int]] = select(object_set.c.id).join(named, named.c.id == object_set.c.object).where(mine)
     return query

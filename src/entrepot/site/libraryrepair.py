@@ -23,7 +23,7 @@ from entrepot.content.repairing import rebuilt
 from entrepot.core.errors import EntrepotError, IntegrityError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
-from entrepot.database import contents, librarychecks, pointsets
+from entrepot.database import contents, librarychecks, pointsets, retention
 from entrepot.database.contents import Version
 from entrepot.database.engine import Database
 from entrepot.database.librarychecks import SqlCheckLedger
@@ -119,19 +119,17 @@ class RepairHandler:
 
     async def _last_resorts(self, ledger: SqlCheckLedger, content: str, mended: Mended, report: Reporter) -> None:
         """What only the whole source gives, and deltas, which need not be mended."""
-        report.step("Reading sources again", unit="objects")
-        mended.left, after = 0, None
+        after = None
         while page := await asyncio.to_thread(ledger.faulty, after, SALVAGED):
             wanted = [each.object_id for each in page]
-            found = await asyncio.to_thread(self._salvage.find, wanted, lambda: report.cancelled)
+            found = await asyncio.to_thread(self._salvage.find, wanted, report)
             await asyncio.to_thread(ledger.note, found, [], self._clock(), lambda each: look(self._shelf, each))
             mended.source += len(found)
             after = wanted[-1]
         mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())
-        after = None
-        while page := await asyncio.to_thread(ledger.faulty, after, SALVAGED):
-            mended.left += len(page)
-            after = page[-1].object_id
+        while await self._database.write(retention.drop_unused_sets):
+            report.check()
+        mended.left = sum((await self._database.read(librarychecks.verdicts, content)).values())
 
     async def _repair(self, page: list[Listed], ledger: SqlCheckLedger, mended: Mended, report: Reporter) -> None:
         left = {each.object_id: each for each in page}

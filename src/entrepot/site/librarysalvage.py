@@ -1,6 +1,6 @@
 """The last resorts of a repair: publish a version's source again for what it lost, and make damaged deltas anew."""
 
-from collections.abc import Callable
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -13,13 +13,14 @@ from entrepot.content.rehearsal import RehearsedLedger
 from entrepot.content.salvaging import SalvageShelf
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.ids import ObjectId
-from entrepot.database import contents, librarychecks, retention
+from entrepot.database import contents, librarychecks
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.site.keys import SiteKeys
-from entrepot.site.publishing import ask_for_delta
+from entrepot.site.publishing import ask_for_delta, weighed
+from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging
 from entrepot.trust.signing import sign
 
@@ -39,11 +40,11 @@ class Salvage:
         self._keys = keys
         self._staging = staging
 
-    def find(self, wanted: list[ObjectId], cancelled: Callable[[], bool]) -> list[ObjectId]:
+    def find(self, wanted: list[ObjectId], report: Reporter) -> list[ObjectId]:
         """Which of these came back.
 
         Raises:
-            CancelledError: ``cancelled`` said so.
+            CancelledError: the work is to stop.
         """
         left = set(wanted)
         with self._database.reading() as connection:
@@ -53,18 +54,36 @@ class Salvage:
             ]
         for version, content in chosen:
             if left and version.generation == self._keys.generation:
-                left -= self._again(version, content, left, cancelled)
+                left -= self._again(version, content, left, report)
         return [object_id for object_id in wanted if object_id not in left]
 
-    def _again(
-        self, version: Version, content: Content, wanted: set[ObjectId], cancelled: Callable[[], bool]
-    ) -> set[ObjectId]:
-        shelf = SalvageShelf(self._shelf.store, wanted)
+    def _again(self, version: Version, content: Content, wanted: set[ObjectId], report: Reporter) -> set[ObjectId]:
+        if content.unpack:
+            report.step(f"Unpacking the source of {content.name}", unit="bytes")
+        staged = self._staging.source(
+            Path(content.source),
+            unpacked=content.unpack,
+            progress=report.amount,
+            cancelled=lambda: report.cancelled,
+        )
+        with contextlib.closing(SalvageShelf(self._shelf.store, wanted)) as shelf:
+            try:
+                with staged as source:
+                    total = weighed(source, content.excludes, report)
+                    report.step(f"Reading the source of {content.name} again", total=total, unit="bytes")
+                    self._publish(version, content, source, shelf, report)
+            except CancelledError:
+                raise
+            except EntrepotError as error:  # the source is gone or another by now
+                log.info("source_not_usable", content=content.id, version=version.number, error=str(error))
+            return shelf.found
+
+    def _publish(self, version: Version, content: Content, source: Path, shelf: SalvageShelf, report: Reporter) -> None:
+        """Publish into nothing but the salvage. Only now the session begins: nothing renews its lease before."""
         signer = self._keys.manifest
         session = self._library.open_session(f"repair of {content.name}, version {version.number}")
-        staged = self._staging.source(Path(content.source), unpacked=content.unpack, cancelled=cancelled)
         try:
-            with staged as source, RehearsedLedger(session) as ledger:
+            with RehearsedLedger(session) as ledger:
                 publish(
                     source,
                     content=content.id,
@@ -74,20 +93,16 @@ class Salvage:
                     keys=self._keys.domain(content.id, isolated=content.isolated),
                     sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
                     options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
-                    cancelled=cancelled,
+                    progress=lambda progress: report.amount(progress.read),
+                    cancelled=lambda: report.cancelled,
                 )
-        except CancelledError:
-            raise
-        except EntrepotError as error:  # the source is gone or another by now
-            log.info("source_not_usable", content=content.id, version=version.number, error=str(error))
         finally:
             self._library.close_session(session.session)
-        return shelf.found
 
 
 def remake_deltas(connection: Connection, content: str, *, now: float) -> int:
     """Drop deltas with missing or damaged objects and ask for them anew; how many. Clients fetch full objects until
-    then.
+    then. The caller drops the sets that nobody needs any more.
 
     Args:
         content: of this content only; empty: of all.
@@ -97,6 +112,4 @@ def remake_deltas(connection: Connection, content: str, *, now: float) -> int:
         owner = contents.get_content(connection, delta.content)
         contents.drop_delta(connection, delta)
         ask_for_delta(connection, owner, from_version=delta.from_version, to_version=delta.to_version, now=now)
-    if broken:
-        retention.drop_unused_sets(connection)
     return len(broken)

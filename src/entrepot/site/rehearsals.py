@@ -6,6 +6,7 @@ meanwhile. A durable task with progress; what it found out is the task's result.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -53,6 +54,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     def current(self) -> Version | None:
         """What clients get now."""
         return next((each for each in self.versions if each.number == self.content.current), None)
+
+    def deltas(self, usual: int) -> int:
+        """How many deltas to it would be asked for, where content has ``usual`` ones."""
+        return min(self.content.deltas_kept(usual), len(self.versions)) if self.current else 0
 
 
 class Rehearsals:
@@ -152,27 +157,29 @@ class RehearsalHandler:
         staged = self._staging.source(
             Path(plan.content.source), unpacked=unpacked, progress=report.amount, cancelled=lambda: report.cancelled
         )
-        session = self._library.open_session(f"rehearsal of {request.name}")
-        try:
-            with staged as source, self._staging.folder() as kept, QuotedLedger(session) as ledger:
-                return self._publish(request, plan, source, kept, ledger, report)
-        finally:
-            self._library.close_session(session.session)
+        with staged as source, self._staging.folder() as kept:
+            total = weighed(source, plan.content.excludes, report)
+            report.step("Reading and sealing", total=total, unit="bytes")
+            deltas = plan.deltas(self._deltas_kept)
+            shelf = QuotedShelf(self._shelf.store, keep=kept if deltas else None, room=self._staging.room)
+            session = self._library.open_session(f"rehearsal of {request.name}")  # nothing renewed its lease before
+            try:
+                with contextlib.closing(shelf), QuotedLedger(session) as ledger:
+                    return self._publish(request, plan, source, shelf, ledger, report)
+            finally:
+                self._library.close_session(session.session)
 
     def _publish(
         self,
         request: RehearsalRequest,
         plan: Plan,
         source: Path,
-        kept: Path,
+        shelf: QuotedShelf,
         ledger: QuotedLedger,
         report: Reporter,
     ) -> Rehearsal:
         current = plan.current
-        deltas = min(plan.content.deltas_kept(self._deltas_kept), len(plan.versions)) if current else 0
-        shelf = QuotedShelf(self._shelf.store, keep=kept if deltas else None, room=self._staging.room)
-        total = weighed(source, plan.content.excludes, report)
-        report.step("Reading and sealing", total=total, unit="bytes")
+        deltas = plan.deltas(self._deltas_kept)
         said = self._dry(plan, source, shelf, ledger, report)
         first = ledger.everything()
         update = ledger.lacking(self._members(current.set_id)) if current else first
