@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from entrepot.cli.clouddrill import compared
-from entrepot.core.errors import ConflictError, UnavailableError
+from entrepot.cli.session import SiteSession
+from entrepot.core.errors import ConflictError, LimitedError, UnavailableError
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudapi import CloudHealth
 from entrepot.protocol.cloudhost import Instance
@@ -187,6 +188,49 @@ def test_the_report_is_shown_though_the_site_does_not_keep_it(entrepot: Any, clo
     ran = entrepot("cloud", "drill", "cloud-eu", "--yes", "--json")
     assert (ran.code, ran.value["received"]) == (0, 8000)
     assert "does not keep this report" in ran.err
+
+
+def test_the_report_is_shown_though_the_site_does_not_answer_after_the_load(entrepot: Any, cloud: Cloud) -> None:
+    def once(_: bytes) -> CloudPointInfo:
+        if cloud.seen:
+            raise UnavailableError("The site is gone.")
+        return cloud._info(_)
+
+    cloud.site.replies["GET /api/v1/cloud-points/cloud-eu"] = once
+    ran = entrepot("cloud", "drill", "cloud-eu", "--yes", "--json")
+    assert (ran.code, ran.value["received"], ran.value["instances"]) == (0, 8000, [])
+    assert "what the instances did is not known" in ran.err
+
+
+def test_the_report_is_shown_though_whoever_waits_for_it_loses_patience(
+    entrepot: Any, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = SiteSession.call
+
+    def interrupted(session: SiteSession, method: str, *rest: Any) -> Any:
+        if method == "PUT" or asked(cloud, f"POST {DRILLS}"):
+            raise KeyboardInterrupt
+        return call(session, method, *rest)
+
+    monkeypatch.setattr(SiteSession, "call", interrupted)
+    ran = entrepot("cloud", "drill", "cloud-eu", "--yes", "--json")
+    assert (ran.code, ran.value["received"]) == (0, 8000)
+    assert "what the instances did is not known: Ctrl-C" in ran.err
+    assert "the site does not keep this report: Ctrl-C" in ran.err
+
+
+def test_requests_that_met_a_limit_do_not_make_the_command_fail(entrepot: Any, cloud: Cloud) -> None:
+    first = cloud.site.replies[f"GET /objects/{object_id_of(OBJECTS[0]).hex()}"]
+    answers = [UnavailableError("no room"), LimitedError("slower")]
+
+    def at_last(_: bytes) -> Any:
+        if answers:
+            raise answers.pop()
+        return first
+
+    cloud.site.replies[f"GET /objects/{object_id_of(OBJECTS[0]).hex()}"] = at_last
+    ran = entrepot("cloud", "drill", "cloud-eu", "--yes", "--json")
+    assert (ran.code, ran.value["errors"]) == (0, {"HTTP 429": 1, "HTTP 503": 1})
 
 
 def test_a_rate_at_which_gateways_break_off_is_refused(entrepot: Any, cloud: Cloud) -> None:

@@ -33,6 +33,7 @@ from entrepot.protocol.drillapi import (
     DrillRequest,
     DrillTimes,
 )
+from entrepot.rules.drill import failed
 
 if TYPE_CHECKING:
     from entrepot.client.drill.devices import Drill
@@ -71,7 +72,7 @@ def drill(
 
     They run on this machine, with tokens that the site makes for a few minutes, for one content. What they transfer
     is real: it counts towards figures, thresholds, budgets and cost; forecasts leave it out. Ctrl-C ends it early.
-    Exit code 10: a request failed, or an object was not what its name says.
+    Exit code 10: a request failed otherwise than at a limit (429, 503), or an object was not what its name says.
 
     \b
     Examples:
@@ -103,7 +104,7 @@ def drill(
         print_json(report)
     else:
         print_report(report)
-    if report.damaged or sum(report.errors.values()) - report.limited:
+    if report.damaged or failed(report.errors):
         raise typer.Exit(UnavailableError.family.exit_code)
 
 
@@ -129,7 +130,7 @@ def drills(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
 def _row(one: DrillRecord) -> tuple[str, ...]:
     told = one.report
     came = (
-        (size(told.received), f"{size(int(told.bytes_per_second))}/s", f"{sum(told.errors.values()):,}")
+        (size(told.received), f"{size(int(told.bytes_per_second))}/s", f"{failed(told.errors):,}")
         if told
         else ("no report", "", "")
     )
@@ -190,16 +191,29 @@ def _carry_out(session: SiteSession, plan: DrillPlan, wanted: DrillRequest, way:
     try:
         asyncio.run(load())
     except KeyboardInterrupt:
+        if not made:
+            raise
         interrupted = True
     cpu, lasted = time.process_time() - used, time.monotonic() - began
-    time.sleep(SETTLING_SECONDS)
-    seen = compared(before, _instances(session, plan), lasted)
+    seen = _did(session, plan, before, lasted)
     report = report_of(made[0].measured, permit, seen, cpu=cpu, interrupted=interrupted)
     try:
         session.call("PUT", f"/drills/{permit.drill}/report", report, type(None))
-    except EntrepotError as error:  # what was measured is worth more than that the site remembers it
-        say(f"[yellow]Warning:[/] the site does not keep this report: {error}")
+    except (EntrepotError, KeyboardInterrupt) as error:  # what was measured is worth more than that the site has it
+        say(f"[yellow]Warning:[/] the site does not keep this report: {str(error) or 'Ctrl-C'}")
     return report
+
+
+def _did(
+    session: SiteSession, plan: DrillPlan, before: Sequence[Instance], seconds: float
+) -> tuple[DrillInstance, ...]:
+    """What each instance did meanwhile; nothing, with a warning, where that cannot be asked for any more."""
+    try:
+        time.sleep(SETTLING_SECONDS)
+        return compared(before, _instances(session, plan), seconds)
+    except (EntrepotError, KeyboardInterrupt) as error:  # what was measured here is worth more
+        say(f"[yellow]Warning:[/] what the instances did is not known: {str(error) or 'Ctrl-C'}")
+        return ()
 
 
 def _instances(session: SiteSession, plan: DrillPlan) -> tuple[Instance, ...]:

@@ -154,7 +154,8 @@ class DrillReport(Model, frozen=True, kw_only=True):
         bytes_per_second: after the ramp.
         first_byte, whole_object: times of requests that were answered whole; the first includes the connection.
         statuses: answers by HTTP status; ``errors``: failures by kind; ``examples``: words of one of each kind.
-        limited: answers 429; ``unavailable``: answers 503; ``refused``: devices that gave up at 401 or 403.
+        limited: answers 429; ``unavailable``: answers 503; ``refused``: devices that gave up, at what asking again
+            does not mend (such as 401, 403, 404, or a certificate).
         instances: those that were seen; empty: the cloud does not tell.
         own_cpu_percent: processor time of the drill itself, of the one core that it can use; ``own_delay``: how late
             its machine was with what it was to do.

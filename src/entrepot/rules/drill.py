@@ -5,7 +5,7 @@ The yardstick is the load that the reference product is planned for: 100 MB to e
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -70,6 +70,15 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     instance_cpu: tuple[float, ...]
     own_cpu: float
     own_delay: float
+
+
+def failed(errors: Mapping[str, int]) -> int:
+    """Requests that were not answered as they should be, but for those that met a limit (429, 503).
+
+    Args:
+        errors: by kind; an answer's kind is ``HTTP`` and its status.
+    """
+    return sum(errors.values()) - errors.get("HTTP 429", 0) - errors.get("HTTP 503", 0)
 
 
 def clients_per_day(bytes_per_second: float) -> int:

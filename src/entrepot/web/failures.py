@@ -46,6 +46,11 @@ def network_failures(url: str) -> Iterator[None]:
         raise explain(error, url) from error
 
 
+def never_connected(error: EntrepotError) -> bool:
+    """Whether a failure of :func:`network_failures` came before there was a connection: nobody was asked anything."""
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)
+
+
 def explain(error: BaseException, url: str) -> EntrepotError:
     """The error that says which host, what happened and what to check."""
     where = host_of(url)

@@ -12,6 +12,7 @@ from entrepot.core.errors import (
     EntrepotError,
     ForbiddenError,
     FormatError,
+    NotFoundError,
     TrustError,
     UnauthenticatedError,
     UnavailableError,
@@ -21,6 +22,7 @@ from entrepot.core.sizes import KIB
 from entrepot.objects.hashing import ObjectHasher
 from entrepot.protocol.dataplane import PREFER_STREAM
 from entrepot.protocol.drillapi import DrillObject, DrillPermit, DrillPlan
+from entrepot.web.failures import never_connected
 from entrepot.web.http import HttpClient, Timeouts
 from entrepot.web.problems import MAX_PROBLEM_BYTES, error_from_problem
 from entrepot.web.tls import TlsTrust
@@ -33,7 +35,7 @@ OTHER_SOCKETS: Final = 64
 LOOK_SECONDS: Final = 0.05
 _TIMEOUTS: Final = Timeouts(total=None)
 _ANSWERS: Final = tuple(range(300, 600))
-_GIVING_UP: Final = (UnauthenticatedError, ForbiddenError, TrustError, BadInputError)
+_GIVING_UP: Final = (UnauthenticatedError, ForbiddenError, NotFoundError, TrustError, BadInputError)
 """Errors that asking again does not mend."""
 
 
@@ -97,7 +99,7 @@ class Drill:
         """One request; the whole object where ``take`` is its size.
 
         Raises:
-            EntrepotError: it was not answered as it should be, which is noted. What did not come may be
+            EntrepotError: it was not answered as it should be, which is noted. What was surely not sent may be
                 asked for again.
         """
         measured, loop = self.measured, asyncio.get_running_loop()
@@ -105,7 +107,7 @@ class Drill:
         if take < wanted.size:
             headers["Range"] = f"bytes=0-{take - 1}"
         url = f"{self._plan.url}/objects/{ObjectId(wanted.id).hex()}"
-        begun, got, status = loop.time(), 0, 0
+        begun, status = loop.time(), 0
         hasher = ObjectHasher()
         measured.requests += 1
         try:
@@ -123,7 +125,6 @@ class Drill:
                     )
                 first = loop.time() - begun
                 async for piece in self._paced(response.content.iter_chunked(PIECE)):
-                    got += len(piece)
                     hasher.update(piece)
                     measured.took(len(piece), loop.time())
         except asyncio.CancelledError:
@@ -131,7 +132,7 @@ class Drill:
             raise
         except EntrepotError as error:
             measured.note(_kind(error, status), error)
-            if not got:  # what was on its way when a connection broke may have been sent all the same
+            if status >= 300 or (not status and never_connected(error)):  # else some may have been sent all the same
                 self._left += take
             raise
         measured.first_byte.add(1000 * first)

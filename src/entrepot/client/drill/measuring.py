@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from entrepot.core.errors import EntrepotError
 from entrepot.protocol.drillapi import DrillInstance, DrillPermit, DrillReport, DrillTimes
-from entrepot.rules.drill import Load, Times, clients_per_day, conclusions
+from entrepot.rules.drill import Load, Times, clients_per_day, conclusions, failed
 
 MOST_KINDS = 60
 
@@ -22,11 +22,6 @@ class Measured:
         self.first_byte, self.whole_object, self.delay = Times(), Times(), Times()
         self.begun = self.steady_from = self.last = 0.0
         self._before_steady = 0
-
-    @property
-    def failed(self) -> int:
-        """Requests that were not answered as they should be, but for those that met a limit (429, 503)."""
-        return self.errors.total() - self.errors["HTTP 429"] - self.errors["HTTP 503"]
 
     def begin(self, now: float, ramp: float) -> None:
         """The first request is about to be made."""
@@ -74,7 +69,7 @@ def report_of(
         steady_seconds=seconds,
         requests=measured.requests,
         whole=measured.whole,
-        failed=measured.failed,
+        failed=failed(measured.errors),
         damaged=measured.damaged,
         limited=limited,
         unavailable=unavailable,
