@@ -29,13 +29,29 @@ def test_every_setting_is_shown_with_the_value_that_counts(entrepot, site_home) 
 @pytest.mark.parametrize(
     ("line", "said"),
     [("transferz = 7\n", "transferz"), ("transfers = 0\n", "transfers is 1 to 50"), ("transfers =\n", "cannot be used"),
-     ('cloud_ca = "/nowhere/ca.pem"\n', "cloud_ca names /nowhere/ca.pem")],
+     ('cloud_ca = "/nowhere/ca.pem"\n', "cloud_ca names /nowhere/ca.pem"),
+     ('database = "mysql://db/site"\n', "'mysql' are not supported"), ('database = "here"\n', "database address"),
+     ('proxy = "proxy.example:3128"\n', "setting proxy"), ('dns_servers = ["ns1.example"]\n', "'ns1.example' is no IP"),
+     ('[resolve]\n"a.example" = "1.2.3"\n', "'1.2.3' is no IP")],
 )  # fmt: skip
 def test_what_is_wrong_with_a_site_is_named(entrepot, site_home, line, said) -> None:
     (site_home / "site.toml").write_text(SITE + line)
     ran = entrepot("site", "check-config", "--home", str(site_home))
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_no_password_of_a_database_or_proxy_is_shown(entrepot, site_home) -> None:
+    lines = (
+        'database = "postgresql://entrepot:S3cr/et@db/site?sslmode=require"\nproxy = "http://me:S3cr@et@proxy:3128"\n'
+    )
+    (site_home / "site.toml").write_text(SITE + lines)
+    for more in ((), ("--json",)):
+        ran = entrepot("site", "check-config", "--home", str(site_home), *more)
+        assert ran.code == 0, ran.err
+        assert "postgresql://entrepot:***@db/site?sslmode=require" in ran.out
+        assert "http://me:***@proxy:3128" in ran.out
+        assert "S3cr" not in ran.out
 
 
 def test_an_address_to_listen_on_is_checked_before_anything_listens(entrepot, site_home) -> None:

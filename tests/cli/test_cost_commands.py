@@ -166,6 +166,10 @@ def test_a_deployment_through_the_cloud_says_what_it_costs_when_it_is_made_and_b
     assert "1,234.50 EUR" in asked.out
     assert "Nothing was deployed" in asked.err
     assert entrepot(*command, "--dry-run", "--json").value["amount"] == "0.5"
+    near = entrepot(*command[:-1], "--dry-run")
+    assert "Nothing comes through the cloud" in near.err
+    assert "EUR" not in near.out + near.err
+    assert entrepot(*command[:-1], "--dry-run", "--json").value is None
     assert logged_in.bodies("POST /api/v1/deployments") == []
     assert "3 clients through the cloud." in entrepot(*command).err
     assert entrepot(*command, "--json").value["id"] == "dep-1"

@@ -1,19 +1,24 @@
 """Shows the settings of a role that have passed all checks: ``check-config`` of every role."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from entrepot.cli.output import print_facts, print_json
 from entrepot.core.errors import BadInputError
 
+_PASSWORDS: Final = (re.compile(r"(://[^:/@\s]*:).*(?=@)"), re.compile(r"([?&]password=)[^&]*"))
+"""In an address: after the user's name, or as a parameter."""
+
 
 def show_settings(file: Path, settings: msgspec.Struct, *, as_json: bool) -> None:
-    """Print every setting with the value that counts. No settings file holds a secret."""
+    """Print every setting with the value that counts. No settings file should hold a secret; an address with a
+    password in it is shown without."""
     if as_json:
-        print_json({"file": str(file), "settings": settings})
+        print_json({"file": str(file), "settings": _masked(msgspec.to_builtins(settings, enc_hook=str))})
         return
     print_facts(f"{file} can be used" if file.exists() else f"There is no {file}: all defaults", tuple(_rows(settings)))
 
@@ -49,5 +54,16 @@ def _rows(settings: msgspec.Struct, prefix: str = "") -> Iterator[tuple[str, str
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.hex()
-    text: str = msgspec.json.encode(value).decode() if not isinstance(value, str) else value
+    shown = _masked(value)
+    text: str = msgspec.json.encode(shown).decode() if not isinstance(shown, str) else shown
     return text or "(none)"
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(entry) for key, entry in value.items()}
+    if not isinstance(value, str):
+        return value
+    for password in _PASSWORDS:
+        value = password.sub(r"\1***", value)
+    return value

@@ -108,12 +108,14 @@ def _quoted(session: SiteSession, content: str, collection: str) -> str:
 
 
 def _preview(ctx: typer.Context, content: str, collection: str, *, allow_remote: bool, as_json: bool) -> None:
-    with site_session(ctx) as session:
-        quote = session.post("/quotes", QuoteRequest(content=content, collection=collection), Quote)
+    quote = None
+    if allow_remote:
+        with site_session(ctx) as session:
+            quote = session.post("/quotes", QuoteRequest(content=content, collection=collection), Quote)
     if as_json:
         print_json(quote)
         return
-    if allow_remote:
+    if quote is not None:
         print_quote(quote)
     else:
         say("Nothing comes through the cloud without --allow-remote.")

@@ -1,5 +1,6 @@
 """Addresses that people write down: where a server listens, and where others reach it."""
 
+import ipaddress
 from urllib.parse import urlsplit
 
 from entrepot.core.errors import BadInputError
@@ -18,6 +19,41 @@ def parse_listen(text: str) -> tuple[str, int]:
     if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
         raise BadInputError(f"{text!r} is not an address to listen on.", next_step="Write host:port.")
     return host, int(port)
+
+
+def ip_and_port(text: str, port: int) -> tuple[str, int]:
+    """Split ``address`` or ``address:port`` (``[v6]:port``); an IP address, no name.
+
+    Args:
+        port: where the text has none.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    host, _, given = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", str(port))
+    try:
+        found = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), int(given)
+    except ValueError:
+        found = "", -1
+    if not 0 <= found[1] <= 65535:
+        raise BadInputError(f"{text[:80]!r} is no IP address.", next_step="Write address or address:port.")
+    return found
+
+
+def proxy_url(text: str) -> str:
+    """Check the address of an HTTP proxy, which may hold a password and is therefore not repeated.
+
+    Raises:
+        BadInputError: any other text.
+    """
+    try:
+        parts = urlsplit(text)
+        fine = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fine = False
+    if not fine:
+        raise BadInputError("The setting proxy is not the address of a proxy.", next_step="Write http://host:port.")
+    return text
 
 
 def server_url(text: str, of: str) -> str:

@@ -174,17 +174,28 @@ def open_database(url: str) -> Database:
     Raises:
         BadInputError: another kind of address.
     """
-    try:
-        parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError:
-        raise BadInputError("The database address cannot be read.") from None
-    kind = parsed.get_backend_name()
-    if kind == "sqlite":
+    parsed = database_url(url)
+    if parsed.get_backend_name() == "sqlite":
         return Database(_open_sqlite(url))
-    if kind == "postgresql":
-        address = parsed.set(drivername="postgresql+psycopg")
-        return Database(sqlalchemy.create_engine(address, pool_size=8, max_overflow=16, pool_pre_ping=True))
-    raise BadInputError(f"Databases of kind {kind!r} are not supported.", next_step="Use sqlite:/// or postgresql://.")
+    address = parsed.set(drivername="postgresql+psycopg")
+    return Database(sqlalchemy.create_engine(address, pool_size=8, max_overflow=16, pool_pre_ping=True))
+
+
+def database_url(text: str) -> sqlalchemy.URL:
+    """Check the address of a database.
+
+    Raises:
+        BadInputError: it cannot be read, or is of another kind than can be used.
+    """
+    advice = "Use sqlite:/// or postgresql://."
+    try:
+        parsed = make_url(text)
+        kind = parsed.get_backend_name()
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise BadInputError("The database address cannot be read.", next_step=advice) from None
+    if kind not in ("sqlite", "postgresql"):
+        raise BadInputError(f"Databases of kind {kind!r} are not supported.", next_step=advice)
+    return parsed
 
 
 def sqlite_url(path: Path) -> str:

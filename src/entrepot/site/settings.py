@@ -6,12 +6,12 @@ from typing import Final
 
 import msgspec
 
-from entrepot.core.addresses import parse_listen, server_url
+from entrepot.core.addresses import ip_and_port, parse_listen, proxy_url, server_url
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.ids import site_code
 from entrepot.core.sizes import GIB, KIB, MIB
-from entrepot.database.engine import sqlite_url
+from entrepot.database.engine import database_url, sqlite_url
 from entrepot.durable.files import storage_errors, write_private
 from entrepot.protocol.control import AddressLimits, GatewaySettings
 
@@ -137,6 +137,12 @@ def check_settings(settings: Settings) -> None:
     site_code(settings.site)
     server_url(settings.url, "a site")
     parse_listen(settings.listen)
+    if settings.database:
+        database_url(settings.database)
+    if settings.proxy:
+        proxy_url(settings.proxy)
+    for text in (*settings.dns_servers, *settings.resolve.values()):
+        ip_and_port(text, 0)
     bounds = {
         "publishing": (1, 16),
         "transfers": (1, 50),

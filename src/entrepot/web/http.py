@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from entrepot.core.addresses import ip_and_port
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import (
     BadInputError,
@@ -360,12 +361,12 @@ class _Resolver(AbstractResolver):
         target = self._table.get(host.lower())
         if target is None:
             return await self._system.resolve(host, port, family)
-        address, _, other = target.rpartition(":") if target.count(":") == 1 else (target, "", "")
+        address, port = ip_and_port(target, port)
         return [
             ResolveResult(
                 hostname=host,
                 host=address,
-                port=int(other) if other else port,
+                port=port,
                 family=socket.AF_INET6 if ":" in address else socket.AF_INET,
                 proto=0,
                 flags=socket.AI_NUMERICHOST,

@@ -12,10 +12,11 @@ import dns.nameserver
 import dns.resolver
 import msgspec
 
-from entrepot.core.errors import BadInputError
+from entrepot.core.addresses import ip_and_port
 from entrepot.protocol.cloudpointapi import DnsRecord
 
 DNS_SECONDS: Final = 3.0
+_PORT: Final = 53
 
 
 class Resolved(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +52,7 @@ def dns_resolver(servers: Sequence[str] = (), *, fallback: Resolver = system_res
     Raises:
         BadInputError: a server that is no address.
     """
-    chosen = [_server(text) for text in servers]
+    chosen = [ip_and_port(text, _PORT) for text in servers]
 
     async def resolve(name: str) -> Resolved:
         try:
@@ -93,16 +94,6 @@ def _alias(name: str, missing: dns.resolver.NXDOMAIN) -> str:
     except (TypeError, dns.exception.DNSException):
         return ""
     return "" if _same_name(canonical, name) else canonical
-
-
-def _server(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":") if text.count(":") == 1 or text.startswith("[") else (text, "", "53")
-    try:
-        return str(ipaddress.ip_address(host.strip("[]"))), int(port)
-    except ValueError:
-        raise BadInputError(
-            f"{text[:80]!r} is not the address of a name server.", next_step="Write address or address:port."
-        ) from None
 
 
 def host_of(address: str) -> str:
