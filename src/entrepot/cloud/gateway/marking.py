@@ -8,6 +8,7 @@ writes none.
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -44,6 +45,8 @@ class Marker:
         self._store, self._instance, self._clock = store, instance, clock
         self._latest, self._settled_before, self._noted = latest, settled_before, noted
         self._before = 0
+        self._ended = False
+        self._writing = threading.Lock()
 
     async def run(self, seconds: float = MARK_SECONDS) -> None:
         """Until cancelled; a store that does not answer is asked again the next time."""
@@ -78,7 +81,11 @@ class Marker:
                 _log.warning("mark_not_written", error=str(error))
 
     def _put(self, mark: Mark) -> None:
-        self._store.put(mark_key(self._instance), encode_mark(mark))
+        """Write a mark, one at a time, and none after the last: who cancels :meth:`run` does not stop its thread."""
+        with self._writing:
+            if not self._ended:
+                self._ended = mark.ended
+                self._store.put(mark_key(self._instance), encode_mark(mark))
 
 
 def last_mark(before: int, *, segments: int, now: float) -> Mark:
