@@ -81,6 +81,31 @@ async def test_a_token_stays_known_after_its_minute_and_a_new_control_document_u
     assert not gate.ask.knows(token)
 
 
+async def test_an_idle_device_stays_known_however_many_control_documents_come(gate, site, stock_set, monkeypatch):
+    monkeypatch.setattr("entrepot.web.authorise.CACHED_TOKENS", 3)
+    first, second, third, last = (
+        site.content_token(stock_set(ONE), device=f"dev-{name}", jti=name)
+        for name in ("first", "second", "third", "last")
+    )
+    for other in (first, second, third):
+        await gate.ask.client(other, ONE)
+        gate.control()
+    await gate.ask.client(last, ONE)
+    assert all(gate.ask.knows(other) for other in (first, second, third))
+    gate.control()
+    await gate.ask.client(last, ONE)
+    assert [gate.ask.knows(other) for other in (first, second, third, last)] == [False, True, True, True]
+
+
+async def test_a_token_whose_key_was_withdrawn_is_not_known_once_it_was_refused(gate, site, stock_set):
+    token = site.content_token(stock_set(ONE))
+    await gate.ask.client(token, ONE)
+    gate.control(kids=())
+    with pytest.raises(UnauthenticatedError):
+        await gate.ask.client(token, ONE)
+    assert not gate.ask.knows(token)
+
+
 @pytest.mark.parametrize("who", ["devices", "tokens"])
 async def test_revocation_counts_at_once(gate, stock_set, who):
     token = gate.site.content_token(stock_set(ONE), device="dev-7", jti="j7")

@@ -68,7 +68,7 @@ class TokenAuthoriser:
         self._clock = clock
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._cached_for: tuple[Ring, ControlDocument] | None = None
-        self._before: OrderedDict[bytes, _Verified] = OrderedDict()  # what was cached for the documents before
+        self._before: OrderedDict[bytes, _Verified] = OrderedDict()  # what was good under the documents before
 
     async def client(self, token: str, object_id: ObjectId) -> Grant:
         """See :class:`~entrepot.web.grants.Authoriser`."""
@@ -116,17 +116,29 @@ class TokenAuthoriser:
 
     def _verify(self, token: str, ring: Ring, control: ControlDocument, now: float) -> _Verified:
         if self._cached_for is None or self._cached_for[0] is not ring or self._cached_for[1] is not control:
-            self._before, self._cache = self._cache, OrderedDict()
+            self._remember(now)
             self._cached_for = (ring, control)
         key = _key(token)
         known = self._cache.get(key)
         if known is not None and now < known.until:
             return known
+        self._before.pop(key, None)  # it is good now, too, or not known any more
         claims = verify_content_token(token, ring, self._site_code, self._audience, control.token_kids, now)
         verified = self._cache[key] = _Verified(claims, min(claims.exp, now + MINUTE))
         if len(self._cache) > CACHED_TOKENS:
             self._cache.popitem(last=False)
         return verified
+
+    def _remember(self, now: float) -> None:
+        """Begin anew for other documents; tokens stay known until they end, however many documents come meanwhile."""
+        before = OrderedDict((key, known) for key, known in self._before.items() if now < known.expires)
+        for key, known in self._cache.items():
+            before.pop(key, None)  # at the end, among the newest
+            if now < known.expires:
+                before[key] = known
+        while len(before) > CACHED_TOKENS:
+            before.popitem(last=False)
+        self._before, self._cache = before, OrderedDict()
 
 
 def _key(token: str) -> bytes:
