@@ -107,6 +107,13 @@ def budgets(connection: Connection) -> list[Budget]:
     return [budget_from(row) for row in rows]
 
 
+def find(connection: Connection, scope: Scope, subject: str) -> Budget | None:
+    """The budget of a cloud point, content or collection, if it has one."""
+    mine = (table.c.scope == scope.value, table.c.subject == subject)
+    row = connection.execute(select(table).where(*mine)).mappings().first()
+    return None if row is None else budget_from(row)
+
+
 def touches(connection: Connection, point: str) -> bool:
     """Whether any budget bounds what this cloud point sends; budgets of contents and collections bound all points."""
     cloud = select(cloud_point.c.point).where(cloud_point.c.point == point)

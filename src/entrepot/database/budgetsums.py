@@ -50,6 +50,13 @@ def used(connection: Connection, scope: str, subject: str, *, since: int) -> int
     return int(connection.execute(select(func.coalesce(func.sum(table.c.bytes), 0)).where(*mine)).scalar_one())
 
 
+def used_without(connection: Connection, scope: str, subject: str, *, since: int) -> int:
+    """The same of one that has no budget yet, from all figures that are kept."""
+    table = transfer_bucket
+    total = select(func.coalesce(func.sum(table.c.bytes), 0)).where(table.c.hour >= since)
+    return int(connection.execute(total.where(_mine(connection, scope, subject))).scalar_one())
+
+
 def add(connection: Connection, figures: Sequence[Figure]) -> None:
     """Add figures that come in to the budgets that they belong to; call it in the transaction that adds the figures."""
     lock(connection, shared=True)

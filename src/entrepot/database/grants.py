@@ -90,12 +90,14 @@ def standing(connection: Connection, one: Budget, now: float) -> tuple[int, int]
     since = period_start(one.zone, now)
     mine = (budgets.c.scope == one.scope.value, budgets.c.subject == one.subject)
     opened = connection.execute(select(budgets.c.open_bytes).where(*mine)).scalar()
-    if opened is None:  # not set yet: somebody asks what it would do
+    unset = opened is None  # somebody asks what it would do
+    if opened is None:
         opened = _open(connection, one)
     charged = int(opened) + _rest(connection, one, table.c.expires >= since)
     if one.scope is Scope.POINT:
         return usage.totals_since(connection, one.subject, since).sent, charged
-    return budgetsums.used(connection, one.scope.value, one.subject, since=since), charged
+    sums = budgetsums.used_without if unset else budgetsums.used
+    return sums(connection, one.scope.value, one.subject, since=since), charged
 
 
 def unaccounted(connection: Connection, one: Budget, now: float, *, ended: int) -> int:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from entrepot.core.times import hour_of
-from entrepot.rules.thresholds import rolling_start
+from entrepot.rules.thresholds import NEAR_PERCENT, rolling_start
 
 
 class Grade(IntEnum):
@@ -72,6 +72,27 @@ def grade(shares: Shares, budget: int, *, used: int, granted: int) -> Grade:
         (Grade.THROTTLE, shares.throttle_percent, committed),
     )
     return next((which for which, percent, amount in steps if reached(percent, amount)), Grade.OPEN)
+
+
+def stepped(shares: Shares, budget: int, *, used: int, granted: int) -> Grade:
+    """The highest grade before the end that is reached, whether the end is or not."""
+    shares = msgspec.structs.replace(shares, stop_percent=0, grant_percent=0, critical_percent=_before_end(shares))
+    return grade(shares, budget, used=used, granted=granted)
+
+
+def _before_end(shares: Shares) -> int:
+    return shares.critical_percent if shares.critical_percent < shares.grant_percent else 0
+
+
+def near(budget: int) -> int:
+    """The budget by which a grade is near: what swings around a share neither opens and closes alerts again and again
+    nor stops and starts a service."""
+    return budget * (100 - NEAR_PERCENT) // 100
+
+
+def stops(shares: Shares, budget: int, *, used: int, stopped: bool) -> bool:
+    """Whether the service shall stop for what was used; if it has ``stopped``, whether it shall not start yet."""
+    return grade(shares, near(budget) if stopped else budget, used=used, granted=0) is Grade.STOP
 
 
 def period_start(zone: str, now: float) -> int:

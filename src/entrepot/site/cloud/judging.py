@@ -4,6 +4,7 @@ from typing import Final
 
 from sqlalchemy import Connection
 
+from entrepot.core.sizes import format_size
 from entrepot.core.times import DAY, HOUR, iso
 from entrepot.database import alerts, budgets, cloud, collection, grants, usage
 from entrepot.database.cloud import CloudPoint
@@ -11,7 +12,7 @@ from entrepot.database.usage import StoredUsage
 from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
-from entrepot.rules.budgets import WORDS, Grade, grade
+from entrepot.rules.budgets import WORDS, Grade, grade, near, stepped
 from entrepot.rules.thresholds import (
     Assessment,
     StorageLimits,
@@ -21,6 +22,7 @@ from entrepot.rules.thresholds import (
     rolling_start,
 )
 from entrepot.site.cost.forecasting import expected, forecasts
+from entrepot.site.cost.naming import label_of
 from entrepot.site.findings import Finding, condition_of, judge
 
 EXPIRY_WARNING_DAYS: Final = 30
@@ -115,22 +117,24 @@ def _forecasts(connection: Connection, point: CloudPoint, now: float) -> list[Fi
 
 def _budget_findings(connection: Connection, point_id: str, now: float) -> list[Finding]:
     """Which budgets that bound this point have reached a grade. The message names each, and its grade."""
-    steps, used_up = [], []
+    steps, ends = [], []
+    near_step = near_end = False
     for one in budgets.budgets(connection):
         if one.scope is budgets.Scope.POINT and one.subject != point_id:
             continue
         used, granted = grants.standing(connection, one, now)
-        reached = grade(one.shares, one.bytes, used=used, granted=granted)
-        told = (
-            f"The budget of the {one.scope.value} {one.subject}: {WORDS[reached]} ({used} + {granted} of {one.bytes})."
-        )
-        if reached >= Grade.NO_GRANTS:
-            used_up.append(told)
-        elif reached > Grade.OPEN:
-            steps.append(told)
+        figures = f"{format_size(used)} used and {format_size(granted)} granted of {format_size(one.bytes)}"
+        told = f"The budget of the {label_of(connection, one)}: {{}} ({figures})."
+        step, end = (which(one.shares, one.bytes, used=used, granted=granted) for which in (stepped, grade))
+        if step > Grade.OPEN:
+            steps.append(told.format(WORDS[step]))
+        if end >= Grade.NO_GRANTS:
+            ends.append(told.format(WORDS[end]))
+        near_step |= stepped(one.shares, near(one.bytes), used=used, granted=granted) > Grade.OPEN
+        near_end |= grade(one.shares, near(one.bytes), used=used, granted=granted) >= Grade.NO_GRANTS
     return [
-        Finding(type=type_, condition=condition_of(bool(found)), message=" ".join(found[:20]))
-        for type_, found in (("budget_step", steps), ("budget_used_up", used_up))
+        Finding(type=type_, condition=condition_of(bool(found)), message=" ".join(found[:20]), near=close)
+        for type_, found, close in (("budget_step", steps, near_step), ("budget_used_up", ends, near_end))
     ]
 
 

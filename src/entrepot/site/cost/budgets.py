@@ -25,11 +25,12 @@ from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import MAX_TOKEN_SETS
-from entrepot.rules.budgets import WORDS, Grade, Shares, grade, next_period, period_start
+from entrepot.rules.budgets import WORDS, Shares, grade, next_period, period_start, stops
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost import settling
+from entrepot.site.cost.naming import label_of, name_of
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.tokens import mint_content_token
 
@@ -97,7 +98,7 @@ class BudgetBook:
 
 def _withheld(connection: Connection, refusal: Refusal) -> Withheld:
     why = EARLY if refusal.early else PEERS_ONLY if refusal.peers else REFUSED
-    reason = why.format(budget=_label(connection, refusal.budget))
+    reason = why.format(budget=label_of(connection, refusal.budget))
     return Withheld(name="", reason=reason, retry_after=RETRY_SOON if refusal.early else RETRY_AFTER)
 
 
@@ -161,6 +162,7 @@ async def sweep_slots(database: Database, clouds: CloudServices) -> int:
 async def enforce_stops(database: Database, clouds: CloudServices) -> None:
     """Stop the services whose budgets say so, and start again those that a budget stopped and no longer would.
 
+    It starts again when what was used is clearly below the share: days that roll do not stop and start it in turn.
     Both are ordinary tasks of the cloud point. Whoever starts the service by hand meanwhile is obeyed: the budget does
     not stop it again before what was used has been below its share once (the next period, or a higher budget).
     """
@@ -193,7 +195,7 @@ def _stops(connection: Connection, site: str, now: float) -> list[tuple[Budget, 
     for one in budgets.budgets(connection):
         if one.scope is Scope.POINT and one.subject in points and (one.stop_percent or one.stopped):
             used, _ = grants.standing(connection, one, now)
-            reached = grade(one.shares, one.bytes, used=used, granted=0) is Grade.STOP
+            reached = stops(one.shares, one.bytes, used=used, stopped=bool(one.stopped))
             found.append((one, points[one.subject].name, points[one.subject].wanted, reached))
     return found
 
@@ -223,6 +225,9 @@ def put(connection: Connection, name: str, request: BudgetRequest, *, by: str, n
         created=int(now),
         by=by,
     )
+    before = budgets.find(connection, scope, one.subject)
+    if before is not None:  # as it will be kept
+        one = msgspec.structs.replace(one, created=before.created, stopped=before.stopped)
     info = _info(connection, one, now)
     if not request.dry_run:
         budgets.put_budget(connection, one)
@@ -251,26 +256,11 @@ def _subject(connection: Connection, scope: Scope, name: str) -> str:
     return device_collections.get(connection, name).id
 
 
-def _name(connection: Connection, one: Budget) -> str:
-    try:
-        if one.scope is Scope.POINT:
-            return cloud.get_cloud_point(connection, one.subject).name
-        if one.scope is Scope.CONTENT:
-            return contents.get_content(connection, one.subject).name
-        return device_collections.get(connection, one.subject).name
-    except NotFoundError:  # deleted since
-        return one.subject
-
-
-def _label(connection: Connection, one: Budget) -> str:
-    return f"{one.scope.value.replace('-', ' ')} {_name(connection, one)}"
-
-
 def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
     used, outstanding = grants.standing(connection, one, now)
     return BudgetInfo(
         scope=one.scope.value,
-        name=_name(connection, one),
+        name=name_of(connection, one),
         bytes=one.bytes,
         **{share: getattr(one, share) for share in Shares.__struct_fields__},
         rate=one.rate,
@@ -299,7 +289,7 @@ def history(connection: Connection) -> list[BudgetChange]:
     return [
         BudgetChange(
             scope=each.scope,
-            name=_name(connection, Budget(scope=Scope(each.scope), subject=each.subject, bytes=0)),
+            name=name_of(connection, Budget(scope=Scope(each.scope), subject=each.subject, bytes=0)),
             at=each.at,
             by=each.by,
             what=each.what,

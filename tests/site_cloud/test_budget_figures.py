@@ -1,0 +1,95 @@
+"""What people are told of budgets, and when a budget acts (R23): figures before one is set, no swinging at a share."""
+
+import pytest
+from sqlalchemy import insert
+
+from entrepot.core.times import hour_of
+from entrepot.database import alerts, contents, usage
+from entrepot.database.contents import Content
+from entrepot.database.tables.usage import transfer_bucket
+from entrepot.protocol.contentapi import ContentType
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.costapi import BudgetRequest
+from entrepot.rules.alerts import AlertState
+from entrepot.site.cost.budgets import enforce_stops, listed, put
+
+from .conftest import NOW
+
+APP = Content(
+    id="pkg-app",
+    name="app",
+    type=ContentType.PACKAGE,
+    source="",
+    excludes=(),
+    for_windows=False,
+    isolated=False,
+    current=0,
+    pointer_counter=0,
+    deleting=False,
+    site="PS1",
+    created=int(NOW),
+)
+
+
+@pytest.fixture
+async def bounded(site):
+    return await site.make_point()
+
+
+def _set(site, amount: int, **more) -> None:
+    with site.database.transaction() as connection:
+        put(connection, "cloud1", BudgetRequest(bytes=amount, **more), by="anna", now=NOW)
+
+
+def _use(site, point, used: int) -> None:
+    """What was used is so much now."""
+    with site.database.transaction() as connection:
+        sent = usage.totals_since(connection, point.point, 0).sent
+        usage.add_to_hour(connection, point.point, hour_of(NOW), sent=used - sent)
+
+
+async def test_a_preview_shows_what_was_used_of_a_content_that_has_no_budget_yet(site, bounded):
+    with site.database.transaction() as connection:
+        contents.add_content(connection, APP)
+        usage.add_to_hour(connection, bounded.point, hour_of(NOW), sent=7)
+        bucket = {"requests": 1, "bytes": 7, "logged_requests": 0, "logged_bytes": 0, "unlogged": True, "status": "2xx"}
+        key = {"point": bounded.point, "hour": hour_of(NOW), "device": "dev-1", "content": APP.id}
+        connection.execute(insert(transfer_bucket).values(**key, **bucket))
+        preview = put(connection, "app", BudgetRequest(bytes=10, scope="content", dry_run=True), by="anna", now=NOW)
+        then = put(connection, "app", BudgetRequest(bytes=10, scope="content"), by="anna", now=NOW)
+        again = put(connection, "app", BudgetRequest(bytes=20, scope="content", dry_run=True), by="ben", now=NOW + 9)
+    assert (preview.used, preview.left) == (7, 3)
+    [info] = await site.database.read(listed, now=site.clock())
+    assert preview == then == info
+    assert (again.used, again.created) == (7, NOW)
+
+
+async def test_a_service_that_a_budget_stopped_stays_so_while_what_was_used_is_near_the_share(site, bounded):
+    """Days roll: what was used falls below the share and comes back to it."""
+    _use(site, bounded, 900)
+    _set(site, 1000, stop_percent=90)
+    await enforce_stops(site.database, site.services)
+    await site.settle()
+    for used, wanted in ((899, ServiceState.STOPPED), (883, ServiceState.STOPPED), (881, ServiceState.RUNNING)):
+        _use(site, bounded, used)
+        await enforce_stops(site.database, site.services)
+        await site.settle()
+        assert (await site.services.get("cloud1")).wanted is wanted, used
+
+
+async def test_alerts_of_a_budget_name_it_and_do_not_flap_around_its_shares(site, bounded):
+    _set(site, 1000, throttle_percent=50, rate=1)
+    states = []
+    for used in (499, 500, 499, 500, 490, 489, 1000, 999, 981, 979):
+        _use(site, bounded, used)
+        await site.services.monitor.evaluate(bounded.point)
+        step, end = [
+            (await site.database.read(alerts.find, type_=type_, subject=bounded.point)).alert
+            for type_ in ("budget_step", "budget_used_up")
+        ]
+        states.append((step.state is AlertState.ACTIVE, end.state is AlertState.ACTIVE))
+        if used == 500:
+            assert "cloud point cloud1: throttled (500 B used" in step.message
+    open_, step_, both = (False, False), (True, False), (True, True)
+    assert states == [open_, step_, step_, step_, step_, open_, both, both, both, step_]
+    assert (step.occurrences, end.occurrences) == (2, 1)
