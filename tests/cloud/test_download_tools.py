@@ -15,8 +15,6 @@ from .conftest import FQDN
 
 pytestmark = pytest.mark.process
 
-HALF = 7 * 2**20 + 12_345
-
 
 class Tools:
     """The tools, with what they need to know of the gateway."""
@@ -42,11 +40,29 @@ class Tools:
         return self.run("curl", "--silent", "--show-error", *known, *arguments, self.url)
 
     def aria2(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return self.run("aria2c", *self._aria2(*arguments))
+
+    def aria2_until_something_came(self, *arguments: str) -> None:
+        """Break aria2 off as soon as it tells that something came."""
+        command = ["aria2c", *self._aria2("--summary-interval=1", *arguments)]
+        with subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True) as program:
+            assert program.stdout is not None
+            assert any(re.search(r"\([1-9]\d?%\)", line) for line in program.stdout), "it came to its end before"
+            program.terminate()
+            program.communicate()
+
+    def _aria2(self, *arguments: str) -> list[str]:
         """aria2 has no table of hosts: it asks by address, and so does not check the name."""
         url = self.url.replace(FQDN, "127.0.0.1")
         header = self.headers.read_text().strip()
         known = ["--check-certificate=false", f"--header={header}", "--no-conf", "--file-allocation=none"]
-        return self.run("aria2c", *known, "--out=object", *arguments, url)
+        return [*known, "--out=object", "--log=log", "--log-level=info", *arguments, url]
+
+    def ranges(self) -> list[tuple[int, int]]:
+        """First and last byte of each answer 206 that aria2 noted."""
+        answers = re.findall(r"Response received:\nHTTP/1\.1 206 .*?\n\n", (self.folder / "log").read_text(), re.DOTALL)
+        found = [re.search(r"content-range: bytes (\d+)-(\d+)/", answer) for answer in answers]
+        return sorted((int(one[1]), int(one[2])) for one in found if one)
 
     def got(self) -> bytes:
         return (self.folder / "object").read_bytes()
@@ -66,7 +82,7 @@ def test_curl_downloads_an_object(tools: Tools) -> None:
 
 
 def test_curl_resumes_what_was_broken_off(tools: Tools) -> None:
-    broken = tools.curl("--output", "object", "--limit-rate", "4M", "--max-time", "1")
+    broken = tools.curl("--output", "object", "--limit-rate", "1M", "--max-time", "3")
     assert broken.returncode == 28, "out of time, in the middle"
     assert 0 < len(tools.got()) < len(tools.whole)
     begun = len(tools.got())
@@ -93,13 +109,24 @@ def test_curl_reads_ranges_heads_and_what_is_refused(tools: Tools) -> None:
 
 
 def test_aria2_downloads_in_several_connections(tools: Tools) -> None:
-    ran = tools.aria2("--split=4", "--max-connection-per-server=4", "--min-split-size=1M")
+    slow = "--max-download-limit=16M"  # or the first connection might have it all before there is a second
+    ran = tools.aria2("--split=4", "--max-connection-per-server=4", "--min-split-size=1M", slow)
     assert ran.returncode == 0, ran.stdout[-2000:]
     assert hashlib.sha256(tools.got()).digest() == hashlib.sha256(tools.whole).digest()
+    ranges = tools.ranges()
+    assert len(ranges) >= 2
+    assert all(start > 0 for start, _ in ranges)
+    assert len({start for start, _ in ranges}) == len(ranges), "each its own part"
 
 
 def test_aria2_resumes_what_was_broken_off(tools: Tools) -> None:
-    (tools.folder / "object").write_bytes(tools.whole[:HALF])
+    tools.aria2_until_something_came("--split=1", "--max-download-limit=2M")
+    came = len(tools.got())
+    assert 0 < came < len(tools.whole)
+    (tools.folder / "log").unlink()
     ran = tools.aria2("--continue=true", "--split=1")
     assert ran.returncode == 0, ran.stdout[-2000:]
     assert tools.got() == tools.whole
+    [(start, last)] = tools.ranges()
+    assert 0 < start <= came, "it did not begin anew"
+    assert last == len(tools.whole) - 1
