@@ -1,9 +1,10 @@
-"""100,000 files of 1 to 20 KiB: publish them, then rebuild them from the library as a client does.
+"""100,000 files of 1 to 20 KiB: publish them, then rebuild them from the library.
 
 The bytes are slices of real software (``benchmarks/corpus.py``), the sizes random from a fixed seed. Keys: files, mib,
 publish_seconds, publish_cpu_seconds, peak_rss_mib (of publishing), fetch_seconds, fetch_cpu_seconds (every object read,
-verified, opened, every file written and its hash checked), stored_mib, objects (chunks and manifest), requests (what a
-client without anything asks for: each object once), objects_per_1000_files. The limits, in the same run:
+verified, opened, every file written and its hash checked; a client has a network, tokens, a journal, permissions and
+flushes besides), stored_mib, objects (chunks and manifest), requests (what a client without anything asks for: each
+object once), objects_per_1000_files. The limits, in the same run:
 publish_vs_zstd and publish_cpu_vs_zstd against ``tar | zstd -3 -T2`` of the same files, fetch_vs_untar against
 ``zstd -d | tar -x``, which checks nothing (whole processes with ``sync``; above 1 is faster than the limit).
 """

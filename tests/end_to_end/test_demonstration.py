@@ -46,7 +46,7 @@ def test_5_the_next_release_travels_as_a_delta_and_without_what_is_there(told) -
 def test_6_stopping_cuts_off_at_once_and_the_site_goes_on(told) -> None:
     figures = told.figures(6)
     assert 0 < figures["bytes_before_cut"] < told.figures(5)["full_download"]
-    assert figures["cut_off_seconds"] <= figures["cut_off_allowed"]
+    assert 0 < figures["cut_off_seconds"] <= 1
     assert figures["stored_while_stopped"] > 0
     assert 0 < figures["resumed_bytes"] < told.figures(5)["full_download"]
     assert figures["instances"] == 3
