@@ -46,6 +46,9 @@ class Refusal(Exception):  # noqa: N818  # an answer, not a failure of the doubl
         self.status, self.code, self.message, self.headers = status, code, message or code, headers or {}
 
 
+FIGURES = {"UsedCapacity": [4096.0, 5000.0], "BlobCount": [7.0], "TxBytes": [100.0, 23.0], "Egress": [400.0, 1.0]}
+
+
 class ArmDouble:
     """Start it, read ``url`` and ``ca``; ``refusals`` are used up one by one by requests that match."""
 
@@ -62,6 +65,7 @@ class ArmDouble:
         Path(self.ca).write_text(authority.pem())
         self.certificate = certificate
         self.things: dict[str, dict[str, Any]] = {}
+        self.figures: dict[str, list[float]] = dict(FIGURES)
         self.polls: dict[str, int] = {}
         self.after: dict[str, Callable[[], None]] = {}
         self.things_of: dict[str, str] = {}
@@ -262,8 +266,7 @@ class ArmDouble:
         metric, kind = query["metricnames"][0], query["aggregation"][0].lower()
         if not re.fullmatch(r"[\dT:Z-]+/[\dT:Z-]+", query["timespan"][0]):
             self.problem(f"timespan {query['timespan']}")
-        known = {"UsedCapacity": [4096.0, 5000.0], "BlobCount": [7.0], "TxBytes": [100.0, 23.0], "Egress": [400.0, 1.0]}
-        values = known[metric]
+        values = self.figures[metric]
         data = [{"timeStamp": f"2026-11-23T{hour:02}:00:00Z", kind: value} for hour, value in enumerate(values)]
         data.append({"timeStamp": "2026-11-23T09:00:00Z"})
         kind = "Microsoft.Insights/metrics"

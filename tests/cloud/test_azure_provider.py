@@ -395,12 +395,14 @@ async def test_services_of_the_subscription_are_listed_with_whose_they_are(azure
     assert (found.name, found.point, found.root, found.fqdn) == ("cloud1", POINT, ROOT, FQDN)
 
 
-async def test_metrics_are_azure_monitors(azure, spec) -> None:
+async def test_metrics_are_azure_monitors(azure, arm, spec) -> None:
     await azure.create("cloud1", spec)
     found = await azure.metrics("cloud1", 1_700_000_000, 1_700_086_400)
     assert (found.stored_bytes, found.stored_objects, found.egress_bytes) == (5000, 7, 123)
     assert found.store_egress_bytes == 401, "of the storage account: what reconciles links"
     assert (await azure.status("cloud1")).stored_bytes == 5000
+    arm.figures["UsedCapacity"] = []
+    assert (await azure.status("cloud1")).stored_bytes is None, "what Azure does not tell is not nothing"
 
 
 async def test_a_plan_lists_what_would_be_made_and_what_stays_after_a_stop(azure, arm) -> None:

@@ -137,6 +137,7 @@ class FakeCloud:
         self.notes: list[str] = []
         self.time = 0
         self.instance_quota = 16
+        self.tells_stored = True
         self.redirects = False
         self.broken_from_start = 0
         self.on_call: Callable[[str], Awaitable[None]] | None = None
@@ -231,7 +232,7 @@ class FakeCloud:
                 )
                 for index in range(service.wanted if service.state is RunState.RUNNING else 0)
             ),
-            stored_bytes=stored,
+            stored_bytes=stored if self.tells_stored else None,
             stored_objects=count,
             certificate_expires=_expires(service.spec),
             root=service.spec.root,

@@ -356,6 +356,20 @@ async def test_a_comment_on_an_accepted_gap_accepts_no_other(site) -> None:
     assert await _state(site, point.point, "accounting_gap") is AlertState.ACTIVE
 
 
+async def test_where_the_cloud_tells_no_storage_the_books_are_judged(site) -> None:
+    point = await site.make_point()
+    await site.services.patch("cloud1", CloudPointPatch(storage_quota=1000))
+    await _store(site, 990)
+    assert await _state(site, point.point, "storage_warning") is AlertState.ACTIVE
+    site.cloud.tells_stored = False
+    await site.services.collect("cloud1")
+    kept = await site.database.read(usage.stored_usage, point.point)
+    assert kept.stored_bytes == 990, "not told is not nothing"
+    site.clock.advance(2 * DAY)
+    await site.services.collect("cloud1")
+    assert await _state(site, point.point, "storage_warning") is AlertState.CANCELED, "by the books it is empty"
+
+
 async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> None:
     point = await site.make_point()
     await _store(site, 700)

@@ -64,7 +64,7 @@ def orphans(
         orphan = next((one for one in found if one.service == remove), None)
         if orphan is None:
             raise BadInputError(f"There is no orphan {remove!r}.", next_step="List them: entrepot cloud orphans")
-        confirm(f"Remove the orphan {remove} and all that it stores ({size(orphan.stored_bytes)})?", yes=yes)
+        confirm(f"Remove the orphan {remove} and all that it stores ({_stored(orphan)})?", yes=yes)
         body = OrphanRequest(service=orphan.service, point=orphan.point, account=orphan.account)
         task = session.post("/cloud-orphans/remove", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
@@ -101,6 +101,10 @@ def _account(
     )
 
 
+def _stored(one: Orphan) -> str:
+    return "not told" if one.parts or one.stored_bytes is None else size(one.stored_bytes)
+
+
 def _print_orphans(found: list[Orphan], as_json: bool) -> None:
     if as_json:
         print_json(found)
@@ -112,7 +116,7 @@ def _print_orphans(found: list[Orphan], as_json: bool) -> None:
                 one.service,
                 one.fqdn,
                 one.state,
-                "not told" if one.parts else size(one.stored_bytes),
+                _stored(one),
                 one.account.subscription,
                 ", ".join(one.parts) or "everything",
             )

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection, case, delete, func, or_, select, update
 
-from entrepot.core.times import hour_of
+from entrepot.core.times import DAY, hour_of
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
@@ -36,6 +36,13 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     counted_at: int = 0
     collected: int = 0
     error: str = ""
+
+    def present(self, now: float) -> tuple[int, int]:
+        """Bytes stored as far as is known, and as of when (0: nothing is known): what the provider says, or, where it
+        has said nothing for a day, what the books say."""
+        if self.counted_at and now - self.stored_at > DAY:
+            return self.counted_bytes, self.counted_at
+        return self.stored_bytes, self.stored_at
 
 
 class HourRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,15 +118,17 @@ def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[cloud_usage.c.point], set_=values))
 
 
-def set_stored(connection: Connection, point: str, *, stored: int, objects: int, now: int, instances: int = 0) -> None:
-    """Note what the cloud point holds, as measured now, and how many instances run."""
-    _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=now)
+def set_stored(
+    connection: Connection, point: str, *, stored: int | None, objects: int, now: int, instances: int = 0
+) -> None:
+    """Note what the cloud point holds, as measured now (None: not told), and how many instances run."""
+    if stored is not None:
+        _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=now)
     add_to_hour(connection, point, hour_of(now))
     table = usage_hour
     most = case((table.c.instances < instances, instances), else_=table.c.instances)
-    connection.execute(
-        update(table).where(table.c.point == point, table.c.hour == hour_of(now)).values(stored=stored, instances=most)
-    )
+    values = {"instances": most} | ({} if stored is None else {"stored": stored})
+    connection.execute(update(table).where(table.c.point == point, table.c.hour == hour_of(now)).values(values))
 
 
 def count_stored(connection: Connection, point: str, *, now: int) -> int:

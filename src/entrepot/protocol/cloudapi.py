@@ -225,13 +225,13 @@ class Reconciliation(_Model, frozen=True, kw_only=True):
 
 class Orphan(_Model, frozen=True, kw_only=True):
     """A service in a cloud that carries this hierarchy's mark and that the database does not know. ``parts`` name what
-    is left of one that is not whole: it can be removed, not adopted."""
+    is left of one that is not whole: it can be removed, not adopted. ``stored_bytes`` None: the cloud does not tell."""
 
     service: str
     point: str
     fqdn: str
     state: str
-    stored_bytes: int
+    stored_bytes: int | None
     account: CloudAccount
     parts: tuple[str, ...] = ()
 

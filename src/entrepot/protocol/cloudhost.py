@@ -110,6 +110,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     from serving as it should; ``records`` are DNS records that it needs beside the alias. ``place`` is where it lies
     when that is not where its name says (Azure: a resource group that was given). ``parts`` name what is there of a
     service that is not whole. ``redirects``: its store gives links that clients can follow.
+    ``stored_bytes`` None: the cloud does not tell now.
     """
 
     name: str
@@ -119,7 +120,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     address: str
     wanted: int
     instances: tuple[Instance, ...]
-    stored_bytes: int
+    stored_bytes: int | None
     stored_objects: int
     certificate_expires: int
     root: bytes = b""

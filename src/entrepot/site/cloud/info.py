@@ -61,7 +61,7 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
 def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
     kept = usage.stored_usage(connection, point)
     totals = usage.totals_since(connection, point, rolling_start(now))
-    oldest = min(kept.stored_at, kept.collected)
+    oldest = min(kept.present(now)[1], kept.collected)
     return CloudUsage(
         stored_bytes=kept.stored_bytes,
         stored_objects=kept.stored_objects,

@@ -69,11 +69,12 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     storage_limits, transfer_limits = limits_of(point.thresholds)
     kept = usage.stored_usage(connection, point_id)
     totals = usage.totals_since(connection, point_id, rolling_start(now))
-    storage = assess_storage(kept.stored_bytes, storage_limits)
+    stored, stored_at = kept.present(now)
+    storage = assess_storage(stored, storage_limits)
     transfer = assess_transfer(totals.sent, transfer_limits)
     uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), what="sent by the site")
     findings = [
-        *_two_levels("storage", storage, known=kept.stored_at > 0, strict=strict),
+        *_two_levels("storage", storage, known=stored_at > 0, strict=strict),
         *_two_levels("transfer", transfer, known=kept.collected > 0, strict=strict, as_of=kept.collected),
         *_two_levels("upload", uploads, known=True, strict=strict),
         *_forecasts(connection, point, now),

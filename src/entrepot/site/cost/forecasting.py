@@ -46,7 +46,7 @@ def forecasts(
         forecast_storage(
             measured,
             _named(storage_levels(storage) if storage.quota else ()),
-            present=kept.stored_bytes,
+            present=kept.present(now)[0],
             now=now,
             planned=planned,
         ),

@@ -158,13 +158,13 @@ def _group_of(resource_id: str) -> str:
         raise FormatError("Azure named a resource without its resource group.") from None
 
 
-def _stored(account: AzureAccount, group: str, tags: dict[str, str]) -> int:
-    """Azure Monitor's last figure of used capacity, which is up to some hours old; 0 while there is none."""
+def _stored(account: AzureAccount, group: str, tags: dict[str, str]) -> int | None:
+    """Azure Monitor's last figure of used capacity, which is up to some hours old; None while there is none."""
     now = int(datetime.now(UTC).timestamp())
     try:
-        return _latest(account, _storage_id(account, group, tags), "UsedCapacity", now - 86_400, now) or 0
+        return _latest(account, _storage_id(account, group, tags), "UsedCapacity", now - 86_400, now)
     except EntrepotError:  # a figure, not the service: its absence shows as the age of the figures
-        return 0
+        return None
 
 
 def _storage_id(account: AzureAccount, group: str, tags: dict[str, str]) -> str:
