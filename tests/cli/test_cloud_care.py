@@ -212,22 +212,7 @@ def _redirecting(note: str = "Clients fetch by links that stay good for up to 60
     return msgspec.structs.replace(info, delivery=Delivery.REDIRECT, delivery_note=note, usage=used)
 
 
-def test_the_delivery_is_chosen_by_an_update_which_says_what_it_means(logged_in, entrepot) -> None:
-    logged_in.replies |= {
-        "PATCH /api/v1/cloud-points/cloud-eu": _redirecting(),
-        "POST /api/v1/cloud-points/cloud-eu/update": _task("update", "cloud-eu is as wanted."),
-    }
-    ran = entrepot("cloud", "update", "cloud-eu", "--delivery", "redirect")
-    assert ran.code == 0, ran.err
-    assert "up to 60 seconds" in ran.err
-    (sent,) = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
-    assert sent["delivery"] == "redirect"
-    entrepot("cloud", "update", "cloud-eu")
-    assert len(logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")) == 1, "without the option nothing changes"
-    assert entrepot("cloud", "update", "cloud-eu", "--delivery", "pigeon").code == 2
-
-
-def test_it_can_be_set_and_is_shown_with_what_was_granted(logged_in, entrepot) -> None:
+def test_the_delivery_can_be_set_and_is_shown_with_what_was_granted(logged_in, entrepot) -> None:
     logged_in.replies |= {
         "PATCH /api/v1/cloud-points/cloud-eu": _redirecting(),
         "GET /api/v1/cloud-points/cloud-eu": _redirecting(),
@@ -240,5 +225,8 @@ def test_it_can_be_set_and_is_shown_with_what_was_granted(logged_in, entrepot) -
         text = " ".join(ran.out.split())
         assert "redirect. Clients fetch by links" in text
         assert "4.0 GB, 3.0 GB of it granted by links" in text
+    [sent] = logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")
+    assert sent["delivery"] == "redirect"
+    assert entrepot("cloud", "set", "cloud-eu", "--delivery", "pigeon").code == 2
     shown = entrepot("cloud", "show", "cloud-eu", "--json").value
     assert (shown["delivery"], shown["usage"]["granted_30_days"]) == ("redirect", 3 * 10**9)

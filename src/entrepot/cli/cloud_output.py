@@ -136,10 +136,8 @@ def print_usage(report: UsageReport, *, by: str) -> None:
     empty = "Nothing was transferred, or nothing was collected yet. Next: entrepot cloud collect NAME"
     print_rows(headings if by else (*headings, ">From the site"), rows, empty=empty)
     if rows:
-        requests, sent = (
-            sum(one.requests for one in report.buckets),
-            sum(one.sent + one.granted for one in report.buckets),
-        )
+        requests = sum(one.requests for one in report.buckets)
+        sent = sum(one.sent + one.granted for one in report.buckets)
         say(f"Together: {size(sent)} to clients in {requests:,} requests.")
     if report.more:
         say("[yellow]Warning:[/] there are more lines; ask for fewer --days.")
@@ -148,10 +146,8 @@ def print_usage(report: UsageReport, *, by: str) -> None:
 
 
 def _usage_row(bucket: UsageBucket, by: str) -> tuple[str, ...]:
-    hour, figures = (
-        when(bucket.hour)[:16],
-        (str(bucket.requests), str(bucket.failed), size(bucket.sent), size(bucket.granted)),
-    )
+    hour = when(bucket.hour)[:16]
+    figures = (str(bucket.requests), str(bucket.failed), size(bucket.sent), size(bucket.granted))
     return (
         (hour, bucket.name or bucket.subject or "not known", *figures)
         if by

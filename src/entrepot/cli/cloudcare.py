@@ -7,7 +7,7 @@ import typer
 
 from entrepot.cli import cloudbooks, clouddelete, clouddrill
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud import Name, NewDelivery
+from entrepot.cli.cloud import Name
 from entrepot.cli.cloud import app as cloud_app
 from entrepot.cli.cloudorphans import orphans
 from entrepot.cli.options import AsJson, Wait
@@ -23,7 +23,6 @@ from entrepot.protocol.cloudapi import (
     UploadSchedule,
     UploadWindow,
 )
-from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointPatch
 from entrepot.protocol.siteapi import TaskInfo
 
 app = cloud_app
@@ -32,22 +31,14 @@ _DAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu",
 
 
 @cloud_app.command()
-def update(
-    ctx: typer.Context, name: Name, delivery: NewDelivery = None, wait: Wait = True, as_json: AsJson = False
-) -> None:
+def update(ctx: typer.Context, name: Name, wait: Wait = True, as_json: AsJson = False) -> None:
     """Bring the service in the cloud to what the site wants, and bind its name if DNS is ready; downloads go on.
 
     \b
-    Examples:
+    Example:
       entrepot cloud update cloud-eu
-      entrepot cloud update cloud-eu --delivery redirect
     """
     with site_session(ctx) as session:
-        if delivery is not None:
-            body = CloudPointPatch(delivery=delivery)
-            changed = session.call("PATCH", f"/cloud-points/{seg(name)}", body, CloudPointInfo)
-            if changed.delivery_note and not as_json:
-                say(f"[yellow]Note:[/] {changed.delivery_note}")
         task = session.post(f"/cloud-points/{seg(name)}/update", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
