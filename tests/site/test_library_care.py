@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from entrepot.content import keeping
+from entrepot.content.compressing import Earlier
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import IntegrityError, NotFoundError
 from entrepot.core.ids import ObjectId
@@ -230,6 +232,25 @@ async def test_lost_parts_of_a_manifest_come_back_when_the_source_is_read_again(
     for object_id in lost:
         care.server.shelf.read_whole(object_id)
     assert len((await care.site.call("GET", "/contents/App", ContentInfo)).versions) == 1, "nothing was published"
+
+
+async def test_what_an_earlier_version_compressed_otherwise_comes_back_as_it_was(site, source, monkeypatch) -> None:
+    """Published anew it has another id: the very objects that were lost are made again, and the parts name them."""
+    for number in range(300):
+        (source / "sub" / f"text {number % 7} {number}").write_bytes(b"%d is the number of this file\n" % number * 50)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(keeping, "effort_for", lambda _plain: Earlier.TEXT)
+        await site.publish("App", source)
+    care = Care(site)
+    lost = [object_id for purpose in Purpose for object_id in care.of(purpose)]
+    for object_id in lost:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert f"{len(lost)} made again from the source" in ended.message
+    for object_id in lost:
+        care.server.shelf.read_whole(object_id)
 
 
 async def test_reading_a_source_again_may_begin_with_hours_of_unpacking(care, monkeypatch) -> None:

@@ -9,8 +9,7 @@ from sqlalchemy import Connection
 
 from entrepot.content.ledger import Library
 from entrepot.content.publish import PublishOptions, publish
-from entrepot.content.rehearsal import RehearsedLedger
-from entrepot.content.salvaging import SalvageShelf
+from entrepot.content.salvaging import SalvageLedger, SalvageShelf
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.ids import ObjectId
 from entrepot.database import contents, librarychecks
@@ -81,16 +80,17 @@ class Salvage:
     def _publish(self, version: Version, content: Content, source: Path, shelf: SalvageShelf, report: Reporter) -> None:
         """Publish into nothing but the salvage. Only now the session begins: nothing renews its lease before."""
         signer = self._keys.manifest
+        keys = self._keys.domain(content.id, isolated=content.isolated)
         session = self._library.open_session(f"repair of {content.name}, version {version.number}")
         try:
-            with RehearsedLedger(session) as ledger:
+            with SalvageLedger(session, shelf, keys) as ledger:
                 publish(
                     source,
                     content=content.id,
                     number=version.number,
                     shelf=shelf,
                     ledger=ledger,
-                    keys=self._keys.domain(content.id, isolated=content.isolated),
+                    keys=keys,
                     sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
                     options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
                     progress=lambda progress: report.amount(progress.read),
