@@ -7,15 +7,12 @@ but for a gateway's link to one object (``following``). Nothing of a server is i
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import aiohttp
 import msgspec
-from aiohttp.abc import AbstractResolver, ResolveResult
 
-from entrepot.core.addresses import ip_and_port
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import (
     BadInputError,
@@ -30,6 +27,7 @@ from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 from entrepot.web.failures import host_of, network_failures
+from entrepot.web.hosts import Hosts
 from entrepot.web.problems import MAX_PROBLEM_BYTES, error_from_problem
 from entrepot.web.tls import TlsTrust as TlsTrust
 
@@ -123,7 +121,7 @@ class HttpClient:
         if self._session is None:
             connector = aiohttp.TCPConnector(
                 limit=self._connections,
-                resolver=_Resolver(self._resolve),
+                resolver=Hosts(self._resolve),
                 use_dns_cache=False,
             )
             self._session = aiohttp.ClientSession(
@@ -346,32 +344,3 @@ async def _refusal(response: aiohttp.ClientResponse) -> EntrepotError:
     with contextlib.suppress(aiohttp.ClientError, TimeoutError, LimitedError):
         body = await _bounded(response, MAX_PROBLEM_BYTES)
     return error_from_problem(response.status, body, who=who)
-
-
-class _Resolver(AbstractResolver):
-    """A hosts table in front of the system's resolver."""
-
-    def __init__(self, table: Mapping[str, str]) -> None:
-        self._table = table
-        self._system = aiohttp.ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        target = self._table.get(host.lower())
-        if target is None:
-            return await self._system.resolve(host, port, family)
-        address, port = ip_and_port(target, port)
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=0,
-                flags=socket.AI_NUMERICHOST,
-            )
-        ]
-
-    async def close(self) -> None:
-        await self._system.close()

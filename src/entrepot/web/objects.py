@@ -17,7 +17,6 @@ from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, Not
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.times import Clock
 from entrepot.objects.shelf import Shelf
-from entrepot.protocol.control import Delivery
 from entrepot.protocol.transactions import Record
 from entrepot.web.addresses import AddressOf, peer_address
 from entrepot.web.admission import Admission
@@ -29,6 +28,7 @@ from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
 from entrepot.web.readers import Readers, Reading
 from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
+from entrepot.web.served import ServedRequest
 from entrepot.web.storing import Held, SiteStore
 
 _OBJECTS: Final = "/objects"
@@ -37,43 +37,11 @@ _QUESTIONS: Final = ("/objects/missing", "/objects/verify")
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
 LEFT: Final = "client left"
+_log = structlog.get_logger("entrepot.web")
 
 
 async def _unnoted() -> None:
     """Where nobody asks what a killed process had sent."""
-
-
-UNANSWERED: Final = 503
-"""Recorded as the status of a request that ended before it had one: the server was stopped, or failed."""
-_log = structlog.get_logger("entrepot.web")
-
-
-class _Request:
-    """What a record says of one request, but for the bytes."""
-
-    __slots__ = ("begun", "grant", "method", "object_id", "status", "time")
-
-    def __init__(self, now: float, begun: float) -> None:
-        self.time = round(now * 1000)
-        self.begun = begun
-        self.status = 0
-        self.grant: Grant
-        self.object_id: ObjectId
-        self.method: str
-
-    def record(self, sent: int, granted: int = 0) -> Record:
-        return Record(
-            time=self.time,
-            device=self.grant.device,
-            set_id=self.grant.set_id,
-            object_id=self.object_id,
-            status=self.status or UNANSWERED,
-            sent=sent,
-            duration=round((time.monotonic() - self.begun) * 1000),
-            method=self.method,
-            delivery=Delivery.REDIRECT.value if granted else Delivery.STREAM.value,
-            granted=granted,
-        )
 
 
 class _Transfer(NamedTuple):
@@ -127,7 +95,7 @@ class ObjectPlane:
         self._clock = clock
         self._held = held
         self._site = SiteStore(shelf, guard, self._changed)
-        self._requests: dict[Download, _Request] = {}
+        self._requests: dict[Download, ServedRequest] = {}
         self._readers = Readers(shelf)
         self.downloads = downloads or Downloads()
         self._allowances = allowances or NoPurses()
@@ -227,7 +195,7 @@ class ObjectPlane:
         return await self._site.delete_document(key, send)
 
     async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
-        request = _Request(self._clock(), time.monotonic())
+        request = ServedRequest(self._clock(), time.monotonic())
         address = self.admission.address_of(scope)
         grant = await self.admission.client(scope, object_id, address, now=request.begun)
         self.downloads.took(scope.get("client"))
@@ -260,7 +228,7 @@ class ObjectPlane:
             self._allowances.give_back(grant, download.promised - download.sent)
             self._recorder(request.record(download.sent, download.granted))
 
-    async def _served_at_once(self, request: _Request, scope: Scope, send: Send) -> bool:
+    async def _served_at_once(self, request: ServedRequest, scope: Scope, send: Send) -> bool:
         """Serve what takes no waiting, unless it needs the general way; tells whether it did."""
         grant = request.grant
         if request.method != "GET" or not grant.set_id or grant.allow or self._redirects.on:
