@@ -183,7 +183,7 @@ async def test_a_store_that_does_not_answer_holds_up_no_other(site, bounded):
     site.clock.advance(30 * HOUR)
     for point in (bounded, other):
         await site.services.monitor.collect(point.point)
-    site.cloud.failures["delete_document"] = [UnavailableError("The store does not answer.")]
+    site.cloud.failures["list_documents"] = [UnavailableError("The store does not answer.")]
     assert await sweep_slots(site.database, site.services) == 1
     assert await sweep_slots(site.database, site.services) == 1, "the first one's turn comes again"
 

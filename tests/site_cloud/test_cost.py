@@ -16,6 +16,8 @@ from entrepot.database.collection import BucketRow, _add_buckets
 from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.protocol.costapi import CostReport, PointForecast, PriceSheetInfo
 from entrepot.rules.alerts import AlertState
+from entrepot.rules.prices import POLLS_AN_HOUR
+from entrepot.site.cost.charging import month_of
 from entrepot.site.cost.routes import cost_router
 
 from .conftest import NOW, SITE, SiteUnderTest
@@ -66,6 +68,24 @@ async def test_sheets_are_versioned_and_examples_can_be_used(site, api):
     assert (used.version, used.used_by) == (1, ("*",))
     await _ask(api, "PUT", "/price-sheets/bad", None, body=BODY | {"currency": "???"}, status=400)
     await _ask(api, "POST", "/price-sheets/none/use", None, body={}, status=404)
+
+
+async def test_the_rest_of_the_month_costs_as_many_requests_an_hour_as_there_were_since_the_point_began(site, api):
+    point = await site.make_point()
+    site.clock.now = hour_of(NOW) + 3 * HOUR
+    with site.database.transaction() as connection:
+        for hours in range(4):
+            at = hour_of(NOW) + hours * HOUR
+            usage.set_stored(connection, point.point, stored=0, objects=0, now=at, instances=2)
+            usage.add_to_hour(connection, point.point, at, site_reads=100)
+    free = {"storage_gb_month": "0", "instance_hour": "0", "writes_per_10000": "0", "reads_per_10000": "10000"}
+    await _ask(api, "PUT", "/price-sheets/reads", None, body=BODY | free)
+    await _ask(api, "POST", "/price-sheets/reads/use", None, body={"cloud_point": "cloud1"})
+    [line] = (await _ask(api, "GET", "/cost", CostReport)).lines
+    _, until = month_of(site.clock())
+    left = (until - hour_of(site.clock())) // HOUR - 1
+    assert line.total == 4 * (100 + 2 * POLLS_AN_HOUR)
+    assert line.month_end == line.total + left * (100 + 2 * POLLS_AN_HOUR)
 
 
 async def test_cost_so_far_by_point_content_and_device_adds_up(site, api):

@@ -123,7 +123,13 @@ def test_a_quote_counts_what_each_group_of_clients_needs():
     assert found.sent == 10 * 1000 + 20 * 300 + 30 * 40
     assert found.full == 60 * 1000
     assert found.clients == 60
+    assert found.full_requests == 60 * 10
     assert volume(SIZE, {0: 10}, version=4, share=0.5).sent == 5000
+
+
+def test_clients_that_hold_a_newer_version_are_not_up_to_date_when_an_older_one_is_deployed():
+    found = volume(SIZE, {4: 1, 5: 10}, version=4, share=1.0)
+    assert (found.by_whole, found.up_to_date, found.sent) == (10, 1, 10 * 1000)
 
 
 @given(st.dictionaries(st.integers(0, 6), st.integers(0, 10**6)), st.floats(0, 1))

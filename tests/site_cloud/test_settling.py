@@ -164,6 +164,17 @@ async def test_slots_and_marks_go_from_the_store_when_they_tell_nothing_any_more
     assert (await bounded.holder.list_documents("")).keys == ("control", "trust")
 
 
+async def test_a_mark_stays_while_a_grant_that_it_speaks_of_is_not_settled(bounded):
+    """The collection that needs it may be late: the store did not answer for days."""
+    await bounded.win("gw-1", 0)
+    await bounded.mark("gw-1", before=FOREVER, segments=0, ended=True)
+    bounded.site.clock.advance(4 * DAY)
+    await sweep_slots(bounded.site.database, bounded.site.services)
+    assert await bounded.collect() == (0, 0), "the mark says that nothing was sent of it"
+    await sweep_slots(bounded.site.database, bounded.site.services)
+    assert (await bounded.holder.list_documents("")).keys == ("control", "trust")
+
+
 @pytest.mark.parametrize("rubbish", [b"", b"gw-1", b"\xff\xfe x", b"x" * 150])
 async def test_rubbish_in_the_store_frees_nothing(bounded, rubbish):
     await bounded.holder.put_document(slot_key(bounded.grant.jti, 0), rubbish)

@@ -108,6 +108,23 @@ async def test_a_digest_gathers_what_happens_and_is_one_mail(ready, mailbox):
     assert "3 messages" in mail["Subject"]
 
 
+async def test_a_digest_that_was_refused_goes_again_as_it_was_and_what_is_new_by_itself(ready, mailbox):
+    """A receiver that took the first one all the same knows it again, and misses nothing."""
+    await ready.subscriptions.add(_request(digest_minutes=30))
+    mailbox.refuse = ["451 Not now"]
+    ready.turn("storage_warning", BAD)
+    ready.turn("transfer_warning", BAD)
+    ready.clock.now += 31 * MINUTE
+    assert await ready.outbox.run_once() == 0
+    ready.turn("storage_critical", BAD)
+    ready.clock.now += HOUR
+    assert await ready.outbox.run_once() == 3
+    mails = [email.message_from_bytes(mail, policy=email.policy.default) for mail in mailbox.mails]
+    assert len({mail["Message-ID"] for mail in mails}) == 2
+    assert "2 messages" in mails[0]["Subject"]
+    assert "messages" not in mails[1]["Subject"]
+
+
 async def test_a_server_that_refuses_for_now_gets_the_same_mail_again(ready, mailbox):
     await ready.subscriptions.add(_request())
     mailbox.refuse = ["451 Not now"]

@@ -274,6 +274,15 @@ def chains(connection: Connection, point: str, instances: Iterable[str]) -> dict
     return found
 
 
+def oldest_waiting(connection: Connection, point: str) -> int | None:
+    """When the token of the oldest grant ends of which something is not accounted for, or may not be."""
+    ends = [
+        connection.execute(select(func.min(table.c.expires)).where(table.c.point == point).where(which)).scalar()
+        for which in (OPEN_GRANTS, REST_OF_GRANTS)
+    ]
+    return min((int(end) for end in ends if end is not None), default=None)
+
+
 def done(connection: Connection, point: str, *, before: int, unaccounted_before: int, limit: int) -> list[Grant]:
     """Grants whose slots may go from the store: ended before and accounted for, or ended so long before that no period
     of a budget has them any more."""

@@ -1,7 +1,8 @@
 """What a deployment will send through the cloud, before it is made. Pure.
 
 Clients come in groups that need the same bytes: those that hold a version from which a delta leads to the new one,
-those that hold an older version (they fetch only what is new), those that hold nothing.
+those that hold an older version (they fetch only what is new), those that hold nothing, or only a newer
+version: what they lack of an older one is not known.
 """
 
 from collections.abc import Mapping
@@ -21,10 +22,11 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Volume(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes and requests to clients; ``full``: if every client downloaded everything."""
+    """Bytes and requests to clients; ``full…``: if every client downloaded everything."""
 
     clients: int
     full: int
+    full_requests: int
     sent: int
     requests: int
     by_delta: int
@@ -45,13 +47,13 @@ def volume(size: Size, held: Mapping[int, int], *, version: int, share: float) -
     clients = {number: round(count * share) for number, count in held.items()}
     sent = requests = by_delta = by_difference = by_whole = up_to_date = 0
     for number, count in clients.items():
-        if number >= version:
+        if number == version:
             up_to_date += count
         elif number in size.deltas:
             by_delta += count
             sent += count * min(size.deltas[number], size.stored)
             requests += count * 3  # index, and packs that are read together
-        elif number:
+        elif 0 < number < version:
             by_difference += count
             sent += count * min(size.new_bytes, size.stored)
             requests += count * (size.new_objects + 2)
@@ -63,6 +65,7 @@ def volume(size: Size, held: Mapping[int, int], *, version: int, share: float) -
     return Volume(
         clients=coming,
         full=coming * size.stored,
+        full_requests=coming * size.objects,
         sent=sent,
         requests=requests,
         by_delta=by_delta,

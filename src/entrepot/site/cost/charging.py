@@ -25,6 +25,7 @@ from entrepot.site.cost.forecasting import forecasts
 LINES: Final = 1000
 _NOTES: Final = (
     "Reads by which gateway instances watch their documents are estimated from instance hours; all else is measured.",
+    "Under budgets gateways also write slots of allowances and, every five minutes, marks: these are in no figure.",
     "Prices are those of the price sheet as it is now, for the whole month.",
 )
 _COLLECTIONS: Final = "A device in several collections counts in each of them, so these lines add up to more."
@@ -153,12 +154,11 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
     rows = charges.hours(connection, point.point, since=since, until=hour_of(now) + HOUR)
     before = charges.stored_before(connection, point.point, since)
     records = charges.segments(connection, point.point, since=since)
-    used = _usage(
-        rows, before, records, since=max(since, hour_of(point.ready or now)), now=now, until=until, begin=since
-    )
+    begun = max(since, hour_of(point.ready or now))
+    used = _usage(rows, before, records, since=begun, now=now, until=until, begin=since)
     stored, transfer = forecasts(connection, point, now)
     left = max(0, (until - hour_of(now)) // HOUR - 1)
-    elapsed = max(1, (hour_of(now) - since) // HOUR + 1)
+    elapsed = max(1, (hour_of(now) - begun) // HOUR + 1)
     days = left / 24
     growth = stored.per_day if stored.days else 0
     sent = (
@@ -168,6 +168,7 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
     )
     running = rows[-1].instances if rows else 0
     present = usage.stored_usage(connection, point.point).present(now)[0]
+    unpolled = used.overhead_reads - used.instance_hours * POLLS_AN_HOUR
     rest = Usage(
         month_hours=used.month_hours,
         byte_hours=max(0, round(left * (present + growth * days / 2))),
@@ -175,7 +176,7 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
         uploaded=used.uploaded * left // elapsed,
         client_reads=used.client_reads * sent // used.sent if used.sent else 0,
         upload_writes=used.upload_writes * left // elapsed,
-        overhead_reads=running * left * POLLS_AN_HOUR + used.overhead_reads * left // elapsed // 2,
+        overhead_reads=running * left * POLLS_AN_HOUR + unpolled * left // elapsed,
         overhead_writes=used.overhead_writes * left // elapsed,
         instance_hours=running * left,
     )

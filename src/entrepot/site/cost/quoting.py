@@ -22,7 +22,7 @@ from entrepot.database import (
     usage,
 )
 from entrepot.database.cloud import CloudPoint
-from entrepot.database.contents import Content
+from entrepot.database.contents import Content, Version
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import CrossingInfo, ForecastInfo, PointForecast, Quote, QuoteRequest
 from entrepot.protocol.deviceapi import DeviceState
@@ -96,8 +96,17 @@ def foresee(connection: Connection, request: QuoteRequest, *, site: str, now: fl
         assumptions=(*assumptions, *where),
         points=tuple(points),
         volume=volume(size, Counter(held.get(one, 0) for one in members), version=number, share=share / 100),
-        stored={p.point: 0 if snapshot.holds(p.point, version.set_id) else version.stored_size for p in points},
+        stored={p.point: _on_top(snapshot, p.point, version) for p in points},
     )
+
+
+def _on_top(snapshot: Snapshot, point: str, version: Version) -> int:
+    """Bytes that a cloud point stores on top for a version: what was new in it, where the one before is there."""
+    if snapshot.holds(point, version.set_id):
+        return 0
+    before = snapshot.version(version.content, version.number - 1)
+    there = before is not None and snapshot.holds(point, before.set_id)
+    return min(version.new_bytes, version.stored_size) if there else version.stored_size
 
 
 def quote(connection: Connection, request: QuoteRequest, *, site: str, now: float) -> Quote:
@@ -136,7 +145,7 @@ def quote(connection: Connection, request: QuoteRequest, *, site: str, now: floa
 
 
 _ASSUMED: Final = (
-    "Clients that hold an older version without a delta fetch what was new in this one.",
+    "Clients that hold an older version without a delta fetch what was new in this one; with a newer one, all of it.",
     "Peers are not counted: what neighbours share makes it less.",
     "Storage is charged until the end of this month; egress by the tier that this month has reached.",
 )
@@ -201,9 +210,9 @@ def _amounts(
             continue
         before = usage.totals_since(connection, point.point, since).sent
         storage = Decimal(stored.get(point.point, 0)) / GB * sheet.storage_gb_month * left
-        requests = found.requests // len(points)
-        amount += storage + transfer_cost(sheet, found.sent // len(points), requests, before)
-        full += storage + transfer_cost(sheet, found.full // len(points), requests, before)
+        share = len(points)
+        amount += storage + transfer_cost(sheet, found.sent // share, found.requests // share, before)
+        full += storage + transfer_cost(sheet, found.full // share, found.full_requests // share, before)
     unpriced = [f"Not in the amount, without a price sheet in {currency}: {', '.join(without)}."] if currency else []
     return currency, _cents(amount), _cents(full), unpriced if without else []
 

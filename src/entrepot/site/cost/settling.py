@@ -137,11 +137,14 @@ async def sweep(database: Database, point: str, store: "Holder", *, now: float) 
         grants.done, point, before=before, unaccounted_before=int(now) - KEPT, limit=PAGE
     ):
         for grant in gone:
-            for number in range(len(slots(grant.bytes))):
-                await store.delete_document(slot_key(grant.jti, number))
+            page = await store.list_documents(f"{ALLOWANCE_PREFIX}{grant.jti}/", limit=len(slots(grant.bytes)) + 1)
+            for key in page.keys:
+                await store.delete_document(key)
         await database.write(grants.forget_grants, [grant.jti for grant in gone])
         swept += len(gone)
+    waiting = await database.read(grants.oldest_waiting, point)
     for name, mark in (await read_marks(store)).items():
-        if mark.at < now - (MARKS_KEPT if mark.ended else KEPT):
+        needed = waiting is not None and waiting < mark.at + DAY  # a grant that it may speak of is not settled yet
+        if mark.at < now - KEPT or (mark.ended and mark.at < now - MARKS_KEPT and not needed):
             await store.delete_document(mark_key(name))
     return swept

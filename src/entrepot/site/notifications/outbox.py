@@ -2,6 +2,7 @@
 back, under the same id, also after a crash."""
 
 import asyncio
+import hashlib
 import random
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, TypeVar
@@ -33,6 +34,17 @@ KEEP_SECONDS: Final = 30 * DAY
 T = TypeVar("T")
 
 log = structlog.get_logger("site.notifications")
+
+
+def _digests(waiting: Sequence[Waiting]) -> list[list[Waiting]]:
+    """What is sent together: what was tried before goes again as it was, what is new by itself."""
+    tried = sorted({one.attempts for one in waiting}, reverse=True)
+    return [[one for one in waiting if one.attempts == attempts] for attempts in tried]
+
+
+def _key(ids: Sequence[str]) -> str:
+    """By which a receiver knows a message again: the same for the same content only."""
+    return ids[0] if len(ids) == 1 else hashlib.sha256("\n".join(ids).encode()).hexdigest()[:32]
 
 
 def webhook_secret(subscription: str) -> str:
@@ -119,7 +131,7 @@ class Outbox:
         )
         if not waiting:
             return 0
-        batches = [waiting] if subscription.digest_minutes else [[one] for one in waiting]
+        batches = _digests(waiting) if subscription.digest_minutes else [[one] for one in waiting]
         taken = 0
         for batch in batches:
             count = await self._deliver_batch(subscription, batch)
@@ -134,7 +146,7 @@ class Outbox:
         """Number of messages taken; None when the receiver does not take any now."""
         ids = [one.id for one in batch]
         try:
-            await self.deliver(subscription, [one.body for one in batch], key=ids[0])
+            await self.deliver(subscription, [one.body for one in batch], key=_key(ids))
         except EntrepotError as error:
             await self._failed(subscription, batch, error)
             return None if error.retryable else 0
