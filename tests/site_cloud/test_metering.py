@@ -11,9 +11,9 @@ from entrepot.site.cloud.metering import Meter
 from .conftest import NOW, SITE, Crash
 
 
-def a_meter(site) -> Meter:
+def a_meter(site, folder: str = "tallies") -> Meter:
     """The meter of a process that begins now."""
-    return Meter(site.database, clock=site.clock, folder=site.folder / "tallies", site=SITE)
+    return Meter(site.database, clock=site.clock, folder=site.folder / folder, site=SITE)
 
 
 def counted(site) -> tuple[int, int, int]:
@@ -47,12 +47,33 @@ def test_killed_while_it_writes_down_nothing_is_lost_or_doubled(site, step) -> N
     next_life.add("pt-1", 7)
     next_life.flush()
     assert counted(site)[0] == 507
-    assert list((site.folder / "tallies").iterdir()) == []
+    assert list((site.folder / "tallies").glob("*.tally")) == []
+
+
+def test_processes_with_folders_of_their_own_drop_nothing_of_each_other(site) -> None:
+    busy, killed = a_meter(site), a_meter(site, "elsewhere")
+    killed.add("pt-1", 30)
+    for _ in range(3):
+        busy.add("pt-1", 500)
+        busy.flush()
+    a_meter(site, "elsewhere").flush()
+    assert counted(site)[0] == 1530
+
+
+def test_a_disk_that_refuses_is_told_once(site, capsys) -> None:
+    (site.folder / "full").write_bytes(b"no folder")
+    meter = a_meter(site, "full/below")
+    capsys.readouterr()
+    for _ in range(3):
+        meter.add("pt-1", 500)
+    assert capsys.readouterr().out.count("counts_not_kept") == 1
+    meter.flush()
+    assert counted(site)[0] == 1500
 
 
 def test_a_torn_line_costs_no_other(site) -> None:
     a_meter(site).add("pt-1", 500)
-    (file,) = (site.folder / "tallies").iterdir()
+    (file,) = (site.folder / "tallies").glob("*.tally")
     with file.open("ab") as more:
         more.write(f"pt-1 {hour_of(NOW)} 9".encode())
     a_meter(site).flush()
@@ -75,4 +96,4 @@ def test_threads_that_count_while_others_write_down_lose_nothing(site) -> None:
         thread.join()
     meter.flush()
     assert counted(site)[0] == 800
-    assert list((site.folder / "tallies").iterdir()) == []
+    assert list((site.folder / "tallies").glob("*.tally")) == []

@@ -87,15 +87,18 @@ def add_to_hours(connection: Connection, point: str, hours: Mapping[int, Mapping
     )
 
 
-def tallied(connection: Connection, site: str) -> int:
-    """Below which number a site's tallies are counted (``site.cloud.tallies``)."""
-    mine = select(counter.c.value).where(counter.c.name == f"tallies/{site}")
-    return int(connection.execute(mine).scalar() or 0)
+def tallied(connection: Connection, site: str, folder: str) -> int:
+    """Below which number the tallies in a folder are counted (``site.cloud.tallies``); of one that has no number yet,
+    those of earlier versions count, which numbered by the site alone."""
+    names = (f"tallies/{site}/{folder}", f"tallies/{site}")
+    rows = connection.execute(select(counter.c.name, counter.c.value).where(counter.c.name.in_(names)))
+    found = {row.name: int(row.value) for row in rows}
+    return next((found[name] for name in names if name in found), 0)
 
 
-def set_tallied(connection: Connection, site: str, below: int) -> None:
-    """Note below which number a site's tallies are counted, in the transaction that counts them."""
-    statement = insert_into(connection, counter).values(name=f"tallies/{site}", value=below)
+def set_tallied(connection: Connection, site: str, folder: str, below: int) -> None:
+    """Note below which number the tallies in a folder are counted, in the transaction that counts them."""
+    statement = insert_into(connection, counter).values(name=f"tallies/{site}/{folder}", value=below)
     connection.execute(statement.on_conflict_do_update(index_elements=["name"], set_={"value": below}))
 
 

@@ -12,7 +12,7 @@ from entrepot.database import usage
 from entrepot.database.engine import Database
 from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, PAGE, DocumentPage, ObjectPage
 from entrepot.rules.verdicts import Verdict
-from entrepot.site.cloud.tallies import Counts, Tallies
+from entrepot.site.cloud.tallies import Counts, Tallies, folder_id
 from entrepot.web.copies import Copies
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class Meter:
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
         with database.reading() as connection:
-            self._tallies = Tallies(folder, usage.tallied(connection, site))
+            self._folder = folder_id(folder)
+            self._tallies = Tallies(folder, usage.tallied(connection, site, self._folder))
         self._counted: Counts = self._tallies.left()
 
     def add(self, point: str, count: int = 0, *, writes: int = 0, reads: int = 0) -> None:
@@ -61,7 +62,7 @@ class Meter:
                 with self._database.transaction() as connection:
                     for (point, hour), figures in sorted(counted.items()):
                         usage.add_to_hour(connection, point, hour, **figures)
-                    usage.set_tallied(connection, self._site, below)
+                    usage.set_tallied(connection, self._site, self._folder, below)
             except BaseException:
                 with self._lock:
                     for key, figures in counted.items():

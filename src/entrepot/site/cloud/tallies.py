@@ -7,22 +7,42 @@ the last seconds.
 """
 
 import os
+import secrets
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import structlog
 
-from entrepot.durable.files import make_folder, storage_errors
+from entrepot.core.errors import StorageError
+from entrepot.durable.files import make_folder, storage_errors, write_file
 
 FIGURES: Final = ("uploaded", "site_writes", "site_reads")
 _SUFFIX: Final = ".tally"
+_ID: Final = "id"
 _OPEN: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
 
 log = structlog.get_logger("site.cloud.tallies")
 
 Counts = dict[tuple[str, int], Counter[str]]
 """By point and hour, what was counted of each of :data:`FIGURES`."""
+
+
+def folder_id(folder: Path) -> str:
+    """A random name, kept in the folder: processes that share a database, each with a folder of its own, number their
+    files independently. A folder that cannot be written has another one each time, and no files either."""
+    path = folder / _ID
+    with suppress(OSError):
+        if found := path.read_text("ascii").strip():
+            return found
+    made = secrets.token_hex(8)
+    try:
+        make_folder(folder, mode=0o700)
+        write_file(path, made.encode(), mode=0o600)
+    except (OSError, StorageError) as error:
+        log.warning("tallies_not_named", error=str(error))
+    return made
 
 
 class Tallies:
@@ -36,6 +56,7 @@ class Tallies:
     def __init__(self, folder: Path, counted: int) -> None:
         self._folder = folder
         self._file = -1
+        self._refused = False
         numbers = self._numbers()
         self._number = max([counted, *(number + 1 for number in numbers)])
         self.drop(counted)
@@ -63,8 +84,11 @@ class Tallies:
                 make_folder(self._folder, mode=0o700)
                 self._file = os.open(self._path(self._number), _OPEN, 0o600)
             os.write(self._file, f"{point} {hour} {' '.join(map(str, figures))}\n".encode())
-        except OSError as error:
-            log.warning("count_not_kept", error=str(error))
+            self._refused = False
+        except (OSError, StorageError) as error:
+            if not self._refused:  # once, not with every request that the disk stays full for
+                log.warning("counts_not_kept", error=str(error))
+            self._refused = True
 
     def turn(self) -> int:
         """Begin a new file; all that was added is in files with numbers below the result."""
