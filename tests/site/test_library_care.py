@@ -33,6 +33,7 @@ from entrepot.protocol.libraryapi import (
 )
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.rules.alerts import AlertState
+from entrepot.site import libraryrepair, librarysalvage
 from entrepot.site.library import LibraryCare
 from entrepot.site.staging import Staging
 
@@ -232,6 +233,27 @@ async def test_lost_parts_of_a_manifest_come_back_when_the_source_is_read_again(
     for object_id in lost:
         care.server.shelf.read_whole(object_id)
     assert len((await care.site.call("GET", "/contents/App", ContentInfo)).versions) == 1, "nothing was published"
+
+
+async def test_a_source_is_read_once_however_many_objects_it_is_read_for(care, monkeypatch) -> None:
+    real, read = Staging.source, []
+
+    def counted(self: Staging, path: Path, **more: Any) -> Any:
+        read.append(path)
+        return real(self, path, **more)
+
+    monkeypatch.setattr(Staging, "source", counted)
+    monkeypatch.setattr(librarysalvage, "ASKED", 1)
+    monkeypatch.setattr(libraryrepair, "ASKED", 1)
+    lost = [object_id for purpose in Purpose for object_id in care.of(purpose)]
+    for object_id in lost:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert f"{len(lost)} made again from the source" in ended.message
+    assert await care.faults() == []
+    assert len(read) == 1
 
 
 async def test_what_an_earlier_version_compressed_otherwise_comes_back_as_it_was(site, source, monkeypatch) -> None:

@@ -35,13 +35,14 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
-from entrepot.site.librarysalvage import Salvage, remake_deltas
+from entrepot.site.librarysalvage import ASKED, Salvage, remake_deltas
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import Copies
 
 BATCH: Final = 200
-SALVAGED: Final = 10_000
-"""So many objects are looked for at once when sources are read again."""
+SALVAGED: Final = 200_000
+"""So many objects (tens of megabytes of ids) are looked for at once when sources are read again: each source is read
+once for all of them."""
 _VERSIONS: Final = 20
 """Of a content, so many versions are looked through for a chunk's place in the source, the newest first."""
 
@@ -123,7 +124,9 @@ class RepairHandler:
         while page := await asyncio.to_thread(ledger.faulty, after, SALVAGED):
             wanted = [each.object_id for each in page]
             found = await asyncio.to_thread(self._salvage.find, wanted, report)
-            await asyncio.to_thread(ledger.note, found, [], self._clock(), lambda each: look(self._shelf, each))
+            for at in range(0, len(found), ASKED):
+                some = found[at : at + ASKED]
+                await asyncio.to_thread(ledger.note, some, [], self._clock(), lambda each: look(self._shelf, each))
             mended.source += len(found)
             after = wanted[-1]
         mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())

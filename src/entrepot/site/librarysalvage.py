@@ -26,6 +26,9 @@ from entrepot.trust.signing import sign
 _VERSIONS: Final = 2
 """Of a content, so many versions are tried, the newest first: a source rarely holds an older one still."""
 
+ASKED: Final = 10_000
+"""The database is asked about so many objects at once."""
+
 log = structlog.get_logger("site.library")
 
 
@@ -46,15 +49,20 @@ class Salvage:
             CancelledError: the work is to stop.
         """
         left = set(wanted)
-        with self._database.reading() as connection:
-            chosen = [
-                (version, contents.get_content(connection, version.content))
-                for version in librarychecks.versions_with(connection, wanted, each=_VERSIONS)
-            ]
-        for version, content in chosen:
+        for version, content in self._needing(wanted):
             if left and version.generation == self._keys.generation:
                 left -= self._again(version, content, left, report)
         return [object_id for object_id in wanted if object_id not in left]
+
+    def _needing(self, wanted: list[ObjectId]) -> list[tuple[Version, Content]]:
+        """The versions to try, each once: those of a content together, the newest first."""
+        found: dict[tuple[str, int], Version] = {}
+        with self._database.reading() as connection:
+            for at in range(0, len(wanted), ASKED):
+                needing = librarychecks.versions_with(connection, wanted[at : at + ASKED], each=_VERSIONS)
+                found |= {(version.content, -version.number): version for version in needing}
+            chosen = [version for _, version in sorted(found.items())]
+            return [(version, contents.get_content(connection, version.content)) for version in chosen]
 
     def _again(self, version: Version, content: Content, wanted: set[ObjectId], report: Reporter) -> set[ObjectId]:
         if content.unpack:
