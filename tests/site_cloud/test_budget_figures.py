@@ -3,15 +3,17 @@
 import pytest
 from sqlalchemy import insert
 
+from entrepot.core.sizes import MIB
 from entrepot.core.times import hour_of
 from entrepot.database import alerts, contents, usage
 from entrepot.database.contents import Content
+from entrepot.database.grants import LAG
 from entrepot.database.tables.usage import transfer_bucket
 from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.rules.alerts import AlertState
-from entrepot.site.cost.budgets import enforce_stops, listed, put
+from entrepot.site.cost.budgets import BudgetBook, enforce_stops, listed, put
 
 from .conftest import NOW
 
@@ -62,6 +64,25 @@ async def test_a_preview_shows_what_was_used_of_a_content_that_has_no_budget_yet
     [info] = await site.database.read(listed, now=site.clock())
     assert preview == then == info
     assert (again.used, again.created) == (7, NOW)
+
+
+async def test_a_budget_too_small_for_a_download_says_so_although_little_is_used(site, bounded):
+    with site.database.transaction() as connection:
+        usage.set_collected(connection, bounded.point, now=NOW + LAG)
+    _set(site, 10 * MIB)
+    book = BudgetBook(site.database, clock=site.clock)
+    assert "no room" in book.grant(bounded.point, device="dev-1", content="pkg-1", version=1, size=20 * MIB).reason
+    at = int(site.clock())
+    [info] = await site.database.read(listed, now=site.clock())
+    assert (info.grade, info.used, at - info.refused <= 1) == ("open", 0, True)
+    await site.services.monitor.evaluate(bounded.point)
+    alert = (await site.database.read(alerts.find, type_="budget_used_up", subject=bounded.point)).alert
+    assert alert.state is AlertState.ACTIVE
+    assert "needs more than is left" in alert.message
+    _set(site, 100 * MIB)
+    await site.services.monitor.evaluate(bounded.point)
+    alert = (await site.database.read(alerts.find, type_="budget_used_up", subject=bounded.point)).alert
+    assert alert.state is AlertState.CANCELED
 
 
 async def test_a_service_that_a_budget_stopped_stays_so_while_what_was_used_is_near_the_share(site, bounded):

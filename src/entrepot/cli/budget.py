@@ -144,6 +144,8 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         empty="No budget: nothing bounds transfers.",
     )
     for one in found:
+        if one.refused:
+            say(f"[yellow]{one.name}:[/] refused a download at {iso(one.refused)}: it needed more than was left.")
         if one.unaccounted:
             say(
                 f"[yellow]{one.name}:[/] {size(one.unaccounted)} of what is granted was not accounted for: gateway "

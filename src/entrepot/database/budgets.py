@@ -7,6 +7,7 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
+from entrepot.core.times import MINUTE
 from entrepot.database import budgetsums
 from entrepot.database.engine import insert_into, mark_changed
 from entrepot.database.tables.cloud import cloud_point
@@ -25,7 +26,8 @@ class Scope(StrEnum):
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes to clients in the period, and the shares of its grades (``rules.budgets``)."""
+    """Bytes to clients in the period, and the shares of its grades (``rules.budgets``). ``refused``: when it last had
+    no room for a download since it was set or changed."""
 
     scope: Scope = Scope.POINT
     subject: str
@@ -41,6 +43,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     created: int = 0
     by: str = ""
     stopped: str = ""
+    refused: int = 0
 
     @property
     def shares(self) -> Shares:
@@ -86,6 +89,13 @@ def set_stopped(connection: Connection, one: Budget, stopped: str) -> None:
     """Note that a budget stopped its service, or that somebody started it since."""
     mine = (table.c.scope == one.scope.value, table.c.subject == one.subject)
     connection.execute(update(table).where(*mine).values(stopped=stopped))
+
+
+def note_refusal(connection: Connection, one: Budget, now: float) -> None:
+    """Note that a budget had no room, to the minute: thousands may ask in it."""
+    if now - one.refused >= MINUTE:
+        mine = (table.c.scope == one.scope.value, table.c.subject == one.subject)
+        connection.execute(update(table).where(*mine).values(refused=int(now)))
 
 
 def note_change(connection: Connection, scope: Scope, subject: str, *, at: float, by: str, what: str) -> None:

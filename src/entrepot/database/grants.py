@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import HOUR
 from entrepot.database import budgetsums, usage
-from entrepot.database.budgets import Budget, Scope, bounded_everywhere_since, bounded_since, budget_from
+from entrepot.database.budgets import Budget, Scope, bounded_everywhere_since, bounded_since, budget_from, note_refusal
 from entrepot.database.device_collections import ALL_DEVICES_ID
 from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.cost import OPEN_GRANTS, REST_OF_GRANTS
@@ -160,7 +160,10 @@ def grant(connection: Connection, wanted: Grant, now: float, *, lag: int = LAG) 
         elif one.rate and throttled(one.shares, one.bytes, used + outstanding + wanted.bytes):
             rates.append(one.rate)
     if refusals:
-        return min(refusals, key=lambda each: each[0])[1]
+        tightest = min(refusals, key=lambda each: each[0])[1]
+        if not tightest.peers:
+            note_refusal(connection, tightest.budget, now)
+        return tightest
     wanted = msgspec.structs.replace(wanted, rate=min(rates, default=0))
     connection.execute(insert(table).values(**msgspec.structs.asdict(wanted), charged=wanted.bytes, held=""))
     budgetsums.add_open(connection, [(one.scope.value, one.subject) for one in charged], wanted.bytes)

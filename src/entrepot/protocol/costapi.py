@@ -124,7 +124,8 @@ class BudgetRequest(Model, frozen=True, kw_only=True):
 class BudgetInfo(Model, frozen=True, kw_only=True):
     """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected;
     ``unaccounted``: of this what gateway instances won on tokens that ended a day ago, and never accounted for.
-    ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since)."""
+    ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since). ``refused``: when it
+    last had no room for a download, since it was set or changed; 0: never."""
 
     scope: str
     name: str
@@ -147,6 +148,7 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     stopped: str
     created: int
     by: str
+    refused: int = 0
 
 
 class BudgetChange(Model, frozen=True, kw_only=True):

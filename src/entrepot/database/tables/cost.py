@@ -53,6 +53,7 @@ budget = Table(
     Column("by", String(128), nullable=False),
     Column("stopped", String(16), nullable=False),  # empty, stopped (by this budget), waived (started by hand since)
     Column("open_bytes", BigInteger, nullable=False, server_default="0"),  # of grants whose slots were not looked at
+    Column("refused", BigInteger, nullable=False, server_default="0"),  # when it last had no room; 0: never as it is
 )
 
 budget_hour = Table(

@@ -27,6 +27,8 @@ from entrepot.site.findings import Finding, condition_of, judge
 
 EXPIRY_WARNING_DAYS: Final = 30
 STALE_SECONDS: Final = 3 * HOUR
+REFUSED_SECONDS: Final = HOUR
+"""Clients that are refused ask again sooner: as long as any needs more than is left, the alert stays open."""
 
 
 def upload_limits(thresholds: Thresholds) -> TransferLimits:
@@ -131,7 +133,10 @@ def _budget_findings(connection: Connection, point_id: str, now: float) -> list[
             steps.append(told.format(WORDS[step]))
         if end >= Grade.NO_GRANTS:
             ends.append(told.format(WORDS[end]))
+        elif step < Grade.CRITICAL_ONLY and now - one.refused < REFUSED_SECONDS:
+            ends.append(told.format(f"refused a download at {iso(one.refused)} that needs more than is left"))
         near_step |= stepped(one.shares, near(one.bytes), used=used, granted=granted) > Grade.OPEN
+        near_end |= now - one.refused < 2 * REFUSED_SECONDS
         near_end |= grade(one.shares, near(one.bytes), used=used, granted=granted) >= Grade.NO_GRANTS
     return [
         Finding(type=type_, condition=condition_of(bool(found)), message=" ".join(found[:20]), near=close)

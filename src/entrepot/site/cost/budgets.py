@@ -276,6 +276,7 @@ def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
         stopped=one.stopped,
         created=one.created,
         by=one.by,
+        refused=one.refused,
     )
 
 
