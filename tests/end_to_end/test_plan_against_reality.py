@@ -13,7 +13,7 @@ import pytest
 from entrepot.cli.credentials import CONFIG_VARIABLE
 from entrepot.cli.demo.processes import Servers
 from entrepot.cli.demo.topology import CLOUD, Topology
-from entrepot.protocol.cloudpointapi import CloudPointInfo, CollectSummary, Thresholds, UsageBucket
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CollectSummary, Thresholds, UsageReport
 from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentRequest,
@@ -151,7 +151,7 @@ def _measured(roles: Topology) -> tuple[int, int, int]:
     before = -1
     while True:
         roles.session.post(f"/cloud-points/{CLOUD}/collect", None, CollectSummary)
-        buckets = roles.session.get(f"/cloud-points/{CLOUD}/usage", list[UsageBucket])
+        buckets = roles.session.get(f"/cloud-points/{CLOUD}/usage", UsageReport).buckets
         sent = sum(bucket.sent for bucket in buckets)
         if sent == before:
             usage = roles.session.get(f"/cloud-points/{CLOUD}", CloudPointInfo).usage

@@ -28,7 +28,7 @@ from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
 from entrepot.web.readers import Readers, Reading
 from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
-from entrepot.web.served import ServedRequest
+from entrepot.web.served import Moments, ServedRequest
 from entrepot.web.storing import Held, SiteStore
 
 _OBJECTS: Final = "/objects"
@@ -96,6 +96,7 @@ class ObjectPlane:
         self._held = held
         self._site = SiteStore(shelf, guard, self._changed)
         self._requests: dict[Download, ServedRequest] = {}
+        self._moments = Moments()
         self._readers = Readers(shelf)
         self.downloads = downloads or Downloads()
         self._allowances = allowances or NoPurses()
@@ -199,7 +200,9 @@ class ObjectPlane:
         address = self.admission.address_of(scope)
         grant = await self.admission.client(scope, object_id, address, now=request.begun)
         self.downloads.took(scope.get("client"))
-        request.grant, request.object_id, request.method = grant, object_id, scope["method"]
+        method = scope["method"]
+        request.grant, request.object_id, request.method = grant, object_id, method
+        request.time = self._moments.own(grant.device, object_id, method, request.time)
         if await self._served_at_once(request, scope, send):
             return
         download = self.downloads.begin(grant.device, grant.jti, address)

@@ -10,7 +10,7 @@ import pytest
 from scene import CLOUD, LOOPBACK, POINT, Scene, nobody_listens, until
 
 from entrepot.core.encoding import unpack
-from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState, ScaleRequest, UsageBucket
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState, ScaleRequest, UsageReport
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.protocol.transactions import Record, frames
 from entrepot.site.cloud.summary import parse_summary
@@ -33,7 +33,7 @@ def recorded(journals: Path) -> tuple[int, int]:
 
 def collected(scene: Scene) -> tuple[int, int]:
     """Requests and bytes in the hourly figures."""
-    buckets = scene.get(f"/cloud-points/{CLOUD}/usage", list[UsageBucket])
+    buckets = scene.get(f"/cloud-points/{CLOUD}/usage", UsageReport).buckets
     return sum(bucket.requests for bucket in buckets), sum(bucket.sent for bucket in buckets)
 
 
