@@ -180,14 +180,14 @@ def test_a_deployment_through_the_cloud_says_what_it_costs_when_it_is_made_and_b
 
 
 def test_savings_are_shown_by_what_kept_bytes_from_being_sent(logged_in, entrepot) -> None:
-    figures = {"downloads": 7, "plain": 9 * 10**9, "transferred": 10**9, "compression": 2 * 10**9}
+    figures = {"downloads": 7, "plain": 9 * 10**9, "transferred": 10**9, "compression": 2 * 10**9, "dedupe": 5 * 10**9}
     kept = {"own_cache": 3 * 10**9, "installed": 0, "peers": 0, "deltas": 4 * 10**9}
     line = SavingsLine(subject="dp-1", name="dp-berlin", **figures, **kept)
     report = SavingsReport(by=SavingsBy.POINT, since=NOW, lines=(line,))
     logged_in.replies["GET /api/v1/savings?by=point&days=90"] = report
     ran = entrepot("cost", "savings", "--by", "point", "--days", "90")
     assert ran.code == 0, ran.err
-    for text in ("dp-berlin", "1.0 GB", "2.0 GB", "3.0 GB", "4.0 GB"):
+    for text in ("dp-berlin", "1.0 GB", "2.0 GB", "3.0 GB", "4.0 GB", "5.0 GB"):
         assert text in ran.out
 
 

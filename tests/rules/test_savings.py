@@ -8,8 +8,9 @@ from entrepot.core.errors import BadInputError
 from entrepot.rules.savings import KINDS, TRANSFERRED, Piece, is_plausible, savings
 
 
-def split(*pieces, plain=1000, sealed=600, success=True):
-    return {(one.kind, one.point): one.bytes for one in savings(pieces, plain=plain, sealed=sealed, success=success)}
+def split(*pieces, plain=1000, sealed=600, success=True, distinct=0):
+    sizes = {"plain": plain, "sealed": sealed, "distinct": distinct}
+    return {(one.kind, one.point): one.bytes for one in savings(pieces, **sizes, success=success)}
 
 
 def piece(kind, size, form="full", point=""):
@@ -41,6 +42,15 @@ def test_a_full_download_saves_by_compression_only():
     assert split(piece("cloud", 600, point="pt-1")) == {(TRANSFERRED, "pt-1"): 600, ("compression", "pt-1"): 400}
 
 
+def test_what_is_in_a_version_more_than_once_is_saved_by_dedupe():
+    whole = piece("cloud", 600, point="pt-1")
+    assert split(whole, distinct=900) == {
+        (TRANSFERRED, "pt-1"): 600,
+        ("dedupe", "pt-1"): 100,
+        ("compression", "pt-1"): 300,
+    }
+
+
 def test_a_failed_download_saves_nothing_but_what_was_sent_counts():
     assert split(piece("cloud", 90, point="pt-1"), piece("peer", 50), success=False) == {(TRANSFERRED, "pt-1"): 90}
 
@@ -66,9 +76,9 @@ pieces = st.lists(
 )
 
 
-@given(pieces, st.integers(0, 10**12), st.integers(0, 10**12), st.booleans())
-def test_savings_never_exceed_what_there_was_to_save(found, plain, sealed, success):
-    result = savings(found, plain=plain, sealed=sealed, success=success)
+@given(pieces, st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12), st.booleans())
+def test_savings_never_exceed_what_there_was_to_save(found, plain, sealed, distinct, success):
+    result = savings(found, plain=plain, sealed=sealed, distinct=distinct, success=success)
     assert all(one.kind in KINDS and one.bytes >= 0 for one in result)
     saved = sum(one.bytes for one in result if one.kind != TRANSFERRED)
     sent = sum(one.bytes for one in result if one.kind == TRANSFERRED)

@@ -72,6 +72,7 @@ async def offices(site, source):
             cloud.add_cloud_point(connection, _cloud_point(number))
     settings = ClientSettingsRequest(name="default", settings=SettingsValues(allow_cloud=True))
     await site.call("POST", "/client-settings", ClientSettingsInfo, settings)
+    (source / "twin.bin").write_bytes((source / "big.bin").read_bytes())
     await site.publish("App", source)
     return [await site.enrolled_device(f"pc-{number}") for number in range(3)]
 
@@ -145,7 +146,7 @@ async def test_an_update_is_quoted_by_what_devices_have_and_where_they_are(site,
     assert estimated.cloud_share == 50, "one of the two that reported was on the internet"
 
 
-async def test_savings_come_from_devices_reports_by_content_and_point(site, offices) -> None:
+async def test_savings_come_from_devices_reports_by_content_and_point(site, offices, source) -> None:
     version = (await site.call("GET", "/contents/App", ContentInfo)).versions[-1]
     content = (await site.call("GET", "/contents/App", ContentInfo)).id
     half = version.stored_size // 2
@@ -159,8 +160,9 @@ async def test_savings_come_from_devices_reports_by_content_and_point(site, offi
     assert (line.name, line.downloads, line.plain) == ("App", 2, 2 * version.plain_size)
     assert line.transferred == half + version.stored_size
     assert line.own_cache == version.stored_size - half
-    assert line.compression == 2 * (version.plain_size - version.stored_size)
-    assert line.transferred + line.own_cache + line.compression == line.plain, "every byte has its reason"
+    assert line.dedupe + line.compression == 2 * (version.plain_size - version.stored_size)
+    assert line.transferred + line.own_cache + line.dedupe + line.compression == line.plain, "every byte has its reason"
+    assert line.dedupe == 2 * (source / "big.bin").stat().st_size, "it is in there twice"
     [point] = (await site.call("GET", "/savings", SavingsReport, query="by=point&days=1")).lines
     assert (point.name, point.transferred) == ("cloud1", line.transferred)
     site.clock.advance(49 * HOUR)

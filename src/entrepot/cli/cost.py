@@ -98,7 +98,17 @@ def savings(
         print_json(found)
         return
     print_rows(
-        ("Name", ">Downloads", ">Transferred", ">Compression", ">Own cache", ">Installed", ">Peers", ">Deltas"),
+        (
+            "Name",
+            ">Downloads",
+            ">Transferred",
+            ">Dedupe",
+            ">Compression",
+            ">Own cache",
+            ">Installed",
+            ">Peers",
+            ">Deltas",
+        ),
         [
             (
                 one.name,
@@ -107,6 +117,7 @@ def savings(
                     size(count)
                     for count in (
                         one.transferred,
+                        one.dedupe,
                         one.compression,
                         one.own_cache,
                         one.installed,

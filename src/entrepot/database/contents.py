@@ -48,7 +48,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A published version. ``root`` is the reference that opens it, sealed by the vault; ``objects`` counts all of the
-    set's objects, the set object itself left out.
+    set's objects, the set object itself left out; ``distinct_size`` is what its distinct chunks open to (0: not known).
 
     ``generation`` is that of the content secret, ``sealing`` grows with each time the version is sealed anew, and
     ``signed_by`` is the manifest key's id. ``former_set_id`` and ``former_root`` are what it was before the last
@@ -77,6 +77,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     former_set_id: bytes | None = None
     former_root: bytes | None = None
     note: str = ""
+    distinct_size: int = 0
 
     def __repr__(self) -> str:
         return f"Version({self.content}, {self.number})"

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select
 
 from entrepot.content.ledger import SET, State
 from entrepot.content.sealing import Purpose
@@ -28,6 +28,17 @@ def update_bytes(connection: Connection, older: Version, newer: Version) -> tupl
     )
     delta = find_delta(connection, older.content, older.number, newer.number)
     return int(connection.execute(query).scalar_one()), None if delta is None else delta.saved
+
+
+def distinct_size(connection: Connection, set_id: bytes) -> int:
+    """Bytes that the distinct chunks of a version's set open to; those of which that is not known count as stored."""
+    opened = case((objects.c.plain_size == 0, objects.c.size), else_=objects.c.plain_size)
+    query = (
+        select(func.coalesce(func.sum(opened), 0))
+        .join(set_object, set_object.c.object == objects.c.id)
+        .where(set_object.c.object_set == number_of(set_id), objects.c.purpose == int(Purpose.CHUNK))
+    )
+    return int(connection.execute(query).scalar_one())
 
 
 def figures(connection: Connection, content: str = "") -> LibraryFigures:

@@ -21,7 +21,7 @@ def take_report(connection: Connection, device: str, report: DownloadReport, *, 
     if not devices.add_download(connection, device, report, now=now):
         return False
     table = content_version
-    query = select(table.c.plain_size, table.c.stored_size).where(
+    query = select(table.c.plain_size, table.c.stored_size, table.c.distinct_size).where(
         table.c.content == report.content, table.c.number == report.version
     )
     version = connection.execute(query).first()
@@ -31,7 +31,8 @@ def take_report(connection: Connection, device: str, report: DownloadReport, *, 
     if not is_plausible(pieces, plain=version.plain_size, sealed=version.stored_size):
         return True
     success = report.outcome == "success"
-    found = savings(pieces, plain=version.plain_size, sealed=version.stored_size, success=success)
+    sizes = {"plain": version.plain_size, "sealed": version.stored_size, "distinct": version.distinct_size}
+    found = savings(pieces, **sizes, success=success)
     day = int(now) // DAY * DAY
     for one in found:
         _add(connection, day, report.content, one.point, one.kind, count=one.bytes)

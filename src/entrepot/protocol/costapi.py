@@ -177,6 +177,7 @@ class SavingsLine(Model, frozen=True, kw_only=True):
     downloads: int
     plain: int
     transferred: int
+    dedupe: int
     compression: int
     own_cache: int
     installed: int

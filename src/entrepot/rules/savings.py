@@ -2,7 +2,8 @@
 
 Without anything of ours a device would have downloaded the plain files of the version. What it did instead is split:
 
-- *compression and dedupe*: the plain size minus the sealed size of the version's distinct objects;
+- *dedupe*: the plain size minus that of the version's distinct chunks, where that is known;
+- *compression*: what else the sealed chunks are smaller than the files;
 - *own cache*, *installed* (chunks cut again from an earlier version's tree), *peers*: what came from there;
 - *deltas*: what remains of the sealed size after all that was transferred, where deltas were used;
 - *transferred*: what points and cloud points sent.
@@ -21,9 +22,10 @@ OWN_CACHE: Final = "own-cache"
 INSTALLED: Final = "installed"
 PEER: Final = "peer"
 DELTA: Final = "delta"
+DEDUPE: Final = "dedupe"
 COMPRESSION: Final = "compression"
 TRANSFERRED: Final = "transferred"
-KINDS: Final = (COMPRESSION, OWN_CACHE, INSTALLED, PEER, DELTA, TRANSFERRED)
+KINDS: Final = (DEDUPE, COMPRESSION, OWN_CACHE, INSTALLED, PEER, DELTA, TRANSFERRED)
 _MOST: Final = 10
 _SLACK: Final = 1 << 30
 _LOCAL: Final = {"own-cache": OWN_CACHE, "installed": INSTALLED, "peer": PEER}
@@ -54,19 +56,20 @@ def is_plausible(pieces: Sequence[Piece], *, plain: int, sealed: int) -> bool:
     return sum(piece.bytes for piece in pieces) <= _MOST * (plain + sealed) + _SLACK
 
 
-def savings(pieces: Sequence[Piece], *, plain: int, sealed: int, success: bool) -> list[Saving]:
+def savings(pieces: Sequence[Piece], *, plain: int, sealed: int, success: bool, distinct: int = 0) -> list[Saving]:
     """Split one download.
 
     Args:
         pieces: what the device reports.
         plain: bytes of the version's files.
         sealed: bytes of its distinct objects.
+        distinct: plain bytes of its distinct chunks; 0 where that is not known: then all is compression.
         success: it is whole; otherwise only what was transferred counts.
 
     Raises:
         BadInputError: a size is negative.
     """
-    if min([plain, sealed, *(piece.bytes for piece in pieces)]) < 0:
+    if min([plain, sealed, distinct, *(piece.bytes for piece in pieces)]) < 0:
         raise BadInputError("A size is not negative.")
     sent: dict[str, int] = {}
     local = dict.fromkeys((OWN_CACHE, INSTALLED, PEER), 0)
@@ -82,7 +85,9 @@ def savings(pieces: Sequence[Piece], *, plain: int, sealed: int, success: bool) 
         return found
     carrier = max(sent, key=lambda point: (sent[point], point)) if sent else ""
     left = max(0, sealed - sum(sent.values()))
-    shares = {COMPRESSION: max(0, plain - sealed)}
+    smaller = max(0, plain - sealed)
+    twice = min(smaller, plain - (min(distinct, plain) or plain))
+    shares = {DEDUPE: twice, COMPRESSION: smaller - twice}
     for kind, count in local.items():
         shares[kind] = min(count, left)
         left -= shares[kind]

@@ -24,6 +24,7 @@ from entrepot.database import contents, distribution, hierarchy, tasks
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
 from entrepot.database.library import adopt_set, first_needed
+from entrepot.database.librarystats import distinct_size
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
@@ -191,6 +192,7 @@ class PublishHandler:
         earlier = [version.number for version in contents.list_versions(connection, content.id)]
         used = {"source": job.source, "excludes": job.excludes, "unpack": job.unpack}
         contents.change(connection, msgspec.structs.replace(kept, **used))
+        version = msgspec.structs.replace(version, distinct_size=distinct_size(connection, version.set_id))
         contents.add_version(connection, version)
         if version.generation < hierarchy.newest_generation(connection, content.site):
             ask_to_reseal(connection, content, version, now=now)  # the secret was compromised meanwhile

@@ -41,6 +41,7 @@ content_version = Table(
     Column("plain_size", BigInteger, nullable=False),
     Column("chunks", BigInteger, nullable=False),
     Column("stored_size", BigInteger, nullable=False),
+    Column("distinct_size", BigInteger, nullable=False, server_default="0"),  # plain, of distinct chunks; 0: not known
     Column("new_objects", BigInteger, nullable=False),
     Column("new_bytes", BigInteger, nullable=False),
     Column("objects", BigInteger, nullable=False),

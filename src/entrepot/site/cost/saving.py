@@ -6,7 +6,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.times import DAY
 from entrepot.database import charges, savings
 from entrepot.protocol.costapi import SavingsBy, SavingsLine, SavingsReport
-from entrepot.rules.savings import COMPRESSION, DELTA, INSTALLED, OWN_CACHE, PEER, TRANSFERRED
+from entrepot.rules.savings import COMPRESSION, DEDUPE, DELTA, INSTALLED, OWN_CACHE, PEER, TRANSFERRED
 
 _DOWNLOADS = "downloads"
 
@@ -41,6 +41,7 @@ def _line(subject: str, names: dict[str, str], kinds: dict[str, tuple[int, int]]
         downloads=downloads,
         plain=count(_DOWNLOADS),
         transferred=count(TRANSFERRED),
+        dedupe=count(DEDUPE),
         compression=count(COMPRESSION),
         own_cache=count(OWN_CACHE),
         installed=count(INSTALLED),
