@@ -224,7 +224,7 @@ class TestRedirects:
         [begins, ends] = [parse_qs(urlsplit(link).query)[name][0] for name in ("st", "se")]
         seconds = (datetime.fromisoformat(ends) - datetime.fromisoformat(begins)).total_seconds()
         assert 0 < seconds <= MAX_LINK_SECONDS
-        store = agent._links()._stores
+        store = agent._stores()
         assert (await store.request("GET", link)).body == site.objects[first]
         for method, other in (("GET", link.replace(first.hex(), second.hex())), ("DELETE", link)):
             with pytest.raises(EntrepotError, match="403"):
