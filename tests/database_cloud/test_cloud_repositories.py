@@ -149,8 +149,9 @@ def test_control_counters_only_grow(made) -> None:
     with made.transaction() as connection:
         taken = [controldocuments.next_control(connection, POINT.point, epoch=2, issued=n) for n in range(3)]
         assert taken == [1, 2, 3]
-        controldocuments.note_push(connection, POINT.point, counter=3, now=9, trust_number=4)
-        controldocuments.note_push(connection, POINT.point, counter=2, now=10, trust_number=4)  # a late one
+        controldocuments.note_trust(connection, POINT.point, 4)
+        controldocuments.note_push(connection, POINT.point, counter=3, now=9)
+        controldocuments.note_push(connection, POINT.point, counter=2, now=10)  # a late one
         controldocuments.describe_control(connection, POINT.point, b"d")
         assert controldocuments.control(connection, POINT.point).digest == b"d"
         controldocuments.next_control(connection, POINT.point, epoch=1, issued=8)

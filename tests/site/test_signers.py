@@ -227,6 +227,23 @@ async def test_a_point_that_fetched_the_trust_document_by_itself_is_reached_all_
     assert point.admits(token(site))
 
 
+class LatePoint(ObeyingPoint):
+    """A point that takes so long that the server looks at the database meanwhile, and remembers what it saw before."""
+
+    async def put_document(self, key: str, data: bytes) -> None:
+        await super().put_document(key, data)
+        if key == CONTROL_KEY:
+            self.site.keys.confirm(self.point, 1)
+
+
+async def test_what_a_point_confirmed_stays_known_although_an_older_look_at_the_database_comes_later(site: Any) -> None:
+    point = LatePoint(site, await site.enrolled_point("dp"), pin=root_of(site).fingerprint)
+    await push(site, point)
+    await rolled(site, Role.TOKEN, withdraw=(site.keys.token.kid,))  # so that the trust document goes first
+    await push(site, point)
+    assert (await site.call("GET", "/keys", KeysInfo)).behind == ()
+
+
 async def test_a_withdrawn_manifest_key_is_replaced_by_sealing_anew(site: Any, source: Path) -> None:
     content = await site.publish("App", source)
     old = site.keys.manifest.kid

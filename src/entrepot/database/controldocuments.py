@@ -71,13 +71,13 @@ def describe_control(connection: Connection, point_id: str, digest: bytes) -> No
     connection.execute(mine.values(digest=digest))
 
 
-def note_push(connection: Connection, point_id: str, *, counter: int, now: int, trust_number: int) -> None:
-    """The holder took the control document, and has this trust document."""
+def note_push(connection: Connection, point_id: str, *, counter: int, now: int) -> None:
+    """The holder took the control document. Which trust document it has, only :func:`note_trust` says."""
     table = control_document
     connection.execute(
         update(table)
         .where(table.c.point == point_id, table.c.pushed <= counter)
-        .values(pushed=counter, pushed_at=now, trust_number=trust_number, error="")
+        .values(pushed=counter, pushed_at=now, error="")
     )
 
 

@@ -136,11 +136,7 @@ class ControlPublisher:
             await self._database.write(controldocuments.note_push_error, point, str(error))
             raise
         await self._database.write(
-            controldocuments.note_push,
-            point,
-            counter=document.fresh.counter,
-            now=int(self._clock()),
-            trust_number=self._keys.confirmed(point),
+            controldocuments.note_push, point, counter=document.fresh.counter, now=int(self._clock())
         )
 
     async def _put_trust(self, holder: "Holder", point: str) -> None:
@@ -148,8 +144,8 @@ class ControlPublisher:
         hierarchy = self._keys.hierarchy
         await self._put(holder, point, TRUST_KEY, self._keys.trust_document.encode())
         if self._keys.confirmed(point) != hierarchy.trust_number:
-            self._keys.confirm(point, hierarchy.trust_number)
             await self._database.write(controldocuments.note_trust, point, hierarchy.trust_number)
+            self._keys.confirm(point, hierarchy.trust_number)
 
     async def _put(self, holder: "Holder", point: str, key: str, data: bytes) -> None:
         """Bring a document. A holder that does not believe the site's token may have a newer trust document than is
