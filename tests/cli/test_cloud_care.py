@@ -10,6 +10,7 @@ from entrepot.protocol.cloudapi import (
     AzureOptions,
     CloudAccount,
     CloudResources,
+    Comparison,
     Orphan,
     PlannedResource,
     Reconciled,
@@ -98,6 +99,31 @@ def test_metrics_say_whether_the_clouds_figures_agree(logged_in, entrepot) -> No
     for text in ("2.0 GB", "1.0 GB", "differs", "Gaps?", "not told", "unknown"):
         assert text in ran.out
     assert entrepot("cloud", "metrics", "cloud-az", "--days", "7", "--json").value["figures"][0]["verdict"] == "differs"
+
+
+def test_the_last_daily_comparison_is_shown_with_its_age_and_what_came_of_asking_since(logged_in, entrepot) -> None:
+    sent = Reconciled(figure="sent to clients", by_cloud=2 * 10**9, by_site=10**9, verdict="differs", message="Gaps?")
+    stored = Reconciled(figure="stored", by_cloud=5, by_site=5, verdict="agrees", message="")
+    last = Comparison(
+        at=1_774_300_000,
+        age_seconds=5 * 3600,
+        since=1_774_137_600,
+        until=1_774_224_000,
+        figures=(sent, stored),
+        tried=1_774_318_000,
+        error="The cloud does not answer.",
+    )
+    path = "GET /api/v1/cloud-points/cloud-az"
+    logged_in.replies[path] = msgspec.structs.replace(cloud_point_info(), name="cloud-az", compared=last)
+    ran = entrepot("cloud", "metrics", "cloud-az", "--last")
+    assert "compared 5 h ago" in ran.err
+    assert "The cloud does not answer." in ran.err
+    assert "Gaps?" in ran.out
+    shown = " ".join(entrepot("cloud", "show", "cloud-az").out.split())
+    assert "sent to clients differs: 2.0 GB by the cloud, 1.0 GB by the site" in shown
+    assert "stored agrees; compared 5 h ago" in shown
+    logged_in.replies[path] = msgspec.structs.replace(cloud_point_info(), name="cloud-az")
+    assert "not compared yet" in entrepot("cloud", "metrics", "cloud-az", "--last").err
 
 
 def _orphan(account: CloudAccount) -> Orphan:

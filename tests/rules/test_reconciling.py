@@ -1,10 +1,21 @@
 """When a cloud's figure and the site's own agree."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.rules.reconciling import SLACK, judge_sent, judge_stored
+from entrepot.core.times import DAY
+from entrepot.rules.reconciling import (
+    MOST_DAYS,
+    SETTLED_AFTER,
+    SLACK,
+    days_to_compare,
+    judge_sent,
+    judge_stored,
+    lasting,
+)
 
 GB = 10**9
 
@@ -52,3 +63,28 @@ def test_equal_figures_agree_and_every_difference_has_a_message(figure) -> None:
     for verdict in (judge_sent(2 * figure + 2 * SLACK, figure), judge_stored(2 * figure + 2 * SLACK, figure)):
         assert verdict.word == "differs"
         assert verdict.message
+
+
+@given(
+    moments=st.lists(st.integers(0, 20 * DAY), min_size=1, max_size=40),
+    ready=st.integers(1, 3 * DAY),
+    late=st.integers(0, 2 * DAY),
+)
+def test_every_whole_day_is_compared_once_and_none_before_its_figures_are_there(moments, ready, late) -> None:
+    compared, seen = 0, []
+    for now in sorted(moments):
+        collected = max(0, now - late)
+        days = days_to_compare(now, ready=ready, collected=collected, compared=compared)
+        if days is not None:
+            seen.append(days)
+            compared = days[1]
+            assert days[1] <= min(collected, now - SETTLED_AFTER)
+            assert 0 < days[1] - days[0] <= MOST_DAYS * DAY
+            assert days[1] % DAY == 0
+    assert all(until <= since for (_, until), (since, _) in itertools.pairwise(seen)), "no hour is compared twice"
+
+
+def test_only_what_differs_twice_on_end_lasts() -> None:
+    before = [("sent", "differs"), ("stored", "agrees"), ("links", "differs")]
+    assert lasting(before, [("sent", "differs"), ("stored", "differs"), ("links", "unknown")]) == ("sent",)
+    assert lasting([], [("sent", "differs")]) == ()

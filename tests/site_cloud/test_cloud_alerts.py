@@ -7,7 +7,7 @@ import pytest
 
 from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError, UnavailableError
 from entrepot.core.sizes import GB
-from entrepot.core.times import DAY, HOUR, hour_of
+from entrepot.core.times import DAY, HOUR, hour_of, iso
 from entrepot.database import alerts, cloud, usage
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudhost import RunState
@@ -64,6 +64,8 @@ async def test_the_storage_warning_comes_when_the_free_share_is_reached(site, si
     point = await site.make_point(thresholds=LOW)
     await _store(site, size)
     assert (await _state(site, point.point, "storage_warning") is AlertState.ACTIVE) is warned
+    alert = (await site.database.read(alerts.find, type_="storage_warning", subject=point.point)).alert
+    assert f"Measured by the cloud at {iso(site.clock())}." in alert.message, "how old the figure is"
 
 
 @pytest.mark.parametrize(
@@ -133,6 +135,8 @@ async def test_figures_that_are_not_collected_any_more_are_an_alert(site) -> Non
     site.cloud.failures["list_documents"] = [UnavailableError("The store does not answer.")]
     loops = CloudLoops(site.services)
     await loops.collect_once()
+    await asyncio.gather(*loops._busy.values())
+    await loops.reconcile_once()
     await asyncio.gather(*loops._busy.values())
     assert await _state(site, point.point, "figures_stale") is AlertState.ACTIVE
     kept = await site.database.read(usage.stored_usage, point.point)
@@ -367,7 +371,9 @@ async def test_where_the_cloud_tells_no_storage_the_books_are_judged(site) -> No
     assert kept.stored_bytes == 990, "not told is not nothing"
     site.clock.advance(2 * DAY)
     await site.services.collect("cloud1")
-    assert await _state(site, point.point, "storage_warning") is AlertState.CANCELED, "by the books it is empty"
+    alert = (await site.database.read(alerts.find, type_="storage_warning", subject=point.point)).alert
+    assert alert.state is AlertState.CANCELED, "by the books it is empty"
+    assert f"Counted by the site at {iso(site.clock())}." in alert.message
 
 
 async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> None:

@@ -130,7 +130,7 @@ async def test_one_pass_of_every_loop_brings_everything_up_to_date(site) -> None
     loops = CloudLoops(site.services)
     key, data = Gateway(point.point).segment([record(77)])
     await site.cloud.services["cloud1"].holder.put_document(key, data)
-    for once in (loops.control_once, loops.health_once, loops.collect_once, loops.meter_once):
+    for once in (loops.control_once, loops.health_once, loops.collect_once, loops.reconcile_once, loops.meter_once):
         await once()
     await asyncio.gather(*loops._busy.values())
     assert "bytes=77" in (site.folder / "logs" / "CloudDP-cloud1.log").read_text()

@@ -1,7 +1,7 @@
 """How cloud points and their usage are shown to people."""
 
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
-from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
+from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource
 from entrepot.protocol.cloudpointapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket, UsageReport
 
 
@@ -61,6 +61,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
                 if used.listed_at
                 else "",
             ),
+            ("the cloud's own figures", _compared(info.compared)),
             ("last collection failed", used.error),
             (
                 "transfer thresholds",
@@ -103,6 +104,19 @@ def _difference(count: int) -> str:
     if not count:
         return "its objects are those of the site's books of that moment"
     return f"its objects were {abs(count):,} bytes {'more' if count > 0 else 'less'} than the site's books said then"
+
+
+def _compared(found: Comparison) -> str:
+    """What the last daily comparison found, how old it is, and why there is no newer one."""
+    differing = [
+        f"{one.figure} differs: {size(one.by_cloud or 0)} by the cloud, {size(one.by_site or 0)} by the site"
+        for one in found.figures
+        if one.verdict == "differs"
+    ]
+    agreeing = [f"{one.figure} agrees" for one in found.figures if one.verdict == "agrees"]
+    told = "; ".join((*differing, *agreeing)) or "none is told"
+    compared = f"{told}; compared {age(found.age_seconds)} ago. " if found.at else ""
+    return f"{compared}Last attempt, {when(found.tried)}: {found.error}" if found.error else compared.strip()
 
 
 def print_plan(plan: CloudPlan, *, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 it costs (R25, R26, R27)."""
 
 import time
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -9,11 +10,11 @@ import typer
 from entrepot.cli.cloud import Name
 from entrepot.cli.cloud_output import print_usage
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import print_json, print_rows, say, size, when
+from entrepot.cli.output import age, print_json, print_rows, say, size, when
 from entrepot.cli.session import seg, site_session
 from entrepot.core.times import DAY, hour_of
-from entrepot.protocol.cloudapi import CloudResources, PlannedResource, Reconciliation
-from entrepot.protocol.cloudpointapi import UsageReport
+from entrepot.protocol.cloudapi import CloudResources, PlannedResource, Reconciled, Reconciliation
+from entrepot.protocol.cloudpointapi import CloudPointInfo, UsageReport
 
 
 def usage(
@@ -43,21 +44,47 @@ def metrics(
     ctx: typer.Context,
     name: Name,
     days: Annotated[int, typer.Option(min=1, max=90, help="How far back.")] = 30,
+    last: Annotated[
+        bool, typer.Option("--last", help="Show what the last daily comparison found; the cloud is not asked.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what the cloud itself counted beside the site's own figures of the same hours, and whether they agree.
 
     \b
-    Example:
+    Examples:
       entrepot cloud metrics cloud-eu --days 7
+      entrepot cloud metrics cloud-eu --last
     """
+    if last:
+        _show_last(ctx, name, as_json)
+        return
     with site_session(ctx) as session:
         found = session.get(f"/cloud-points/{seg(name)}/reconciliation", Reconciliation, days=str(days))
     if as_json:
         print_json(found)
         return
     say(f"{name}: {when(found.since)} to {when(found.until)}")
-    rows = [(one.figure, _size(one.by_cloud), _size(one.by_site), one.verdict, one.message) for one in found.figures]
+    _print_figures(found.figures)
+
+
+def _show_last(ctx: typer.Context, name: str, as_json: bool) -> None:
+    with site_session(ctx) as session:
+        found = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).compared
+    if as_json:
+        print_json(found)
+        return
+    if found.at:
+        say(f"{name}: {when(found.since)} to {when(found.until)}, compared {age(found.age_seconds)} ago")
+        _print_figures(found.figures)
+    else:
+        say(f"{name} was not compared yet: that is done once a day, of whole days. Now: entrepot cloud metrics {name}")
+    if found.error:
+        say(f"[yellow]The last attempt, {when(found.tried)}, brought nothing:[/] {found.error}")
+
+
+def _print_figures(figures: Sequence[Reconciled]) -> None:
+    rows = [(one.figure, _size(one.by_cloud), _size(one.by_site), one.verdict, one.message) for one in figures]
     print_rows(("What", ">By the cloud", ">By the site", "Verdict", "Details"), rows, empty="")
 
 

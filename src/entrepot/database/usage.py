@@ -6,12 +6,14 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection, case, delete, func, or_, select, update
 
+from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import DAY, hour_of
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.database.tables.points import point_set
 from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
+from entrepot.protocol.cloudapi import Comparison
 
 GRANTED = "3xx"
 """Class of status whose bytes were granted: a redirect sends none itself."""
@@ -157,6 +159,17 @@ def set_listed(connection: Connection, point: str, *, objects: int, documents: i
     difference = objects - count_stored(connection, point, now=now)
     _set_usage(connection, point, listed_bytes=objects + documents, listed_difference=difference, listed_at=now)
     return difference
+
+
+def comparison(connection: Connection, point: str) -> Comparison:
+    """What the last daily comparison with the cloud's own figures found."""
+    kept = connection.execute(select(cloud_usage.c.comparison).where(cloud_usage.c.point == point)).scalar()
+    return from_json(kept, Comparison, "comparison") if kept else Comparison()
+
+
+def set_comparison(connection: Connection, point: str, found: Comparison) -> None:
+    """Keep it."""
+    _set_usage(connection, point, comparison=to_json(found).decode())
 
 
 def set_collected(connection: Connection, point: str, *, now: int) -> None:

@@ -223,6 +223,28 @@ class Reconciliation(_Model, frozen=True, kw_only=True):
     figures: tuple[Reconciled, ...]
 
 
+class Comparison(_Model, frozen=True, kw_only=True):
+    """What the last daily comparison of the cloud's figures with the site's own found.
+
+    Attributes:
+        at: when it was made; 0: never.
+        age_seconds: how old it is, where it is shown.
+        since, until: the days whose transfers it compared.
+        lasting: figures that differed in the comparison before, too: these open an alert.
+        tried: when the cloud was last asked.
+        error: why that brought no figures; empty when it did.
+    """
+
+    at: int = 0
+    age_seconds: int = 0
+    since: int = 0
+    until: int = 0
+    figures: tuple[Reconciled, ...] = ()
+    lasting: tuple[str, ...] = ()
+    tried: int = 0
+    error: str = ""
+
+
 class Orphan(_Model, frozen=True, kw_only=True):
     """A service in a cloud that carries this hierarchy's mark and that the database does not know. ``parts`` name what
     is left of one that is not whole: it can be removed, not adopted. ``stored_bytes`` None: the cloud does not tell."""

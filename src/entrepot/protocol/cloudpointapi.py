@@ -9,7 +9,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from entrepot.core.sizes import GB
-from entrepot.protocol.cloudapi import HOST, AzureOptions, HealthDetail
+from entrepot.protocol.cloudapi import HOST, AzureOptions, Comparison, HealthDetail
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import Bytes, Model, Name, Percent, Text
@@ -229,6 +229,7 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     health: tuple[HealthDetail, ...] = ()
     delivery: Delivery = Delivery.STREAM
     delivery_note: str = ""  # what the way of delivery means now
+    compared: Comparison = Comparison()  # the last daily comparison with the cloud's own figures
 
 
 class CollectSummary(Model, frozen=True, kw_only=True):

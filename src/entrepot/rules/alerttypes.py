@@ -118,6 +118,16 @@ _TYPES: Final = (
         ),
     ),
     AlertType(
+        key="figures_differ",
+        severity=Severity.WARNING,
+        title="The cloud's own figures differ from the site's",
+        remedies=(
+            "Look again, over more days: entrepot cloud metrics NAME --days 7",
+            "If the cloud counted more: look for missing records (accounting_gap), and who else uses the service.",
+            "If it stores other than the site's books say: entrepot point validate NAME",
+        ),
+    ),
+    AlertType(
         key="service_not_active",
         severity=Severity.CRITICAL,
         title="The cloud service is not active",

@@ -6,9 +6,12 @@ broke off just then. Storage is counted about once an hour, and holds documents 
 figures agree within a margin; beyond it there is a reason worth looking for, and the message names the likely ones.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+
+from entrepot.core.times import DAY, HOUR, hour_of
 
 SENT_BELOW: Final = 0.05
 """The cloud may have counted so much less: downloads that broke off are counted whole by a gateway's buffer."""
@@ -16,6 +19,33 @@ SENT_ABOVE: Final = 0.15
 STORED: Final = 0.05
 SLACK: Final = 50_000_000
 """Bytes that are no difference: heads, probes, documents."""
+SETTLED_AFTER: Final = 6 * HOUR
+"""So long after a day's end a cloud's figures of it have come."""
+MOST_DAYS: Final = 7
+"""What one daily comparison makes up for, if those before could not be made."""
+DIFFERS: Final = "differs"
+AGREES: Final = "agrees"
+
+
+def days_to_compare(now: float, *, ready: int, collected: int, compared: int) -> tuple[int, int] | None:
+    """The whole UTC days whose transfers a daily comparison is about: each day once, and those that were missed.
+
+    Args:
+        now: seconds since 1970, as the others.
+        ready: when the service began to serve.
+        collected: up to when its transactions are known.
+        compared: up to when days have been compared; 0: never.
+    """
+    until = int(now - SETTLED_AFTER) // DAY * DAY
+    if not 0 < ready < until or collected < until or compared >= until:
+        return None
+    return max(compared or until - DAY, until - MOST_DAYS * DAY, hour_of(ready)), until
+
+
+def lasting(before: Iterable[tuple[str, str]], now: Iterable[tuple[str, str]]) -> tuple[str, ...]:
+    """Figures (name and verdict) that differ, and did the time before, too: one day's may be a cloud that was late."""
+    earlier = {name for name, word in before if word == DIFFERS}
+    return tuple(name for name, word in now if word == DIFFERS and name in earlier)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -31,17 +61,17 @@ def judge_sent(by_cloud: int | None, by_site: int | None) -> Verdict:
         return _unknown(by_cloud)
     if by_cloud > by_site * (1 + SENT_ABOVE) + SLACK:
         return Verdict(
-            "differs",
+            DIFFERS,
             "More left the cloud than the gateways recorded. Look for open alerts about gaps in the records, collect "
             "what is outstanding, and see whether anything else uses the service.",
         )
     if by_cloud < by_site * (1 - SENT_BELOW) - SLACK:
         return Verdict(
-            "differs",
+            DIFFERS,
             "The gateways recorded more than the cloud counted. The cloud's figures may lag behind: look again later. "
             "Many downloads that break off have the same effect.",
         )
-    return Verdict("agrees", "")
+    return Verdict(AGREES, "")
 
 
 def judge_granted(by_store: int | None, granted: int | None, streamed: int | None) -> Verdict:
@@ -56,17 +86,17 @@ def judge_granted(by_store: int | None, granted: int | None, streamed: int | Non
         return _unknown(by_store)
     if by_store > (granted + streamed) * (1 + SENT_ABOVE) + SLACK:
         return Verdict(
-            "differs",
+            DIFFERS,
             "More left the store than was granted and streamed. Links may have been used several times within their "
             "minute, or something else reads the store: set the delivery to stream to see which.",
         )
     if by_store < granted * (1 - SENT_BELOW) - SLACK:
         return Verdict(
-            "differs",
+            DIFFERS,
             "Less left the store than was granted. Clients may not have followed their links (a firewall that does not "
             "let them reach the store), or the store's figures lag behind: look again later.",
         )
-    return Verdict("agrees", "")
+    return Verdict(AGREES, "")
 
 
 def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
@@ -76,17 +106,17 @@ def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
     margin = by_site * STORED + SLACK
     if by_cloud > by_site + margin:
         return Verdict(
-            "differs",
+            DIFFERS,
             "The cloud stores more than the site's books say. Validate the cloud point: what no content needs is "
             "removed; and see whether the storage is shared with something else.",
         )
     if by_cloud < by_site - margin:
         return Verdict(
-            "differs",
+            DIFFERS,
             "The cloud stores less than the site's books say. The cloud's figure may be hours old; if it stays, "
             "validate the cloud point: what is missing is sent again.",
         )
-    return Verdict("agrees", "")
+    return Verdict(AGREES, "")
 
 
 def _unknown(by_cloud: int | None) -> Verdict:

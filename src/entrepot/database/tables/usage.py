@@ -87,6 +87,7 @@ cloud_usage = Table(
     Column("counted_at", BigInteger, nullable=False, server_default="0"),
     Column("collected", BigInteger, nullable=False),  # last complete collection; 0: never
     Column("error", Text, nullable=False),
+    Column("comparison", Text, nullable=False, server_default=""),  # JSON of protocol.cloudapi.Comparison; empty: none
     Column("holder", String(64), nullable=False),  # process that collects now
     Column("holder_until", BigInteger, nullable=False),
 )

@@ -1,25 +1,36 @@
 """What a cloud point is made of and what that costs now, and the cloud's own figures held against the site's."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 
+from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.core.sizes import GB
-from entrepot.core.times import DAY, HOUR, Clock, hour_of
-from entrepot.database import prices, usage
+from entrepot.core.times import DAY, HOUR, MINUTE, Clock, hour_of
+from entrepot.database import cloud, prices, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
-from entrepot.protocol.cloudapi import CloudResources, PlannedResource, Reconciled, Reconciliation
+from entrepot.database.usage import StoredUsage
+from entrepot.protocol.cloudapi import CloudResources, Comparison, PlannedResource, Reconciled, Reconciliation
 from entrepot.protocol.control import Delivery
-from entrepot.rules.reconciling import judge_granted, judge_sent, judge_stored
+from entrepot.rules.reconciling import Verdict, days_to_compare, judge_granted, judge_sent, judge_stored, lasting
+from entrepot.site.cloud.judging import comparison_finding
 from entrepot.site.cloud.planning import Prices, priced, sheet_prices
 from entrepot.site.cloud.providers import Providers
+from entrepot.site.findings import judge
 
 LONGEST: Final = 90
 """Days: clouds keep their figures about so long."""
+ASK_AGAIN_SECONDS: Final = HOUR
+"""A cloud that does not answer a daily comparison is asked again after so long."""
+ANSWER_SECONDS: Final = 5 * MINUTE
 _STORED_METER: Final = "storage_gb_month"
+
+log = structlog.get_logger("site.cloud.books")
 
 
 class Books:
@@ -27,9 +38,19 @@ class Books:
 
     Args:
         rates: prices where no sheet was chosen for a cloud point.
+        patience: seconds that a daily comparison waits for the cloud's answer.
     """
 
-    def __init__(self, database: Database, providers: Providers, *, clock: Clock, rates: Callable[[], Prices]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        providers: Providers,
+        *,
+        clock: Clock,
+        rates: Callable[[], Prices],
+        patience: float = ANSWER_SECONDS,
+    ) -> None:
+        self._patience = patience
         self._database = database
         self._providers = providers
         self._clock = clock
@@ -64,35 +85,45 @@ class Books:
         """
         kept = await self._database.read(usage.stored_usage, point.point)
         until = hour_of(min(self._clock(), kept.collected or self._clock()))
-        since = until - min(max(days, 1), LONGEST) * DAY
+        return await self._compare(point, until - min(max(days, 1), LONGEST) * DAY, until, kept)
+
+    async def compare_if_due(self, point: CloudPoint) -> bool:
+        """Once a day, hold the cloud's figures of the days that have passed against the site's, keep what that finds,
+        and let the alert follow. Whether it was done; why not is kept, and what was found before stays.
+        """
+        kept, last = await self._database.read(_known, point.point)
+        now = self._clock()
+        days = days_to_compare(now, ready=point.ready, collected=kept.collected, compared=last.until)
+        if days is None or now - last.tried < ASK_AGAIN_SECONDS:
+            return False
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._database.write(usage.count_stored, point.point, now=int(now))
+                kept = await self._database.read(usage.stored_usage, point.point)
+                found = await self._compare(point, *days, kept)
+        except (EntrepotError, TimeoutError) as error:
+            known = error if isinstance(error, EntrepotError) else UnavailableError("The cloud does not answer.")
+            log.warning("figures_not_compared", point=point.point, error=str(known), code=known.code)
+            failed = msgspec.structs.replace(last, tried=int(now), error=str(known))
+            await self._database.write(usage.set_comparison, point.point, failed)
+            return False
+        return await self._database.write(_keep, point.point, found, now=now)
+
+    async def _compare(self, point: CloudPoint, since: int, until: int, kept: StoredUsage) -> Reconciliation:
+        """The cloud's figures beside the site's own, with verdicts."""
         provider = await self._providers.of(point)
         told = await provider.metrics(point.service, since, until)
         sums = await self._database.read(_sent, point.point, since, until) if kept.collected else (None, None)
         sent, granted = sums
         stored = kept.counted_bytes if kept.counted_at else None
-        by_sent, by_stored = judge_sent(told.egress_bytes, sent), judge_stored(told.stored_bytes, stored)
-        links = _links(told.store_egress_bytes, granted, sent) if granted or point.delivery is Delivery.REDIRECT else ()
-        return Reconciliation(
-            since=since,
-            until=until,
-            figures=(
-                Reconciled(
-                    figure="sent to clients",
-                    by_cloud=told.egress_bytes,
-                    by_site=sent,
-                    verdict=by_sent.word,
-                    message=by_sent.message,
-                ),
-                *links,
-                Reconciled(
-                    figure="stored",
-                    by_cloud=told.stored_bytes,
-                    by_site=stored,
-                    verdict=by_stored.word,
-                    message=by_stored.message,
-                ),
-            ),
-        )
+        figures = [_figure("sent to clients", told.egress_bytes, sent, judge_sent(told.egress_bytes, sent))]
+        if (
+            granted or point.delivery is Delivery.REDIRECT
+        ):  # what the store sent itself, by links that clients were given
+            by_store = told.store_egress_bytes
+            figures.append(_figure("granted by links", by_store, granted, judge_granted(by_store, granted, sent)))
+        figures.append(_figure("stored", told.stored_bytes, stored, judge_stored(told.stored_bytes, stored)))
+        return Reconciliation(since=since, until=until, figures=tuple(figures))
 
 
 def with_stored(parts: Sequence[PlannedResource], stored: int) -> tuple[PlannedResource, ...]:
@@ -102,18 +133,32 @@ def with_stored(parts: Sequence[PlannedResource], stored: int) -> tuple[PlannedR
     )
 
 
-def _links(by_store: int | None, granted: int | None, sent: int | None) -> tuple[Reconciled, ...]:
-    """What the store sent itself, where clients were given links to it."""
-    verdict = judge_granted(by_store, granted, sent)
-    return (
-        Reconciled(
-            figure="granted by links",
-            by_cloud=by_store,
-            by_site=granted,
-            verdict=verdict.word,
-            message=verdict.message,
-        ),
+def _figure(name: str, by_cloud: int | None, by_site: int | None, verdict: Verdict) -> Reconciled:
+    return Reconciled(figure=name, by_cloud=by_cloud, by_site=by_site, verdict=verdict.word, message=verdict.message)
+
+
+def _known(connection: Connection, point: str) -> tuple[StoredUsage, Comparison]:
+    return usage.stored_usage(connection, point), usage.comparison(connection, point)
+
+
+def _keep(connection: Connection, point_id: str, found: Reconciliation, *, now: float) -> bool:
+    """Keep a daily comparison, unless another process made it meanwhile; with it, the alert."""
+    point = cloud.get_cloud_point(connection, point_id)
+    last = usage.comparison(connection, point_id)
+    if last.until >= found.until:
+        return False
+    verdicts = [[(one.figure, one.verdict) for one in figures] for figures in (last.figures, found.figures)]
+    made = Comparison(
+        at=int(now),
+        tried=int(now),
+        since=found.since,
+        until=found.until,
+        figures=found.figures,
+        lasting=lasting(*verdicts),
     )
+    usage.set_comparison(connection, point_id, made)
+    judge(connection, point.point, point.name, [comparison_finding(made)], now)
+    return True
 
 
 def _sent(connection: Connection, point: str, since: int, until: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from typing import Final, Literal
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
@@ -10,6 +11,7 @@ from entrepot.database import alerts, charges, cloud, clouddetails, controldocum
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
+from entrepot.protocol.cloudapi import Comparison
 from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket, UsageReport
 from entrepot.rules.alerts import ALERT_TYPES
 from entrepot.rules.thresholds import rolling_start
@@ -55,6 +57,7 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         health=clouddetails.detail(connection, point.point).health,
         delivery=point.delivery,
         delivery_note=delivery.note_on(connection, point.point, point.delivery),
+        compared=_compared(connection, point.point, now),
     )
 
 
@@ -78,6 +81,11 @@ def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
         error=kept.error,
         granted_30_days=totals.granted,
     )
+
+
+def _compared(connection: Connection, point: str, now: float) -> Comparison:
+    found = usage.comparison(connection, point)
+    return msgspec.structs.replace(found, age_seconds=max(0, int(now) - found.at)) if found.at else found
 
 
 def usage_report(

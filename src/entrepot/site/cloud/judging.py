@@ -9,10 +9,12 @@ from entrepot.core.times import DAY, HOUR, iso
 from entrepot.database import alerts, budgets, cloud, collection, grants, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
+from entrepot.protocol.cloudapi import Comparison
 from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.rules.budgets import WORDS, Grade, grade, near, stepped
+from entrepot.rules.reconciling import AGREES, DIFFERS
 from entrepot.rules.thresholds import (
     Assessment,
     StorageLimits,
@@ -76,10 +78,10 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     transfer = assess_transfer(totals.sent, transfer_limits)
     uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), what="sent by the site")
     findings = [
-        *_two_levels("storage", storage, known=stored_at > 0, strict=strict),
-        *_two_levels("transfer", transfer, known=kept.collected > 0, strict=strict, as_of=kept.collected),
+        *_two_levels("storage", storage, known=stored_at > 0, strict=strict, as_of=_measured(kept, stored_at)),
+        *_two_levels("transfer", transfer, known=kept.collected > 0, strict=strict, as_of=_collected(kept)),
         *_two_levels("upload", uploads, known=True, strict=strict),
-        *_forecasts(connection, point, now),
+        *_forecasts(connection, point, kept, now),
         *_budget_findings(connection, point_id, now),
         _records(connection, point_id),
         _age(point, kept, now),
@@ -87,9 +89,19 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     judge(connection, point.point, point.name, findings, now)
 
 
-def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool, as_of: int = 0) -> list[Finding]:
-    """Both levels of a figure; ``as_of``: when it was collected, where it may be hours old."""
-    message = f"{assessment.message} Collected at {iso(as_of)}." if as_of else assessment.message
+def _measured(kept: StoredUsage, at: int) -> str:
+    """How old the figure of what is stored is, and whose it is."""
+    return f"{'Measured by the cloud' if at == kept.stored_at else 'Counted by the site'} at {iso(at)}."
+
+
+def _collected(kept: StoredUsage) -> str:
+    """How old figures of transfers are."""
+    return f"Collected at {iso(kept.collected)}."
+
+
+def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool, as_of: str = "") -> list[Finding]:
+    """Both levels of a figure; ``as_of`` says how old it is, where it may be hours."""
+    message = f"{assessment.message} {as_of}" if as_of else assessment.message
     levels = (
         ("warning", assessment.warning, assessment.warning_near),
         ("critical", assessment.critical, assessment.critical_near),
@@ -105,13 +117,16 @@ def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool,
     ]
 
 
-def _forecasts(connection: Connection, point: CloudPoint, now: float) -> list[Finding]:
+def _forecasts(connection: Connection, point: CloudPoint, kept: StoredUsage, now: float) -> list[Finding]:
     """Whether a critical level is expected within a week; what is reached already has an alert of its own."""
     findings = []
-    for what, forecast in zip(("storage", "transfer"), forecasts(connection, point, now), strict=True):
+    stored, sent = forecasts(connection, point, now)
+    ages = (_measured(kept, kept.present(now)[1]), _collected(kept))
+    for what, forecast, as_of in zip(("storage", "transfer"), (stored, sent), ages, strict=True):
         soon, near, message = expected(forecast, now)
+        told = f"{message} {as_of}" if message else ""
         findings.append(
-            Finding(type=f"{what}_forecast", condition=condition_of(soon), message=message, near=near)
+            Finding(type=f"{what}_forecast", condition=condition_of(soon), message=told, near=near)
             if forecast.days
             else Finding(type=f"{what}_forecast", condition=Condition.UNKNOWN)
         )
@@ -142,6 +157,23 @@ def _budget_findings(connection: Connection, point_id: str, now: float) -> list[
         Finding(type=type_, condition=condition_of(bool(found)), message=" ".join(found[:20]), near=close)
         for type_, found, close in (("budget_step", steps, near_step), ("budget_used_up", ends, near_end))
     ]
+
+
+def comparison_finding(found: Comparison) -> Finding:
+    """Whether figures of the cloud and the site's own have differed in two daily comparisons on end."""
+    differing = [one for one in found.figures if one.figure in found.lasting]
+    told = [
+        f"{one.figure.capitalize()}: {format_size(one.by_cloud or 0)} by the cloud, {format_size(one.by_site or 0)} by "
+        f"the site. {one.message}"
+        for one in differing
+    ]
+    days = f"Compared from {iso(found.since)} to {iso(found.until)}."
+    known = any(one.verdict in (AGREES, DIFFERS) for one in found.figures)
+    return Finding(
+        type="figures_differ",
+        condition=condition_of(bool(told)) if known else Condition.UNKNOWN,
+        message=" ".join([*told, days]) if told else "",
+    )
 
 
 def _age(point: CloudPoint, kept: StoredUsage, now: float) -> Finding:

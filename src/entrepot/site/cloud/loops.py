@@ -50,6 +50,7 @@ class CloudLoops:
                 group.create_task(self._every(METER_SECONDS, self.meter_once))
                 group.create_task(self._every(HEALTH_SECONDS, self.health_once))
                 group.create_task(self._every(COLLECT_LOOK_SECONDS, self.collect_once))
+                group.create_task(self._every(COLLECT_LOOK_SECONDS, self.reconcile_once))
         finally:
             for task in self._busy.values():
                 task.cancel()
@@ -69,7 +70,7 @@ class CloudLoops:
         await self._for_each("health", lambda point: self._services.monitor.check(point.point), lambda _: True)
 
     async def collect_once(self) -> None:
-        """Collect where an hour has passed, list where a day has; evaluate everywhere."""
+        """Collect where an hour has passed; evaluate everywhere."""
         await self._for_each("collect", self._collect, lambda point: point.ready > 0 and has_store(point))
         await self._services.monitor.resume_postponed()
 
@@ -79,7 +80,17 @@ class CloudLoops:
             await monitor.collect_if_due(point.point)
         finally:  # also when the store does not answer: only then do figures grow old
             await monitor.evaluate(point.point)
-            await monitor.reconcile_if_due(point.point)
+
+    async def reconcile_once(self) -> None:
+        """List where a day has passed, and hold the cloud's own figures against the site's; collections do not wait for
+        either."""
+        await self._for_each("reconcile", self._reconcile, lambda point: point.ready > 0 and has_store(point))
+
+    async def _reconcile(self, point: CloudPoint) -> None:
+        try:
+            await self._services.monitor.reconcile_if_due(point.point)
+        finally:  # two questions: that one brings no answer does not keep the other from being asked
+            await self._services.books.compare_if_due(point)
 
     async def meter_once(self) -> None:
         """Write down what was sent to cloud points."""
