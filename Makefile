@@ -8,13 +8,17 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Bytecode is made when a module is first imported: most of what is installed never is.
+# Bytecode is made when a module is first imported: most of what is installed never is. It must be kept, whatever the
+# caller's environment says: the tests start hundreds of processes, and each would compile everything anew.
+export PYTHONDONTWRITEBYTECODE :=
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet --no-compile
 SOURCES := src tests benchmarks fuzz
 # What runs on managed devices, mostly Windows: its types are checked as they are there, too.
 DEVICE_ROOMS := core durable rules protocol objects trust content client
 FAST := not process and not postgres and not end_to_end
+# Many tests wait, for a process or a disk: one worker more than CI's two cores have to offer.
+WORKERS ?= 3
 # What the demonstration takes: KEEP=1 keeps everything running until Ctrl-C.
 KEEP ?=
 
@@ -29,12 +33,12 @@ demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
 
 test: $(VENV)/.dev postgresql azurite tools ## everything: format, lint, types, imports, unit, process, database, end to end
 	@$(MAKE) lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not end_to_end"
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not end_to_end"
 	$(BIN)/python -m pytest -m end_to_end
 
 check: $(VENV)/.dev ## the fast inner loop: format, lint, types, imports, unit tests
 	@$(MAKE) lint
-	$(BIN)/python -m pytest -q -n 2 -m "$(FAST)"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal -m "$(FAST)"
 
 .PHONY: lint
 lint:
