@@ -1,34 +1,29 @@
-"""100,000 files of 1 to 20 KiB: publish them, then rebuild them from the library.
+"""100,000 files of 1 to 20 KiB: publish them, then fetch them on a device.
 
-The bytes are slices of real software (``benchmarks/corpus.py``), the sizes random from a fixed seed. Keys: files, mib,
-publish_seconds, publish_cpu_seconds, peak_rss_mib (of publishing), fetch_seconds, fetch_cpu_seconds (every object read,
-verified, opened, every file written and its hash checked; a client has a network, tokens, a journal, permissions and
-flushes besides), stored_mib, objects (chunks and manifest), requests (what a client without anything asks for: each
-object once), objects_per_1000_files. The limits, in the same run:
-publish_vs_zstd and publish_cpu_vs_zstd against ``tar | zstd -3 -T2`` of the same files, fetch_vs_untar against
-``zstd -d | tar -x``, which checks nothing (whole processes with ``sync``; above 1 is faster than the limit).
+The bytes are slices of real software (``benchmarks/corpus.py``), the sizes random from a fixed seed. Published into a
+library of its own, which is what is measured; then once more by a site, which brings them to a point, from which a
+device without anything fetches them (``benchmarks/rollout.py``: all of them real processes). Keys: files, mib,
+publish_seconds, publish_cpu_seconds, peak_rss_mib (of publishing), stored_mib, objects (chunks and manifest),
+objects_per_1000_files; fetch_seconds, fetch_cpu_seconds and fetch_peak_rss_mib of the command ``entrepot client fetch``
+(location, token, TLS, every object verified and opened, every file written, hashed and flushed, the tree put in place),
+requests and fetched_mib (all that it asked points for). The limits, in the same run: publish_vs_zstd and
+publish_cpu_vs_zstd against ``tar | zstd -3 -T2`` of the same files, fetch_vs_untar and fetch_cpu_vs_untar against
+``zstd -d | tar -x``, which has no network and checks nothing (whole processes with ``sync``; above 1 is faster than
+the limit).
 """
 
-import hashlib
 import json
-import os
 import random
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.corpus import ROOT, size_of, software_tree
 from benchmarks.library import open_site
-from benchmarks.measuring import fresh, report, run
-from entrepot.content.reading import open_root, parts
-from entrepot.content.sealing import open_sealed
-from entrepot.core.encoding import pack, unpack
-from entrepot.core.ids import ObjectId
+from benchmarks.measuring import Run, fresh, report, run
+from benchmarks.rollout import rolled_out
 from entrepot.core.sizes import KIB, MIB
-from entrepot.objects.folder import FolderStore
-from entrepot.objects.shelf import Shelf
-from entrepot.protocol import SealedRef, SignedType
-from entrepot.trust.signing import take_apart
 
 FILES = 100_000
 PER_FOLDER = 200
@@ -54,51 +49,26 @@ def small_files(folder: Path) -> Path:
 
 
 def publish_once(source: Path, site: Path) -> None:
-    """Publish, print what was seen; what a client fetches begins with the manifest's root, which is left behind."""
-    opened = open_site(site)
-    published = opened.publish(source)
-    (site / "root").write_bytes(pack(published.root))
+    """Publish, print what was seen."""
+    published = open_site(site).publish(source)
     print(json.dumps({"objects": published.objects, "stored_mib": published.stored_size // MIB}))
 
 
-def fetch_once(site: Path, target: Path) -> None:
-    """Rebuild all files from the library: every byte of an object and of a file is checked."""
-    shelf = Shelf(FolderStore(site / "library"))
-    asked = 0
-
-    def fetch(ref: SealedRef) -> bytes:
-        nonlocal asked
-        asked += 1
-        return shelf.read_whole(ObjectId(ref.object_id))
-
-    first = unpack((site / "root").read_bytes(), SealedRef, "root")
-    root = open_root(fetch(first), first, lambda raw: take_apart(raw, typ=SignedType.MANIFEST).payload)
-    folder = target
-    for part in parts(root, fetch):
-        chunk, plain = -1, b""
-        for entry in part.entries:
-            path = target / entry.path
-            if path.parent != folder:
-                folder = path.parent
-                folder.mkdir(parents=True)
-            [extent] = entry.extents  # of small files
-            if extent.chunk != chunk:
-                chunk, ref = extent.chunk, part.chunks[extent.chunk]
-                plain = open_sealed(fetch(ref), ref)
-            piece = plain[extent.offset : extent.offset + extent.length]
-            assert hashlib.sha256(piece).digest() == entry.sha256
-            path.write_bytes(piece)
-    print(json.dumps({"requests": asked}))
+def fetch(source: Path, folder: Path) -> tuple[Run, dict[str, Any]]:
+    """Publish, distribute and fetch with real processes; the device's command, and what it says of itself."""
+    folder.mkdir()
+    with rolled_out(folder) as rollout:
+        rollout.distribute(source, "Small")
+        fetched = rollout.fetch("Small")
+    said = json.loads(fetched.output)
+    assert (said["files"], size_of(Path(said["folder"]))) == (FILES, size_of(source))
+    return fetched, said
 
 
 def main() -> None:
     """Measure and print."""
     if "--publish" in sys.argv:
         publish_once(Path(sys.argv[-2]), Path(sys.argv[-1]))
-        return
-    if "--fetch" in sys.argv:
-        fetch_once(Path(sys.argv[-2]), Path(sys.argv[-1]))
-        os.sync()
         return
     source = small_files((ROOT / "small").resolve())
     work = fresh((ROOT / "small-work").resolve())
@@ -108,19 +78,22 @@ def main() -> None:
     packed = run(["sh", "-c", f"tar -C {source} -cf - . | zstd -q -3 -T2 -o {tar} && sync"])
     done = run([*us, "--publish", str(source), str(work / "site")])
     unpacked = run(["sh", "-c", f"mkdir {work}/plain && zstd -dcq {tar} | tar -C {work}/plain -xf - && sync"])
-    fetched = run([*us, "--fetch", str(work / "site"), str(work / "rebuilt")])
-    assert size_of(work / "rebuilt") == size_of(source)
-    figures = {"files": FILES, "mib": size_of(source) // MIB, **json.loads(done.output), **json.loads(fetched.output)}
+    fetched, said = fetch(source, work / "rollout")
+    figures = {"files": FILES, "mib": size_of(source) // MIB, **json.loads(done.output)}
     figures |= {
         "publish_seconds": round(done.seconds, 1),
         "publish_cpu_seconds": round(done.cpu, 1),
         "publish_vs_zstd": round(packed.seconds / done.seconds, 2),
         "publish_cpu_vs_zstd": round(packed.cpu / done.cpu, 2),
+        "peak_rss_mib": done.peak_rss_mib,
+        "objects_per_1000_files": round(figures["objects"] * 1000 / FILES, 1),
         "fetch_seconds": round(fetched.seconds, 1),
         "fetch_cpu_seconds": round(fetched.cpu, 1),
         "fetch_vs_untar": round(unpacked.seconds / fetched.seconds, 2),
-        "peak_rss_mib": done.peak_rss_mib,
-        "objects_per_1000_files": round(figures["objects"] * 1000 / FILES, 1),
+        "fetch_cpu_vs_untar": round(unpacked.cpu / fetched.cpu, 2),
+        "fetch_peak_rss_mib": fetched.peak_rss_mib,
+        "requests": sum(used["requests"] for used in said["used"] if used["point"]),
+        "fetched_mib": sum(used["bytes"] for used in said["used"] if used["point"]) // MIB,
     }
     report(figures, "100,000 files of 1 to 20 KiB")
     shutil.rmtree(work)

@@ -256,6 +256,28 @@ async def test_a_source_is_read_once_however_many_objects_it_is_read_for(care, m
     assert len(read) == 1
 
 
+async def test_versions_with_the_same_files_come_back_from_one_reading(care, monkeypatch) -> None:
+    real, read = Staging.source, []
+
+    def counted(self: Staging, path: Path, **more: Any) -> Any:
+        read.append(path)
+        return real(self, path, **more)
+
+    for _ in range(3):
+        await care.site.next_version("App")
+    roots = care.of(Purpose.MANIFEST_ROOT)
+    assert len(roots) == 4
+    for object_id in roots:
+        care.flip(object_id)
+    await care.validate()
+    monkeypatch.setattr(Staging, "source", counted)
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    assert len(read) == 1
+    for object_id in roots:
+        care.server.shelf.read_whole(object_id)
+
+
 async def test_what_an_earlier_version_compressed_otherwise_comes_back_as_it_was(site, source, monkeypatch) -> None:
     """Published anew it has another id: the very objects that were lost are made again, and the parts name them."""
     for number in range(300):

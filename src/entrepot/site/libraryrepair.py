@@ -40,9 +40,6 @@ from entrepot.site.reporting import Reporter
 from entrepot.web.copies import Copies
 
 BATCH: Final = 200
-SALVAGED: Final = 200_000
-"""So many objects (tens of megabytes of ids) are looked for at once when sources are read again: each source is read
-once for all of them."""
 _VERSIONS: Final = 20
 """Of a content, so many versions are looked through for a chunk's place in the source, the newest first."""
 
@@ -120,19 +117,16 @@ class RepairHandler:
 
     async def _last_resorts(self, ledger: SqlCheckLedger, content: str, mended: Mended, report: Reporter) -> None:
         """What only the whole source gives, and deltas, which need not be mended."""
-        after = None
-        while page := await asyncio.to_thread(ledger.faulty, after, SALVAGED):
-            wanted = [each.object_id for each in page]
-            found = await asyncio.to_thread(self._salvage.find, wanted, report)
-            for at in range(0, len(found), ASKED):
-                some = found[at : at + ASKED]
-                await asyncio.to_thread(ledger.note, some, [], self._clock(), lambda each: look(self._shelf, each))
-            mended.source += len(found)
-            after = wanted[-1]
+        mended.source += await asyncio.to_thread(
+            self._salvage.find, _faulty(ledger), report, lambda found: self._note(ledger, found)
+        )
         mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())
         while await self._database.write(retention.drop_unused_sets):
             report.check()
         mended.left = sum((await self._database.read(librarychecks.verdicts, content)).values())
+
+    def _note(self, ledger: SqlCheckLedger, found: list[ObjectId]) -> None:
+        ledger.note(found, [], self._clock(), lambda each: look(self._shelf, each))
 
     async def _repair(self, page: list[Listed], ledger: SqlCheckLedger, mended: Mended, report: Reporter) -> None:
         left = {each.object_id: each for each in page}
@@ -142,7 +136,7 @@ class RepairHandler:
             if not left:
                 break
         sound = [each.object_id for each in page if each.object_id not in left]
-        await asyncio.to_thread(ledger.note, sound, [], self._clock(), lambda each: look(self._shelf, each))
+        await asyncio.to_thread(self._note, ledger, sound)
         mended.left += len(left)
         report.amount(mended.sound + mended.database + mended.source + mended.points + mended.left)
 
@@ -235,6 +229,14 @@ class RepairHandler:
             log.info("copy_not_usable", point=point, object=each.object_id.hex(), error=str(error))
             return False
         return True
+
+
+def _faulty(ledger: SqlCheckLedger) -> Iterator[list[ObjectId]]:
+    """All that is not sound, by the page."""
+    after: ObjectId | None = None
+    while page := ledger.faulty(after, ASKED):
+        yield [each.object_id for each in page]
+        after = page[-1].object_id
 
 
 def _members_exist(connection: Connection, set_id: bytes) -> bool:

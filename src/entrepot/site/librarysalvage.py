@@ -1,6 +1,7 @@
 """The last resorts of a repair: publish a version's source again for what it lost, and make damaged deltas anew."""
 
 import contextlib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -8,12 +9,12 @@ import structlog
 from sqlalchemy import Connection
 
 from entrepot.content.ledger import Library
-from entrepot.content.publish import PublishOptions, publish
-from entrepot.content.salvaging import SalvageLedger, SalvageShelf
+from entrepot.content.publish import PublishOptions
+from entrepot.content.salvaging import SalvageShelf, salvage
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.ids import ObjectId
 from entrepot.database import contents, librarychecks
-from entrepot.database.contents import Content, Version
+from entrepot.database.contents import Content
 from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
@@ -23,8 +24,8 @@ from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging
 from entrepot.trust.signing import sign
 
-_VERSIONS: Final = 2
-"""Of a content, so many versions are tried, the newest first: a source rarely holds an older one still."""
+_VERSIONS: Final = 20
+"""Of a content, the newest so many: those whose files are the source's come back whole."""
 
 ASKED: Final = 10_000
 """The database is asked about so many objects at once."""
@@ -42,29 +43,42 @@ class Salvage:
         self._keys = keys
         self._staging = staging
 
-    def find(self, wanted: list[ObjectId], report: Reporter) -> list[ObjectId]:
-        """Which of these came back.
+    def find(self, wanted: Iterable[list[ObjectId]], report: Reporter, came: Callable[[list[ObjectId]], None]) -> int:
+        """Read the source of every content that needs some of these once; how many objects came back.
+
+        Args:
+            wanted: by the page, at most :data:`ASKED` each.
+            came: told of those that came, by the page, when all sources are read.
 
         Raises:
             CancelledError: the work is to stop.
         """
-        left = set(wanted)
-        for version, content in self._needing(wanted):
-            if left and version.generation == self._keys.generation:
-                left -= self._again(version, content, left, report)
-        return [object_id for object_id in wanted if object_id not in left]
+        with contextlib.closing(SalvageShelf(self._shelf.store)) as shelf:
+            for content, numbers in self._needing(wanted, shelf):
+                if shelf.lacking():
+                    self._again(content, numbers, shelf, report)
+            found = 0
+            for page in shelf.came(ASKED):
+                came(page)
+                found += len(page)
+            return found
 
-    def _needing(self, wanted: list[ObjectId]) -> list[tuple[Version, Content]]:
-        """The versions to try, each once: those of a content together, the newest first."""
-        found: dict[tuple[str, int], Version] = {}
+    def _needing(self, wanted: Iterable[list[ObjectId]], shelf: SalvageShelf) -> list[tuple[Content, list[int]]]:
+        """Contents that need something that is wanted, and the numbers of these versions, the newest first."""
+        numbers: dict[str, set[int]] = {}
+        for page in wanted:
+            shelf.want(page)
+            with self._database.reading() as connection:
+                for version in librarychecks.versions_with(connection, page, each=_VERSIONS):
+                    if version.generation == self._keys.generation:
+                        numbers.setdefault(version.content, set()).add(version.number)
         with self._database.reading() as connection:
-            for at in range(0, len(wanted), ASKED):
-                needing = librarychecks.versions_with(connection, wanted[at : at + ASKED], each=_VERSIONS)
-                found |= {(version.content, -version.number): version for version in needing}
-            chosen = [version for _, version in sorted(found.items())]
-            return [(version, contents.get_content(connection, version.content)) for version in chosen]
+            return [
+                (contents.get_content(connection, content), sorted(found, reverse=True))
+                for content, found in sorted(numbers.items())
+            ]
 
-    def _again(self, version: Version, content: Content, wanted: set[ObjectId], report: Reporter) -> set[ObjectId]:
+    def _again(self, content: Content, numbers: list[int], shelf: SalvageShelf, report: Reporter) -> None:
         if content.unpack:
             report.step(f"Unpacking the source of {content.name}", unit="bytes")
         staged = self._staging.source(
@@ -73,37 +87,35 @@ class Salvage:
             progress=report.amount,
             cancelled=lambda: report.cancelled,
         )
-        with contextlib.closing(SalvageShelf(self._shelf.store, wanted)) as shelf:
-            try:
-                with staged as source:
-                    total = weighed(source, content.excludes, report)
-                    report.step(f"Reading the source of {content.name} again", total=total, unit="bytes")
-                    self._publish(version, content, source, shelf, report)
-            except CancelledError:
-                raise
-            except EntrepotError as error:  # the source is gone or another by now
-                log.info("source_not_usable", content=content.id, version=version.number, error=str(error))
-            return shelf.found
-
-    def _publish(self, version: Version, content: Content, source: Path, shelf: SalvageShelf, report: Reporter) -> None:
-        """Publish into nothing but the salvage. Only now the session begins: nothing renews its lease before."""
-        signer = self._keys.manifest
-        keys = self._keys.domain(content.id, isolated=content.isolated)
-        session = self._library.open_session(f"repair of {content.name}, version {version.number}")
         try:
-            with SalvageLedger(session, shelf, keys) as ledger:
-                publish(
-                    source,
-                    content=content.id,
-                    number=version.number,
-                    shelf=shelf,
-                    ledger=ledger,
-                    keys=keys,
-                    sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
-                    options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
-                    progress=lambda progress: report.amount(progress.read),
-                    cancelled=lambda: report.cancelled,
-                )
+            with staged as source:
+                total = weighed(source, content.excludes, report)
+                report.step(f"Reading the source of {content.name} again", total=total, unit="bytes")
+                self._salvage(content, numbers, source, shelf, report)
+        except CancelledError:
+            raise
+        except EntrepotError as error:  # the source is gone or another by now
+            log.info("source_not_usable", content=content.id, versions=numbers, error=str(error))
+
+    def _salvage(
+        self, content: Content, numbers: list[int], source: Path, shelf: SalvageShelf, report: Reporter
+    ) -> None:
+        """Only now the session begins: nothing renews its lease before."""
+        signer = self._keys.manifest
+        session = self._library.open_session(f"repair of {content.name}")
+        try:
+            salvage(
+                source,
+                content=content.id,
+                numbers=numbers,
+                shelf=shelf,
+                session=session,
+                keys=self._keys.domain(content.id, isolated=content.isolated),
+                sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
+                options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
+                progress=lambda progress: report.amount(progress.read),
+                cancelled=lambda: report.cancelled,
+            )
         finally:
             self._library.close_session(session.session)
 
