@@ -152,11 +152,21 @@ def test_listings_show_people_a_table_or_what_to_do_next(logged_in, entrepot) ->
     assert "7-Zip" in entrepot("content", "list").out
 
 
-def test_only_active_alerts_are_listed_and_brackets_are_no_markup(logged_in, entrepot) -> None:
-    logged_in.replies["GET /api/v1/alerts"] = [alert(AlertState.ACTIVE), alert(AlertState.CANCELED)]
-    assert [one["state"] for one in entrepot("alert", "list", "--json").value] == ["active"]
-    assert len(entrepot("alert", "list", "--all", "--json").value) == 2
-    assert "[full]" in entrepot("alert", "list").out
+def test_open_alerts_are_listed_with_postponed_ones_and_disabled_ones_are_counted(logged_in, entrepot) -> None:
+    postponed = msgspec.structs.replace(alert(AlertState.POSTPONED), skip_until=1_774_267_200)
+    opened = [alert(AlertState.ACTIVE), postponed]
+    logged_in.replies |= {
+        "GET /api/v1/alerts?open_only=true": opened,
+        "GET /api/v1/alerts?in_state=disabled": [alert(AlertState.DISABLED)],
+        "GET /api/v1/alerts": [*opened, alert(AlertState.CANCELED), alert(AlertState.DISABLED)],
+    }
+    assert [one["state"] for one in entrepot("alert", "list", "--json").value] == ["active", "postponed"]
+    assert len(entrepot("alert", "list", "--all", "--json").value) == 4
+    ran = entrepot("alert", "list")
+    assert "[full]" in ran.out, "brackets are no markup"
+    assert "postponed until 2026-03-23" in " ".join(ran.out.split())
+    assert "1 is disabled" in ran.err
+    assert "disabled" not in entrepot("alert", "list", "--all").err
 
 
 def test_codes_are_printed_alone_on_standard_output(logged_in, entrepot) -> None:

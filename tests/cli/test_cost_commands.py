@@ -279,6 +279,29 @@ def test_a_subscription_is_added_listed_tested_and_deleted(logged_in, entrepot, 
     assert entrepot("alert", "subscription", "delete", "pager", "--yes").code == 0
 
 
+def test_of_a_subscription_only_what_is_named_is_changed(logged_in, entrepot, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.touch(mode=0o600)
+    secret.write_text("another-secret-of-thirty-two-chars\n")
+    path = "PATCH /api/v1/alert-subscriptions/pager"
+    logged_in.replies[path] = _subscription()
+    change = ("alert", "subscription", "change", "pager")
+    for words in (
+        ("--digest", "0"),
+        ("--all", "--severity", "critical"),
+        ("--secret-file", str(secret), "--no-private-networks"),
+    ):
+        ran = entrepot(*change, *words)
+        assert ran.code == 0, ran.err
+    given = [{key: value for key, value in body.items() if value is not None} for body in logged_in.bodies(path)]
+    assert given == [
+        {"digest_minutes": 0},
+        {"types": [], "severities": ["critical"]},
+        {"secret": "another-secret-of-thirty-two-chars", "private_networks": False},
+    ]
+    assert "Nothing was named" in entrepot(*change).err
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_a_maintenance_window_is_added_listed_and_deleted(logged_in, entrepot, given: bool) -> None:
     window = MaintenanceWindowInfo(

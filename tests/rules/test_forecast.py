@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from entrepot.core.times import DAY, HOUR
 from entrepot.rules.forecast import Planned, forecast_storage, forecast_transfer
+from entrepot.rules.thresholds import rolling_start
 
 MONDAY = 20_534 * DAY  # 2026-03-23
 NOW = float(MONDAY + 12 * HOUR)
@@ -44,6 +45,27 @@ def test_the_rhythm_of_the_week_is_no_trend():
     assert found.rhythm == pytest.approx([factor * 7 / sum(WEEK) for factor in WEEK], rel=0.01)
     assert abs(found.per_day_change) < 200
     assert found.crossings[0].at == 0
+
+
+def test_a_drill_counts_until_it_leaves_the_thirty_days_and_is_no_trend():
+    """A forecast that knew nothing of it would not say "critical" of what its threshold already calls so."""
+    hours = sent(50, lambda _n, _w: 24_000)
+    moment = MONDAY - 5 * DAY
+    level = {"critical": 800_000}
+    without = forecast_transfer(hours, level, now=NOW)
+    hours[moment] += 100_000
+    found = forecast_transfer(hours, level, now=NOW, drilled={moment: 100_000})
+    assert (without.crossings[0].at, found.crossings[0].at) == (0, int(NOW))
+    assert found.present == without.present + 100_000
+    assert (found.per_day, found.in_thirty_days) == (without.per_day, without.in_thirty_days)
+
+
+@given(st.dictionaries(st.integers(-900, 48), st.integers(0, 10**9)), st.floats(0, HOUR - 1))
+def test_a_forecast_begins_with_what_the_threshold_counts(volumes, passed):
+    now = MONDAY + 12 * HOUR + passed
+    hours = {MONDAY + 12 * HOUR + number * HOUR: count for number, count in volumes.items()}
+    counted = sum(count for hour, count in hours.items() if hour >= rolling_start(now))
+    assert forecast_transfer(hours, {}, now=now).present == counted
 
 
 def test_storage_reaches_its_bound_when_growth_says_so():

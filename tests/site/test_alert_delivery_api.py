@@ -1,5 +1,6 @@
 """Who is told of alerts, and when nobody is, over the admin API."""
 
+import msgspec
 import pytest
 
 from entrepot.core.times import HOUR
@@ -42,6 +43,26 @@ async def test_a_subscription_is_added_listed_without_its_secret_and_deleted(sit
     assert await site.call("GET", "/alert-subscriptions", list[AlertSubscriptionInfo]) == []
     for method, path in (("DELETE", "/alert-subscriptions/pager"), ("POST", "/alert-subscriptions/pager/test")):
         assert (await site.raw(method, path)).status == 404
+
+
+async def test_what_is_given_of_a_subscription_changes_and_the_rest_stays(site) -> None:
+    body = {"name": "pager", "channel": "webhook", "target": "https://hooks.example/a", "secret": SECRET}
+    added = await site.call("POST", "/alert-subscriptions", AlertSubscriptionInfo, body | {"digest_minutes": 5})
+    change = {"name": "duty", "target": "https://hooks.example/b", "severities": ["critical"]}
+    changed = await site.call("PATCH", "/alert-subscriptions/pager", AlertSubscriptionInfo, change)
+    assert changed == msgspec.structs.replace(added, **(change | {"severities": (Severity.CRITICAL,)}))
+    assert await site.call("GET", "/alert-subscriptions", list[AlertSubscriptionInfo]) == [changed]
+    await site.call("POST", "/alert-subscriptions", AlertSubscriptionInfo, body)
+    for wrong, status in (
+        ({"name": "PAGER"}, 409),
+        ({"target": "ops@contoso.com"}, 400),  # it stays a webhook
+        ({"secret": "short"}, 400),
+        ({"types": ["weather"]}, 400),
+        ({"digest_minutes": 1441}, 400),
+    ):
+        assert (await site.raw("PATCH", "/alert-subscriptions/duty", wrong)).status == status, wrong
+    assert (await site.raw("PATCH", "/alert-subscriptions/nobody", {})).status == 404
+    assert (await site.call("GET", "/alert-subscriptions", list[AlertSubscriptionInfo]))[0] == changed
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,7 @@ async def test_its_transfers_count_under_its_own_name_and_are_no_trend(site, dri
     assert {one.subject for one in by_device} == {"dev-1", permit.drill}
     assert (total.sent, total.drilled) == (2700 * GB + 20 * 100 * MB, 2700 * GB)
     assert 90 * MB < transfer.per_day < 110 * MB
+    assert transfer.present == total.sent, "what a threshold counts is what a forecast begins with"
 
 
 def _problem(_: Request, error: EntrepotError) -> Response:

@@ -4,10 +4,12 @@ import os
 
 import pytest
 
-from entrepot.core.times import DAY
+from entrepot.core.times import DAY, HOUR
 from entrepot.site.cloud.cmtrace import parse_line
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.logfile import LogFolder, LogOptions
+from entrepot.site.cloud.loops import CloudLoops
+from entrepot.site.cloud.states import CloudAction
 
 from .conftest import NOW, Crash, Gateway, SiteUnderTest, record
 
@@ -92,6 +94,39 @@ def test_a_log_that_is_too_large_is_rotated_at_once_and_never_over_another(tmp_p
         "CloudDP-x-20260323T120000Z-1.log",
         "CloudDP-x-20260323T120000Z.log",
     ]
+
+
+async def test_logs_of_a_deleted_cloud_point_go_when_they_are_too_old(site):
+    point = await site.make_point()
+    loops, folder = CloudLoops(site.services), site.folder / "logs"
+    await _ship(site, Gateway(point.point), 1)
+    await site.services.collect("cloud1")
+    await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle()
+    last, rotated = folder / "CloudDP-cloud1.log", folder / "CloudDP-cloud1-20260323T120001Z.log"
+    rotated.write_text("x")
+    os.utime(last, (NOW + 1, NOW + 1))
+    for moment, there in ((NOW + 35 * DAY, True), (NOW + 35 * DAY + HOUR, False)):
+        site.clock.now = moment
+        await loops.collect_once()
+        assert (last.exists(), rotated.exists()) == (there, there)
+
+
+def test_logs_that_are_written_and_what_others_keep_beside_them_stay(tmp_path):
+    names = {
+        "CloudDP-here.log": True,
+        "CloudDP-here-20250101T000000Z.log": True,  # it goes with its own log's next rotation
+        "CloudDP-gone.log": False,
+        "CloudDP-gone-20250101T000000Z-2.log": False,
+        "CloudDP-gone-20260322T000000Z.log": True,
+        "CloudDP-notes.log": True,
+        "CloudMgr.log": True,
+    }
+    for name in names:
+        (tmp_path / name).write_text("my notes" if "notes" in name else "<![LOG[a line]LOG]!>")
+        os.utime(tmp_path / name, (NOW - 50 * DAY, NOW - 50 * DAY))
+    LogFolder(tmp_path).drop_left({"CloudDP-here.log"}, now=NOW, options=LogOptions())
+    assert {name: (tmp_path / name).exists() for name in names} == names
 
 
 def test_thirty_five_days_are_kept_and_no_other_file_is_touched(tmp_path):

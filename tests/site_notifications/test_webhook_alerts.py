@@ -9,7 +9,7 @@ import pytest
 
 from entrepot.core.errors import BadInputError, RefusedError, TrustError
 from entrepot.core.times import DAY, HOUR
-from entrepot.protocol.alertapi import AlertSubscriptionRequest, Channel, Language
+from entrepot.protocol.alertapi import AlertSubscriptionChange, AlertSubscriptionRequest, Channel, Language
 from entrepot.rules.alerts import ALERT_TYPES, Condition
 from entrepot.rules.notifying import check_destination, check_webhook
 from entrepot.site.notifications.texts import catalogue
@@ -51,6 +51,29 @@ async def test_a_webhook_is_signed_and_says_what_happened(hooked, receiver):
     assert event["title"] == "Der gespeicherte Inhalt hat seine Grenze erreicht"
     assert SECRET not in body.decode()
     assert SECRET.encode() not in hooked.path.read_bytes()
+
+
+async def test_a_changed_webhook_gets_what_waits_at_once_signed_with_the_secret_that_it_had(hooked, receiver):
+    """Corrected after a failure: nobody waits for the next attempt, nothing is lost, nothing is told twice."""
+    right = receiver.port
+    await hooked.subscriptions.change("pager", AlertSubscriptionChange(target="https://localhost:9/hook"))
+    hooked.turn("storage_critical", Condition.BAD, "2 TB of 2 TB")
+    assert await hooked.outbox.run_once() == 0
+    assert (await hooked.subscriptions.listed())[0].waiting == 1
+    await hooked.subscriptions.change("pager", AlertSubscriptionChange(target=f"https://localhost:{right}/hook"))
+    assert await hooked.outbox.run_once() == 1
+    [(headers, body)] = receiver.taken
+    signed = f"{headers['Entrepot-Timestamp']}.".encode() + body
+    assert headers["Entrepot-Signature"] == "v1=" + hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+    assert await hooked.outbox.run_once() == 0
+    another = "another-secret-of-thirty-two-chars"
+    await hooked.subscriptions.change("pager", AlertSubscriptionChange(secret=another))
+    hooked.turn("storage_critical", Condition.GOOD)
+    assert await hooked.outbox.run_once() == 1
+    headers, body = receiver.taken[-1]
+    signed = f"{headers['Entrepot-Timestamp']}.".encode() + body
+    assert headers["Entrepot-Signature"] == "v1=" + hmac.new(another.encode(), signed, hashlib.sha256).hexdigest()
+    assert another.encode() not in hooked.path.read_bytes()
 
 
 async def test_it_is_tried_again_later_and_later_under_one_key(hooked, receiver):

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import print_facts, print_json, print_rows, when
+from entrepot.cli.output import print_facts, print_json, print_rows, say, when
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
 
@@ -18,10 +18,12 @@ Comment = Annotated[str, typer.Option(help="Why; kept with the alert.")]
 @app.command("list")
 def list_alerts(
     ctx: typer.Context,
-    every: Annotated[bool, typer.Option("--all", help="Also those that are not active.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also those that are closed, disabled or never triggered.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the alerts that are active.
+    """List the alerts that are open: active ones, then postponed ones, with when they come back.
 
     \b
     Examples:
@@ -29,12 +31,11 @@ def list_alerts(
       entrepot alert list --all --json
     """
     with site_session(ctx) as session:
-        alerts = session.get("/alerts", list[AlertInfo])
-    if not every:
-        alerts = [alert for alert in alerts if alert.state is AlertState.ACTIVE]
-    if as_json:
-        print_json(alerts)
-        return
+        alerts = session.get("/alerts", list[AlertInfo], open_only=None if every else "true")
+        if as_json:
+            print_json(alerts)
+            return
+        disabled = [] if every else session.get("/alerts", list[AlertInfo], in_state=AlertState.DISABLED.value)
     print_rows(
         ("Severity", "Alert", "About", "State", "Message", "Since", "Id"),
         [
@@ -42,7 +43,7 @@ def list_alerts(
                 a.severity.value,
                 a.title,
                 a.subject_name,
-                a.state.value.replace("_", " "),
+                _state(a),
                 a.message,
                 when(a.changed),
                 a.id,
@@ -51,6 +52,13 @@ def list_alerts(
         ],
         empty="No alert.",
     )
+    if disabled:
+        say(f"{len(disabled)} {'is' if len(disabled) == 1 else 'are'} disabled: entrepot alert list --all")
+
+
+def _state(alert: AlertInfo) -> str:
+    state = alert.state.value.replace("_", " ")
+    return f"{state} until {when(alert.skip_until)}" if alert.skip_until else state
 
 
 @app.command()

@@ -110,7 +110,7 @@ def _group(name: str) -> typer.Typer:
     group: typer.Typer = _module(_GROUPS[name][0]).app
     if name == "alert":
         delivery = _module("alert_delivery")
-        group.add_typer(delivery.subscriptions, name="subscription")
+        group.add_typer(_module("alert_subscriptions").subscriptions, name="subscription")
         group.add_typer(delivery.mail, name="mail")
         group.add_typer(delivery.windows, name="window")
     elif name == "point":

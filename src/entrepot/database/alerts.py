@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, case, delete, func, or_, select, update
 
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import prefixed_id
@@ -129,12 +129,20 @@ def get(connection: Connection, alert_id: str) -> StoredAlert:
 
 
 def listed(
-    connection: Connection, *, only_open: bool = False, subject: str = "", limit: int = 1000
+    connection: Connection,
+    *,
+    only_open: bool = False,
+    state: AlertState | None = None,
+    subject: str = "",
+    limit: int = 10_000,
 ) -> list[StoredAlert]:
-    """Alerts, those that changed last first."""
-    query = select(table).order_by(table.c.changed.desc(), table.c.id).limit(limit)
+    """Alerts: open ones first, so that the limit hides none of them, then those that changed last."""
+    rank = case((table.c.state == AlertState.ACTIVE.value, 0), (table.c.state.in_(OPEN), 1), else_=2)
+    query = select(table).order_by(rank, table.c.changed.desc(), table.c.id).limit(limit)
     if only_open:
         query = query.where(table.c.state.in_(OPEN))
+    if state is not None:
+        query = query.where(table.c.state == state.value)
     if subject:
         query = query.where(or_(table.c.subject == subject, table.c.subject_name == subject))
     return [_stored(row) for row in connection.execute(query).mappings()]

@@ -207,6 +207,11 @@ def refuse_fqdn(connection: Connection, fqdn: str, *, own: str = "") -> None:
         )
 
 
+def service_names(connection: Connection) -> set[str]:
+    """The names of the services of all cloud points, of every site."""
+    return set(connection.scalars(select(cloud_point.c.service)))
+
+
 def cloud_points(connection: Connection, *, site: str) -> list[CloudPoint]:
     """The cloud points that a site manages, by name."""
     rows = connection.execute(_select().where(point.c.site == site).order_by(point.c.name_key))

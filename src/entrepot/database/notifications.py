@@ -188,12 +188,32 @@ def add_subscription(connection: Connection, new: Subscription) -> None:
         ConflictError: the name is taken.
     """
     refuse_taken(connection, alert_subscription, new.name, "subscription")
-    values = msgspec.to_builtins(new, builtin_types=(bytes,)) | {
+    connection.execute(insert(alert_subscription).values(_values(new)))
+
+
+def change_subscription(connection: Connection, new: Subscription, *, now: int) -> None:
+    """Keep a subscription as it is now. What could not be delivered before is due at once: that may be why it was
+    changed.
+
+    Raises:
+        ConflictError: another has that name.
+    """
+    before = get_subscription(connection, new.id)
+    if name_key(before.name) != name_key(new.name):
+        refuse_taken(connection, alert_subscription, new.name, "subscription")
+    connection.execute(update(alert_subscription).where(alert_subscription.c.id == new.id).values(_values(new)))
+    table = alert_message
+    late = (table.c.subscription == new.id, table.c.state == WAITING, table.c.attempts > 0, table.c.due > now)
+    connection.execute(update(table).where(*late).values(due=now))
+
+
+def _values(new: Subscription) -> dict[str, Any]:
+    values: dict[str, Any] = msgspec.to_builtins(new, builtin_types=(bytes,))
+    return values | {
         "name_key": name_key(new.name),
         "types": to_json(new.types).decode(),
         "severities": to_json(new.severities).decode(),
     }
-    connection.execute(insert(alert_subscription).values(values))
 
 
 def subscriptions(connection: Connection) -> list[Subscription]:

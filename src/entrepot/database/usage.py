@@ -230,14 +230,26 @@ def hours(connection: Connection, point: str, *, since: int, until: int, limit: 
     return [HourRow(**row) for row in rows.mappings()]
 
 
-def sent_and_stored(connection: Connection, point: str, *, since: int) -> tuple[dict[int, int], dict[int, int]]:
-    """By the hour, from ``since`` on: bytes sent to clients, drills left out; bytes stored, of the hours that had a
-    measurement."""
+class Course(msgspec.Struct, frozen=True, kw_only=True):
+    """What a cloud point did by the hour: bytes sent to clients, the part of them that went to load drills where one
+    ran, and bytes stored in the hours that had a measurement."""
+
+    sent: dict[int, int]
+    drilled: dict[int, int]
+    stored: dict[int, int]
+
+
+def course(connection: Connection, point: str, *, since: int) -> Course:
+    """From ``since`` on."""
     table = usage_hour
-    sent = table.c.sent - table.c.drilled
-    query = select(table.c.hour, sent, table.c.stored).where(table.c.point == point, table.c.hour >= since)
+    columns = (table.c.hour, table.c.sent, table.c.drilled, table.c.stored)
+    query = select(*columns).where(table.c.point == point, table.c.hour >= since)
     rows = connection.execute(query).all()  # plain tuples: all thresholds are judged every minute
-    return {hour: count for hour, count, _ in rows}, {hour: stored for hour, _, stored in rows if stored >= 0}
+    return Course(
+        sent={hour: count for hour, count, _, _ in rows},
+        drilled={hour: count for hour, _, count, _ in rows if count},
+        stored={hour: count for hour, _, _, count in rows if count >= 0},
+    )
 
 
 def hours_by(

@@ -133,6 +133,24 @@ class AlertSubscriptionRequest(Model, frozen=True, kw_only=True):
         return f"AlertSubscriptionRequest({self.name!r}, {self.channel.value}, secret=***)"
 
 
+class AlertSubscriptionChange(Model, frozen=True, kw_only=True):
+    """``PATCH /alert-subscriptions/{id}``: what is given is changed, the rest stays, the secret too; the channel stays
+    in any case. What waits is delivered as the subscription is then."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=255)] | None = None
+    target: Annotated[str, Meta(min_length=3, max_length=4096)] | None = None
+    language: Language | None = None
+    types: Types | None = None
+    severities: Annotated[tuple[Severity, ...], Meta(max_length=3)] | None = None
+    digest_minutes: Annotated[int, Meta(ge=0, le=1440)] | None = None
+    secret: Annotated[str, Meta(max_length=1024)] | None = None
+    private_networks: bool | None = None
+    authority: Annotated[str, Meta(max_length=65_536)] | None = None
+
+    def __repr__(self) -> str:
+        return f"AlertSubscriptionChange({self.name!r}, secret=***)"
+
+
 class AlertSubscriptionInfo(Model, frozen=True, kw_only=True):
     """``GET /alert-subscriptions``. ``waiting`` messages are still to be delivered, ``failed`` were given up in the
     last 30 days; ``error`` is what the last attempt met."""

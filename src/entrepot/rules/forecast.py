@@ -35,6 +35,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 NOTHING_PLANNED: Final = Planned()
+NO_DRILLS: Final[Mapping[int, int]] = {}
 
 
 class Crossing(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,21 +83,27 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def forecast_transfer(
-    hours: Mapping[int, int], levels: Mapping[str, int], *, now: float, planned: Planned = NOTHING_PLANNED
+    hours: Mapping[int, int],
+    levels: Mapping[str, int],
+    *,
+    now: float,
+    planned: Planned = NOTHING_PLANNED,
+    drilled: Mapping[int, int] = NO_DRILLS,
 ) -> Forecast:
     """Forecast the bytes of the rolling thirty days.
 
     Args:
-        hours: bytes by the hour's start; hours without any may be left out.
+        hours: all bytes that count, by the hour's start; hours without any may be left out.
         levels: bytes at which something happens, by name.
         now: seconds since 1970.
         planned: what comes on top.
+        drilled: the part of them that went to load drills: it counts until it leaves the thirty days, and is no trend.
     """
     days: dict[int, int] = {}
     leaving = [0] * ROLLING_DAYS
     begin = now - ROLLING_DAYS * DAY - HOUR
     for hour, count in hours.items():
-        days[hour // DAY] = days.get(hour // DAY, 0) + count
+        days[hour // DAY] = days.get(hour // DAY, 0) + count - drilled.get(hour, 0)
         if hour > begin:
             leaving[min(int(hour - begin) // DAY, ROLLING_DAYS - 1)] += count
     present = sum(leaving)

@@ -20,9 +20,9 @@ import structlog
 from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError, EntrepotError, FormatError, NotFoundError
-from entrepot.core.times import DAY, Clock
+from entrepot.core.times import DAY, HOUR, Clock
 from entrepot.database import collection, formersets, usage
-from entrepot.database.cloud import CloudPoint
+from entrepot.database.cloud import CloudPoint, service_names
 from entrepot.database.collection import BucketRow, LogBatch, SegmentRow
 from entrepot.database.engine import Database
 from entrepot.durable.files import make_folder, write_file
@@ -75,6 +75,21 @@ class Collector:
         self._alone = database.embedded  # no second process can share an embedded database
         self._clock = clock
         self._locks: dict[str, asyncio.Lock] = {}
+        self._dropped = -float(HOUR)
+
+    async def drop_left_if_due(self) -> None:
+        """Once an hour, drop what is too old of the logs of cloud points that were deleted.
+
+        Raises:
+            EntrepotError: by the disk or the database; the next run goes on.
+        """
+        now = self._clock()
+        if now - self._dropped >= HOUR:
+            living = await self._database.read(_logs_of_all)
+            dropped = await asyncio.to_thread(self._logs.drop_left, living, now=now, options=self._options)
+            self._dropped = now
+            if dropped:
+                log.info("logs_of_deleted_points_dropped", files=dropped)
 
     async def run_once(self, cloud: CloudPoint, store: "Holder") -> CollectSummary:
         """Bring in everything that the store has now. A second call waits for the first.
@@ -242,6 +257,10 @@ def _finish(connection: Connection, point: str, now: int) -> None:
     collection.prune_segments(connection, now - KEEP_SECONDS, chains_before=now - KEEP_CHAINS_SECONDS)
     formersets.prune(connection, now, before=now - KEEP_SECONDS)
     usage.set_collected(connection, point, now=now)
+
+
+def _logs_of_all(connection: Connection) -> set[str]:
+    return {log_name(service) for service in service_names(connection)}
 
 
 def _is_segment(key: str) -> bool:

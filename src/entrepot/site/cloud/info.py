@@ -13,7 +13,7 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
 from entrepot.protocol.cloudapi import Comparison
 from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket, UsageReport
-from entrepot.rules.alerts import ALERT_TYPES
+from entrepot.rules import alerts as rules
 from entrepot.rules.thresholds import rolling_start
 from entrepot.site.cloud import delivery
 from entrepot.site.cloud.dns import record_for
@@ -144,7 +144,7 @@ def _by(text: str) -> Literal["device", "content"]:
 
 def alert_info(stored: StoredAlert) -> AlertInfo:
     """An alert with its title and remedies (R25)."""
-    kind, alert = ALERT_TYPES[stored.alert.type], stored.alert
+    kind, alert = rules.ALERT_TYPES[stored.alert.type], stored.alert
     return AlertInfo(
         id=stored.id,
         type=alert.type,
@@ -164,10 +164,11 @@ def alert_info(stored: StoredAlert) -> AlertInfo:
     )
 
 
-def alert_infos(connection: Connection, *, only_open: bool, subject: str) -> list[AlertInfo]:
-    """Alerts that are known types, those that changed last first."""
-    found = alerts.listed(connection, only_open=only_open, subject=subject)
-    return [alert_info(one) for one in found if one.alert.type in ALERT_TYPES]
+def alert_infos(connection: Connection, *, only_open: bool, state: AlertState | None, subject: str) -> list[AlertInfo]:
+    """Alerts that are known types: open ones first, then those that changed last."""
+    wanted = None if state is None else rules.AlertState(state.value)
+    found = alerts.listed(connection, only_open=only_open, state=wanted, subject=subject)
+    return [alert_info(one) for one in found if one.alert.type in rules.ALERT_TYPES]
 
 
 def alert_events(connection: Connection, alert_id: str) -> list[AlertEvent]:

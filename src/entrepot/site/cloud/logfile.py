@@ -14,6 +14,7 @@ batch is ever torn.
 import itertools
 import os
 import re
+from collections.abc import Collection
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -25,7 +26,10 @@ from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY
 from entrepot.durable.files import make_folder, storage_errors, sync_folder
 
-_ROTATED = re.compile(r"-(\d{8}T\d{6})Z(?:-\d+)?\.log")
+_ROTATED = re.compile(r"-(\d{8}T\d{6})Z(?:-\d+)?\.log$")
+PREFIX = "CloudDP-"
+"""What the names of all these logs begin with."""
+_BEGIN = b"<![LOG["
 _STAMP = "%Y%m%dT%H%M%S"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,120}\.log")
 _OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
@@ -101,7 +105,7 @@ class LogFolder:
             due = int(found.st_mtime) // DAY < int(now) // DAY or found.st_size >= options.rotate_bytes
             if not found.st_size or not due:
                 return None
-            stamp = datetime.fromtimestamp(now, UTC).strftime(_STAMP)
+            stamp = _stamp(now)
             target = next(
                 one
                 for number in itertools.count()
@@ -111,14 +115,51 @@ class LogFolder:
             sync_folder(self._folder)
         return target
 
+    def drop_left(self, living: Collection[str], *, now: float, options: LogOptions) -> list[str]:
+        """Drop what is left of logs that nobody writes to any more (their cloud point was deleted), once it is as old
+        as rotated ones become; names of what was dropped.
+
+        Args:
+            living: names of the logs that are still written: these and what they were rotated to stay as they are.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        oldest, dropped = now - options.days * DAY, []
+        stems = {name.removesuffix(".log") for name in living}
+        with storage_errors(str(self._folder)):
+            for file in sorted(self._folder.glob(f"{PREFIX}*.log")):
+                stem, rotated = _parted(file)
+                if stem in stems or file.stem in stems:
+                    continue
+                old = rotated < _stamp(oldest) if rotated else file.stat().st_mtime < oldest and _is_log(file)
+                if old:
+                    file.unlink(missing_ok=True)
+                    dropped.append(file.name)
+        return dropped
+
     def _drop_old(self, path: Path, before: float) -> None:
-        oldest = datetime.fromtimestamp(max(0.0, before), UTC).strftime(_STAMP)  # stamps sort as their moments do
         for file in self._folder.glob(f"{path.stem}-*.log"):
-            match = _ROTATED.fullmatch(file.name.removeprefix(path.stem))
-            if match is None:
-                continue
-            if match[1] < oldest:
+            stem, rotated = _parted(file)
+            if stem == path.stem and rotated and rotated < _stamp(before):
                 file.unlink(missing_ok=True)
+
+
+def _stamp(seconds: float) -> str:
+    """Of a rotated file; they sort as their moments do."""
+    return datetime.fromtimestamp(max(0.0, seconds), UTC).strftime(_STAMP)
+
+
+def _is_log(file: Path) -> bool:
+    """Whether this log wrote it: somebody may keep notes beside it."""
+    with file.open("rb") as opened:
+        return opened.read(len(_BEGIN)) == _BEGIN
+
+
+def _parted(file: Path) -> tuple[str, str]:
+    """The stem of the log that a file was, and the moment at which it was rotated; none when it was not."""
+    match = _ROTATED.search(file.name)
+    return (file.name[: match.start()], match[1]) if match else (file.stem, "")
 
 
 def _place(file: FileIO, start: int, data: bytes) -> None:

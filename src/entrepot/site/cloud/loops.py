@@ -73,6 +73,7 @@ class CloudLoops:
         """Collect where an hour has passed; evaluate everywhere."""
         await self._for_each("collect", self._collect, lambda point: point.ready > 0 and has_store(point))
         await self._services.monitor.resume_postponed()
+        await self._services.collector.drop_left_if_due()
 
     async def _collect(self, point: CloudPoint) -> None:
         monitor = self._services.monitor

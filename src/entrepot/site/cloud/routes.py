@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from entrepot.core.secret import Secret
 from entrepot.database import alerts, cloud
 from entrepot.database.cloud import CloudPoint
-from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest
+from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
 from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     CloudPointInfo,
@@ -156,8 +156,13 @@ def _action_routes(services: CloudServices) -> Handlers:
 
 def _alert_routes(services: CloudServices) -> Handlers:
     @get("/alerts")
-    async def list_alerts(open_only: FromQuery[bool] = False, subject: FromQuery[str] = "") -> list[AlertInfo]:
-        return await services.database.read(alert_infos, only_open=open_only, subject=subject)
+    async def list_alerts(
+        open_only: FromQuery[bool] = False,
+        in_state: FromQuery[AlertState | None] = None,
+        subject: FromQuery[str] = "",
+    ) -> list[AlertInfo]:
+        """Open alerts first. ``open_only``: active and postponed ones; ``in_state``: those in one state."""
+        return await services.database.read(alert_infos, only_open=open_only, state=in_state, subject=subject)
 
     @get("/alerts/{alert:str}")
     async def get_alert(alert: FromPath[str]) -> AlertInfo:

@@ -40,21 +40,22 @@ def forecasts(
         critical_percent=thresholds.transfer_critical_percent,
     )
     since = hour_of(now) - LOOKED_AT_DAYS * DAY
-    sent, measured = usage.sent_and_stored(connection, point.point, since=since)
+    course = usage.course(connection, point.point, since=since)
     kept = usage.stored_usage(connection, point.point)
     return (
         forecast_storage(
-            measured,
+            course.stored,
             _named(storage_levels(storage) if storage.quota else ()),
             present=kept.present(now)[0],
             now=now,
             planned=planned,
         ),
         forecast_transfer(
-            sent,
+            course.sent,
             _named(transfer_levels(transfer) if transfer.quota else ()),
             now=now,
             planned=planned,
+            drilled=course.drilled,
         ),
     )
 

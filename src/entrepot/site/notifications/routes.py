@@ -1,10 +1,11 @@
 """The admin API of alert subscriptions, the mail server and maintenance windows (models: ``protocol.alertapi``)."""
 
-from litestar import Router, delete, get, post, put
+from litestar import Router, delete, get, patch, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, JSONBody
 
 from entrepot.protocol.alertapi import (
+    AlertSubscriptionChange,
     AlertSubscriptionInfo,
     AlertSubscriptionRequest,
     Delivered,
@@ -34,6 +35,13 @@ def _subscription_routes(subscriptions: Subscriptions) -> list[HTTPRouteHandler]
         """Who is told, and whether messages reach them."""
         return await subscriptions.listed()
 
+    @patch("/alert-subscriptions/{name:str}")
+    async def change_alert_subscription(
+        name: FromPath[str], data: JSONBody[AlertSubscriptionChange]
+    ) -> AlertSubscriptionInfo:
+        """Change what is given; the rest stays."""
+        return await subscriptions.change(name, data)
+
     @delete("/alert-subscriptions/{name:str}")
     async def delete_alert_subscription(name: FromPath[str]) -> None:
         """Tell them no longer."""
@@ -44,7 +52,13 @@ def _subscription_routes(subscriptions: Subscriptions) -> list[HTTPRouteHandler]
         """Deliver a test message now."""
         return await subscriptions.test(name)
 
-    return [add_alert_subscription, list_alert_subscriptions, delete_alert_subscription, test_alert_subscription]
+    return [
+        add_alert_subscription,
+        list_alert_subscriptions,
+        change_alert_subscription,
+        delete_alert_subscription,
+        test_alert_subscription,
+    ]
 
 
 def _mail_routes(subscriptions: Subscriptions) -> list[HTTPRouteHandler]:

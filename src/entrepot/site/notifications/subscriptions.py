@@ -2,7 +2,9 @@
 
 import asyncio
 import secrets
+from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
@@ -17,6 +19,7 @@ from entrepot.database.notifications import MailServer, Subscription
 from entrepot.protocol.alertapi import (
     SECRET_BYTES,
     AlertMessage,
+    AlertSubscriptionChange,
     AlertSubscriptionInfo,
     AlertSubscriptionRequest,
     Channel,
@@ -35,6 +38,17 @@ from entrepot.site.notifications.outbox import Outbox, mail_password, webhook_se
 from entrepot.site.notifications.texts import TEST, catalogue
 from entrepot.trust.vault import ServerVault
 from entrepot.web.tls import TlsTrust
+
+_CHANGEABLE: Final = (
+    "name",
+    "target",
+    "language",
+    "types",
+    "severities",
+    "digest_minutes",
+    "private_networks",
+    "authority",
+)
 
 
 class Subscriptions:
@@ -58,9 +72,36 @@ class Subscriptions:
         await self._database.write(notifications.add_subscription, subscription)
         return (await self._database.read(_infos, [subscription]))[0]
 
-    def _checked(self, request: AlertSubscriptionRequest) -> Subscription:
+    async def change(self, name_or_id: str, change: AlertSubscriptionChange) -> AlertSubscriptionInfo:
+        """Change what is given. The rest stays: the secret, what waits, and what was delivered.
+
+        Raises:
+            NotFoundError: there is none.
+            BadInputError: another site's server delivers for it, or what came of it will not do.
+            ConflictError: another has that name.
+        """
+        changed = await self._database.write(self._change, name_or_id, change)
+        return (await self._database.read(_infos, [changed]))[0]
+
+    def _change(self, connection: Connection, name_or_id: str, change: AlertSubscriptionChange) -> Subscription:
+        before = notifications.get_subscription(connection, name_or_id)
+        self._own(before)
+        given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
+        wanted = {name: getattr(before, name) for name in _CHANGEABLE} | given
+        request = AlertSubscriptionRequest(channel=before.channel, **wanted)
+        made = self._checked(request, before)
+        notifications.change_subscription(connection, made, now=int(self._clock()))
+        return made
+
+    def _own(self, found: Subscription) -> None:
+        if found.site != self._site:
+            raise BadInputError(f"The server of site {found.site} delivers for it.", next_step="Ask that one.")
+
+    def _checked(self, request: AlertSubscriptionRequest, before: Subscription | None = None) -> Subscription:
+        """The subscription that is asked for, or what becomes of one that is there."""
         check_types(request.types)
-        new_id, sealed = prefixed_id("asub", secrets.token_bytes(8)), b""
+        new_id = prefixed_id("asub", secrets.token_bytes(8)) if before is None else before.id
+        sealed = b"" if before is None else before.sealed
         if request.channel is Channel.MAIL:
             target = "; ".join(mail_addresses(request.target))
             if request.secret or request.authority or request.private_networks:
@@ -70,10 +111,9 @@ class Subscriptions:
             check_webhook(target, private_networks=request.private_networks)
             if request.authority:
                 TlsTrust.system(request.authority).verifier()
-            if not SECRET_BYTES[0] <= len(request.secret.encode()) <= SECRET_BYTES[1]:
-                raise BadInputError(f"The secret that signs a webhook has {SECRET_BYTES[0]} bytes or more.")
-            sealed = self._vault.seal(webhook_secret(new_id), Secret(request.secret))
-        return Subscription(
+            if request.secret or not sealed:
+                sealed = self._sealed(new_id, request.secret)
+        made = Subscription(
             id=new_id,
             name=check_name(request.name, "subscription"),
             channel=request.channel,
@@ -88,6 +128,14 @@ class Subscriptions:
             site=self._site,
             created=int(self._clock()),
         )
+        if before is None:
+            return made
+        return msgspec.structs.replace(made, created=before.created, delivered=before.delivered, error=before.error)
+
+    def _sealed(self, subscription: str, secret: str) -> bytes:
+        if not SECRET_BYTES[0] <= len(secret.encode()) <= SECRET_BYTES[1]:
+            raise BadInputError(f"The secret that signs a webhook has {SECRET_BYTES[0]} bytes or more.")
+        return self._vault.seal(webhook_secret(subscription), Secret(secret))
 
     async def listed(self) -> list[AlertSubscriptionInfo]:
         """All subscriptions of the hierarchy, by name."""
@@ -110,8 +158,7 @@ class Subscriptions:
             EntrepotError: it was not delivered, and why.
         """
         found = await self._database.read(notifications.get_subscription, name_or_id)
-        if found.site != self._site:
-            raise BadInputError(f"The server of site {found.site} delivers for it.", next_step="Ask that one.")
+        self._own(found)
         message = self._test_message(found)
         detail = await self._outbox.deliver(found, [message], key=message.id)
         return Delivered(target=found.target, detail=detail)

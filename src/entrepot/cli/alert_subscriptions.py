@@ -1,0 +1,199 @@
+"""``entrepot alert subscription``: who is told of alerts."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from entrepot.cli.options import AsJson, Yes
+from entrepot.cli.output import confirm, print_json, print_rows, say, when
+from entrepot.cli.secrets import read_pem, read_secret
+from entrepot.cli.session import seg, site_session
+from entrepot.core.errors import BadInputError
+from entrepot.protocol.alertapi import (
+    AlertSubscriptionChange,
+    AlertSubscriptionInfo,
+    AlertSubscriptionRequest,
+    Channel,
+    Delivered,
+    Language,
+    Severity,
+)
+
+subscriptions = typer.Typer(no_args_is_help=True, help="Who is told of alerts, by mail or by webhook.")
+
+Name = Annotated[str, typer.Argument(help="Name or id.")]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Only this type of alert; may be repeated.")]
+Severities = Annotated[list[Severity] | None, typer.Option("--severity", help="Only this severity; may be repeated.")]
+Authority = Annotated[Path | None, typer.Option(help="PEM file: trusted besides the public authorities.")]
+
+
+@subscriptions.command("add")
+def add_subscription(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name for it.")],
+    to: Annotated[str, typer.Option("--to", help="Mail addresses separated by semicolons, or an https:// address.")],
+    language: Annotated[Language, typer.Option(help="Language of the messages.")] = Language.ENGLISH,
+    types: Types = None,
+    severity: Severities = None,
+    digest: Annotated[int, typer.Option(min=0, max=1440, help="Gather for so many minutes; 0: at once.")] = 0,
+    secret_file: Annotated[Path | None, typer.Option(help="File with the secret that signs webhooks.")] = None,
+    private_networks: Annotated[
+        bool, typer.Option("--private-networks", help="The webhook may lead to private addresses.")
+    ] = False,
+    authority: Authority = None,
+    as_json: AsJson = False,
+) -> None:
+    """Tell somebody of alerts that open, open again or close.
+
+    \b
+    Examples:
+      entrepot alert subscription add operators --to 'ops@contoso.com; anna@contoso.com' --language de
+      entrepot alert subscription add pager --to https://hooks.contoso.com/entrepot --severity critical \\
+        --secret-file hook.secret
+    """
+    webhook = to.strip().lower().startswith("https://")
+    asked = (
+        read_secret("Secret that signs the webhook", file=secret_file, options="--secret-file FILE")
+        if webhook
+        else None
+    )
+    secret = asked.reveal_text() if asked else ""
+    body = AlertSubscriptionRequest(
+        name=name,
+        channel=Channel.WEBHOOK if webhook else Channel.MAIL,
+        target=to,
+        language=language,
+        types=tuple(types or ()),
+        severities=tuple(severity or ()),
+        digest_minutes=digest,
+        secret=secret,
+        private_networks=private_networks,
+        authority=read_pem(authority) if authority else "",
+    )
+    with site_session(ctx) as session:
+        info = session.post("/alert-subscriptions", body, AlertSubscriptionInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{info.name} is told from now on. Try it: entrepot alert subscription test {info.name}")
+
+
+@subscriptions.command("change")
+def change_subscription(
+    ctx: typer.Context,
+    name: Name,
+    rename: Annotated[str | None, typer.Option(help="Another name for it.")] = None,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Mail addresses separated by semicolons, or the https:// address.")
+    ] = None,
+    language: Annotated[Language | None, typer.Option(help="Language of the messages.")] = None,
+    types: Types = None,
+    severity: Severities = None,
+    every: Annotated[bool, typer.Option("--all", help="All types and severities, but for what is named here.")] = False,
+    digest: Annotated[int | None, typer.Option(min=0, max=1440, help="Gather for so many minutes; 0: at once.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="File with a new secret that signs webhooks.")] = None,
+    private_networks: Annotated[
+        bool | None,
+        typer.Option("--private-networks/--no-private-networks", help="The webhook may lead to private addresses."),
+    ] = None,
+    authority: Authority = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a subscription. What is not named stays as it is, also a webhook's secret.
+
+    What waits is delivered to where it leads then; what could not be delivered before is tried again at once.
+
+    \b
+    Examples:
+      entrepot alert subscription change operators --to 'ops@contoso.com; ben@contoso.com'
+      entrepot alert subscription change pager --all --severity critical --secret-file hook.secret
+    """
+    secret = read_secret("", file=secret_file, options="--secret-file FILE").reveal_text() if secret_file else None
+    body = AlertSubscriptionChange(
+        name=rename,
+        target=to,
+        language=language,
+        types=tuple(types or ()) if types or every else None,
+        severities=tuple(severity or ()) if severity or every else None,
+        digest_minutes=digest,
+        secret=secret,
+        private_networks=private_networks,
+        authority=read_pem(authority) if authority else None,
+    )
+    if body == AlertSubscriptionChange():
+        raise BadInputError("Nothing was named to change.", next_step="Run: entrepot alert subscription change --help")
+    with site_session(ctx) as session:
+        info = session.call("PATCH", f"/alert-subscriptions/{seg(name)}", body, AlertSubscriptionInfo)
+    if as_json:
+        print_json(info)
+    else:
+        say(f"{info.name} is changed. Try it: entrepot alert subscription test {info.name}")
+
+
+@subscriptions.command("list")
+def list_subscriptions(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """List who is told, and whether messages reach them.
+
+    \b
+    Example:
+      entrepot alert subscription list
+    """
+    with site_session(ctx) as session:
+        found = session.get("/alert-subscriptions", list[AlertSubscriptionInfo])
+    if as_json:
+        print_json(found)
+        return
+    print_rows(
+        ("Name", "To", "Language", "Alerts", ">Digest", "Delivered", ">Waiting", ">Given up", "Problem", "Id"),
+        [
+            (
+                one.name,
+                one.target,
+                one.language.value,
+                ", ".join((*one.types, *(severity.value for severity in one.severities))) or "all",
+                f"{one.digest_minutes} min" if one.digest_minutes else "",
+                when(one.delivered),
+                str(one.waiting),
+                str(one.failed),
+                one.error,
+                one.id,
+            )
+            for one in found
+        ],
+        empty="Nobody is told of alerts. Next: entrepot alert subscription add --help",
+    )
+
+
+@subscriptions.command("test")
+def test_subscription(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
+    """Deliver a test message now, and say what came of it.
+
+    \b
+    Example:
+      entrepot alert subscription test operators
+    """
+    with site_session(ctx) as session:
+        print_delivered(session.post(f"/alert-subscriptions/{seg(name)}/test", None, Delivered), as_json)
+
+
+@subscriptions.command("delete")
+def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
+    """Tell somebody no longer; what waits for them is dropped.
+
+    \b
+    Example:
+      entrepot alert subscription delete operators --yes
+    """
+    confirm(f"Tell {name} no longer?", yes=yes)
+    with site_session(ctx) as session:
+        session.call("DELETE", f"/alert-subscriptions/{seg(name)}", None, type(None))
+    say(f"{name} is told no longer.")
+
+
+def print_delivered(delivered: Delivered, as_json: bool) -> None:
+    """That a test message was taken."""
+    if as_json:
+        print_json(delivered)
+    else:
+        say(f"The test message for {delivered.target} was taken. {delivered.detail}".strip())
