@@ -10,7 +10,7 @@ from entrepot.database.collection import BucketRow, _add_buckets
 from entrepot.database.deletedpoints import DeletedPoint
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.alerts import alert, alert_history
-from entrepot.database.tables.cost import saving_day
+from entrepot.database.tables.cost import budget_hour, saving_day
 from entrepot.database.tables.points import point
 from entrepot.database.tables.usage import transfer_bucket, usage_hour
 from entrepot.rules.alerts import AlertState, Condition, evaluate
@@ -80,6 +80,14 @@ async def test_the_shortest_retention_keeps_month_quota_and_forecast(database):
     before = looked_at()
     assert await Pruning(database, shortest, clock=lambda: NOW).run_once() > 0
     assert looked_at() == before
+
+
+async def test_what_budgets_counted_goes_when_no_period_has_it(database):
+    rows = [{"scope": "content", "subject": "pkg-1", "hour": NOW - back * DAY, "bytes": 1} for back in range(120)]
+    with database.transaction() as connection:
+        connection.execute(budget_hour.insert(), rows)
+    assert await Pruning(database, Retention(), clock=lambda: NOW, batch=7).run_once() == 19
+    assert _count(database, budget_hour) == 101
 
 
 async def test_what_the_log_owes_stays_as_long_as_its_point_does(database):

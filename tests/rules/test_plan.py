@@ -1,13 +1,16 @@
 """The planner: a discrete-event simulation of a fleet (R29)."""
 
+import tracemalloc
 from decimal import Decimal
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import GB
-from entrepot.rules.plan import Fleet, PlannedContent, plan
+from entrepot.rules.plan import Fleet, PlannedContent, Visits, plan
 from entrepot.rules.prices import PriceSheet, Tier
 
 SHEET = PriceSheet(
@@ -94,3 +97,32 @@ def test_a_plan_that_would_never_end_is_refused():
     often = msgspec.structs.replace(OFFICE, releases_a_month=744)
     with pytest.raises(BadInputError, match="can be simulated"):
         plan(Fleet(clients=5_000_000, internet_percent=100), (often,), SHEET)
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.lists(st.tuples(st.floats(0, 30_000), st.integers(0, 99))))))
+def test_visits_are_taken_out_in_their_order_whenever_they_were_noted(rounds):
+    """As a queue of them all would give, but for less than a thousandth of a second."""
+    visits, queue, moment = Visits(), [], 0
+    for pause, coming in rounds:
+        for wait, client in coming:
+            visits.add(moment + wait, client)
+            queue.append((int((moment + wait) * 1000), client))
+        moment += pause * 250
+        due = sorted(one for one in queue if one[0] < moment * 1000)
+        queue = [one for one in queue if one[0] >= moment * 1000]
+        assert list(visits.before(moment)) == [client for _, client in due]
+
+
+def test_a_visit_that_is_to_come_takes_eight_bytes():
+    """A plan of 50 million downloads fits into the memory of a small server."""
+    tracemalloc.start()
+    try:
+        visits = Visits()
+        for client in range(100_000):
+            visits.add(client * 10.0, client)
+        assert tracemalloc.get_traced_memory()[1] < 100_000 * 12
+        for _ in visits.before(1_000_000):
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 100_000 * 12
+    finally:
+        tracemalloc.stop()

@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import ColumnElement, Connection, Table, delete, not_, or_, select, tuple_
 
 from entrepot.database.tables.alerts import alert, alert_history
-from entrepot.database.tables.cost import saving_day
+from entrepot.database.tables.cost import budget_hour, saving_day
 from entrepot.database.tables.points import point as points
 from entrepot.database.tables.usage import transfer_bucket, usage_hour
 from entrepot.rules.alerts import AlertState
@@ -33,6 +33,11 @@ def prune_transfers(connection: Connection, *, before: int, limit: int) -> int:
 def prune_hours(connection: Connection, *, before: int, limit: int) -> int:
     """Forget the sums of hours before that time."""
     return _delete(connection, usage_hour, limit, usage_hour.c.hour < before)
+
+
+def prune_budget_hours(connection: Connection, *, before: int, limit: int) -> int:
+    """Forget what budgets counted in hours before that time: no period of a budget has them any more."""
+    return _delete(connection, budget_hour, limit, budget_hour.c.hour < before)
 
 
 def prune_savings(connection: Connection, *, before: int, limit: int) -> int:

@@ -8,9 +8,11 @@ What one run draws serves four tallies at once: with and without deltas, with an
 same plan.
 """
 
-import heapq
+import bisect
+import itertools
 import random
 from array import array
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Final
 
@@ -22,6 +24,8 @@ from entrepot.rules.prices import POLLS_AN_HOUR, Cost, PriceSheet, Usage, cost, 
 
 MAX_CLIENTS: Final = 5_000_000
 MAX_EVENTS: Final = 50_000_000
+_CLIENT_BITS: Final = 23
+_CLIENTS: Final = (1 << _CLIENT_BITS) - 1  # not less than MAX_CLIENTS; a year in milliseconds takes 35 bits more
 SEGMENTS_AN_HOUR: Final = 120
 MANIFEST_REQUESTS: Final = 2
 MONTH_DAYS: Final = 30
@@ -159,26 +163,51 @@ def _simulate(
     outside = len(network_of)
     held = array("H", [1 if fleet.already_installed else 0]) * outside
     given = array("H", [0]) * max(1, networks)
-    queue: list[tuple[float, int]] = []
-    current, upcoming, downloads = 1, 0, 0
-    while upcoming < count or queue:
-        if upcoming < count and (not queue or moments[upcoming] <= queue[0][0]):
-            begin = moments[upcoming]
-            current, upcoming = current + 1, upcoming + 1
-            queue.extend((begin + draw.expovariate(1 / mean), client) for client in range(outside))
-            heapq.heapify(queue)
-            continue
-        at, client = heapq.heappop(queue)
-        if at > horizon:
-            break
-        behind = current - held[client]
-        if behind:
-            downloads += 1
-            neighbours = given[network_of[client]] == current
-            _count(content, fleet, sums, behind=behind, whole=not held[client], neighbours=neighbours)
-            held[client] = current
-            given[network_of[client]] = current
+    visits, current, downloads = Visits(), 1, 0
+    for begin, end in itertools.pairwise([*moments, horizon + 1]):
+        current += 1
+        for client in range(outside):
+            at = begin + draw.expovariate(1 / mean)
+            if at <= horizon:
+                visits.add(at, client)
+        for client in visits.before(end):
+            behind = current - held[client]
+            if behind:
+                downloads += 1
+                neighbours = given[network_of[client]] == current
+                _count(content, fleet, sums, behind=behind, whole=not held[client], neighbours=neighbours)
+                held[client] = current
+                given[network_of[client]] = current
     return count, downloads
+
+
+class Visits:
+    """Who comes when, taken out in that order: 8 bytes for each that is to come, and 40 while its hour is looked at. So
+    the largest plan takes some hundred megabytes, and not thousands."""
+
+    def __init__(self) -> None:
+        self._hours: dict[int, array[int]] = {}
+        self._hour = 0
+
+    def add(self, at: float, client: int) -> None:
+        """A client (a number below MAX_CLIENTS) comes at a moment, in seconds; not before what was taken out."""
+        packed = (int(at * 1000) << _CLIENT_BITS) | client
+        hour = int(at) // HOUR
+        if hour not in self._hours:
+            self._hours[hour] = array("Q")
+        self._hours[hour].append(packed)
+
+    def before(self, moment: int) -> Iterator[int]:
+        """Take out those who come before a moment."""
+        while self._hour * HOUR < moment:
+            coming = sorted(self._hours.pop(self._hour, ()))
+            if (self._hour + 1) * HOUR > moment:
+                cut = bisect.bisect_left(coming, moment * 1000 << _CLIENT_BITS)
+                self._hours[self._hour] = array("Q", coming[cut:])
+                yield from (one & _CLIENTS for one in coming[:cut])
+                return
+            self._hour += 1
+            yield from (one & _CLIENTS for one in coming)
 
 
 def _count(

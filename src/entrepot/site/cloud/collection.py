@@ -30,7 +30,7 @@ from entrepot.protocol.cloudpointapi import CollectSummary
 from entrepot.protocol.transactions import TX_PREFIX, decode_segment
 from entrepot.site.cloud.logfile import LogFolder, LogOptions
 from entrepot.site.cloud.summary import log_name, summary_lines, transaction_lines
-from entrepot.site.cloud.tally import SegmentTally, split_key, tally_segment
+from entrepot.site.cloud.tally import SegmentTally, dated, split_key, tally_segment
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
@@ -181,18 +181,19 @@ class Collector:
             ]
             new = collection.add_segment(connection, segment, _merged(buckets), int(now))
             if new and self._options.verbose and not segment.damaged:
-                self._owe_transactions(connection, cloud, data, contents)
+                self._owe_transactions(connection, cloud, data, contents, now)
         if new and not segment.damaged:
             counted.segments += 1
             counted.records += segment.records
             counted.bytes += segment.bytes
 
     def _owe_transactions(
-        self, connection: Connection, cloud: CloudPoint, data: bytes, contents: dict[bytes, str]
+        self, connection: Connection, cloud: CloudPoint, data: bytes, contents: dict[bytes, str], now: float
     ) -> None:
         """A line for each transaction, in the database transaction that counts them: written once, like the sums."""
         for records in decode_segment(data)[1]:
-            lines = transaction_lines(records, lambda set_id: _content_name(set_id, contents))
+            sound = [dated(one, now) for one in records]
+            lines = transaction_lines(sound, lambda set_id: _content_name(set_id, contents))
             collection.add_log_batch(connection, cloud.point, file=log_name(cloud.service), lines=lines)
 
     def _keep_damaged(self, cloud: CloudPoint, key: str, data: bytes) -> None:

@@ -2,9 +2,11 @@
 
 A record is charged to its UTC hour, device, object set and class of status. Bytes are what was handed to the transport,
 an upper bound of what arrived; a redirect (3xx, and no other status) counts what was granted: bytes that the client may
-fetch from the store itself. A segment with a single impossible record is
-refused whole: half a segment would be neither exact nor explainable. The synthetic devices of a load drill are counted
-as one.
+fetch from the store itself. One whose moment cannot be (:func:`dated`) is counted in the hour in which it is collected:
+what was sent was sent, and an instance with a wrong clock does not serve for nothing. A segment with a record that is
+impossible otherwise is refused whole: half a segment would be neither exact nor explainable. Either way its place in
+its instance's chain is taken, so it holds no later segment up. The synthetic devices of a load drill are counted as
+one.
 """
 
 import hashlib
@@ -21,7 +23,7 @@ MAX_INSTANCE = 100
 MAX_SENT = 1 << 40
 REDIRECTION = 3
 MAX_SEQUENCE = 99_999_999
-EARLIEST = 1_577_836_800  # 2020-01-01: before there was a gateway to record anything
+_EARLIEST = 1_577_836_800_000  # milliseconds, 2020-01-01: before there was a gateway to record anything
 
 
 class TallyKey(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,14 +85,13 @@ def tally_segment(key: str, data: bytes, *, point: str, now: float) -> SegmentTa
         raise FormatError(f"The transaction segment {key} says that it is another one.")
     counted: dict[tuple[int, str, bytes, int], list[int]] = {}
     records = 0
-    latest = (now + DAY) * 1000
+    latest, present = (now + DAY) * 1000, hour_of(now)
     for frame in frames:
         records += len(frame)
         for record in frame:
-            _check(record, latest)
-            slot = counted.setdefault(
-                (hour_of(record.time // 1000), drill_of(record.device), record.set_id, record.status // 100), [0, 0]
-            )
+            _check(record)
+            when = hour_of(record.time // 1000) if _EARLIEST <= record.time <= latest else present
+            slot = counted.setdefault((when, drill_of(record.device), record.set_id, record.status // 100), [0, 0])
             slot[0] += 1
             slot[1] += record.sent + record.granted
     return SegmentTally(
@@ -106,10 +107,17 @@ def tally_segment(key: str, data: bytes, *, point: str, now: float) -> SegmentTa
     )
 
 
-def _check(record: Record, latest: float) -> None:
+def dated(record: Record, now: float) -> Record:
+    """The record, at this moment if it cannot have been at its own: before there was a gateway, or more than a day
+    ahead."""
+    if _EARLIEST <= record.time <= (now + DAY) * 1000:
+        return record
+    return msgspec.structs.replace(record, time=int(now * 1000))
+
+
+def _check(record: Record) -> None:
     possible = (
-        EARLIEST * 1000 <= record.time <= latest
-        and 0 <= record.sent <= MAX_SENT
+        0 <= record.sent <= MAX_SENT
         and 0 <= record.granted <= MAX_SENT
         and (not record.granted or record.status // 100 == REDIRECTION)
         and 100 <= record.status <= 599

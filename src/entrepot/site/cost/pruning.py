@@ -18,7 +18,7 @@ log = structlog.get_logger("site.cost")
 
 class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """Days for which figures are kept: ``usage`` the hours of cloud points and savings, ``transfers`` these hours by
-    device and content, ``alerts`` what happened to alerts."""
+    device and content, and budgets' sums of them, ``alerts`` what happened to alerts."""
 
     usage: int = 800
     transfers: int = 100
@@ -54,6 +54,7 @@ class Pruning:
         kept = self._retention
         usage, transfers, alerts = (today - days * DAY for days in (kept.usage, kept.transfers, kept.alerts))
         removed = await self._all(pruning.prune_transfers, transfers)  # found by the hours: before these go
+        removed += await self._all(pruning.prune_budget_hours, transfers)
         removed += await self._all(pruning.prune_hours, usage)
         removed += await self._all(pruning.prune_savings, usage)
         removed += await self._all(pruning.prune_alert_events, alerts)
