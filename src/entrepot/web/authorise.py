@@ -68,6 +68,7 @@ class TokenAuthoriser:
         self._clock = clock
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._cached_for: tuple[Ring, ControlDocument] | None = None
+        self._judged: Obeyed | None = None  # by which the tokens in the cache were found good
         self._before: OrderedDict[bytes, _Verified] = OrderedDict()  # what was good under the documents before
 
     async def client(self, token: str, object_id: ObjectId) -> Grant:
@@ -76,6 +77,7 @@ class TokenAuthoriser:
         obeyed = self._obeyed()
         control, ring = serving(obeyed, now=now)
         verified = self._verify(token, ring, control, now)
+        self._judged = obeyed
         if verified.device in obeyed.revoked_devices or verified.jti in obeyed.revoked_tokens:
             raise ForbiddenError("The site has withdrawn this access.", next_step="Ask the site's administrator.")
         if control.bounded is True and not verified.allow:
@@ -93,9 +95,24 @@ class TokenAuthoriser:
             expires=verified.expires,
         )
 
+    def at_once(self, token: bytes, object_id: ObjectId) -> Grant | None:
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        now = self._clock()
+        obeyed = self._obeyed()
+        # Clients were served by this very state a moment ago. Only time can have ended that since.
+        if obeyed is not self._judged or (control := obeyed.control) is None or now >= control.fresh.expires:
+            return None
+        known = self._cache.get(_key(token))
+        if known is None or now >= known.until or known.allow or control.bounded is True:
+            return None
+        if known.device in obeyed.revoked_devices or known.jti in obeyed.revoked_tokens:
+            return None
+        set_id = self._sets.first_holding_at_once(known.sets, object_id)
+        return None if set_id is None else Grant(device=known.device, jti=known.jti, set_id=set_id)
+
     def knows(self, token: str) -> bool:
         """See :class:`~entrepot.web.grants.Authoriser`."""
-        key = _key(token)
+        key = _key(token.encode())
         known = self._cache.get(key) or self._before.get(key)
         return known is not None and self._clock() < known.expires
 
@@ -118,7 +135,7 @@ class TokenAuthoriser:
         if self._cached_for is None or self._cached_for[0] is not ring or self._cached_for[1] is not control:
             self._remember(now)
             self._cached_for = (ring, control)
-        key = _key(token)
+        key = _key(token.encode())
         known = self._cache.get(key)
         if known is not None and now < known.until:
             return known
@@ -141,5 +158,5 @@ class TokenAuthoriser:
         self._before, self._cache = before, OrderedDict()
 
 
-def _key(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+def _key(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

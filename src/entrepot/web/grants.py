@@ -34,6 +34,12 @@ class Authoriser(Protocol):
     async def client(self, token: str, object_id: ObjectId) -> Grant:
         """May this client read this object?"""
 
+    def at_once(self, token: bytes, object_id: ObjectId) -> Grant | None:
+        """The grant that :meth:`client` would give now, where nothing has to be verified, fetched or refused for it.
+
+        None says nothing about the token: ask :meth:`client`.
+        """
+
     def knows(self, token: str) -> bool:
         """Whether this client's token was found good before, and has not ended; it may have been revoked since."""
 

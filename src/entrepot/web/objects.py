@@ -23,7 +23,7 @@ from entrepot.web.admission import Admission
 from entrepot.web.allowances import NoPurses, Purses
 from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
 from entrepot.web.downloads import Download, Downloads
-from entrepot.web.express import answer_at_once, start_message, tags
+from entrepot.web.express import Express, Whole, start_message, tags
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
 from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
 from entrepot.web.readers import Readers, Reading
@@ -102,6 +102,7 @@ class ObjectPlane:
         self._allowances = allowances or NoPurses()
         self._redirects = redirects or NoRedirects()
         self.admission = Admission(authorise, self.downloads, address_of)
+        self._express = Express(self._readers, self.downloads, self.admission, self._moments, recorder, clock)
         self.limited = 0
         self._noted = noted
         self.sent = 0
@@ -153,16 +154,23 @@ class ObjectPlane:
         if scope["type"] != "http":
             raise BadInputError("Only HTTP is spoken here.")
         try:
-            await self._route(scope["method"], scope["path"], scope, receive, send)
+            found = None if self._redirects.on else self._express.answer(scope)
+            if not isinstance(found, Whole):
+                return await self._route(scope["method"], scope["path"], scope, receive, send, admitted=found)
+            self.sent += found.size
+            await send(found.start)
+            await send(found.body)
         except EntrepotError as error:
             self.limited += isinstance(error, LimitedError)
             await send_problem(send, error, head=scope["method"] == "HEAD")
 
-    async def _route(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(
+        self, method: str, path: str, scope: Scope, receive: Receive, send: Send, *, admitted: Grant | None
+    ) -> None:
         objects = path.startswith(_OBJECTS + "/") and path not in _QUESTIONS
         if objects and method in ("GET", "HEAD"):
             object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
-            return await self._serve_client(object_id, scope, receive, send)
+            return await self._serve_client(object_id, scope, receive, send, admitted)
         if objects and method not in ("PUT", "DELETE"):
             error = BadInputError("Objects are read with GET or HEAD.", next_step="Ask with one of these.")
             return await send_problem(send, error, status=405, headers=[(b"allow", b"GET, HEAD, PUT, DELETE")])
@@ -195,16 +203,16 @@ class ObjectPlane:
             return await self._site.put_document(key, scope, receive, send)
         return await self._site.delete_document(key, send)
 
-    async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve_client(
+        self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send, admitted: Grant | None
+    ) -> None:
         request = ServedRequest(self._clock(), time.monotonic())
         address = self.admission.address_of(scope)
-        grant = await self.admission.client(scope, object_id, address, now=request.begun)
+        grant = admitted or await self.admission.client(scope, object_id, address, now=request.begun)
         self.downloads.took(scope.get("client"))
         method = scope["method"]
         request.grant, request.object_id, request.method = grant, object_id, method
         request.time = self._moments.own(grant.device, object_id, method, request.time)
-        if await self._served_at_once(request, scope, send):
-            return
         download = self.downloads.begin(grant.device, grant.jti, address)
         self._requests[download] = request
 
@@ -230,23 +238,6 @@ class ObjectPlane:
             self.sent += download.sent
             self._allowances.give_back(grant, download.promised - download.sent)
             self._recorder(request.record(download.sent, download.granted))
-
-    async def _served_at_once(self, request: ServedRequest, scope: Scope, send: Send) -> bool:
-        """Serve what takes no waiting, unless it needs the general way; tells whether it did."""
-        grant = request.grant
-        if request.method != "GET" or not grant.set_id or grant.allow or self._redirects.on:
-            return False
-        whole = answer_at_once(self._readers, self.downloads, request.object_id, scope)
-        if whole is None:
-            return False
-        request.status = whole.start["status"]
-        self.sent += whole.size
-        try:
-            await send(whole.start)
-            await send(whole.body)
-        finally:
-            self._recorder(request.record(whole.size))
-        return True
 
     async def _answer(
         self, download: Download, grant: Grant, object_id: ObjectId, scope: Scope, receive: Receive, send: Send

@@ -72,6 +72,17 @@ class SetLibrary:
                 return set_id
         return None
 
+    def first_holding_at_once(self, set_ids: Sequence[bytes], object_id: ObjectId) -> bytes | None:
+        """As :meth:`first_holding`; None also where the store would have to be asked."""
+        now = self._clock()
+        for set_id in set_ids:
+            found = self._fresh(set_id, now)
+            if found is None:
+                return None
+            if object_id in found or set_id == object_id:
+                return set_id
+        return None
+
     async def get(self, set_id: bytes) -> ObjectSet | None:
         """The set, or None when the holder does not have it (or has it damaged, which is logged)."""
         now = self._clock()

@@ -92,6 +92,12 @@ class GatewayAuthoriser:
             self._inner = (control.site, authoriser)
         return await self._inner[1].client(token, object_id)
 
+    def at_once(self, token: bytes, object_id: ObjectId) -> Grant | None:
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        if self._inner is None or not self._recorder.healthy:
+            return None
+        return self._inner[1].at_once(token, object_id)
+
     def knows(self, token: str) -> bool:
         """See :class:`~entrepot.web.grants.Authoriser`."""
         return self._inner is not None and self._inner[1].knows(token)

@@ -184,6 +184,10 @@ class _SiteOnly:
         """Clients go to the gateways."""
         raise ForbiddenError("The store endpoint serves no clients.", next_step="Ask the service's own address.")
 
+    def at_once(self, token: bytes, object_id: ObjectId) -> Grant | None:  # noqa: ARG002  # the port's shape
+        """See :class:`~entrepot.web.grants.Authoriser`."""
+        return None
+
     def knows(self, token: str) -> bool:  # noqa: ARG002  # the port's shape
         """See :class:`~entrepot.web.grants.Authoriser`."""
         return False
