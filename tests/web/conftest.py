@@ -195,8 +195,9 @@ def served(tls: TlsFiles) -> Callable[[App], contextlib.AbstractAsyncContextMana
     async def serving(app: App) -> AsyncIterator[str]:
         listener = open_listener("127.0.0.1", 0)
         stop, ready = asyncio.Event(), asyncio.Event()
+        at_once = app.at_once if isinstance(app, ObjectPlane) else None
         task = asyncio.create_task(
-            serve(app, listener=listener, tls=tls, ready=ready.set, drain_seconds=0.2, stop=stop)
+            serve(app, listener=listener, tls=tls, ready=ready.set, at_once=at_once, drain_seconds=0.2, stop=stop)
         )
         url = listener_url(listener)
         waiting = asyncio.create_task(ready.wait())

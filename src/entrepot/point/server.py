@@ -183,6 +183,7 @@ async def serve_point(
                 listener=listener,
                 tls=TlsFiles(cert=folder.tls_certificate, key=folder.tls_key),
                 ready=lambda: ready(url),
+                at_once=point.plane.at_once,
                 drain_seconds=settings.drain_seconds,
                 stop=stop,
                 renew=point.renew,

@@ -103,7 +103,7 @@ class TokenAuthoriser:
         if obeyed is not self._judged or (control := obeyed.control) is None or now >= control.fresh.expires:
             return None
         known = self._cache.get(_key(token))
-        if known is None or now >= known.until or known.allow or control.bounded is True:
+        if known is None or now >= known.until or known.allow or known.rate or control.bounded is True:
             return None
         if known.device in obeyed.revoked_devices or known.jti in obeyed.revoked_tokens:
             return None

@@ -127,9 +127,9 @@ class Downloads:
             if now < self._handed[first][1]:
                 break
             self._late(first)
+        self.took(peer)
         if self._untaken + size > WHOLE_MEMORY:
             return False
-        self.took(peer)
         self._handed[peer] = (size, now + self._patience(size))
         self._untaken += size
         self._watch()

@@ -36,6 +36,8 @@ _QUESTIONS: Final = ("/objects/missing", "/objects/verify")
 """What the site asks of many objects at once: no object has such a name."""
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
+_ADMITTED: Final = "entrepot.admitted"
+"""Where a scope holds the grant of a request that was admitted, and counted, before it took the general way."""
 LEFT: Final = "client left"
 _log = structlog.get_logger("entrepot.web")
 
@@ -150,27 +152,40 @@ class ObjectPlane:
         self._readers.close()
         self._site.close()
 
+    def at_once(self, scope: Scope) -> tuple[Message, ...]:
+        """The whole answer to a request that takes no waiting, recorded already; empty: it goes the general way.
+
+        Raises:
+            EntrepotError: it is refused.
+        """
+        if self._redirects.on:
+            return ()
+        try:
+            found = self._express.answer(scope)
+        except LimitedError:
+            self.limited += 1
+            raise
+        if isinstance(found, Whole):
+            self.sent += found.size
+            return found.start, found.body
+        if found is not None:
+            scope[_ADMITTED] = found
+        return ()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise BadInputError("Only HTTP is spoken here.")
         try:
-            found = None if self._redirects.on else self._express.answer(scope)
-            if not isinstance(found, Whole):
-                return await self._route(scope["method"], scope["path"], scope, receive, send, admitted=found)
-            self.sent += found.size
-            await send(found.start)
-            await send(found.body)
+            await self._route(scope["method"], scope["path"], scope, receive, send)
         except EntrepotError as error:
             self.limited += isinstance(error, LimitedError)
             await send_problem(send, error, head=scope["method"] == "HEAD")
 
-    async def _route(
-        self, method: str, path: str, scope: Scope, receive: Receive, send: Send, *, admitted: Grant | None
-    ) -> None:
+    async def _route(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         objects = path.startswith(_OBJECTS + "/") and path not in _QUESTIONS
         if objects and method in ("GET", "HEAD"):
             object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
-            return await self._serve_client(object_id, scope, receive, send, admitted)
+            return await self._serve_client(object_id, scope, receive, send)
         if objects and method not in ("PUT", "DELETE"):
             error = BadInputError("Objects are read with GET or HEAD.", next_step="Ask with one of these.")
             return await send_problem(send, error, status=405, headers=[(b"allow", b"GET, HEAD, PUT, DELETE")])
@@ -203,12 +218,10 @@ class ObjectPlane:
             return await self._site.put_document(key, scope, receive, send)
         return await self._site.delete_document(key, send)
 
-    async def _serve_client(
-        self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send, admitted: Grant | None
-    ) -> None:
+    async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
         request = ServedRequest(self._clock(), time.monotonic())
         address = self.admission.address_of(scope)
-        grant = admitted or await self.admission.client(scope, object_id, address, now=request.begun)
+        grant = scope.get(_ADMITTED) or await self.admission.client(scope, object_id, address, now=request.begun)
         self.downloads.took(scope.get("client"))
         method = scope["method"]
         request.grant, request.object_id, request.method = grant, object_id, method

@@ -11,7 +11,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -41,7 +41,14 @@ WORKER_THREADS = 64
 """Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
 
+AtOnce = Callable[[Scope], Sequence[Message]]
+
 _log = structlog.get_logger("entrepot.web")
+
+
+def _nothing(_: Scope) -> tuple[Message, ...]:
+    """Where every request takes the application's way."""
+    return ()
 
 
 def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socket:
@@ -91,6 +98,7 @@ async def serve(
     listener: socket.socket,
     tls: TlsFiles | None,
     ready: Callable[[], None] = lambda: None,
+    at_once: AtOnce | None = None,
     drain_seconds: float = 5.0,
     stop: asyncio.Event | None = None,
     renew: asyncio.Event | None = None,
@@ -102,6 +110,8 @@ async def serve(
 
     Args:
         ready: called once when connections are accepted.
+        at_once: asked before the application for the whole answer to a request; where it has none (it is empty), the
+            application is asked, with the same scope. Such answers cannot be broken off: they take no waiting.
         stop: given by tests and by callers that handle signals themselves; then no handlers are installed.
         renew: set it, and the certificate files are read again, as on SIGHUP.
 
@@ -113,7 +123,7 @@ async def serve(
         check_tls(tls)
     raise_descriptor_limit()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker"))
-    requests = _Requests(app)
+    requests = _Requests(app, at_once or _nothing)
     stopping = stop or asyncio.Event()
     renewal = renew or asyncio.Event()
     async with lifespan(app):
@@ -160,14 +170,12 @@ def _signals(stopping: asyncio.Event, renew: asyncio.Event) -> Iterator[None]:
 class _Requests:
     """The application as Granian calls it: counts running requests and turns exceptions into answers."""
 
-    def __init__(self, app: App) -> None:
+    def __init__(self, app: App, at_once: AtOnce) -> None:
         self._app = app
+        self._at_once = at_once
         self._running: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
         started = False
 
         def noting(message: Message) -> Awaitable[None]:
@@ -176,7 +184,12 @@ class _Requests:
             return send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            whole = self._at_once(scope)
+            if not whole:
+                return await self._watched(scope, receive, noting)
+            started = True
+            for message in whole:
+                await send(message)
         except (ResponseAbortedError, DisconnectedError):
             raise
         except EntrepotError as error:
@@ -188,6 +201,13 @@ class _Requests:
             if started:
                 raise
             await send_problem(send, EntrepotError("The server failed to answer this request."))
+
+    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        try:
+            await self._app(scope, receive, send)
         finally:
             self._running.discard(task)
 

@@ -59,15 +59,21 @@ class Throttle:
             self._keep(key, max(0.0, self._left(key, rate, now) - 1), now)
 
     def _left(self, key: str, rate: float, now: float) -> float:
-        burst = max(1.0, self._burst_seconds * rate)
-        left, before = self._buckets.get(key) or (burst, now)
-        return min(burst, left + (now - before) * rate)
+        burst = self._burst_seconds * rate
+        if burst < 1.0:
+            burst = 1.0
+        known = self._buckets.get(key)
+        if known is None:
+            return burst
+        left = known[0] + (now - known[1]) * rate
+        return min(burst, left)
 
     def _keep(self, key: str, left: float, now: float) -> None:
-        self._buckets[key] = (left, now)
-        self._buckets.move_to_end(key)
-        if len(self._buckets) > self._keys:
-            self._buckets.popitem(last=False)
+        buckets = self._buckets
+        buckets[key] = (left, now)
+        buckets.move_to_end(key)
+        if len(buckets) > self._keys:
+            buckets.popitem(last=False)
 
     def _refusal(self, rate: float) -> LimitedError:
         return LimitedError(

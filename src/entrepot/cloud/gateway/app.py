@@ -217,6 +217,7 @@ class Gateway:
                 listener=listener,
                 tls=None if config.front else TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
                 ready=lambda: announce_ready("gateway", url),
+                at_once=self.plane.at_once,
                 drain_seconds=config.drain_seconds,
                 stop=self._stop,
             )
