@@ -41,6 +41,7 @@ WORKER_THREADS = 64
 """Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
 
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
 AtOnce = Callable[[Scope], Sequence[Message]]
 
 _log = structlog.get_logger("entrepot.web")
@@ -225,8 +226,11 @@ def announce_ready(role: str, url: str) -> None:
     sys.stdout.flush()
 
 
-def run_process(main: Coroutine[Any, Any, None]) -> NoReturn:
+def run_process(main: Coroutine[Any, Any, None], *, loop: NewLoop | None = None) -> NoReturn:
     """Run a server process to its end and leave at once: native worker threads must not delay or abort the exit.
+
+    Args:
+        loop: makes the event loop; asyncio's own, if it is not given.
 
     Logs become JSON lines on standard error.
 
@@ -234,7 +238,8 @@ def run_process(main: Coroutine[Any, Any, None]) -> NoReturn:
     """
     log_json()
     keep_freed_memory()
-    asyncio.run(main)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -48,7 +48,7 @@ from entrepot.web.grants import Grant
 from entrepot.web.health import Health, registry_of
 from entrepot.web.logs import log_json
 from entrepot.web.objects import ObjectPlane
-from entrepot.web.process import die_with_parent
+from entrepot.web.process import die_with_parent, fast_loop
 from entrepot.web.redirects import StoreRedirects
 from entrepot.web.server import (
     announce_ready,
@@ -305,7 +305,7 @@ def run_gateway(config_path: Path) -> NoReturn:
     else:  # started again and again with the same file: segments of two starts must never share a name
         config = msgspec.structs.replace(config, instance=f"{config.instance}-{secrets.token_hex(8)}")
     log_json()
-    run_process(_run(config))
+    run_process(_run(config), loop=fast_loop)
 
 
 async def _run(config: GatewayConfig) -> None:
