@@ -1,5 +1,6 @@
 """Tokens and the control document together: who may read what, now."""
 
+import contextlib
 import time
 
 import msgspec
@@ -104,6 +105,48 @@ async def test_a_token_whose_key_was_withdrawn_is_not_known_once_it_was_refused(
     with pytest.raises(UnauthenticatedError):
         await gate.ask.client(token, ONE)
     assert not gate.ask.knows(token)
+
+
+async def test_a_known_token_is_judged_without_waiting_and_as_it_is_otherwise(gate, stock_set):
+    token = gate.site.content_token(stock_set(ONE), device="dev-7", jti="j7")
+    assert gate.ask.at_once(token.encode(), ONE) is None, "it was never verified"
+    granted = await gate.ask.client(token, ONE)
+    found = gate.ask.at_once(token.encode(), ONE)
+    assert found is not None
+    assert (found.device, found.jti, found.set_id) == (granted.device, granted.jti, granted.set_id)
+    assert gate.ask.at_once(token.encode(), TWO) is None, "no set of it holds this object"
+    assert gate.ask.at_once(b"other", ONE) is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"devices": ("dev-7",)},
+        {"tokens": ("j7",)},
+        {"kids": ()},
+        {"state": ServiceState.STOPPED},
+        {},
+        {"minutes": 2},
+        {"minutes": 9 * 60},
+        {"ends": True},
+    ],
+    ids=str,
+)
+async def test_what_is_judged_without_waiting_ends_with_the_state_that_it_was_judged_by(gate, stock_set, change):
+    """Also where another client has asked since: then the state is known, and the token must not be good by it."""
+    set_id = stock_set(ONE)
+    token, other = gate.site.content_token(set_id, device="dev-7", jti="j7"), gate.site.content_token(set_id)
+    await gate.ask.client(token, ONE)
+    if "minutes" in change:
+        gate.now += change["minutes"] * MINUTE
+    elif "ends" in change:
+        gate.obeyed = msgspec.structs.replace(gate.obeyed, ends=True)
+    else:
+        gate.control(**change)
+    assert gate.ask.at_once(token.encode(), ONE) is None
+    with contextlib.suppress(UnauthenticatedError, UnavailableError):
+        await gate.ask.client(other, ONE)
+    assert gate.ask.at_once(token.encode(), ONE) is None
 
 
 @pytest.mark.parametrize("who", ["devices", "tokens"])

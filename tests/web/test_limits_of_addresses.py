@@ -10,6 +10,7 @@ from entrepot.core.errors import LimitedError, UnauthenticatedError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.control import AddressLimits, GatewaySettings
 from entrepot.web.addresses import FAILURE_BURST_SECONDS, AddressGate, forwarded_address, peer_address
+from entrepot.web.readers import OpenFile
 from entrepot.web.throttle import Throttle
 
 
@@ -32,6 +33,20 @@ async def test_an_address_that_asks_too_often_is_slowed_down_whatever_device_ask
         assert "one address" in await refused(http, url, object_id, "other")
     assert [record.status for record in records] == [200], "what a limit refused is counted, not recorded"
     assert plane.limited == 1
+
+
+async def test_a_request_counts_once_also_where_its_bytes_must_be_fetched_first(
+    plane, served, http, stock, records, monkeypatch
+):
+    object_id, data = stock(10)
+    async with served(plane) as url:
+        await http.read_object(url, object_id, bearer="good")
+        monkeypatch.setattr(OpenFile, "cached", lambda *_: None)  # as if the page cache had lost it
+        plane.admission.gate.limits = AddressLimits(requests_per_second=1.0)  # two at once, the next in a second
+        for _ in range(2):
+            assert await http.read_object(url, object_id, bearer="good") == data
+        await refused(http, url, object_id, "good")
+    assert [record.status for record in records] == [200, 200, 200]
 
 
 async def test_an_address_holds_no_more_downloads_than_it_may(plane, served, http, stock):
