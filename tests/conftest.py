@@ -20,9 +20,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.trust.authority import create_authority, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem
+
+from .databases import PostgresServer, migrate
 
 settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
@@ -193,3 +196,35 @@ def own_azurite(tmp_path: Path) -> Iterator[AzuriteServer]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server, one for all tests."""
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres: PostgresServer) -> str:
+    """Name of a database with all tables, to copy."""
+    postgres.execute("CREATE DATABASE entrepot_template")
+    migrate(postgres.url("entrepot_template"))
+    return "entrepot_template"
+
+
+@pytest.fixture
+def postgres_database(postgres: PostgresServer, postgres_template: str) -> Iterator[Database]:
+    """An empty database with all tables, on PostgreSQL."""
+    opened = open_database(postgres.new_database(postgres_template))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An embedded database with all tables, to copy."""
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    migrate(sqlite_url(path))
+    return path

@@ -3,15 +3,10 @@
 import hashlib
 import itertools
 import os
-import secrets
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from entrepot.content.checking import CheckLedger
 from entrepot.content.chunking import DomainKeys, domain_keys
@@ -25,14 +20,15 @@ from entrepot.content.sealing import Generation, open_sealed
 from entrepot.core.encoding import b64url, unb64url
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
-from entrepot.database.engine import Database, open_database, sqlite_url
+from entrepot.database.engine import Database
 from entrepot.database.library import SqlLibrary
 from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.librarysweep import SqlSweepLedger
-from entrepot.database.schema import create_tables
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
+
+from ..databases import embedded_copy
 
 GENERATION = Generation(1, Secret(b"c" * 32))
 
@@ -184,52 +180,6 @@ class Ledgers:
         self.pausing()
 
 
-def sqlite_database(folder: Path) -> Database:
-    database = open_database(sqlite_url(folder / "test.db"))
-    create_tables(database)
-    return database
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL server of our own, reached through a socket in a private folder."""
-    found = shutil.which("initdb") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/initdb")), None)
-    if found is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("PostgreSQL is not installed (Debian: postgresql).")
-    programs = Path(found).resolve().parent
-    user = "postgres" if os.geteuid() == 0 else None  # initdb refuses to run as root
-    with tempfile.TemporaryDirectory(prefix="pg") as folder:
-        if user:
-            shutil.chown(folder, user)
-        data = f"{folder}/data"
-        initdb = [programs / "initdb", "-D", data, "-U", "test", "--auth=trust", "--no-sync", "-E", "UTF8"]
-        subprocess.run(initdb, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        control = [programs / "pg_ctl", "-D", data, "-w", "-l", f"{folder}/log"]
-        subprocess.run([*control, "-o", options, "start"], user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-        try:
-            yield f"postgresql://test@/postgres?host={folder}"
-        finally:
-            stop = [*control, "-m", "immediate", "stop"]
-            subprocess.run(stop, user=user, cwd=folder, check=True, stdout=subprocess.DEVNULL)
-
-
-@pytest.fixture
-def postgres_database(postgres_url: str) -> Iterator[Database]:
-    """An empty database with all tables, in a schema of its own."""
-    schema = f"test_{secrets.token_hex(6)}"
-    administration = open_database(postgres_url)
-    with administration.transaction() as connection:
-        connection.execute(text(f"CREATE SCHEMA {schema}"))
-    database = open_database(f"{postgres_url}&options=-csearch_path%3D{schema}")
-    create_tables(database)
-    yield database
-    database.close()
-    with administration.transaction() as connection:
-        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
-    administration.close()
-
-
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=pytest.mark.postgres)])
 def ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledgers]:
     """Every adapter of the ledger."""
@@ -238,15 +188,15 @@ def ledgers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledgers]
     elif request.param == "postgres":
         yield Ledgers(request.getfixturevalue("postgres_database"))
     else:
-        database = sqlite_database(tmp_path)
+        database = embedded_copy(request.getfixturevalue("sqlite_template"), tmp_path / "test.db")
         yield Ledgers(database)
         database.close()
 
 
 @pytest.fixture(scope="session")
-def make_sqlite_ledgers() -> Callable[[Path], tuple[Ledgers, Database]]:
+def make_sqlite_ledgers(sqlite_template: Path) -> Callable[[Path], tuple[Ledgers, Database]]:
     def make(folder: Path) -> tuple[Ledgers, Database]:
-        database = sqlite_database(folder)
+        database = embedded_copy(sqlite_template, folder / "test.db")
         return Ledgers(database), database
 
     return make
