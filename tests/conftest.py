@@ -2,6 +2,7 @@
 
 import base64
 import email.utils
+import gc
 import hashlib
 import hmac
 import os
@@ -29,6 +30,14 @@ from .databases import PostgresServer, migrate
 
 settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
+
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay until the end: spare each full garbage collection walking over them."""
+    gc.collect()
+    gc.freeze()
+
 
 NO_WAY_OUT = Path(__file__).parent / "no_way_out"
 AZURITE = Path(__file__).parent.parent / "build/azurite/node_modules/azurite/dist/src/blob/main.js"
