@@ -14,7 +14,7 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.deviceapi import DeviceInfo, EnrolmentCodeReply, EnrolmentCodeRequest
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("kills")]
 
 
 def killed_at_each_file(scene: Scene, words: Sequence[str], home: Path, finished: Path, moments: Sequence[int]) -> None:
