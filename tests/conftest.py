@@ -25,12 +25,12 @@ from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.trust.authority import create_authority, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem
+from entrepot.web.ports import lasting_port
 
 from .databases import PostgresServer, migrate
 
 settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
-
 
 
 def pytest_collection_finish() -> None:
@@ -63,11 +63,11 @@ class StoreServer:
 
     def __init__(self, command: list[str], ready: str, log: Path) -> None:
         self._command, self._ready, self._log = command, ready, log
-        self.port = 0
+        self.port = lasting_port("127.0.0.1")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start, on the port it had before if there was one, and wait until it listens."""
+        """Start, each time on the same port, and wait until it listens."""
         command = [word.replace("PORT", str(self.port)) for word in self._command]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
@@ -75,7 +75,7 @@ class StoreServer:
         while not (found := re.search(self._ready, self._log.read_text())):
             assert self._process.poll() is None and time.monotonic() < until, self._log.read_text()[-2000:]
             time.sleep(0.05)
-        self.port = int(found[1])
+        assert int(found[1]) == self.port
 
     def kill(self) -> None:
         """SIGKILL: nothing is written any more."""

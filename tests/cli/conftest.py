@@ -117,7 +117,7 @@ def site(tmp_path: Path) -> Iterator[PreparedSite]:
 
     server = threading.Thread(target=thread)
     server.start()
-    assert ready.wait(10)
+    assert ready.wait(120)
     yield prepared
     loop.call_soon_threadsafe(stop.set)
     server.join()

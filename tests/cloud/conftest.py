@@ -1,6 +1,7 @@
 """Fixtures of the cloud room: a small hierarchy, a cloud host in processes of its own, a site's provider, clients."""
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import os
@@ -12,7 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
@@ -22,8 +23,8 @@ from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.host.setup import HostIdentity, init_host
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.content.objectset import encode_set
-from entrepot.core.encoding import to_json
-from entrepot.core.errors import EntrepotError
+from entrepot.core.encoding import to_json, unpack
+from entrepot.core.errors import FormatError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR
 from entrepot.objects.hashing import object_id_of
@@ -43,6 +44,7 @@ from entrepot.web.dataplane import Holder
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
 
+from .. import waiting
 from .alone import Alone
 
 POINT = "pt-0123456789abcdef"
@@ -308,19 +310,41 @@ Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
 @pytest.fixture
 def until() -> Until:
     """Waits for something that will come true."""
+    return waiting.until
 
-    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(60):
-            while True:
-                try:
-                    if await condition():
-                        return
-                except EntrepotError as error:
-                    if not error.retryable:
-                        raise
-                await asyncio.sleep(0.1)
+
+Journalled = Callable[[Path, Holder, Iterable[ObjectId]], Awaitable[None]]
+
+
+@pytest.fixture
+def journalled(collect: Callable[[Holder], Awaitable[dict[str, list[Record]]]]) -> Journalled:
+    """Waits until downloads of these objects are recorded where SIGKILL cannot take them from: on the disk, or shipped.
+
+    Gateways promise that within a second, which is much for a processor and little for a busy machine.
+    """
+
+    async def wait(state: Path, holder: Holder, objects: Iterable[ObjectId]) -> None:
+        wanted = {bytes(one) for one in objects}
+
+        async def recorded() -> bool:
+            shipped = [record for records in (await collect(holder)).values() for record in records]
+            return wanted <= {record.object_id for record in (*in_journals(state), *shipped)}
+
+        await waiting.until(recorded, "records on the disk")
 
     return wait
+
+
+def in_journals(state: Path) -> list[Record]:
+    """What the journals of all instances below a folder hold now."""
+    found: list[Record] = []
+    for path in state.rglob("*.journal"):
+        with contextlib.suppress(FileNotFoundError, FormatError):  # shipped meanwhile, or just begun
+            whole = iter(tx.frames(path.read_bytes(), torn_tail=True))
+            next(whole, None)  # the header
+            for _, payload in whole:
+                found += unpack(payload, list[Record], "frame")
+    return found
 
 
 Running = Callable[[str, int], Awaitable[ServiceStatus]]

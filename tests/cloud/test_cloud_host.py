@@ -24,6 +24,8 @@ from entrepot.core.ids import ObjectId
 from entrepot.protocol.control import ServiceState
 from entrepot.trust.signing import SigningKey
 
+from .. import waiting
+
 pytestmark = pytest.mark.process
 Maker = Callable[..., Any]
 
@@ -225,22 +227,28 @@ async def test_scaling_and_renewing_fail_no_download(
 
 
 async def until_ready(provider: HostProvider, wanted: int) -> Any:
-    async with asyncio.timeout(60):
-        while True:
-            status = await provider.status("dp1")
-            if status.state == "running" and status.wanted == wanted:
-                return status
-            await asyncio.sleep(0.1)
+    async def ready() -> Any:
+        status = await provider.status("dp1")
+        return status if status.state == "running" and status.wanted == wanted else None
+
+    return await waiting.until(ready, "the service is ready")
 
 
 async def test_a_killed_gateway_comes_back_and_its_records_survive(
-    host: Any, site: Any, provider: HostProvider, service: Any, client_of: Maker, collect: Maker, until: Maker
+    host: Any,
+    site: Any,
+    provider: HostProvider,
+    service: Any,
+    client_of: Maker,
+    collect: Maker,
+    until: Maker,
+    journalled: Maker,
 ) -> None:
     holder, token = provider.holder("dp1"), site.token()
     client = client_of(service)
     for object_id in site.objects:
         await client.read(object_id, token)
-    await asyncio.sleep(1.1)  # the promise: durable within a second
+    await journalled(host.home, holder, site.objects)
     killed = {instance.id for instance in service.instances}
     for pid in host.gateways():
         os.kill(pid, signal.SIGKILL)
@@ -277,13 +285,20 @@ async def test_a_journal_that_cannot_be_read_keeps_no_service_from_starting(
 
 
 async def test_a_killed_host_leaves_no_orphan_and_brings_everything_back(
-    host: Any, site: Any, provider: HostProvider, service: Any, client_of: Maker, collect: Maker, until: Maker
+    host: Any,
+    site: Any,
+    provider: HostProvider,
+    service: Any,
+    client_of: Maker,
+    collect: Maker,
+    until: Maker,
+    journalled: Maker,
 ) -> None:
     await provider.create("dp2", site.spec(1, fqdn="cloud2.contoso.example"))
     await provider.stop("dp2")
     token = site.token()
     await client_of(service).read(site.big, token)
-    await asyncio.sleep(1.1)
+    await journalled(host.home, provider.holder("dp1"), [site.big])
     host.end(signal.SIGKILL)
 
     async def gone() -> bool:

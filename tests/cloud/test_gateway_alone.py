@@ -17,6 +17,7 @@ from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import EntrepotError, ForbiddenError, NotFoundError, UnavailableError
 from entrepot.protocol.control import ServiceState
 
+from .. import waiting
 from .alone import Alone
 
 pytestmark = pytest.mark.process
@@ -38,11 +39,11 @@ async def test_on_sigterm_running_downloads_finish_and_everything_is_shipped(
 
 
 async def test_the_next_instance_ships_what_a_killed_one_left(
-    alone: Alone, site: Any, client_of: Maker, collect: Maker, until: Maker
+    alone: Alone, site: Any, client_of: Maker, collect: Maker, until: Maker, journalled: Maker
 ) -> None:
     await site.fill(alone.holder)
     await client_of(alone.start()).read(site.big, site.token())
-    await asyncio.sleep(1.1)  # the promise: durable within a second
+    await journalled(alone.state, alone.holder, [site.big])
     alone.send(signal.SIGKILL)
     alone.wait()
     [left] = [path for path in alone.state.iterdir() if path.is_dir()]
@@ -190,15 +191,12 @@ async def test_kills_at_random_moments_change_nothing_that_was_wanted(
 
 async def until_obeyed(order: Callable[[], Any]) -> None:
     """As a durable task does: try again while it may help."""
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await order()
-                return
-            except EntrepotError as error:
-                if not error.retryable:
-                    raise
-                await asyncio.sleep(0.2)
+
+    async def obeyed() -> bool:
+        await order()
+        return True
+
+    await waiting.until(obeyed, "the order was obeyed")
 
 
 async def is_so(provider: HostProvider, state: str, instances: int) -> bool:

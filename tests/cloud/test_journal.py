@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,8 @@ from entrepot.core.errors import ConflictError, StorageError, UnavailableError
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import transactions as tx
 from entrepot.protocol.transactions import Record
+
+from ..waiting import until_now
 
 MakeRecord = Callable[[int], Record]
 LIMITS = Limits(size=600, seconds=30.0)
@@ -355,11 +356,8 @@ def test_the_shipper_survives_whatever_the_system_refuses(
     recorder.start()
     recorder.record(make_record(7))
     recorder.ship_soon()
-    until = time.monotonic() + 20
-    while numbers(store) != [7] and time.monotonic() < until:
-        time.sleep(0.01)
+    until_now(lambda: numbers(store) == [7], "the record was shipped")
     assert problems == []
-    assert numbers(store) == [7]
     recorder.close(ship_seconds=20)
 
 

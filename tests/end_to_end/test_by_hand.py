@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from entrepot.cli.demo.processes import Servers, StepFailedError, run_command
-from entrepot.cli.demo.topology import free_port
+from entrepot.web.ports import lasting_port
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("by_hand")]
 
@@ -45,7 +45,7 @@ def do(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Administrator]:
     """A hierarchy with a site, a cloud host, one point and one cloud point, all made by commands."""
     do = Administrator(tmp_path_factory.mktemp("by-hand"))
     with Servers(do.folder, do.environment) as servers:
-        url = f"https://127.0.0.1:{free_port()}"
+        url = f"https://127.0.0.1:{lasting_port('127.0.0.1')}"
         site = do.json("site", "init", "--home", do.home("site"), "--name", "Contoso", "--url", url,
                        "--passphrase-file", str(do.password), "--password-file", str(do.password))  # fmt: skip
         host = do.json("host", "init", "--home", do.home("host"), "--listen", "127.0.0.1:0")

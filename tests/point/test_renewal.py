@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,8 @@ from entrepot.trust.authority import create_authority, make_csr, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem
 from entrepot.web.asgi import read_body, send_json
 from entrepot.web.bearer import bearer_token
+
+from ..waiting import until
 
 SHORT_DAYS = 20
 
@@ -73,13 +74,6 @@ async def served(url: str) -> bytes:
     writer.close()
     assert isinstance(found, bytes)
     return found
-
-
-async def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 60
-    while not await condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
 
 
 async def test_a_certificate_that_ends_soon_is_renewed_and_shown_without_a_restart(

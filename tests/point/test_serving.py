@@ -22,17 +22,11 @@ from entrepot.point.server import serve_point
 from entrepot.point.standing import Standing
 from entrepot.protocol.control import ServiceState
 
+from ..waiting import until
+
 
 async def health(http, url):
     return json.loads((await http.request("GET", f"{url}/healthz", accept=(503,))).body)
-
-
-async def until(condition) -> None:
-    for _ in range(2000):
-        if await condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never happened")
 
 
 async def test_a_new_point_serves_its_site_first_and_clients_once_it_is_told_to(

@@ -6,7 +6,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -46,6 +45,7 @@ from entrepot.site.setup import NewSite, init_site
 from entrepot.trust.root import RootKey, verify_trust
 from entrepot.trust.vault import ServerVault
 from entrepot.web.http import HttpClient
+from entrepot.web.ports import lasting_port
 from entrepot.web.tls import TlsTrust
 
 PASSWORD = "correct horse battery"
@@ -137,9 +137,7 @@ class Estate:
 
 @pytest.fixture
 async def estate(tmp_path: Path) -> AsyncIterator[Estate]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"https://127.0.0.1:{probe.getsockname()[1]}"
+    url = f"https://127.0.0.1:{lasting_port('127.0.0.1')}"
     new = NewSite(
         code="PS1",
         name="Contoso",

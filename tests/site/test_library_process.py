@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from entrepot.protocol.libraryapi import Fault, LibraryInfo, LibraryRequest, Swe
 from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.setup import NewSite, init_site
 from entrepot.web.http import HttpClient
+from entrepot.web.ports import lasting_port
 from entrepot.web.tls import TlsTrust
 
 PASSWORD = "correct horse battery"
@@ -40,11 +40,8 @@ class Estate:
     """A site's home, its server process, and an administrator."""
 
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
         self.home = folder / "site"
-        self.url = f"https://127.0.0.1:{port}"
+        self.url = f"https://127.0.0.1:{lasting_port('127.0.0.1')}"
         self._log = folder / "site.log"
         new = NewSite(
             code="PS1",

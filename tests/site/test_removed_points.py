@@ -14,6 +14,8 @@ from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
 from entrepot.protocol.pointapi import PointInfo
 from entrepot.trust.signing import take_apart
 
+from ..waiting import until as eventually
+
 
 class Within:
     """Reaches points in this process instead of over the network."""
@@ -95,11 +97,11 @@ def test_a_cloud_point_is_not_retired(database) -> None:
 
 async def until(site: Any, point: str, *blocked: str) -> None:
     """Wait until a point has been told of these blocked devices."""
-    for _ in range(3000):
-        if (await obeyed(site, point)).revoked_devices == blocked:
-            return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"{point} was not told")
+
+    async def told() -> bool:
+        return (await obeyed(site, point)).revoked_devices == blocked
+
+    await eventually(told, f"{point} was told")
 
 
 async def test_a_point_that_is_slow_keeps_a_revocation_from_no_other(site, ways: Within, monkeypatch) -> None:
@@ -130,10 +132,7 @@ async def test_a_point_that_is_slow_keeps_a_revocation_from_no_other(site, ways:
         await until(site, quick)
         assert (await obeyed(site, slow)).fresh.counter == 1, "it has not answered yet"
         answers.set()
-        for _ in range(3000):
-            if len(told) > 1:
-                break
-            await asyncio.sleep(0.01)
+        await eventually(lambda: len(told) > 1, "it was told again")
         assert told == [(device.id,), ()], "what it was being told, and then the last word"
     finally:
         serving.cancel()

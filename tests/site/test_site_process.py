@@ -5,7 +5,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -28,6 +27,7 @@ from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
 from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.setup import NewSite, init_site
 from entrepot.web.http import HttpClient
+from entrepot.web.ports import lasting_port
 from entrepot.web.tls import TlsTrust
 
 PASSWORD = "correct horse battery"
@@ -42,12 +42,6 @@ from entrepot.site.serve import serve_site
 from entrepot.web.server import run_process
 run_process(serve_site(Path(sys.argv[1])))
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Process:
@@ -111,7 +105,7 @@ def home(tmp_path: Path) -> Path:
     new = NewSite(
         code="PS1",
         name="Contoso",
-        url=f"https://127.0.0.1:{free_port()}",
+        url=f"https://127.0.0.1:{lasting_port('127.0.0.1')}",
         administrator="admin",
         password=Secret(PASSWORD),
         passphrase=Secret("a long passphrase"),

@@ -25,6 +25,7 @@ from entrepot.rules.alerts import Alert, Condition, Step, evaluate
 from entrepot.site.notifications.outbox import Outbox
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.trust.vault import ServerVault
+from entrepot.web.ports import lasting_port
 
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
 ACCOUNT, PASSWORD = "entrepot", "correct horse battery"
@@ -126,20 +127,12 @@ def _controller(mailbox: Mailbox, security: str, tls: dict[str, object]) -> Cont
     return Controller(
         mailbox,
         hostname="127.0.0.1",
-        port=_free_port(),
+        port=lasting_port("127.0.0.1"),
         authenticator=mailbox.authenticate,
         auth_required=True,
         auth_require_tls=security == "starttls",
         **tls,
     )
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class Receiver:

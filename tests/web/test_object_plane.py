@@ -35,16 +35,9 @@ from entrepot.web.downloads import (
 from entrepot.web.http import HttpClient
 from entrepot.web.readers import RECHECK_SECONDS, REOPEN_SECONDS, Readers
 
+from ..waiting import until
+
 NOBODY = ObjectId(bytes(32))
-
-
-async def until(condition, what: str) -> None:
-    """Wait for something that must happen; the bound only keeps a failing test from hanging."""
-    for _ in range(2000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError(f"never happened: {what}")
 
 
 async def test_a_client_reads_exactly_what_is_stored(plane, served, http, stock, records):

@@ -33,6 +33,7 @@ from entrepot.trust.signing import SigningKey
 from entrepot.web.embedded import check_tls
 from entrepot.web.http import HttpClient
 from entrepot.web.introduction import fetch_trust
+from entrepot.web.ports import lasting_port
 from entrepot.web.server import TlsFiles, open_listener
 from entrepot.web.tls import TlsTrust
 
@@ -98,7 +99,7 @@ def _addresses(listen: str, url: str) -> tuple[str, str]:
         raise BadInputError(
             f"Nobody can reach a point at {host}.", next_step="Give --url, such as https://dp1.contoso.com:8443."
         )
-    with open_listener(host, port) as listener:
+    with open_listener(host, port or lasting_port(host)) as listener:
         port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     return f"{shown}:{port}", server_url(url.rstrip("/") or f"https://{shown}:{port}", "a point")

@@ -2,7 +2,7 @@
 
 *Serving*: ``server`` (Granian in our own loop, on our own listener), ``asgi`` (requests and responses without a
 framework), ``problems`` (errors become RFC 9457 documents, and errors again at the other end), ``health``, ``logs``,
-``process`` (what a server process asks of its system).
+``process`` (what a server process asks of its system), ``ports`` (free ports to keep).
 
 *The data plane* (architecture 5): ``objects`` serves sealed objects to clients and takes them from the site, the same
 code on a point, on a gateway and behind the cloud host's store endpoint, ``express`` what takes no waiting;

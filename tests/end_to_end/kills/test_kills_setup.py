@@ -8,11 +8,12 @@ import pytest
 from scene import CLOUD, POINT, Scene, nobody_listens, processes_below, until
 
 from entrepot.cli.demo.processes import Server, command_in_background
-from entrepot.cli.demo.topology import LOOPBACK, free_port
+from entrepot.cli.demo.topology import LOOPBACK
 from entrepot.core.sizes import MIB
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.deviceapi import DeviceInfo, EnrolmentCodeReply, EnrolmentCodeRequest
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
+from entrepot.web.ports import lasting_port
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("kills")]
 
@@ -37,7 +38,7 @@ def files(folder: Path) -> list[Path]:
 
 def test_a_site_is_set_up_however_often_that_was_interrupted(scene: Scene, tmp_path: Path) -> None:
     home, secrets = tmp_path / "second-site", scene.roles.folder / "secrets"
-    url = f"https://{LOOPBACK}:{free_port()}"
+    url = f"https://{LOOPBACK}:{lasting_port(LOOPBACK)}"
     words = ["site", "init", "--home", str(home), "--site", "PS2", "--name", "Fabrikam", "--url", url]
     words += ["--passphrase-file", str(secrets / "root"), "--password-file", str(secrets / "administrator"), "--json"]
     killed_at_each_file(scene, words, home, home / "site.toml", (2, 5, 7))
@@ -45,7 +46,7 @@ def test_a_site_is_set_up_however_often_that_was_interrupted(scene: Scene, tmp_p
 
 
 def test_a_cloud_host_is_set_up_however_often_that_was_interrupted(scene: Scene, tmp_path: Path) -> None:
-    home, listen = tmp_path / "second-host", f"{LOOPBACK}:{free_port()}"
+    home, listen = tmp_path / "second-host", f"{LOOPBACK}:{lasting_port(LOOPBACK)}"
     words = ("host", "init", "--home", str(home), "--listen", listen, "--json")
     killed_at_each_file(scene, words, home, home / "host.toml", (1, 3, 5))
     serves(scene, tmp_path, f"https://{listen}", "host", "serve", "--home", str(home))
@@ -64,7 +65,7 @@ def serves(scene: Scene, logs: Path, url: str, *words: str) -> None:
 
 def test_a_point_enrols_with_one_code_however_often_that_was_interrupted(scene: Scene, tmp_path: Path) -> None:
     code = scene.post("/points", PointRequest(name="dp-late"), PointCode).code
-    home, listen = tmp_path / "dp-late", f"{LOOPBACK}:{free_port()}"
+    home, listen = tmp_path / "dp-late", f"{LOOPBACK}:{lasting_port(LOOPBACK)}"
     words = ("point", "init", "--home", str(home), "--code", code, "--listen", listen)
     killed_at_each_file(scene, words, home, home / "point.toml", (1, 3, 4, 5))
     serves(scene, tmp_path, f"https://{listen}", "point", "serve", "--home", str(home))

@@ -5,7 +5,6 @@ Role commands run as processes of this very installation; what the site is asked
 
 import os
 import secrets
-import socket
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +23,7 @@ from entrepot.protocol.cloudpointapi import CertificateInfo, CloudPointRequest, 
 from entrepot.protocol.deviceapi import EnrolmentCodeReply, EnrolmentCodeRequest
 from entrepot.protocol.pointapi import PointCode, PointRequest
 from entrepot.protocol.siteapi import TaskInfo
+from entrepot.web.ports import lasting_port
 
 T = TypeVar("T")
 
@@ -133,7 +133,7 @@ class Topology:
         self.subscription = decode(self.command(*words, "--json"), Subscription).id
 
     def _set_up_host(self) -> None:
-        listen = f"{LOOPBACK}:{free_port()}"
+        listen = f"{LOOPBACK}:{lasting_port(LOOPBACK)}"
         words = ("host", "init", "--home", str(self.home("cloud-host")), "--listen", listen, "--json")
         self.host_pin = decode(self.command(*words), HostMade).pin
 
@@ -143,7 +143,7 @@ class Topology:
         self.command("certificate", "new-management", CERTIFICATE, "--out", folder, "--password-file", password)
 
     def _set_up_site(self) -> None:
-        home, url = self.home("site"), f"https://{LOOPBACK}:{free_port()}"
+        home, url = self.home("site"), f"https://{LOOPBACK}:{lasting_port(LOOPBACK)}"
         words = ["site", "init", "--home", str(home), "--site", "PS1", "--name", "Contoso", "--url", url, "--json"]
         words += ["--passphrase-file", str(self._passwords["root"])]
         words += ["--password-file", str(self._passwords["administrator"])]
@@ -189,7 +189,7 @@ class Topology:
             point.await_ready()
 
     def _set_up_point(self, name: str, code: str) -> None:
-        listen = f"{LOOPBACK}:{free_port()}"
+        listen = f"{LOOPBACK}:{lasting_port(LOOPBACK)}"
         self.command("point", "init", "--home", str(self.home(name)), "--code-stdin", "--listen", listen, stdin=code)
 
     def _issue_service_certificate(self) -> None:
@@ -269,13 +269,6 @@ class Topology:
             for task in tasks:
                 task.result()
         return homes
-
-
-def free_port() -> int:
-    """A TCP port that is free now."""
-    with socket.create_server((LOOPBACK, 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 def decode(text: str, kind: type[T]) -> T:

@@ -17,6 +17,7 @@ import structlog
 
 from entrepot.cloud.host.steering import steer
 from entrepot.core.errors import ConflictError
+from entrepot.web.ports import lasting_port
 from entrepot.web.server import open_listener
 
 _FREE_SECONDS: Final = 5.0
@@ -28,7 +29,7 @@ class ServiceAddress:
 
     Args:
         host: address of this machine on which services listen.
-        port: the service's port; 0 picks a free one.
+        port: the service's port; 0 picks a free one that can be kept.
 
     Raises:
         ConflictError: another program has the port.
@@ -36,7 +37,7 @@ class ServiceAddress:
 
     def __init__(self, host: str, port: int) -> None:
         self._host = host
-        self._reservation = _reserve(host, port)
+        self._reservation = _reserve(host, port or lasting_port(host))
         self.port: int = self._reservation.getsockname()[1]
         self._slots: list[socket.socket] = []
         self._chosen: tuple[int, ...] = ()

@@ -24,6 +24,7 @@ from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.durable.locks import HomeLock
 from entrepot.trust import inspection
 from entrepot.trust.vault import ServerVault
+from entrepot.web.ports import lasting_port
 from entrepot.web.server import listener_url, open_listener
 
 CERTIFICATE_DAYS: Final = 3650
@@ -91,7 +92,7 @@ def host_identity(home: Path, settings: HostSettings) -> HostIdentity:
 
 def _settings(listen: str, region: str, name: str, url: str, service_host: str, service_name: str) -> HostSettings:
     host, port = parse_listen(listen)
-    listener = open_listener(host, port)
+    listener = open_listener(host, port or lasting_port(host))
     with listener:
         address = listener_url(listener)
         port = listener.getsockname()[1]
