@@ -9,8 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from versions import GENERATION, Shelf, build_version
 
+from entrepot.content.delta import making
 from entrepot.content.delta.format import MAX_RANGES, MAX_REFERENCE, PlainRange
 from entrepot.content.delta.making import Made, make_delta
+from entrepot.content.delta.patching import make_patch
 from entrepot.content.delta.plaintext import OldPlaintext
 from entrepot.content.delta.references import merge
 from entrepot.content.delta.similarity import Similarity, features, sampling
@@ -60,6 +62,17 @@ def test_what_was_pushed_far_along_in_its_file_is_found_by_its_content(tmp_path:
     made = delta({"disk.img": body}, {"disk.img": later}, tmp_path)
     assert made is not None
     assert made.fetched < len(first) + 100_000
+
+
+def test_runs_are_not_compared_with_runs(tmp_path: Path, monkeypatch) -> None:
+    """Their objects are tiny, and the comparison of two large ones takes many seconds."""
+    compared = []
+    monkeypatch.setattr(making, "make_patch", lambda old, new: compared.append(len(new)) or make_patch(old, new))
+    body, runs = NOISE.randbytes(200_000), b"".join(bytes([n]) * 1024 for n in range(100))
+    made = delta({"a": body, "disk.img": runs}, {"a": changed(body), "disk.img": b"\7" * 2 * MIB}, tmp_path)
+    assert made is not None
+    assert 256 * 1024 not in compared
+    assert made.patches == 1
 
 
 def test_a_chunk_whose_pieces_changed_places_within_it_refers_to_the_old_one(tmp_path: Path) -> None:

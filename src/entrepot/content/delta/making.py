@@ -31,6 +31,9 @@ _PACKED: Final = 0.87
 _ROUGH_LEVEL: Final = 3
 _COMPRESSES: Final = 0.95
 """Bytes that shrink to less than this at the rough level shrink further at the pack's."""
+_RUNS: Final = 256
+"""A chunk of which compressing leaves less than one byte in so many is nearly all runs: there is nothing to save, and
+comparing runs with runs takes many seconds."""
 _MAX_WORKERS: Final = 4
 """Each may take about 150 MiB while it compares 8 MiB with 4."""
 
@@ -188,6 +191,8 @@ class _Maker:
         return self._old.read(self._old.root.parts[number])
 
     def _patch_chunk(self, job: Job) -> Packed | None:
+        if job.ref.sealed_size * _RUNS < job.ref.plain_size:
+            return None
         new = self._new.read(job.ref)
         for ranges in self._suggested(job, new):
             old = b"".join(self._plaintext.read(piece.position, piece.length) for piece in ranges)
