@@ -34,8 +34,8 @@ demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
 test: $(VENV)/.dev postgresql azurite tools ## everything: format, lint, types, imports, unit, process, database, end to end
 	@$(MAKE) lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not end_to_end"
-	@# Two at a time; tests of one group share an estate, and follow each other.
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m end_to_end
+	@# Two files at a time: the tests of a file share an estate, and follow each other.
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m end_to_end
 
 check: $(VENV)/.dev ## the fast inner loop: format, lint, types, imports, unit tests
 	@$(MAKE) lint

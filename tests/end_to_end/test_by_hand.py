@@ -13,7 +13,7 @@ import pytest
 from entrepot.cli.demo.processes import Servers, StepFailedError, run_command
 from entrepot.web.ports import lasting_port
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("by_hand")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 FQDN = "cloud1.contoso.example"
 PASSWORD = "a password of some length"

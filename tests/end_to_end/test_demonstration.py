@@ -2,7 +2,7 @@
 
 import pytest
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("demonstration")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 
 def test_it_tells_all_eight_steps_and_every_claim_held(told) -> None:

@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import msgspec
 import pytest
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("keep")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 PATIENCE = 400
 LAST = "Try"

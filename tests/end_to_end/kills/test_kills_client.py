@@ -12,7 +12,7 @@ from entrepot.cli.demo.slowline import SlowLine
 from entrepot.core.sizes import MIB
 from entrepot.protocol.cloudpointapi import CloudPointState
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 CLOUD_RATE = 12 * MIB
 IN_FLIGHT = 5 * MIB

@@ -15,7 +15,7 @@ from entrepot.protocol.siteapi import TaskInfo
 from entrepot.protocol.transactions import Record, frames
 from entrepot.site.cloud.summary import parse_summary
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 
 def recorded(journals: Path) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from entrepot.protocol.contentapi import ContentInfo, VersionRequest
 from entrepot.protocol.deviceapi import DeploymentInfo
 from entrepot.protocol.siteapi import TaskInfo
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 
 def objects_of(store: Path) -> set[str]:

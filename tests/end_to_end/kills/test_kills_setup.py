@@ -15,7 +15,7 @@ from entrepot.protocol.deviceapi import DeviceInfo, EnrolmentCodeReply, Enrolmen
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
 from entrepot.web.ports import lasting_port
 
-pytestmark = [pytest.mark.end_to_end, pytest.mark.process, pytest.mark.xdist_group("kills")]
+pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 
 def killed_at_each_file(scene: Scene, words: Sequence[str], home: Path, finished: Path, moments: Sequence[int]) -> None:
