@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-PATIENCE = 400
+PATIENCE = 1200
 
 
 class Told(msgspec.Struct, frozen=True):

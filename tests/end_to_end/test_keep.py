@@ -19,7 +19,7 @@ import pytest
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
-PATIENCE = 400
+PATIENCE = 1200
 LAST = "Try"
 
 
@@ -69,7 +69,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kept]:
         watch.cancel()
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(300)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -100,7 +100,7 @@ def test_the_command_that_is_offered_works_as_printed(kept: Kept) -> None:
 
 def test_ctrl_c_ends_everything(kept: Kept) -> None:
     kept.process.send_signal(signal.SIGINT)
-    assert kept.process.wait(60) == 0
+    assert kept.process.wait(300) == 0
     left = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():

@@ -66,7 +66,7 @@ def _write(folder: Path, *, second: bool) -> Path:
     return folder
 
 
-def _until(ask, seconds: float = 120.0) -> None:
+def _until(ask, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not ask():
         assert time.monotonic() < deadline, "it does not come about"

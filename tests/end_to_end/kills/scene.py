@@ -40,7 +40,7 @@ T = TypeVar("T")
 
 SEED = int(os.environ.get("KILLS_SEED", "20260323"))
 POINT = "dp-berlin"
-PATIENCE = 90.0
+PATIENCE = 300.0
 PAUSE = 0.02
 OBJECTS = "objects"
 

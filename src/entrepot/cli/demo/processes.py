@@ -21,7 +21,7 @@ import msgspec
 from entrepot.core.errors import EntrepotError, UnavailableError
 
 PR_SET_PDEATHSIG = 1
-READY_SECONDS = 60.0
+READY_SECONDS = 180.0
 STOP_SECONDS = 8.0
 TAIL_LINES = 12
 
@@ -200,7 +200,7 @@ def run_command(
         text=True,
         env=dict(environment),
         check=False,
-        timeout=120,
+        timeout=300,
         preexec_fn=_with_parent(),
     )
     with log.open("a", encoding="utf-8") as file:
