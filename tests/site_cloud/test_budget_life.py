@@ -161,7 +161,7 @@ class BudgetLife(RuleBasedStateMachine):
         if self.served:
             with self.database.reading() as connection:
                 used, granted = grants.standing(connection, self.budget, self.clock())
-            assert self.served <= used + granted <= self.budget.bytes
+            assert self.served <= used + granted
 
     def teardown(self) -> None:
         self.loop.close()
