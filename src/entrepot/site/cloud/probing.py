@@ -13,13 +13,15 @@ from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.dns import Resolver, check_name, record_for
 from entrepot.site.cloud.health import Look
 from entrepot.site.cloud.waiting import running
-from entrepot.site.findings import Finding
+from entrepot.site.findings import Finding, condition_of
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
 
 MAX_SKEW: Final = 60
 """Seconds. Tokens and signed documents allow two minutes; the alert comes before they fail."""
+NEAR_SKEW: Final = 45
+"""An open alert closes below this: a clock that wanders around the bound does not open it again and again."""
 PROBE: Final = "probe/site"
 LEVELS: Final = (
     ("certificate_1_day", DAY),
@@ -51,10 +53,10 @@ def clock_finding(seen: Look, before: float, after: float) -> Finding:
     if not told:
         return Finding(type="clock_skew", condition=Condition.UNKNOWN)
     skew = int(told - after if told > after else min(0.0, told - before))
-    bad = abs(skew) > MAX_SKEW
+    bad, near = abs(skew) > MAX_SKEW, abs(skew) > NEAR_SKEW
     side = "ahead of" if skew > 0 else "behind"
-    message = f"The cloud's clock is {abs(skew)} s {side} the site's." if bad else ""
-    return Finding(type="clock_skew", condition=Condition.BAD if bad else Condition.GOOD, message=message)
+    message = f"The cloud's clock is {abs(skew)} s {side} the site's." if near else ""
+    return Finding(type="clock_skew", condition=condition_of(bad), message=message, near=near)
 
 
 async def dns_finding(point: CloudPoint, resolver: Resolver) -> Finding:
