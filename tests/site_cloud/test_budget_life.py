@@ -8,7 +8,14 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from entrepot.cloud.gateway.marking import mark_dead
 from entrepot.core.errors import LimitedError, UnauthenticatedError
@@ -169,5 +176,5 @@ class BudgetLife(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-TestBudgetLife = BudgetLife.TestCase
-TestBudgetLife.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+def test_from_grant_to_grant_no_more_is_served_than_the_budget_and_what_counts_is_never_less():
+    run_state_machine_as_test(BudgetLife, settings=settings(max_examples=20, stateful_step_count=40, deadline=None))
