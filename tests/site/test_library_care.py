@@ -335,6 +335,25 @@ async def test_a_damaged_delta_is_made_anew(care, source) -> None:
     assert (await care.validate()).message.startswith("All sound")
 
 
+async def test_a_damaged_delta_waits_until_its_versions_are_whole(care, source) -> None:
+    big = bytearray((source / "big.bin").read_bytes())
+    big[1000:1010] = b"other data"
+    (source / "big.bin").write_bytes(big)
+    await care.site.next_version("App")
+    store = care.server.shelf.store
+    first = care.of(Purpose.MANIFEST_ROOT)
+    kept = {object_id: b"".join(store.read(key_of(object_id))) for object_id in first}
+    for object_id in [*first, *care.of(Purpose.DELTA_PACK)]:
+        care.flip(object_id)
+    await care.validate()
+    assert (await care.repair()).state is TaskState.FAILED
+    assert await care.deltas() == 1, "not given up"
+    for object_id, data in kept.items():
+        store.put(key_of(object_id), data)
+    assert (await care.repair()).state is TaskState.COMPLETED
+    assert await care.deltas() == 0, "to be made anew"
+
+
 async def test_a_damaged_delta_is_no_failure_because_a_point_that_is_away_still_has_it(care, source) -> None:
     """Its set stays known until the point has lost it; no version and no delta needs it meanwhile."""
     await care.site.enrolled_point("dp")

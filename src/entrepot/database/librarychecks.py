@@ -192,7 +192,20 @@ def versions_with(connection: Connection, ids: Sequence[ObjectId], *, each: int)
 
 
 def broken_deltas(connection: Connection, content: str = "") -> list[Delta]:
-    """Deltas, of one content or of all, that need an object with a bad verdict."""
+    """Deltas, of one content or of all, that need an object with a bad verdict, between versions that are whole."""
+    broken = _broken_sets(connection)
+    damaged = select(versions.c.content, versions.c.number).where(versions.c.set_id.in_(broken))
+    unfit = {(row.content, row.number) for row in connection.execute(damaged)}
+    return [
+        delta
+        for delta in list_deltas(connection, content)
+        if delta.set_id in broken
+        and not unfit & {(delta.content, delta.from_version), (delta.content, delta.to_version)}
+    ]
+
+
+def _broken_sets(connection: Connection) -> set[ObjectId]:
+    """Sets with an object that has a bad verdict, or that have one themselves."""
     member, named = objects.alias("member"), objects.alias("named")
     bad = select(checks.c.object).where(checks.c.verdict != Verdict.GOOD.value)
     query = (
@@ -202,8 +215,7 @@ def broken_deltas(connection: Connection, content: str = "") -> list[Delta]:
         .join(member, member.c.id == set_object.c.object)
         .where(or_(member.c.id.in_(bad), named.c.id.in_(bad)))
     )
-    broken = {ObjectId(set_id) for set_id in connection.scalars(query.distinct())}
-    return [delta for delta in list_deltas(connection, content) if delta.set_id in broken]
+    return {ObjectId(set_id) for set_id in connection.scalars(query.distinct())}
 
 
 def holders_of(connection: Connection, object_id: bytes) -> list[str]:

@@ -122,7 +122,8 @@ class Salvage:
 
 def remake_deltas(connection: Connection, content: str, *, now: float) -> int:
     """Drop deltas with missing or damaged objects and ask for them anew; how many. Clients fetch full objects until
-    then. The caller drops the sets that nobody needs any more.
+    then. Where a version itself is damaged none could be made: its deltas wait until it is whole. The caller drops the
+    sets that nobody needs any more.
 
     Args:
         content: of this content only; empty: of all.
