@@ -1,5 +1,6 @@
 """Runs whole commands in turn and reads what the kernel says of them."""
 
+import contextlib
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ import msgspec
 
 
 class Run(msgspec.Struct, frozen=True):
-    """One finished command: wall and processor seconds, peak resident MiB of its largest process."""
+    """One finished command: wall and processor seconds, peak resident MiB of all its processes."""
 
     seconds: float
     cpu: float
@@ -45,28 +46,39 @@ def run(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] 
 
 
 class _Peak:
-    """Follows a process's own high-water mark, which the children's total would hide behind an earlier command's."""
+    """Follows the high-water marks of a process and of those it starts, which the children's total would hide behind an
+    earlier command's."""
 
     def __init__(self, pid: int) -> None:
-        self._status = Path(f"/proc/{pid}/status")
-        self._kib = 0
+        self._pid = pid
+        self._kib: dict[int, int] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            try:
-                lines = self._status.read_text().splitlines()
-            except OSError:
-                return
-            self._kib = max([self._kib, *(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))])
+            for pid in (self._pid, *_children(self._pid)):
+                try:
+                    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+                except OSError:
+                    continue
+                marks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+                self._kib[pid] = max([self._kib.get(pid, 0), *marks])
 
     def stop(self) -> float:
-        """MiB."""
+        """MiB of all together, as if each had its peak at the same time."""
         self._ended.set()
         self._thread.join()
-        return round(self._kib / 1024, 1)
+        return round(sum(self._kib.values()) / 1024, 1)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for each in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended
+            found += map(int, each.read_text().split())
+    return found
 
 
 def forget_peak() -> None:

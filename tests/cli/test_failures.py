@@ -11,8 +11,15 @@ import typer.main
 from entrepot.cli import failures
 from entrepot.cli.options import pin_digits
 from entrepot.cli.tree import branch_of, build, listing_of
-from entrepot.core.errors import BadInputError, EntrepotError, Family, NotFoundError, RefusedError, UnavailableError
-from entrepot.web.problems import error_classes
+from entrepot.core.errors import (
+    BadInputError,
+    EntrepotError,
+    Family,
+    NotFoundError,
+    RefusedError,
+    UnavailableError,
+    error_classes,
+)
 
 
 @pytest.mark.parametrize("kind", sorted(set(error_classes().values()), key=lambda kind: kind.code))

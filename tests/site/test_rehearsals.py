@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError, error_classes
 from entrepot.core.sizes import GIB, MIB
 from entrepot.core.times import HOUR
 from entrepot.database import librarystats
@@ -18,7 +18,6 @@ from entrepot.protocol.contentapi import ContentInfo, DeltaOutlook, Rehearsal, R
 from entrepot.protocol.libraryapi import Comparison
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.site.staging import Staging
-from entrepot.web.problems import error_classes
 
 SAME = ("files", "folders", "links", "plain_size", "objects", "stored_size", "new_objects")
 

@@ -11,11 +11,12 @@ from entrepot.core.errors import (
     TrustError,
     UnauthenticatedError,
     UnavailableError,
+    error_classes,
 )
 from entrepot.web.asgi import query
 from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import IN_KERNEL, Download
-from entrepot.web.problems import error_classes, error_from_problem, problem_of
+from entrepot.web.problems import error_from_problem, problem_of
 from entrepot.web.ranges import RangeNotSatisfiableError, choose_span, etag_matches
 from entrepot.web.throttle import Throttle
 

@@ -112,7 +112,7 @@ def _pace(task: TaskInfo) -> str:
 
 def error_of(task: TaskInfo) -> EntrepotError:
     """The error that failed a task, as the class that its stable code names."""
-    from entrepot.web.problems import error_classes
+    from entrepot.core.errors import error_classes
 
     chosen = error_classes().get(task.error_code, EntrepotError)
     text = task.error or task.message or "it failed"

@@ -1,7 +1,8 @@
 """Content: from a folder of software to sealed objects and back, and the library that keeps them.
 
-The way in (``publish``): ``snapshot`` walks the source in path order, ``ahead`` and ``sources`` read it and notice
-change, ``chunking`` cuts it, ``keeping`` seals each chunk once (``compressing``, ``sealing``) and puts it on a shelf,
+The way in (``publish``): ``gathering`` (of a large source ``apart``, in a process of its own) walks the source in path
+order (``snapshot``) and groups what is small (``grouping``), ``ahead`` reads and cuts what is big, ``sources`` notices
+change, ``chunking`` gives both in order, ``keeping`` seals each chunk once (``compressing``, ``sealing``) and puts it on a shelf,
 ``writing`` lists the files in manifest parts, ``collecting`` ends with the object set (``objectset``). The way out
 (``reading``): the signed root, then parts in order, each checked before it is believed. ``delta`` leads from one
 version to another. ``archives`` unpacks what is published from an archive, ``surprises`` warns, ``rehearsal`` tells

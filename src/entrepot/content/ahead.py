@@ -1,11 +1,10 @@
-"""Reads a source ahead of whoever cuts it: several files at a time, given back in their order.
+"""Reads big files ahead of whoever keeps them: several at a time, given back in their order, cut into chunks right
+there, a window at a time. Groups of small files come read already, and keep their places.
 
-The unit is a *read*: a run of small files with whatever lies between them, or the next window of a big file, which is
-cut into its chunks right there. Memory: :data:`AHEAD`, and one window.
+Memory: :data:`AHEAD`, and one window.
 """
 
 import hashlib
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -14,31 +13,15 @@ from typing import Final
 import msgspec
 from pyfastcdc import FastCDC
 
-from entrepot.content.snapshot import FileItem, Item
-from entrepot.content.sources import SourceFile, read_source
-from entrepot.core.sizes import KIB, MIB
+from entrepot.content.grouping import AHEAD, BIG, ITEM, Group, Piece
+from entrepot.content.snapshot import FileItem
+from entrepot.content.sources import SourceFile
+from entrepot.core.sizes import MIB
 
-MIN_CHUNK: Final = 256 * KIB
+MIN_CHUNK: Final = BIG
 AVERAGE_CHUNK: Final = MIB
 MAX_CHUNK: Final = 4 * MIB
 WINDOW: Final = 8 * MIB
-AHEAD: Final = 16 * MIB
-ITEM: Final = KIB
-"""What an item counts beside its bytes, so that empty files, folders and links are bounded, too."""
-RUN_BYTES: Final = MIB
-RUN_ITEMS: Final = 64
-QUICK_FILE: Final = 200e-6
-QUICK_BYTES: Final = 200 * MIB
-"""Seconds for each small file, and bytes a second, that only what waits for a disk or a network takes longer than."""
-RUNS_IN_POOL: Final = 32
-
-
-class Small(msgspec.Struct, frozen=True, gc=False):
-    """A small file with its bytes and their SHA-256; or another item, without."""
-
-    item: Item
-    data: bytes = b""
-    sha256: bytes = b""
 
 
 class Chunks(msgspec.Struct, frozen=True, gc=False):
@@ -54,11 +37,8 @@ class Chunks(msgspec.Struct, frozen=True, gc=False):
     sha256: bytes
 
 
-Read = tuple[Small, ...] | Chunks
-
-
-def read_ahead(items: Iterable[Item], pool: Executor, seed: int) -> Iterator[Read]:
-    """All items in order.
+def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[Group | Chunks]:
+    """All pieces in order, big files cut.
 
     Args:
         seed: FastCDC's gear seed.
@@ -67,100 +47,52 @@ def read_ahead(items: Iterable[Item], pool: Executor, seed: int) -> Iterator[Rea
         RefusedError: a file changed while it was read, or cannot be read.
     """
     chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
-    waiting: deque[tuple[_Run | _Big, Future[Read]]] = deque()
+    waiting: deque[tuple[int, Group | _Big]] = deque()
     ahead = 0
-    small = _SmallFiles(pool)
-    for work in _works(items, chunker):
-        waiting.append((work, small.read(work) if isinstance(work, _Run) else pool.submit(work.read)))
-        ahead += work.size
-        while ahead > AHEAD:
-            ahead -= waiting[0][0].size
-            yield from _reads(*waiting.popleft(), pool)
-    for work, future in waiting:
-        yield from _reads(work, future, pool)
-
-
-def _reads(work: "_Run | _Big", future: "Future[Read]", pool: Executor) -> Iterator[Read]:
-    read = future.result()
-    while isinstance(read, Chunks) and not read.sha256:
-        future = pool.submit(work.read)  # the next window, while this one is being worked on
-        yield read
-        read = future.result()
-    yield read
-
-
-def _works(items: Iterable[Item], chunker: FastCDC) -> Iterator["_Run | _Big"]:
-    run = _Run()
-    for item in items:
-        size = item.size if isinstance(item, FileItem) else 0
-        if size >= MIN_CHUNK:
-            if run.items:
-                yield run
-                run = _Run()
-            assert isinstance(item, FileItem)
-            yield _Big(item, chunker)
+    for piece in pieces:
+        if isinstance(piece, Group):
+            size = len(piece.plain) + ITEM * len(piece.entries)
+            waiting.append((size, piece))
         else:
-            run.items.append(item)
-            run.size += size + ITEM
-            if run.size >= RUN_BYTES or len(run.items) >= RUN_ITEMS:
-                yield run
-                run = _Run()
-    if run.items:
-        yield run
+            size = min(piece.size, WINDOW)
+            waiting.append((size, _Big(piece, chunker, pool)))
+        ahead += size
+        while ahead > AHEAD:
+            size, first = waiting.popleft()
+            ahead -= size
+            yield from _given(first)
+    for _, each in waiting:
+        yield from _given(each)
 
 
-class _Run:
-    """Small files, read and hashed one after the other."""
-
-    def __init__(self) -> None:
-        self.items: list[Item] = []
-        self.size = 0
-
-    def read(self) -> Read:
-        return tuple(_read_small(item) for item in self.items)
-
-
-class _SmallFiles:
-    """Reads runs in the pool, many at once, while the source lets one wait; else here and now.
-
-    What the system has in memory is read sooner than it is handed from thread to thread: each of the few calls for a
-    file gives up Python's one lock, and several readers would queue for it at each of them.
-    """
-
-    def __init__(self, pool: Executor) -> None:
-        self._pool = pool
-        self._slow = 0  # as many runs are left to the pool before one is tried here again
-
-    def read(self, run: _Run) -> "Future[Read]":
-        if self._slow:
-            self._slow -= 1
-            return self._pool.submit(run.read)
-        begun = time.perf_counter()
-        done: Future[Read] = Future()
-        done.set_result(run.read())
-        if time.perf_counter() - begun > QUICK_FILE * len(run.items) + run.size / QUICK_BYTES:
-            self._slow = RUNS_IN_POOL
-        return done
-
-
-def _read_small(item: Item) -> Small:
-    if not isinstance(item, FileItem):
-        return Small(item)
-    data = read_source(item)
-    return Small(item, data, hashlib.sha256(data).digest())
+def _given(piece: "Group | _Big") -> Iterator[Group | Chunks]:
+    if isinstance(piece, Group):
+        yield piece
+    else:
+        yield from piece.chunks()
 
 
 class _Big:
-    """A big file. Used by one thread at a time."""
+    """A big file, whose first window is being read from now on. Used by one thread at a time."""
 
-    def __init__(self, item: FileItem, chunker: FastCDC) -> None:
+    def __init__(self, item: FileItem, chunker: FastCDC, pool: Executor) -> None:
         self._source = SourceFile(item)
         self._chunker = chunker
+        self._pool = pool
         self._rest: memoryview | bytes = b""  # the beginning of a chunk whose end is still to come
         self._begun = False
-        self.size = min(item.size, WINDOW)
+        self._reading: Future[Chunks] = pool.submit(self._read)
 
-    def read(self) -> Read:
+    def chunks(self) -> Iterator[Chunks]:
+        """All of it; the next window is read while one is being worked on."""
+        read = self._reading.result()
+        while not read.sha256:
+            self._reading = self._pool.submit(self._read)
+            yield read
+            read = self._reading.result()
+        yield read
+
+    def _read(self) -> Chunks:
         """Cut the next window: the rest of the one before, and new bytes. Chunks are views of it.
 
         A cut depends on nothing that follows it, so only the last chunk has to wait for the next window, unless it is

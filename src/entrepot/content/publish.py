@@ -14,16 +14,16 @@ from typing import Final
 
 import msgspec
 
-from entrepot.content.chunking import BigChunk, BigEnd, Cut, DomainKeys, Group, cut
+from entrepot.content.apart import gathered
+from entrepot.content.chunking import BigChunk, BigEnd, Cut, DomainKeys, cut
 from entrepot.content.collecting import keep_set
+from entrepot.content.gathering import Asked, Findings
+from entrepot.content.grouping import Group, Piece
 from entrepot.content.indexing import Tools, tools
 from entrepot.content.keeping import Keeper, Kept, Note
 from entrepot.content.ledger import Ledger
 from entrepot.content.manifest import MAX_ROOT, VERSION, Entry, Root
-from entrepot.content.patterns import Excludes
 from entrepot.content.sealing import Purpose
-from entrepot.content.snapshot import Warnings, walk
-from entrepot.content.surprises import Surprises
 from entrepot.content.writing import Counts, ManifestWriter
 from entrepot.core.encoding import pack
 from entrepot.core.errors import CancelledError, RefusedError
@@ -31,8 +31,8 @@ from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
-WORKERS: Final = (os.cpu_count() or 1) + 1
-"""One more than there are cores: one of them often waits for the disk."""
+WORKERS: Final = (os.cpu_count() or 1) + 2
+"""Two more than there are cores: one flushes the disk, others wait for it."""
 
 
 ChunkNote = tuple[Entry, ...] | Entry | None
@@ -124,6 +124,7 @@ class _Run:
         self._cancelled = cancelled
         self._kept = Kept()
         self._read = 0
+        self._findings = Findings((), windows_safe=True)
         self._parts: list[SealedRef] = []
         self._part_keeper: Keeper[None] = self._keeper(Purpose.MANIFEST_PART, self._take_part)
         self._writer = ManifestWriter(given.keys, lambda data: self._part_keeper.put(data, None))
@@ -132,10 +133,14 @@ class _Run:
         self, source: Path, content: str, number: int, sign: Callable[[bytes], str], options: PublishOptions
     ) -> Published:
         """Do it."""
-        warnings = Warnings(for_windows=options.for_windows)
-        surprises = Surprises()
-        items = surprises.watch(walk(source, Excludes(options.excludes), warnings))
-        self._keep_chunks(cut(items, self._tools.keys, self._tools.pool, surprises.look))
+        asked = Asked(
+            source=os.fsencode(source),
+            excludes=options.excludes,
+            for_windows=options.for_windows,
+            grouping_key=self._tools.keys.grouping_key.reveal(),
+        )
+        with gathered(asked, self._tools.pool) as pieces:
+            self._keep_chunks(cut(self._noted(pieces), self._tools.keys, self._tools.pool))
         self._writer.finish()
         self._part_keeper.finish()
         counts = self._writer.counts
@@ -151,10 +156,18 @@ class _Run:
             plain_size=counts.plain_size,
             chunks=totals.objects,
             stored_size=totals.size,
-            windows_safe=not warnings.count,
+            windows_safe=self._findings.windows_safe,
             parts=tuple(self._parts),
         )
-        return self._finish(self._keep_root(root, sign), root, counts, (*surprises.texts(), *warnings.texts()))
+        return self._finish(self._keep_root(root, sign), root, counts, self._findings.remarks)
+
+    def _noted(self, pieces: Iterator[Piece | Findings]) -> Iterator[Piece]:
+        """Keep the findings, pass the pieces on."""
+        for piece in pieces:
+            if isinstance(piece, Findings):
+                self._findings = piece
+            else:
+                yield piece
 
     def _keep_chunks(self, pieces: Iterator[Cut]) -> None:
         keeper: Keeper[ChunkNote] = self._keeper(Purpose.CHUNK, self._take_chunk)

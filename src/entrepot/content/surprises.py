@@ -16,6 +16,8 @@ HEAD: Final = 16 * KIB
 """Where private keys are looked for."""
 TOKEN_HEAD: Final = 4 * KIB
 """Where access tokens are: to search all text for each kind of them would cost more than to hash it."""
+BINARY_HEAD: Final = 64
+"""What has a zero byte so early is no text, and no place for an access token."""
 LEAP: Final = 3
 """A version this many times as large as the last one, or as small, is a surprise."""
 LEAP_MIN: Final = 10 * MIB
@@ -27,6 +29,7 @@ _NAMES: Final = frozenset(
 )
 _SUFFIXES: Final = (".pfx", ".p12", ".ppk", ".kdbx", ".jks", ".keystore", ".key")
 _KEY: Final = re.compile(rb"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----\s+[A-Za-z0-9+/=:]")
+_BINARY: Final = b"\0"
 _KEY_MARK: Final = b"-----BEGIN "
 _TOKENS: Final = {
     b"AKIA": re.compile(rb"\bAKIA[0-9A-Z]{16}\b"),
@@ -64,6 +67,8 @@ class Surprises:
             self._note(path, "a private key in it")
             return
         head = data[:TOKEN_HEAD]
+        if _BINARY in head[:BINARY_HEAD]:
+            return
         if any(map(head.__contains__, _TOKENS)) and any(each.search(head) for each in _TOKENS.values()):
             self._note(path, "an access token in it")
 

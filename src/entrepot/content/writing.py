@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from entrepot.content.chunking import DomainKeys
+from entrepot.content.grouping import ends
 from entrepot.content.manifest import MAX_PART, Entry, EntryKind, Extent, join_part
 from entrepot.core.encoding import pack
 from entrepot.core.sizes import KIB
@@ -123,7 +124,7 @@ class ManifestWriter:
             self.counts.add(entry)
 
     def _maybe_close(self, path: str) -> None:
-        due = self._size >= PART_MIN and self._keys.ends(hashlib.sha256(path.encode()).digest(), _MASK)
+        due = self._size >= PART_MIN and ends(self._keys.grouping_key, hashlib.sha256(path.encode()).digest(), _MASK)
         if due or self._size >= PART_SOFT_MAX:
             self._close()
 

@@ -163,3 +163,14 @@ class CancelledError(EntrepotError):
 
     code = "cancelled"
     family = Family.CANCELLED
+
+
+def error_classes() -> dict[str, type[EntrepotError]]:
+    """Every error class that is loaded, by its code; of classes that share a code, the one nearest the root."""
+    found: dict[str, type[EntrepotError]] = {}
+    waiting: list[type[EntrepotError]] = [EntrepotError]
+    while waiting:
+        kind = waiting.pop(0)
+        found.setdefault(kind.code, kind)
+        waiting.extend(kind.__subclasses__())
+    return found

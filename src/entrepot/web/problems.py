@@ -20,6 +20,7 @@ from entrepot.core.errors import (
     StorageError,
     UnauthenticatedError,
     UnavailableError,
+    error_classes,
 )
 
 PROBLEM_TYPE = "application/problem+json"
@@ -101,17 +102,6 @@ def error_from_problem(status: int, body: bytes, *, who: str = "The server") -> 
     known = error_classes().get(problem.code) or _BY_STATUS.get(status, EntrepotError)
     detail = clean(problem.detail) or f"{who} answered with HTTP status {status}."
     return known(detail, next_step=clean(problem.next_step))
-
-
-def error_classes() -> dict[str, type[EntrepotError]]:
-    """Every error class that is loaded, by its code; of classes that share a code, the one nearest the root."""
-    found: dict[str, type[EntrepotError]] = {}
-    waiting: list[type[EntrepotError]] = [EntrepotError]
-    while waiting:
-        kind = waiting.pop(0)
-        found.setdefault(kind.code, kind)
-        waiting.extend(kind.__subclasses__())
-    return found
 
 
 def clean(text: str) -> str:

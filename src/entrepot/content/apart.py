@@ -1,0 +1,186 @@
+"""Gathers a source in a process of its own, which hands over what it read through a pipe.
+
+To look at tens of thousands of small files takes a few calls of the system for each. In the server's process each of
+them gives up Python's one lock, and queues for it again behind those who seal; beside it they cost half the time, and
+a file server that does not answer holds up nothing but this process, which can be ended.
+
+A frame is the length of its head (4 bytes), the head (MessagePack), and the plain bytes of a group.
+"""
+
+import contextlib
+import itertools
+import os
+import queue
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from entrepot.content.gathering import Asked, Findings, gather
+from entrepot.content.grouping import Group, Piece
+from entrepot.content.manifest import Entry
+from entrepot.content.patterns import Excludes
+from entrepot.content.snapshot import FileItem, sizes
+from entrepot.core.encoding import pack, unpack
+from entrepot.core.errors import EntrepotError, UnavailableError, error_classes
+from entrepot.core.sizes import MIB
+
+FEW: Final = 1000
+"""A source with no more files than that is gathered sooner than another process is started."""
+PIPE_BYTES: Final = MIB
+"""What the pipe holds, where the system allows it: with 64 KiB both sides would wait for each other at every step."""
+WAITING: Final = 16
+"""As many groups or files wait to be taken."""
+READERS: Final = 4
+"""So many runs of files at once where the source lets one wait."""
+_LENGTH: Final = struct.Struct(">I")
+
+
+class _Group(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    size: int
+    sha256: bytes
+    entries: tuple[Entry, ...]
+
+
+class _File(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    path: str
+    where: bytes
+    size: int
+    mode: int
+    identity: tuple[int, ...]
+
+
+class _Failure(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    code: str
+    message: str
+    next_step: str
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(_Group | _File | Findings | _Failure)
+
+
+def gathered(asked: Asked, pool: Executor) -> contextlib.AbstractContextManager[Iterator[Piece | Findings]]:
+    """What :func:`~entrepot.content.gathering.gather` gives, gathered in another process if the source is large.
+
+    Raises:
+        UnavailableError: by the iterator: the other process was ended.
+    """
+    looked = sizes(Path(os.fsdecode(asked.source)), Excludes(asked.excludes))
+    many = len(list(itertools.islice(looked, FEW + 1))) > FEW
+    return contextlib.closing(_gathered(asked)) if many else contextlib.nullcontext(gather(asked, pool))
+
+
+def _gathered(asked: Asked) -> Generator[Piece | Findings, None, None]:
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "entrepot.content.apart"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # Ctrl-C is for the server, which then ends this one
+    )
+    assert child.stdin is not None
+    assert child.stdout is not None
+    came: queue.Queue[Piece | Findings | EntrepotError] = queue.Queue(WAITING)
+    receiver = threading.Thread(target=_receive, args=(child.stdout, came), name="gathered", daemon=True)
+    try:
+        _widen(child.stdout)
+        with contextlib.suppress(BrokenPipeError), child.stdin:
+            child.stdin.write(pack(asked))
+        receiver.start()
+        while True:
+            piece = came.get()
+            if isinstance(piece, EntrepotError):
+                raise piece
+            yield piece
+            if isinstance(piece, Findings):
+                return
+    finally:
+        child.kill()
+        while receiver.is_alive():  # it may wait for room
+            with contextlib.suppress(queue.Empty):
+                came.get(timeout=0.01)
+        child.stdout.close()
+        child.wait()
+
+
+def _receive(pipe: IO[bytes], came: "queue.Queue[Piece | Findings | EntrepotError]") -> None:
+    """Take what comes while those who use it are busy, so that the other process need not wait."""
+    piece: Piece | Findings | EntrepotError | None = None
+    while not isinstance(piece, Findings | EntrepotError):
+        try:
+            piece = _next(pipe)
+        except (UnavailableError, OSError, msgspec.DecodeError):
+            piece = _ended()
+        came.put(piece)
+
+
+def _next(pipe: IO[bytes]) -> Piece | Findings | EntrepotError:
+    size: int
+    (size,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
+    head = _DECODER.decode(_exactly(pipe, size))
+    if isinstance(head, _Group):
+        return Group(_exactly(pipe, head.size), head.sha256, head.entries)
+    if isinstance(head, _File):
+        return FileItem(head.path, os.fsdecode(head.where), head.size, head.mode, head.identity)
+    if isinstance(head, Findings):
+        return head
+    return error_classes().get(head.code, EntrepotError)(head.message, next_step=head.next_step)
+
+
+def _exactly(pipe: IO[bytes], size: int) -> bytes:
+    data = pipe.read(size)
+    if len(data) < size:
+        raise _ended()
+    return data
+
+
+def _ended() -> UnavailableError:
+    return UnavailableError(
+        "The process that reads the source was ended.", next_step="Publish again; the server's log may say why."
+    )
+
+
+def _widen(pipe: IO[bytes]) -> None:
+    try:
+        import fcntl
+
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):  # another system, or more than this user may have
+        return
+
+
+def main() -> None:
+    """The other process: gather what standard input asks for, to standard output."""
+    asked = unpack(sys.stdin.buffer.read(), Asked, "x")
+    out = sys.stdout.fileno()
+    try:
+        with ThreadPoolExecutor(READERS) as pool:
+            for piece in gather(asked, pool):
+                if isinstance(piece, Group):
+                    _send(out, _Group(len(piece.plain), piece.sha256, piece.entries), piece.plain)
+                elif isinstance(piece, FileItem):
+                    where = os.fsencode(piece.where)
+                    _send(out, _File(piece.path, where, piece.size, piece.mode, piece.identity))
+                else:
+                    _send(out, piece)
+    except EntrepotError as error:
+        _send(out, _Failure(error.code, error.message, error.next_step))
+    except BrokenPipeError:  # nobody takes it any more
+        sys.exit(1)
+
+
+def _send(out: int, head: msgspec.Struct, plain: bytes = b"") -> None:
+    packed = pack(head)
+    for data in (_LENGTH.pack(len(packed)) + packed, plain):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(out, view) :]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Everything that is done to a source before its big files are cut: walk it, read and group what is small, and remark
+on what surprises. A large source is gathered in a process of its own (``content/apart.py``)."""
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+
+import msgspec
+
+from entrepot.content.grouping import Piece, grouped
+from entrepot.content.patterns import Excludes
+from entrepot.content.snapshot import Warnings, walk
+from entrepot.content.surprises import Surprises
+from entrepot.core.secret import Secret
+
+
+class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What to gather.
+
+    Attributes:
+        source: path of a folder or file, as the system has it.
+        excludes: what to leave out (``content/patterns.py``).
+        for_windows: refuse what Windows cannot store.
+        grouping_key: decides where groups end.
+    """
+
+    source: bytes
+    excludes: tuple[str, ...]
+    for_windows: bool
+    grouping_key: bytes
+
+
+class Findings(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """What there is to say of the whole, at its end: remarks, and whether Windows can store every name."""
+
+    remarks: tuple[str, ...]
+    windows_safe: bool
+
+
+def gather(asked: Asked, pool: Executor) -> Iterator[Piece | Findings]:
+    """All pieces of a source in path order, then the findings.
+
+    Args:
+        pool: reads small files where the source lets one wait.
+
+    Raises:
+        NotFoundError: the source does not exist.
+        RefusedError: something in it cannot be published; the text names it.
+    """
+    warnings = Warnings(for_windows=asked.for_windows)
+    surprises = Surprises()
+    source = Path(os.fsdecode(asked.source))
+    items = surprises.watch(walk(source, Excludes(asked.excludes), warnings))
+    yield from grouped(items, Secret(asked.grouping_key), pool, surprises.look)
+    yield Findings((*surprises.texts(), *warnings.texts()), not warnings.count)
