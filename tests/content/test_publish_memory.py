@@ -47,7 +47,7 @@ pytestmark = [
 @pytest.fixture
 def publish_alone(tmp_path: Path, make_sqlite_ledgers: Any) -> Any:
     """Publishes in a process of its own, with the ledger in SQL on the disk: files, bytes, chunks, peak memory
-        (of the process that gathers the source, too)."""
+    (of the process that gathers the source, too)."""
 
     def run(source: Path) -> tuple[int, ...]:
         home = tmp_path / "home"

@@ -31,6 +31,9 @@ from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import EntrepotError, UnavailableError, error_classes
 from entrepot.core.sizes import MIB
 
+if sys.platform == "linux":
+    import fcntl
+
 FEW: Final = 1000
 """A source with no more files than that is gathered sooner than another process is started."""
 PIPE_BYTES: Final = MIB
@@ -146,12 +149,9 @@ def _ended() -> UnavailableError:
 
 
 def _widen(pipe: IO[bytes]) -> None:
-    try:
-        import fcntl
-
-        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-    except (ImportError, AttributeError, OSError):  # another system, or more than this user may have
-        return
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # more than this user may have
+            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
 
 def main() -> None:
