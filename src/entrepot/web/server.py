@@ -86,11 +86,11 @@ def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socke
     return listener
 
 
-def listener_url(listener: socket.socket, host: str | None = None) -> str:
-    """``https://host:port`` of a listener; ``host`` replaces the bound address."""
+def listener_url(listener: socket.socket, host: str | None = None, *, scheme: str = "https") -> str:
+    """``scheme://host:port`` of a listener; ``host`` replaces the bound address."""
     address, port = listener.getsockname()[:2]
     name = host or address
-    return f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}"
+    return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
 
 
 async def serve(

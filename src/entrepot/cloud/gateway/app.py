@@ -195,7 +195,7 @@ class Gateway:
     async def run(self, listener: socket.socket) -> None:
         """Serve until told to end, then ship the journal."""
         config = self._config
-        url = listener_url(listener)
+        url = listener_url(listener, scheme="http" if config.front else "https")
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
         await self.watcher.look()
