@@ -7,8 +7,37 @@ import pytest
 
 from entrepot.database.engine import Database
 from entrepot.database.hierarchy import Hierarchy, Site, add_site, create_hierarchy
+from entrepot.protocol.drillapi import DrillReport, DrillTimes
 
 from ..databases import embedded_copy
+
+_TIMES = DrillTimes()
+DRILL_REPORT = DrillReport(
+    seconds=30,
+    steady_seconds=25,
+    requests=10,
+    whole=10,
+    unfinished=0,
+    received=100,
+    verified=100,
+    damaged=0,
+    bytes_per_second=4,
+    first_byte=_TIMES,
+    whole_object=_TIMES,
+    statuses={"200": 10},
+    errors={},
+    examples=(),
+    limited=0,
+    unavailable=0,
+    refused=0,
+    instances=(),
+    own_cpu_percent=1,
+    own_delay=_TIMES,
+    clients_per_day=3,
+    interrupted=False,
+    conclusions=("fine",),
+)
+"""What a small load drill told, wherever tests keep one."""
 
 
 def _filled(database: Database) -> Database:

@@ -6,7 +6,8 @@ import pytest
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.database import drills, usage
 from entrepot.database.drills import Drill
-from entrepot.protocol.drillapi import DrillReport, DrillTimes
+
+from .conftest import DRILL_REPORT
 
 ONE = Drill(
     id="drill-1",
@@ -20,32 +21,6 @@ ONE = Drill(
     devices=5,
     bytes=10**9,
 )
-NONE = DrillTimes()
-REPORT = DrillReport(
-    seconds=1,
-    steady_seconds=1,
-    requests=1,
-    whole=1,
-    unfinished=0,
-    received=1,
-    verified=1,
-    damaged=0,
-    bytes_per_second=1,
-    first_byte=NONE,
-    whole_object=NONE,
-    statuses={"200": 1},
-    errors={},
-    examples=(),
-    limited=0,
-    unavailable=0,
-    refused=0,
-    instances=(),
-    own_cpu_percent=1,
-    own_delay=NONE,
-    clients_per_day=1,
-    interrupted=False,
-    conclusions=("fine",),
-)
 
 
 def test_the_next_drill_waits_for_the_report_or_the_end_of_the_tokens(database) -> None:
@@ -57,21 +32,21 @@ def test_the_next_drill_waits_for_the_report_or_the_end_of_the_tokens(database) 
             drills.begin(connection, second)
         drills.begin(connection, msgspec.structs.replace(second, begun=1090))
     with database.transaction() as connection:
-        drills.report(connection, "drill-2", REPORT)
+        drills.report(connection, "drill-2", DRILL_REPORT)
         drills.begin(connection, msgspec.structs.replace(ONE, id="drill-3", begun=1100, expires=1190))
     with database.reading() as connection:
         found = [(one.drill, one.report) for one in drills.listed(connection, "pt-1")]
-    assert found == [("drill-3", None), ("drill-2", REPORT), ("drill-1", None)]
+    assert found == [("drill-3", None), ("drill-2", DRILL_REPORT), ("drill-1", None)]
 
 
 def test_a_report_is_kept_once_and_for_as_long_as_figures_are(database) -> None:
     with database.transaction() as connection:
         drills.begin(connection, ONE)
-        drills.report(connection, ONE.id, REPORT)
+        drills.report(connection, ONE.id, DRILL_REPORT)
         with pytest.raises(ConflictError, match="already"):
-            drills.report(connection, ONE.id, REPORT)
+            drills.report(connection, ONE.id, DRILL_REPORT)
         with pytest.raises(NotFoundError):
-            drills.report(connection, "drill-0", REPORT)
+            drills.report(connection, "drill-0", DRILL_REPORT)
         assert drills.prune(connection, before=ONE.begun) == 0
         assert drills.prune(connection, before=ONE.begun + 1) == 1
 

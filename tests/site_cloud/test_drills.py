@@ -21,7 +21,7 @@ from entrepot.database.tables.cost import budget_grant
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.costapi import BudgetRequest, PriceSheetRequest
-from entrepot.protocol.drillapi import DrillPermit, DrillPlan, DrillRecord, DrillReport, DrillRequest, DrillTimes
+from entrepot.protocol.drillapi import DrillPermit, DrillPlan, DrillRecord, DrillRequest
 from entrepot.rules.prices import Tier
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost import sheets
@@ -31,35 +31,10 @@ from entrepot.site.drills.permits import Drills
 from entrepot.site.drills.routes import drill_router
 from entrepot.trust.tokens import set_ids, verify_content_token
 
+from ..database_cloud.conftest import DRILL_REPORT
 from .conftest import NOW, SITE, Gateway, SiteUnderTest, record
 
 REQUEST = DrillRequest(devices=3, seconds=30, most_bytes=500 * MB)
-NONE = DrillTimes()
-REPORT = DrillReport(
-    seconds=30,
-    steady_seconds=25,
-    requests=10,
-    whole=10,
-    unfinished=0,
-    received=100,
-    verified=100,
-    damaged=0,
-    bytes_per_second=4,
-    first_byte=NONE,
-    whole_object=NONE,
-    statuses={"200": 10},
-    errors={},
-    examples=(),
-    limited=0,
-    unavailable=0,
-    refused=0,
-    instances=(),
-    own_cpu_percent=1,
-    own_delay=NONE,
-    clients_per_day=3,
-    interrupted=False,
-    conclusions=("fine",),
-)
 
 
 def publish(
@@ -209,16 +184,16 @@ async def test_one_drill_at_a_time_until_it_is_reported_or_over(site, drilling) 
     first = await drilling.permit()
     with pytest.raises(ConflictError, match="under way"):
         await drilling.permit()
-    await drilling.drills.report(first.drill, REPORT)
+    await drilling.drills.report(first.drill, DRILL_REPORT)
     with pytest.raises(ConflictError, match="reported already"):
-        await drilling.drills.report(first.drill, REPORT)
+        await drilling.drills.report(first.drill, DRILL_REPORT)
     second = await drilling.permit()
     site.clock.advance(91)
     await drilling.permit()
     with pytest.raises(NotFoundError):
-        await drilling.drills.report("drill-none", REPORT)
+        await drilling.drills.report("drill-none", DRILL_REPORT)
     listed = await drilling.drills.listed("cloud1")
-    assert [(one.by, one.report) for one in listed if one.drill == first.drill] == [("anna", REPORT)]
+    assert [(one.by, one.report) for one in listed if one.drill == first.drill] == [("anna", DRILL_REPORT)]
     assert [one.report for one in listed if one.drill == second.drill] == [None]
     with site.database.transaction() as connection:
         assert drills.prune(connection, before=int(site.clock()) + 1) == 3
@@ -255,7 +230,7 @@ async def test_under_a_budget_the_drill_has_one_allowance_or_is_refused(site, dr
             (permit.drill, 500 * MB)
         ]
         assert budgets.touches(connection, drilling.point)
-    await drilling.drills.report(permit.drill, REPORT)
+    await drilling.drills.report(permit.drill, DRILL_REPORT)
     with pytest.raises(RefusedError, match=r"has no room for 500\.0 MB"):
         await drilling.permit()
     assert len(await drilling.drills.listed("cloud1")) == 1  # a refusal leaves no drill that would be waited for
@@ -303,7 +278,7 @@ async def test_it_is_asked_for_over_http(api) -> None:
     assert (answer.status_code, len(permit.tokens)) == (201, 3)
     assert "***" in repr(permit)
     assert permit.tokens[0] not in repr(permit)
-    answer = await api.put(f"/drills/{permit.drill}/report", content=msgspec.json.encode(REPORT))
+    answer = await api.put(f"/drills/{permit.drill}/report", content=msgspec.json.encode(DRILL_REPORT))
     assert answer.status_code == 204
     [listed] = msgspec.json.decode((await api.get("/cloud-points/cloud1/drills")).content, type=list[DrillRecord])
-    assert listed.report == REPORT
+    assert listed.report == DRILL_REPORT
