@@ -6,6 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+<<<<<<< HEAD
+=======
+import threading
+import time
+>>>>>>> ce7e79e (Bring what dead instances recorded to the store however long it was away; prove redirects to S3 with real links)
 from collections.abc import Callable
 from pathlib import Path
 
@@ -359,6 +364,36 @@ def test_the_shipper_survives_whatever_the_system_refuses(
     until_now(lambda: numbers(store) == [7], "the record was shipped")
     assert problems == []
     recorder.close(ship_seconds=20)
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_an_idle_instance_ships_what_another_left_when_the_site_asks_and_now_and_then(
+    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    looked, shipped = threading.Event(), threading.Event()
+
+    def adopt(state: Path, store: MemoryStore) -> int:
+        count = adopt_leftovers(state, store)
+        looked.set()
+        if count:
+            shipped.set()
+        return count
+
+    monkeypatch.setattr("entrepot.cloud.gateway.recorder.adopt_leftovers", adopt)
+    monkeypatch.setattr("entrepot.cloud.gateway.recorder.LOOK_SECONDS", 3600 if asked else 0.5)
+    store = MemoryStore()
+    idle = make_recorder(state, store, [], lambda: NOW / 1000)
+    idle.start()
+    assert looked.wait(20)  # at the start there was nothing
+    dead = open_journal(state, "gw-2")
+    dead.append([make_record(5)], now_ms=NOW, limits=LIMITS)
+    dead.sync()
+    dead.release()  # as the kernel does when a process ends
+    if asked:
+        idle.ship_soon()
+    assert shipped.wait(20)
+    assert numbers(store, "gw-2") == [5]
+    idle.close(ship_seconds=20)
 
 
 def make_recorder(

@@ -25,6 +25,8 @@ from entrepot.protocol.transactions import Record
 
 COMMIT_SECONDS = 0.25
 NOTE_SECONDS = 0.5
+LOOK_SECONDS = 10.0
+"""So often an idle instance looks whether another one has died and left records."""
 _RETRY_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +90,8 @@ class TransactionRecorder:
                 self._changed.notify()
 
     def ship_soon(self) -> None:
-        """Hand over what is recorded by now, with the next commit, however young the segment is."""
+        """Hand over what is recorded by now, with the next commit, however young the segment is; also what the dead left.
+        """
         self._hurried.set()
         with self._changed:
             self._changed.notify()
@@ -161,8 +164,8 @@ class TransactionRecorder:
         closed = self._journal.closed > self._shippable
         if closed or noting or not 0 <= now_ms - self._noted_at < NOTE_SECONDS * 1000:
             self._note(without(running, ended), now_ms)
-        if closed:  # only now: the note must not need a segment that is gone
-            self._shippable = self._journal.closed
+        self._shippable = self._journal.closed  # only now: the note must not need a segment that is gone
+        if closed or hurried:
             self._ship.set()
         return self._journal.segments
 
@@ -221,7 +224,7 @@ class TransactionRecorder:
 
     def _ship_loop(self) -> None:
         while True:
-            self._ship.wait()
+            self._ship.wait(LOOK_SECONDS)
             self._ship.clear()
             stopping = self._stopping.is_set()
             try:

@@ -15,6 +15,7 @@ import structlog
 from entrepot.cloud.gateway.folderlock import FolderLock
 from entrepot.cloud.gateway.journal import DAMAGED_SUFFIX, journals, recover, store_key
 from entrepot.cloud.gateway.marking import mark_dead
+from entrepot.cloud.gateway.running import NAME as NOTE_NAME
 from entrepot.cloud.gateway.running import restore
 from entrepot.core.errors import EntrepotError, NotFoundError, UnavailableError
 from entrepot.durable.files import storage_errors, sync_folder
@@ -92,6 +93,11 @@ def adopt_leftovers(state: Path, store: ObjectStore) -> int:
     if problem is not None:
         raise problem
     return shipped
+
+
+def holds_records(folder: Path) -> bool:
+    """Tell whether something is in an instance's folder that has to travel. What is damaged waits for people."""
+    return bool(journals(folder)) or (folder / NOTE_NAME).exists()
 
 
 def _adopt(folder: Path, store: ObjectStore) -> int:

@@ -19,6 +19,6 @@ What it is not: a place where content can be read. It stores sealed objects and 
 - ``settings``, ``setup``: the home. ``database``, ``subscriptions``, ``services``: durable state. ``administration``:
   what ``entrepot host subscription …`` does, safely while the host runs.
 - ``tokens``: the token endpoint. ``api``: the management API. ``stores``: the store endpoint. ``audit``: who did what.
-- ``plan``: which instances to start or stop, pure. ``instance``: one process. ``supervisor``: makes it so. ``removal``:
-  deletes a service. ``server``: wires it all.
+- ``plan``: which instances to start or stop, pure. ``instance``: one process. ``supervisor``: makes it so.
+  ``leftovers``: brings home what dead instances recorded. ``removal``: deletes a service. ``server``: wires it all.
 """

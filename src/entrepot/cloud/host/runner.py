@@ -1,7 +1,6 @@
 """Runs one service: brings its instances in line with what is wanted (``plan`` decides, this acts)."""
 
 import asyncio
-import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -12,25 +11,26 @@ import structlog
 from entrepot.cloud.gateway.config import GatewayConfig
 from entrepot.cloud.gateway.pipes import Heartbeat, Order
 from entrepot.cloud.gateway.seen import FILE, Seen, keep_seen, load_seen
-from entrepot.cloud.gateway.shipping import adopt_leftovers
 from entrepot.cloud.host.address import ServiceAddress
 from entrepot.cloud.host.instance import GatewayInstance
 from entrepot.cloud.host.keys import KeyFolder
+from entrepot.cloud.host.leftovers import Leftovers
 from entrepot.cloud.host.plan import Crashes, Phase, View, plan
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import REMOTE_POLL_SECONDS, Folders, HostSettings
 from entrepot.cloud.host.storage import HostStorage, store_settings
-from entrepot.core.errors import EntrepotError, StorageError
+from entrepot.core.errors import StorageError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.times import Clock
 from entrepot.durable.files import make_folder, sweep_temporary
 from entrepot.objects.settings import StoreKind
-from entrepot.objects.store import ObjectStore
 from entrepot.protocol.cloudhost import Instance, RunState
 from entrepot.web.embedded import TlsFiles
 
 SILENT: Final = Heartbeat(beat=0, control=0, active=0, sent=0)
 """Stands for what an instance has not said yet."""
+SHIP_SECONDS: Final = 5.0
+"""So long a stop waits until the store has what the instances recorded; a store that is slower gets it later."""
 _log = structlog.get_logger("entrepot.host")
 
 
@@ -65,8 +65,7 @@ class ServiceRunner:
         self._restarts = 0
         self._files: tuple[int, TlsFiles] | None = None
         self._seen: Seen | None = None
-        self._adopted = False
-        self._store: ObjectStore | None = None
+        self._leftovers: Leftovers | None = None
         self._step = asyncio.Lock()
         self._ends: set[asyncio.Task[None]] = set()
 
@@ -98,7 +97,7 @@ class ServiceRunner:
             if row is None or row.state is Wanted.DELETING:
                 return
             await self._hold_address(row)
-            await self._adopt_once(row)
+            await self._begin(row)
             await asyncio.to_thread(self._remember_seen)
             loop = asyncio.get_running_loop()
             wanted = row.wanted_instances
@@ -120,7 +119,7 @@ class ServiceRunner:
                 await asyncio.to_thread(self._around.keys.forget_older, row.id, row.revision)
 
     async def stop(self) -> None:
-        """End all instances at once and wait until they are gone and their journals shipped."""
+        """End all instances at once, wait until they are gone, and a little for the store to have their records."""
         async with self._step:
             if self._address:
                 self._address.refuse()
@@ -129,6 +128,8 @@ class ServiceRunner:
             ends = set(self._ends)
         if ends:  # of those that ran; what is started meanwhile is somebody else's wish
             await asyncio.wait(ends)
+        if self._leftovers:
+            await self._leftovers.settle(SHIP_SECONDS)
 
     async def close(self) -> None:
         """End all instances and give the port up."""
@@ -136,6 +137,12 @@ class ServiceRunner:
         if self._address:
             self._address.close()
             self._address = None
+
+    async def retire(self) -> None:
+        """Close for ever: on return nothing of the service is written any more."""
+        await self.close()
+        if self._leftovers:
+            await self._leftovers.end()
 
     def state(self, row: ServiceRow) -> RunState:
         """One word for how the service is."""
@@ -196,16 +203,13 @@ class ServiceRunner:
                 await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
             self._address = address
 
-    async def _adopt_once(self, row: ServiceRow) -> None:
-        """What instances left when the host was killed: journals, configurations."""
-        if not self._adopted:
-            self._store = (await asyncio.to_thread(self._around.storage.open, row)).store
-            try:
-                await self._adopt(self._store)
-            except (EntrepotError, OSError) as error:  # instances try it, too; they serve what is there meanwhile
-                _log.warning("journal.not_shipped", service=row.name, problem=str(error))
-            await asyncio.to_thread(self._sweep_run)
-            self._adopted = True
+    async def _begin(self, row: ServiceRow) -> None:
+        """Look after what instances left when the host was killed: configurations, journals."""
+        if self._leftovers is None:
+            store = (await asyncio.to_thread(self._around.storage.open, row)).store
+            await asyncio.to_thread(self._sweep_run)  # before any instance is started
+            state = self._around.folders.state(row.id)
+            self._leftovers = Leftovers(row.name, state, store, lambda: tuple(self._instances))
 
     def _remember_seen(self) -> None:
         """Keep the highest documents that instances have obeyed, for those that start later."""
@@ -224,9 +228,6 @@ class ServiceRunner:
         sweep_temporary(run)
         for path in run.glob("*.json"):
             path.unlink(missing_ok=True)
-
-    async def _adopt(self, store: ObjectStore) -> None:
-        await asyncio.to_thread(adopt_leftovers, self._around.folders.state(self.service_id), store)
 
     async def _start(self, row: ServiceRow) -> None:
         around, folders = self._around, self._around.folders
@@ -278,7 +279,7 @@ class ServiceRunner:
         return self._files[1]
 
     async def _after(self, instance: GatewayInstance) -> None:
-        """When an instance is gone: account for it, and ship what it left."""
+        """When an instance is gone: account for it, and have what it left shipped."""
         code = await instance.ended()
         del self._instances[instance.id]
         self._steer()
@@ -289,7 +290,6 @@ class ServiceRunner:
             self._restarts += 1
         note = _log.warning if unasked else _log.info
         note("instance.ended", instance=instance.id, code=code, unasked=unasked, phase=instance.phase)
+        if self._leftovers:
+            self._leftovers.look()
         self._poke()
-        with contextlib.suppress(EntrepotError, OSError):  # the next instance, or the next start, adopts it
-            if self._store is not None:
-                await self._adopt(self._store)

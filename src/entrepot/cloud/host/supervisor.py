@@ -89,7 +89,7 @@ class Supervisor:
             what could not be removed; then the service stays marked, and this is tried again.
         """
         async with self._deleting.setdefault(row.id, asyncio.Lock()):
-            await self.runner(row.id).close()
+            await self.runner(row.id).retire()
             await self._before_removal(row)
             left = await self._remove(row)
             if left:
