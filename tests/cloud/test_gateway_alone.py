@@ -87,8 +87,8 @@ async def test_what_a_killed_gateway_was_sending_is_counted(
 async def test_every_instance_of_a_service_cuts_off_whom_the_control_document_no_longer_allows(
     alone: Alone, site: Any, tmp_path: Path, client_of: Maker, collect: Maker, until: Maker, how: str
 ) -> None:
-    """Without a host nobody tells them: each polls, every 5 s unless its configuration says otherwise."""
-    assert {one.name: one.default for one in msgspec.structs.fields(GatewayConfig)}["poll"] == 5.0
+    """Without a host nobody tells them: each polls, every 2 s unless its configuration says otherwise."""
+    assert {one.name: one.default for one in msgspec.structs.fields(GatewayConfig)}["poll"] == 2.0
     await site.fill(alone.holder)
     other = Alone(tmp_path, site, name="other", shared=alone)
     try:

@@ -11,7 +11,8 @@ from entrepot.core.errors import EntrepotError, StorageError
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.keys import OBJECTS
 from entrepot.objects.metering import Meter
-from entrepot.objects.opening import open_remote
+from entrepot.objects.opening import USUAL, Waits, open_remote
+from entrepot.objects.retrying import DEFAULT, Backoff
 from entrepot.objects.serving import ServedStore
 from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.objects.store import ObjectStore
@@ -39,21 +40,27 @@ class ServiceStore(msgspec.Struct, frozen=True, kw_only=True):
     meter: Meter
 
 
-def open_service_store(folder: Path, settings: StoreSettings) -> ServiceStore:
+_SOON: Final = Waits(connect=3, silence=3, whole=60)
+_ONCE: Final = Backoff(attempts=1)
+
+
+def open_service_store(folder: Path, settings: StoreSettings, *, soon: Meter | None = None) -> ServiceStore:
     """Open a service's store; no request is made yet.
 
     Args:
         folder: where it lies if ``settings`` say so.
         settings: with the service's own prefix.
+        soon: for who asks again in a moment anyway: each request is tried once, and ends soon; it is counted here.
 
     Raises:
         StorageError: settings or credentials cannot be used.
     """
-    meter = Meter()
+    meter = Meter() if soon is None else soon
     if settings.kind is StoreKind.FOLDER:
         return ServiceStore(store=FolderStore(folder), lookups=1, remote=False, meter=meter)
     try:
-        store = ServedStore(open_remote(settings, meter=meter))
+        how = (DEFAULT, USUAL) if soon is None else (_ONCE, _SOON)
+        store = ServedStore(open_remote(settings, meter=meter, backoff=how[0], waits=how[1]))
     except EntrepotError as error:
         raise StorageError(
             f"The service's object store cannot be opened: {error.message}", next_step=error.next_step

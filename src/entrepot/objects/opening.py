@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from obstore.store import AzureStore, S3Store
 
 from entrepot.core.errors import BadInputError
@@ -24,13 +25,31 @@ LOOK_SECONDS: Final = 5.0
 _NO_RETRIES: Final[Any] = {"max_retries": 0}
 
 
+class Waits(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a store may take, in seconds: to connect, to say nothing, and for one request in all."""
+
+    connect: int = 10
+    silence: int = 30
+    whole: int = 300
+
+
+USUAL: Final = Waits()
+
+
 def open_remote(
-    settings: StoreSettings, *, below: str = "", meter: Meter, backoff: Backoff = DEFAULT, clock: Clock = time.time
+    settings: StoreSettings,
+    *,
+    below: str = "",
+    meter: Meter,
+    backoff: Backoff = DEFAULT,
+    waits: Waits = USUAL,
+    clock: Clock = time.time,
 ) -> ObjectStore:
     """Open a store far away; no request is made yet.
 
     Args:
         below: a further prefix, for one of several users of the same settings.
+        waits: how long one try may take.
 
     Raises:
         BadInputError: settings or credentials cannot be used.
@@ -39,7 +58,7 @@ def open_remote(
     if settings.kind is StoreKind.FOLDER:
         raise BadInputError("A folder is not far away.")
     make = _azure if settings.kind is StoreKind.AZURE else _s3
-    client = _Reloading(settings, make)
+    client = _Reloading(settings, lambda settings: make(settings, waits))
     client()  # shows now what is wrong
     remote = RemoteStore(
         client,
@@ -82,12 +101,12 @@ class _Reloading:
         return (found.st_ino, found.st_mtime_ns, found.st_size) if found else None
 
 
-def _options(settings: StoreSettings) -> Any:
+def _options(settings: StoreSettings, waits: Waits) -> Any:
     options: dict[str, Any] = {
         "allow_http": settings.endpoint.startswith("http://"),
-        "connect_timeout": "10s",
-        "timeout": "300s",
-        "read_timeout": "30s",
+        "connect_timeout": f"{waits.connect}s",
+        "timeout": f"{waits.whole}s",
+        "read_timeout": f"{waits.silence}s",
     }
     if settings.ca:
         try:
@@ -97,7 +116,7 @@ def _options(settings: StoreSettings) -> Any:
     return options
 
 
-def _s3(settings: StoreSettings) -> S3Store:
+def _s3(settings: StoreSettings, waits: Waits) -> S3Store:
     config: Any = {"region": settings.region or "us-east-1", "disable_bulk_delete": True}
     if settings.endpoint:
         config["endpoint"] = settings.endpoint
@@ -109,11 +128,12 @@ def _s3(settings: StoreSettings) -> S3Store:
         config["secret_access_key"] = found.secret_access_key
         if found.session_token:
             config["session_token"] = found.session_token
+    options = _options(settings, waits)
     with vendor_errors("the bucket"):
-        return S3Store(settings.bucket, config=config, client_options=_options(settings), retry_config=_NO_RETRIES)
+        return S3Store(settings.bucket, config=config, client_options=options, retry_config=_NO_RETRIES)
 
 
-def _azure(settings: StoreSettings) -> AzureStore:
+def _azure(settings: StoreSettings, waits: Waits) -> AzureStore:
     config: Any = {"account_name": settings.account}
     if settings.endpoint:
         config["endpoint"] = settings.endpoint
@@ -124,5 +144,6 @@ def _azure(settings: StoreSettings) -> AzureStore:
             config["account_key"] = found.account_key
         else:
             config["sas_key"] = found.sas_token
+    options = _options(settings, waits)
     with vendor_errors("the container"):
-        return AzureStore(settings.bucket, config=config, client_options=_options(settings), retry_config=_NO_RETRIES)
+        return AzureStore(settings.bucket, config=config, client_options=options, retry_config=_NO_RETRIES)

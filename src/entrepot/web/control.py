@@ -8,7 +8,7 @@ Rules:
   expired. The same (epoch, counter) with other bytes is a forgery.
 - What does not count changes nothing: the documents obeyed before stay, until they expire.
 - A new trust document is applied to the control document at once: if its key is gone, nobody is served.
-- No document, an expired one, or state *stopped*: nobody is served.
+- No document, an expired one, one that could not be looked at for seconds, or state *stopped*: nobody is served.
 """
 
 import msgspec
@@ -30,7 +30,8 @@ class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one request is judged by. Immutable: a request sees one state, never half a change.
 
     ``pin`` is the root's fingerprint; ``control`` is None when there is none that counts; ``ends`` when this process
-    serves nobody any more, whatever the documents say.
+    serves nobody any more, whatever the documents say; ``unconfirmed`` when it is not known whether they still are what
+    the site wants.
     """
 
     pin: bytes
@@ -44,6 +45,7 @@ class Obeyed(msgspec.Struct, frozen=True, kw_only=True):
     revoked_devices: frozenset[str] = frozenset()
     revoked_tokens: frozenset[str] = frozenset()
     ends: bool = False
+    unconfirmed: bool = False
     least_trust: int = 0  # number of the highest trust document that was obeyed before this process began
 
 
@@ -122,6 +124,10 @@ def serving(obeyed: Obeyed, *, now: float) -> tuple[ControlDocument, Ring]:
     if obeyed.ends:
         raise UnavailableError(
             "This instance of the distribution point is being shut down.", next_step="Try again, or another source."
+        )
+    if obeyed.unconfirmed:
+        raise UnavailableError(
+            "This distribution point cannot see its control document now.", next_step="Try again, or another source."
         )
     if control is None or ring is None:
         raise UnavailableError(

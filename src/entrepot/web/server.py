@@ -239,7 +239,13 @@ def run_process(main: Coroutine[Any, Any, None], *, loop: NewLoop | None = None)
     log_json()
     keep_freed_memory()
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(main)
+        runner.run(_to_the_end(main))
+    raise AssertionError("unreachable")
+
+
+async def _to_the_end(main: Coroutine[Any, Any, None]) -> NoReturn:
+    """Leave from within the loop: its end would wait for threads, and one that asks a silent store has minutes."""
+    await main
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -48,8 +48,8 @@ class S3Front:
         self.silent: Judge = lambda _method, _path: False
         self.links: list[tuple[str, int]] = []
         self.credentials: list[str] = []
-        self.held = threading.Event()
-        """Set when a request is held in silence."""
+        self.direct = moto
+        """The same store, past this front."""
         self._closed = threading.Event()
         self._upstream = urlsplit(moto.endpoint)
         authority = create_authority("The store's own", now=time.time())
@@ -78,7 +78,6 @@ class S3Front:
     def wait_while_silent(self, method: str, path: str) -> None:
         """Hold a request as long as it is to get no answer."""
         while self.silent(method, path) and not self._closed.is_set():
-            self.held.set()
             self._closed.wait(0.05)
 
     def refused(self, method: str, target: str, host: str) -> bool:

@@ -60,6 +60,7 @@ from entrepot.web.server import (
 from entrepot.web.sets import SetLibrary
 
 CUT_SECONDS = 1.0
+FIRST_LOOK_SECONDS = 10.0
 SHIP_SECONDS = 5.0
 SHIP_SECONDS_STOPPED = 0.5
 _log = structlog.get_logger("entrepot.gateway")
@@ -121,7 +122,8 @@ class Gateway:
     def __init__(self, config: GatewayConfig, journal: Journal) -> None:
         self._config = config
         self._settings = GatewaySettings()
-        opened = open_service_store(Path(config.store), config.remote or StoreSettings())
+        where = (Path(config.store), config.remote or StoreSettings())
+        opened = open_service_store(*where)
         store, self._meter = opened.store, opened.meter
         shelf = Shelf(_for_clients(opened, config.remote))
         state = Path(config.state)
@@ -140,7 +142,7 @@ class Gateway:
             on_failure=lambda: os._exit(1),
         )
         self.watcher = ControlWatcher(
-            store,
+            open_service_store(*where, soon=self._meter).store,
             pin=fingerprint(config.root),
             point=config.point,
             clock=time.time,
@@ -198,7 +200,9 @@ class Gateway:
         url = listener_url(listener, scheme="http" if config.front else "https")
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        await self.watcher.look()
+        with contextlib.suppress(TimeoutError):  # a store that is silent is looked at again while we serve
+            async with asyncio.timeout(FIRST_LOOK_SECONDS):
+                await self.watcher.look()
         self.recorder.start()
         background = [
             asyncio.create_task(self.watcher.run(), name="control"),

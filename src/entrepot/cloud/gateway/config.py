@@ -30,7 +30,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         listen: ``host:port``; empty when a listener is inherited.
         listener: descriptor of an inherited listening socket, or -1.
         parent: process id of the host that started us and speaks to us over the pipes, or 0.
-        poll: seconds between two looks at the control document.
+        poll: seconds between two looks at the control document; when no look was answered for three times as long, at
+            least 6 s, nobody is served.
         drain_seconds: how long running downloads may go on after SIGTERM.
         seen: the highest documents that were obeyed before; older ones are refused.
     """
@@ -47,7 +48,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     listen: str = ""
     listener: int = -1
     parent: int = 0
-    poll: float = 5.0
+    poll: float = 2.0
     drain_seconds: float = 60.0
     seen: Seen = Seen()
 

@@ -90,8 +90,7 @@ class TransactionRecorder:
                 self._changed.notify()
 
     def ship_soon(self) -> None:
-        """Hand over what is recorded by now, with the next commit, however young the segment is; also what the dead left.
-        """
+        """Hand over what is recorded, with the next commit, however young the segment; and what the dead left."""
         self._hurried.set()
         with self._changed:
             self._changed.notify()

@@ -4,12 +4,16 @@ Every ``poll`` seconds each document is fetched unless it is still the version t
 a store far away. At once when the host says so, and every ``FULL_SECONDS``, both are read whatever their version. The
 state is replaced in one step in the event loop's thread, before anyone is cut: so no request can be granted by the old
 state after the cut.
+
+A look that gets no answer holds up no other: the next one begins all the same. While none has been answered that began
+within the last ``patience`` seconds, a stop might be hidden: then nobody is served, and running downloads are cut.
 """
 
 import asyncio
 import contextlib
 from collections.abc import Callable
-from typing import Final, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 import structlog
@@ -23,6 +27,10 @@ from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES
 from entrepot.web.control import Cut, Obeyed, cuts, serving, with_control, with_trust
 
 FULL_SECONDS: Final = 60.0
+PATIENCE: Final = 6.0
+"""So many seconds after the site has stored it, a document is obeyed, or nobody is served."""
+LOOKS: Final = 4
+"""So many looks may wait for an answer at once."""
 NOTHING_SEEN: Final = Seen()
 _log = structlog.get_logger("entrepot.gateway")
 
@@ -40,6 +48,14 @@ class Cuttable(Protocol):
         """Break off those of one token."""
 
 
+class _Found(NamedTuple):
+    """What a look found: the documents that changed, the version of each, and whether the store answered for both."""
+
+    texts: dict[str, bytes]
+    versions: dict[str, str]
+    answered: bool
+
+
 class ControlWatcher:
     """Keeps :attr:`obeyed` up to date.
 
@@ -48,6 +64,7 @@ class ControlWatcher:
         point: this distribution point's id.
         apply: called with each new control document.
         seen: what was obeyed before this process began.
+        patience: seconds; see above. It is at least three times ``poll``.
     """
 
     def __init__(
@@ -60,6 +77,7 @@ class ControlWatcher:
         poll: float,
         apply: Callable[[ControlDocument], None],
         seen: Seen = NOTHING_SEEN,
+        patience: float = PATIENCE,
     ) -> None:
         self.obeyed = Obeyed(pin=pin, point=point, seen=(seen.epoch, seen.counter), least_trust=seen.trust)
         self._store, self._clock, self._poll, self._apply = store, clock, poll, apply
@@ -68,7 +86,11 @@ class ControlWatcher:
         self._texts: dict[str, bytes] = {}
         self._refused: dict[str, str] = {}
         self._asked = asyncio.Event()
-        self._looking = asyncio.Lock()
+        self._patience = max(patience, 3 * poll)
+        self._threads = ThreadPoolExecutor(LOOKS, thread_name_prefix="control")
+        self._looks: set[asyncio.Task[None]] = set()
+        self._newest = 0.0
+        self._doubts: asyncio.TimerHandle | None = None
         self._served = False
         self._closed = False
 
@@ -103,32 +125,56 @@ class ControlWatcher:
         loop = asyncio.get_running_loop()
         full = loop.time()
         while True:
-            asked = self._asked.is_set()
-            self._asked.clear()
-            whole = asked or loop.time() >= full
-            if whole:
-                full = loop.time() + FULL_SECONDS
-            await self.look(whole=whole)
+            if len(self._looks) < LOOKS:
+                whole = self._asked.is_set() or loop.time() >= full
+                self._asked.clear()
+                if whole:
+                    full = loop.time() + FULL_SECONDS
+                task = asyncio.create_task(self.look(whole=whole), name="look")
+                self._looks.add(task)
+                task.add_done_callback(self._looks.discard)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._poll):
-                    await self._asked.wait()
+                    await (asyncio.wait(self._looks) if len(self._looks) == LOOKS else self._asked.wait())
 
     async def look(self, *, whole: bool = True) -> None:
         """Look once. ``whole``: read the documents even when they seem unchanged."""
-        async with self._looking:
-            texts = await asyncio.to_thread(self._changed, whole)
-            if self._closed:
-                return
-            now = self._clock()
-            before = after = self.obeyed
-            if texts:
-                # Both, even if one changed: a control document may have waited for the keys that it is signed with.
-                self._texts |= texts
-                for key, step in ((TRUST_KEY, with_trust), (CONTROL_KEY, with_control)):
-                    if key in self._texts:
-                        after = self._stepped(key, step, after, self._texts[key], now)
-            self.obeyed = after
-            self._act(before, after, now)
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        known = {} if whole else dict(self._versions)
+        found = await loop.run_in_executor(self._threads, self._fetch, known)
+        if self._closed or begun < self._newest:  # what a later look found counts
+            return
+        self._newest = begun
+        self._versions |= found.versions
+        now = self._clock()
+        before = after = self.obeyed
+        if found.texts:
+            # Both, even if one changed: a control document may have waited for the keys that it is signed with.
+            self._texts |= found.texts
+            for key, step in ((TRUST_KEY, with_trust), (CONTROL_KEY, with_control)):
+                if key in self._texts:
+                    after = self._stepped(key, step, after, self._texts[key], now)
+        left = begun + self._patience - loop.time()
+        if found.answered and left > 0:
+            self._doubt_in(left)
+            if after.unconfirmed:
+                after = msgspec.structs.replace(after, unconfirmed=False)
+        self.obeyed = after
+        self._act(before, after, now)
+
+    def _doubt_in(self, seconds: float) -> None:
+        if self._doubts is not None:
+            self._doubts.cancel()
+        self._doubts = asyncio.get_running_loop().call_later(seconds, self._doubt)
+
+    def _doubt(self) -> None:
+        """For too long nobody has said that the documents are still what they were."""
+        before = self.obeyed
+        if not self._closed:
+            self.obeyed = msgspec.structs.replace(before, unconfirmed=True)
+            _log.warning("document.unconfirmed", seconds=self._patience)
+            self._act(before, self.obeyed, self._clock())
 
     def _stepped(self, key: str, step: Callable[..., Obeyed], state: Obeyed, text: bytes, now: float) -> Obeyed:
         try:
@@ -163,18 +209,18 @@ class ControlWatcher:
             return plane.cut_all()
         return sum(plane.cut(device) for device in cut.devices) + sum(plane.cut_token(jti) for jti in cut.tokens)
 
-    def _changed(self, whole: bool) -> dict[str, bytes]:
+    def _fetch(self, known: dict[str, str]) -> _Found:
         """In a worker thread: documents that changed, or all. A store that does not answer changes nothing."""
-        texts: dict[str, bytes] = {}
-        for key in (TRUST_KEY, CONTROL_KEY):
+        found, answered = _Found({}, {}, True), True
+        for key in (CONTROL_KEY, TRUST_KEY):
             try:
-                known = "" if whole else self._versions.get(key, "")
-                found = self._store.fetch(key, known=known, limit=MAX_DOCUMENT_BYTES)
-                if isinstance(found, Fetched):
-                    texts[key] = found.data
-                    self._versions[key] = found.version
+                fetched = self._store.fetch(key, known=known.get(key, ""), limit=MAX_DOCUMENT_BYTES)
+                if isinstance(fetched, Fetched):
+                    found.texts[key] = fetched.data
+                    found.versions[key] = fetched.version
             except NotFoundError:
                 continue
             except EntrepotError as error:
+                answered = False
                 _log.warning("document.unreadable", document=key, problem=str(error))
-        return texts
+        return found._replace(answered=answered)

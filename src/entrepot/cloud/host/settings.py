@@ -16,7 +16,7 @@ from entrepot.durable.files import write_file
 from entrepot.objects.settings import StoreKind, StoreSettings, check_store
 
 FILE: Final = "host.toml"
-REMOTE_POLL_SECONDS: Final = 5.0
+REMOTE_POLL_SECONDS: Final = 2.0
 _INTRO: Final = "# Settings of an Entrepôt cloud host. Restart the host after a change.\n"
 
 
