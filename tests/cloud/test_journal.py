@@ -6,11 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-<<<<<<< HEAD
-=======
 import threading
-import time
->>>>>>> ce7e79e (Bring what dead instances recorded to the store however long it was away; prove redirects to S3 with real links)
 from collections.abc import Callable
 from pathlib import Path
 
