@@ -137,4 +137,6 @@ lock: $(VENV)/.dev
 	$(COMPILE) --extra server -o requirements.lock pyproject.toml
 	$(COMPILE) --extra server --extra azure --extra test -c requirements.lock -o requirements-dev.lock pyproject.toml
 	$(COMPILE) --build-deps-for editable --only-build-deps -c requirements-dev.lock -o requirements-build.lock pyproject.toml
+	@# pip-compile leaves out the marker, and there is none for Windows.
+	@sed -i "s/^\(uvloop==[^ ]*\)/\1 ; sys_platform != 'win32'/" requirements.lock requirements-dev.lock
 	@sed -i '1i # Locked with hashes by `make lock`; edit pyproject.toml instead.' requirements*.lock
