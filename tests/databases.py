@@ -25,9 +25,12 @@ class PostgresServer:
     """A PostgreSQL server of its own, run by an unprivileged account, and reached through a socket in its folder.
 
     A socket, because nobody else can take its address between two moments, as is possible with a port.
+
+    Args:
+        durable: wait for the disk, as a site's does; tests need not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = False) -> None:
         programs = _programs()
         self._folder = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))  # a socket's path is bounded to 107 bytes
         account = _unprivileged()
@@ -39,7 +42,9 @@ class PostgresServer:
         initdb = [programs / "initdb", "-D", data, "-U", OWNER, "--auth=trust", "-N", "-E", "UTF8", "--locale=C"]
         how: dict[str, Any] = {"user": account, "cwd": self._folder, "stdout": subprocess.DEVNULL}
         subprocess.run(initdb, check=True, **how)
-        options = ["-k", self._folder, "-c", "listen_addresses=", "-c", "fsync=off", "-c", "full_page_writes=off"]
+        options = ["-k", self._folder, "-c", "listen_addresses="]
+        if not durable:
+            options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen([programs / "postgres", "-D", data, *options], stderr=log, **how)
         self._await()

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, true, update
+from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, true, tuple_, update
 
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.cost import OPEN_GRANTS, budget, budget_grant, budget_hour
@@ -116,9 +116,8 @@ def members_changed(connection: Connection, collection_id: str) -> None:
 
 def add_open(connection: Connection, budgets: Sequence[tuple[str, str]], count: int) -> None:
     """A grant is made that is charged to these budgets, which are locked."""
-    for scope, subject in budgets:
-        mine = (budget.c.scope == scope, budget.c.subject == subject)
-        connection.execute(update(budget).where(*mine).values(open_bytes=budget.c.open_bytes + count))
+    mine = tuple_(budget.c.scope, budget.c.subject).in_(budgets)
+    connection.execute(update(budget).where(mine).values(open_bytes=budget.c.open_bytes + count))
 
 
 def count_open(connection: Connection) -> None:

@@ -148,9 +148,9 @@ def grant(connection: Connection, wanted: Grant, now: float, *, lag: int = LAG) 
     found = _existing(connection, wanted, now)
     if found is not None:
         return found
-    for one in charged:
-        if _unknown(connection, one, wanted.point, lag):
-            return Refusal(budget=one, early=True)
+    unknown = _unknown(connection, charged, wanted.point, lag)
+    if unknown is not None:
+        return Refusal(budget=unknown, early=True)
     refusals, rates = [], []
     for one in charged:
         used, outstanding = standing(connection, one, now)
@@ -182,13 +182,17 @@ def _refusal(one: Budget, wanted: Grant, *, used: int, outstanding: int) -> tupl
     return most - used - outstanding, Refusal(budget=one, peers=peers)
 
 
-def _unknown(connection: Connection, one: Budget, point: str, lag: int) -> bool:
-    """Whether what was sent on tokens without an allowance may not be collected yet: until then nobody knows what the
-    budget has left. One of a content or collection bounds all cloud points, so it needs the figures of all."""
-    if _uncollected(connection, point, lag):
-        return True
-    since = None if one.scope is Scope.POINT else bounded_everywhere_since(connection)
-    return since is not None and any(_uncollected(connection, each, lag) for each in _late(connection, since + lag))
+def _unknown(connection: Connection, charged: list[Budget], point: str, lag: int) -> Budget | None:
+    """The first of these budgets of which nobody knows what it has left: what was sent on tokens without an allowance
+    may not be collected yet. One of a content or collection bounds all cloud points, so it needs the figures of all."""
+    if charged and _uncollected(connection, point, lag):
+        return charged[0]
+    everywhere = next((one for one in charged if one.scope is not Scope.POINT), None)
+    since = None if everywhere is None else bounded_everywhere_since(connection)
+    if since is None:
+        return None
+    late = any(_uncollected(connection, each, lag) for each in _late(connection, since + lag))
+    return everywhere if late else None
 
 
 def _uncollected(connection: Connection, point: str, lag: int) -> bool:
