@@ -9,9 +9,22 @@ what is being added at the moment.
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, literal, select, true, tuple_, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    select,
+    true,
+    tuple_,
+    update,
+)
 
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.cost import OPEN_GRANTS, budget, budget_grant, budget_hour
@@ -43,11 +56,11 @@ class Figure(Protocol):
         """How much."""
 
 
-def used(connection: Connection, scope: str, subject: str, *, since: int) -> int:
-    """Bytes in the hours from ``since`` on, of a content or collection that has a budget."""
+def used(scope: str, subject: str, *, since: int) -> Select[Any]:
+    """Asks for the bytes in the hours from ``since`` on, of a content or collection that has a budget."""
     table = budget_hour
     mine = (table.c.scope == scope, table.c.subject == subject, table.c.hour >= since)
-    return int(connection.execute(select(func.coalesce(func.sum(table.c.bytes), 0)).where(*mine)).scalar_one())
+    return select(func.coalesce(func.sum(table.c.bytes), 0)).where(*mine)
 
 
 def used_without(connection: Connection, scope: str, subject: str, *, since: int) -> int:

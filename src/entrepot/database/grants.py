@@ -7,10 +7,10 @@ So what the figures say and what is charged here are together never less than wh
 
 from collections.abc import Iterable, Mapping
 from math import ceil
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import HOUR
@@ -22,7 +22,7 @@ from entrepot.database.tables.cost import OPEN_GRANTS, REST_OF_GRANTS
 from entrepot.database.tables.cost import budget as budgets
 from entrepot.database.tables.cost import budget_grant as table
 from entrepot.database.tables.devices import collection_member
-from entrepot.database.tables.usage import cloud_usage, transaction_chain
+from entrepot.database.tables.usage import cloud_usage, transaction_chain, usage_hour
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import GatewaySettings
 from entrepot.rules.allowance import granted
@@ -89,28 +89,37 @@ def standing(connection: Connection, one: Budget, now: float) -> tuple[int, int]
     """Bytes used in the period, as far as collected, and bytes granted that may not be in those figures yet."""
     since = period_start(one.zone, now)
     mine = (budgets.c.scope == one.scope.value, budgets.c.subject == one.subject)
-    opened = connection.execute(select(budgets.c.open_bytes).where(*mine)).scalar()
-    unset = opened is None  # somebody asks what it would do
-    if opened is None:
-        opened = _open(connection, one)
-    charged = int(opened) + _rest(connection, one, table.c.expires >= since)
     if one.scope is Scope.POINT:
-        return usage.totals_since(connection, one.subject, since).sent, charged
-    sums = budgetsums.used_without if unset else budgetsums.used
-    return sums(connection, one.scope.value, one.subject, since=since), charged
+        hours = usage_hour.c
+        sent = select(func.coalesce(func.sum(hours.sent), 0)).where(hours.point == one.subject, hours.hour >= since)
+    else:
+        sent = budgetsums.used(one.scope.value, one.subject, since=since)
+    parts = (
+        select(budgets.c.open_bytes).where(*mine),
+        _rest(connection, one, table.c.expires >= since),
+        sent,
+    )
+    # in one statement: a device waits for it
+    row: tuple[Any, ...] = tuple(connection.execute(select(*(part.scalar_subquery() for part in parts))).one())
+    opened, rest, used = row
+    if opened is None:  # there is no such budget: somebody asks what it would do
+        opened = _open(connection, one)
+        if one.scope is not Scope.POINT:
+            used = budgetsums.used_without(connection, one.scope.value, one.subject, since=since)
+    return int(used), int(opened) + int(rest)
 
 
 def unaccounted(connection: Connection, one: Budget, now: float, *, ended: int) -> int:
     """Of what is charged: bytes that instances won on tokens which ended before, and have not accounted for."""
     since = period_start(one.zone, now)
-    return _rest(connection, one, table.c.expires >= since, table.c.expires < ended)
+    rest = _rest(connection, one, table.c.expires >= since, table.c.expires < ended)
+    return int(connection.execute(rest).scalar_one())
 
 
-def _rest(connection: Connection, one: Budget, *conditions: ColumnElement[bool]) -> int:
+def _rest(connection: Connection, one: Budget, *conditions: ColumnElement[bool]) -> Select[Any]:
     """What is charged of grants whose slots were looked at."""
     mine = budgetsums.granted_to(connection, one.scope.value, one.subject)
-    total = select(func.coalesce(func.sum(table.c.charged), 0)).where(REST_OF_GRANTS).where(mine, *conditions)
-    return int(connection.execute(total).scalar_one())
+    return select(func.coalesce(func.sum(table.c.charged), 0)).where(REST_OF_GRANTS).where(mine, *conditions)
 
 
 def _open(connection: Connection, one: Budget) -> int:
