@@ -4,7 +4,8 @@ Ten million records of 24 hours, from four gateway instances: 20,000 devices tha
 requests for each, so 1.2 million distinct pairs of device and content. The segments lie in a folder store; the measured
 process is the site's own collector with its embedded database: it verifies and counts every segment, fills the hourly
 buckets, writes ``CloudDP-<service>.log`` and deletes the segments. ``records_per_s`` is for each second of processor
-time, ``records_per_s_wall`` by the clock.
+time, ``records_per_s_wall`` by the clock. With ``BUDGETS=1`` budgets of the cloud point, of all devices and of ten
+contents add up what they bound meanwhile.
 """
 
 import asyncio
@@ -21,7 +22,10 @@ from pathlib import Path
 from benchmarks.corpus import ROOT
 from benchmarks.measuring import fresh, report, run
 from entrepot.core.times import DAY, hour_of
+from entrepot.database import budgets
+from entrepot.database.budgets import Budget, Scope
 from entrepot.database.cloud import CloudPoint
+from entrepot.database.device_collections import ALL_DEVICES_ID
 from entrepot.database.engine import open_database, sqlite_url
 from entrepot.database.schema import upgrade
 from entrepot.objects.folder import FolderStore
@@ -40,6 +44,12 @@ A_SEGMENT = 36_000
 A_FRAME = 4_000
 START = hour_of(1_774_267_200)
 POINT = "pt-0000000000000001"
+BUDGETS = (
+    (Scope.POINT, POINT),
+    (Scope.COLLECTION, ALL_DEVICES_ID),
+    *((Scope.CONTENT, f"set-{bytes([number]).hex() * 8}") for number in range(10)),
+)
+"""Of the point, all devices, and a sixth of the contents (as sets that belong to none are called)."""
 
 
 def records(count: int) -> Iterator[Record]:
@@ -134,6 +144,10 @@ def collect(work: Path) -> None:
     """The measured part, in a process of its own."""
     database = open_database(sqlite_url(work / "site.db"))
     upgrade(database)
+    if os.environ.get("BUDGETS"):
+        with database.transaction() as connection:
+            for scope, subject in BUDGETS:
+                budgets.put_budget(connection, Budget(scope=scope, subject=subject, bytes=10**15, created=START))
     collector = Collector(database, work / "logs", holder="benchmark", clock=lambda: START + DAY + 60)
     holder = ShelfHolder(Shelf(FolderStore(work / "store")))
     before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()

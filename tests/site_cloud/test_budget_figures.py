@@ -6,31 +6,15 @@ from sqlalchemy import insert
 from entrepot.core.sizes import MIB
 from entrepot.core.times import hour_of
 from entrepot.database import alerts, contents, usage
-from entrepot.database.contents import Content
 from entrepot.database.grants import LAG
 from entrepot.database.tables.usage import transfer_bucket
-from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.rules.alerts import AlertState
 from entrepot.site.cost.budgets import BudgetBook, enforce_stops, listed, put
 
+from .bare import APP
 from .conftest import NOW
-
-APP = Content(
-    id="pkg-app",
-    name="app",
-    type=ContentType.PACKAGE,
-    source="",
-    excludes=(),
-    for_windows=False,
-    isolated=False,
-    current=0,
-    pointer_counter=0,
-    deleting=False,
-    site="PS1",
-    created=int(NOW),
-)
 
 
 @pytest.fixture

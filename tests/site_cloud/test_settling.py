@@ -8,33 +8,18 @@ import pytest
 from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR
 from entrepot.database import alerts, contents, usage
-from entrepot.database.contents import Content
 from entrepot.database.grants import LAG
 from entrepot.protocol.allowances import ALL_SEGMENTS, Mark, encode_mark, encode_slot, mark_key, slot_key
-from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.rules.allowance import slots
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cost.budgets import EARLY, BudgetBook, listed, put, sweep_slots
 from entrepot.site.cost.settling import CLOSED_AFTER, KEPT
 
+from .bare import APP
 from .conftest import NOW, Gateway, record
 
 BUDGET = 500 * MIB
-APP = Content(
-    id="pkg-app",
-    name="app",
-    type=ContentType.PACKAGE,
-    source="",
-    excludes=(),
-    for_windows=False,
-    isolated=False,
-    current=0,
-    pointer_counter=0,
-    deleting=False,
-    site="PS1",
-    created=int(NOW),
-)
 FOREVER = NOW + 10**9
 
 
