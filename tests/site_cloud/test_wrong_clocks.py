@@ -5,6 +5,7 @@ import pytest
 
 from entrepot.core.times import DAY, HOUR, hour_of
 from entrepot.database import usage
+from entrepot.site.cloud import collection
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.logfile import LogOptions
 
@@ -41,6 +42,17 @@ async def test_a_clock_that_is_hours_ahead_is_believed(site):
     await _collect(site, Gateway(point.point).segment([record(7, time=(NOW + 20 * HOUR) * 1000)]))
     hours = await site.database.read(usage.hours, point.point, since=0, until=NOW + 10 * DAY, limit=10)
     assert [one.hour for one in hours if one.sent] == [hour_of(NOW) + 20 * HOUR]
+
+
+async def test_what_is_refused_does_not_fill_the_disk(site, monkeypatch):
+    monkeypatch.setattr(collection, "MOST_DAMAGED", 2)
+    point = await site.make_point()
+    gateway = Gateway(point.point)
+    bad = [gateway.segment([record(-1, time=NOW * 1000 + number)]) for number in range(4)]
+    for one in bad:
+        await _collect(site, one)
+    kept = {file.read_bytes() for file in (site.folder / "logs" / "damaged").iterdir()}
+    assert kept == {data for _, data in bad[-2:]}, "the newest stay"
 
 
 async def test_a_segment_that_is_refused_holds_no_later_one_of_its_instance_up(site):

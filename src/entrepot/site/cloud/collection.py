@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 PAGE: Final = 500
 AT_ONCE: Final = 4
 LINES_A_BATCH: Final = 5_000
+MOST_DAMAGED: Final = 64
+"""Damaged segments that are kept to be looked at, of at most 16 MiB each; the newest stay."""
 KEEP_SECONDS: Final = 35 * DAY
 """How long collected names are remembered: longer than any instance keeps what it could not ship."""
 KEEP_CHAINS_SECONDS: Final = 400 * DAY
@@ -200,6 +202,9 @@ class Collector:
         make_folder(self._damaged)
         name = hashlib.sha256(f"{cloud.point}/{key}".encode()).hexdigest()[:32]
         write_file(self._damaged / f"{name}.segment", data)
+        kept = sorted(self._damaged.glob("*.segment"), key=lambda file: file.stat().st_mtime_ns)
+        for oldest in kept[:-MOST_DAMAGED]:  # whoever can write to the store must not fill the site's disk
+            oldest.unlink(missing_ok=True)
 
     def _bring_log_up(self, cloud: CloudPoint) -> None:
         """Write what the log owes. Each batch is durable in the database before it is in the file."""
