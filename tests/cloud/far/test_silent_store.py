@@ -41,6 +41,8 @@ def objects(_method: str, path: str) -> bool:
 async def test_a_stop_ends_downloads_that_wait_for_a_silent_store(alone, site, client_of, s3_front) -> None:
     await site.fill(alone.holder)
     client, token = client_of(alone.start()), site.token()
+    first = next(iter(site.objects))
+    assert await client.read(first, token) == site.objects[first]  # now the gateway knows what the token opens
     s3_front.silent = objects
     waiting = asyncio.ensure_future(client.read(site.big, token))
     await asyncio.sleep(0.5)
