@@ -183,9 +183,9 @@ class Counting(MemoryLedger):
         self.calls += 1
         return super().known(index_hashes)
 
-    def announce(self, objects: Sequence[Announcement]) -> None:
+    def announce(self, objects: Sequence[Announcement], *, durable: bool = True) -> None:
         self.calls += 1
-        super().announce(objects)
+        super().announce(objects, durable=durable)
 
     def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         self.calls += 1
@@ -197,6 +197,33 @@ def test_the_ledger_is_asked_per_batch() -> None:
     ledger = Counting(library, library.open_session("test").session)
     Bench(library, ledger=ledger).keep(*range(2000))
     assert ledger.calls < 10
+
+
+def test_what_gets_a_name_is_in_the_books_for_good() -> None:
+    steps: list[str] = []
+
+    class Books(MemoryLedger):
+        def announce(self, objects: Sequence[Announcement], *, durable: bool = True) -> None:
+            steps.append("announced for good" if durable else "announced")
+            super().announce(objects, durable=durable)
+
+        def sync(self) -> None:
+            steps.append("synced")
+            super().sync()
+
+        def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+            steps.append("added")
+            return super().add(chunks, lost=lost)
+
+    class Named(Shelf):
+        def flush(self) -> None:
+            steps.append("named")
+            super().flush()
+
+    library = MemoryLibrary()
+    ledger = Books(library, library.open_session("test").session)
+    Bench(library, Named(MemoryStore()), ledger=ledger).keep(*range(10))
+    assert steps == ["announced", "synced", "named", "added"]
 
 
 class Failing(MemoryStore):

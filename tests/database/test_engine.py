@@ -92,6 +92,24 @@ def test_sqlite_commits_are_durable(sqlite_template: object) -> None:
     opened.close()
 
 
+def test_only_who_asks_for_it_does_not_wait_for_the_disk(database: Database) -> None:
+    how = "PRAGMA synchronous" if database.embedded else "SHOW synchronous_commit"
+
+    def setting(**asked: bool) -> object:
+        with database.transaction(**asked) as connection:
+            return connection.execute(text(how)).scalar()
+
+    strict, relaxed = (2, 1) if database.embedded else ("on", "off")
+    assert [setting(), setting(durable=False), setting(), setting(durable=False)] == [strict, relaxed] * 2
+    with pytest.raises(NotFoundError), database.transaction(durable=False) as connection:
+        connection.execute(insert(counter).values(name="other", value=1))
+        raise NotFoundError("stop")
+    with database.transaction(durable=False) as connection:
+        connection.execute(insert(counter).values(name="other", value=2))
+    with database.reading() as connection:
+        assert connection.execute(select(counter.c.value).where(counter.c.name == "other")).scalar() == 2
+
+
 @pytest.mark.parametrize("url", ["mysql://localhost/x", "not an address", "postgresql"])
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(BadInputError):

@@ -1,8 +1,8 @@
 """Seals plaintexts and keeps them on the shelf, in order, with all cores, each only once.
 
 A :class:`Keeper` takes plaintexts and gives their references back in the same order. In between it works in batches:
-ask the ledger which are known → seal the others (pool) → announce → store (pool) → flush → add. Four batches are in
-memory at most: one that fills, two that are being sealed, one (sealed) that is being stored.
+ask the ledger which are known → seal the others (pool) → announce → store (pool) → sync → flush → add. Four batches are
+in memory at most: one that fills, two that are being sealed, one (sealed) that is being stored.
 
 The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit) while the next
 group fills, and only then are references given: a chunk that another session entered first is replaced by that one.
@@ -154,7 +154,8 @@ class Keeper(Generic[Note]):
         self._await_storing()
         announced = [sealed.ref for _, sealed in fresh]
         for at in range(0, len(announced), MAX_BATCH):
-            self._ledger.announce([announcement(ref, self._purpose) for ref in announced[at : at + MAX_BATCH]])
+            few = announced[at : at + MAX_BATCH]
+            self._ledger.announce([announcement(ref, self._purpose) for ref in few], durable=False)
         for at in range(0, len(fresh), PUT_TOGETHER):
             some = [sealed for _, sealed in fresh[at : at + PUT_TOGETHER]]
             self._storing.append(self._pool.submit(_put, self._shelf, some))
@@ -174,6 +175,7 @@ class Keeper(Generic[Note]):
         self._flushing, self._group = self._group, []
         self._group_bytes = self._group_weight = 0
         if any(work.payload_hash for work in self._flushing):
+            self._ledger.sync()
             self._flush = self._pool.submit(self._shelf.flush)
 
     def _deliver_flushed(self) -> None:

@@ -15,8 +15,9 @@ deleting  ``announce``                   waits until it is gone, then as (none)
 deleting  sweep: the file is deleted     gone
 ========= ============================== ===========================================
 
-The order of a publisher's steps makes this safe against SIGKILL anywhere: *announce* (a row exists) → store → flush
-(the file exists) → *add* (others may find it by content). So every file has a row, and every index entry has its file.
+The order of a publisher's steps makes this safe against SIGKILL and power loss anywhere: *announce* (a row exists) →
+store → *sync* (the row survives) → flush (the file exists) → *add* (others may find it by content). So every file has a
+row, and every index entry has its file.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -93,8 +94,16 @@ class Ledger(Protocol):
     def known(self, index_hashes: Sequence[bytes]) -> dict[bytes, KnownChunk]:
         """Those that are sealed and stored already; they are revived if condemned, and leased."""
 
-    def announce(self, objects: Sequence[Announcement]) -> None:
-        """Lease objects that are about to be stored. Idempotent; waits while one of them is being deleted."""
+    def announce(self, objects: Sequence[Announcement], *, durable: bool = True) -> None:
+        """Lease objects that are about to be stored. Idempotent; waits while one of them is being deleted.
+
+        Args:
+            durable: whether that survives power loss from now on; else from :meth:`sync` on. Who says no stores with
+                ``durable=False``, and calls ``sync`` before the shelf's ``flush``: a file that has a name has a row.
+        """
+
+    def sync(self) -> None:
+        """All that was announced survives power loss from now on."""
 
     def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
         """Enter announced and durably stored objects into the index.

@@ -211,8 +211,9 @@ class MemoryLedger:
                 library.hold(session, chunk.object_id)
             return found
 
-    def announce(self, objects: Sequence[Announcement]) -> None:
+    def announce(self, objects: Sequence[Announcement], *, durable: bool = True) -> None:
         """See :meth:`Ledger.announce`."""
+        del durable  # nothing is
         for _ in range(_PAUSES):
             objects = self._announce(objects)
             if not objects:
@@ -279,6 +280,10 @@ class MemoryLedger:
         """See :meth:`Ledger.renew`."""
         with self._library.lock:
             self._renewed()
+
+    def sync(self) -> None:
+        """See :meth:`Ledger.sync`."""
+        self.renew()
 
     def _renewed(self) -> _Session:
         session = self._library.sessions.get(self._session)

@@ -88,8 +88,9 @@ class RehearsedLedger:
         self._books.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?)", rows)
         return found
 
-    def announce(self, objects: Sequence[Announcement]) -> None:
+    def announce(self, objects: Sequence[Announcement], *, durable: bool = True) -> None:
         """See :meth:`Ledger.announce`."""
+        del durable
         self._real.renew()
         rows = [(each.object_id, each.sealed_size, each.purpose, 1) for each in objects if each.purpose != SET]
         self._books.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?)", rows)
@@ -113,6 +114,9 @@ class RehearsedLedger:
     def renew(self) -> None:
         """See :meth:`Ledger.renew`."""
         self._real.renew()
+
+    def sync(self) -> None:
+        """See :meth:`Ledger.sync`."""
 
     def everything(self) -> int:
         """Bytes of all objects of the version: what a client without anything fetches."""

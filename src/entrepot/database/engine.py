@@ -2,8 +2,8 @@
 
 ``transaction()`` is a write transaction, ``reading()`` a consistent read. On SQLite writers begin with BEGIN IMMEDIATE
 (so that they wait at the beginning and never fail in the middle) and queue behind one lock, which is fair where
-SQLite's own
-waiting is not; commits are durable (WAL, synchronous FULL). No transaction is held across network input or output.
+SQLite's own waiting is not; commits are durable (WAL, synchronous FULL) unless asked not to be. No transaction is held
+across network input or output.
 """
 
 import asyncio
@@ -30,6 +30,7 @@ CHANGES: Final = "changes"
 """The counter that grows with everything that may change an answer to a client."""
 _READ: Final = "entrepot_read"
 _CHANGED: Final = "entrepot_changed"
+_RELAXED: Final = "entrepot_relaxed"
 
 
 class Database:
@@ -42,15 +43,19 @@ class Database:
         self._listeners: list[Callable[[], None]] = []
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self, *, durable: bool = True) -> Iterator[Connection]:
         """A write transaction: committed when the block ends, rolled back when it raises.
+
+        Args:
+            durable: whether it survives power loss from its end on. If not, it does not wait for the disk, everyone
+                sees it all the same, and it survives as soon as a later durable one does: never that without this.
 
         Raises:
             UnavailableError: the database does not answer, or is busy for too long.
             ConflictError: a constraint forbids it.
             StorageError: the disk is full or read-only.
         """
-        with self._translated(), self._queue(), self.engine.begin() as connection:
+        with self._translated(), self._queue(), self._begun(durable=durable) as connection:
             connection.info.pop(_CHANGED, None)
             yield connection
             changed = bool(connection.info.pop(_CHANGED, False))
@@ -59,6 +64,15 @@ class Database:
         if changed:
             for listener in self._listeners:
                 listener()
+
+    @contextlib.contextmanager
+    def _begun(self, *, durable: bool) -> Iterator[Connection]:
+        with self.engine.connect() as plain:
+            connection = plain.execution_options(**{_RELAXED: not durable})
+            with connection.begin():
+                if not durable and not self.embedded:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                yield connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -221,7 +235,12 @@ def _open_sqlite(url: str) -> sqlalchemy.Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        read = connection.get_execution_options().get(_READ, False)
+        options = connection.get_execution_options()
+        read, relaxed = options.get(_READ, False), options.get(_RELAXED, False)
+        if not read and connection.info.get(_RELAXED, False) != relaxed:
+            # In the write-ahead log NORMAL leaves out the wait after a commit; the next FULL one waits for all before.
+            connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
+            connection.info[_RELAXED] = relaxed
         connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
 
     return engine

@@ -167,14 +167,14 @@ class SqlLedger:
         return self._session
 
     def known(self, index_hashes: Sequence[bytes]) -> dict[bytes, KnownChunk]:
-        """See :meth:`Ledger.known`."""
-        with self._database.transaction() as connection:
+        """See :meth:`Ledger.known`. Leases need not survive power loss: whoever holds them does not."""
+        with self._database.transaction(durable=False) as connection:
             self._renew(connection)
             rows = [row for row in _indexed(connection, index_hashes) if row.state != State.DELETING]
             self._hold(connection, rows)
         return {row.index_hash: _known(row) for row in rows}
 
-    def announce(self, objects: Sequence[Announcement]) -> None:
+    def announce(self, objects: Sequence[Announcement], *, durable: bool = True) -> None:
         """See :meth:`Ledger.announce`."""
         if not objects:
             self.renew()
@@ -183,7 +183,7 @@ class SqlLedger:
         for _ in range(_PAUSES):
             if not left:
                 return
-            with self._database.transaction() as connection:
+            with self._database.transaction(durable=durable) as connection:
                 self._renew(connection)
                 held = self._announce(connection, sorted(left.values(), key=lambda each: each.object_id))
             left = {object_id: each for object_id, each in left.items() if object_id not in held}
@@ -268,7 +268,12 @@ class SqlLedger:
         with self._database.transaction() as connection:
             self._renew(connection)
 
-    def _renew(self, connection: Connection) -> None:
+    def sync(self) -> None:
+        """See :meth:`Ledger.sync`."""
+        with self._database.transaction() as connection:
+            self._renew(connection, always=True)  # something has to be written, or nothing is waited for
+
+    def _renew(self, connection: Connection, *, always: bool = False) -> None:
         """Keep the lease, or find that a sweep has ended this session. The row lock keeps it alive during this
         transaction. It is renewed when a tenth has passed: until then, what only asks need not wait for the disk.
         """
@@ -278,7 +283,7 @@ class SqlLedger:
         if until is None:
             raise _lapsed()
         full = self._clock() + self._lease_seconds
-        if full - until > _SPENT * self._lease_seconds:
+        if always or full - until > _SPENT * self._lease_seconds:
             connection.execute(update(publish_session).where(mine).values(lease_until=full))
 
     def _hold(self, connection: Connection, rows: Iterable[AnyRow]) -> None:
