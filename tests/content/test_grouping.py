@@ -54,6 +54,7 @@ def contents(pieces: list[Piece], source: Path) -> list[tuple[str, bytes]]:
 @pytest.mark.parametrize("quick", [True, False], ids=["from memory", "from a slow disk"])
 def test_every_file_is_in_its_place(tmp_path: Path, quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping, "QUICK_FILE", 60.0 if quick else -60.0)
+    monkeypatch.setattr(grouping, "_waits", iter(range(0, 1 << 30, RUN_ITEMS)).__next__)
     noise = random.Random(3)
     for number in range(60):
         size = noise.choice([0, 10, 5 * KIB, 200 * KIB, 300 * KIB, MIB if number % 20 == 7 else 20])
@@ -67,6 +68,7 @@ def test_every_file_is_in_its_place(tmp_path: Path, quick: bool, monkeypatch: py
 
 def test_empty_folders_are_not_walked_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping, "QUICK_FILE", -60.0)
+    monkeypatch.setattr(grouping, "_waits", iter(range(0, 1 << 30, RUN_ITEMS)).__next__)
     (tmp_path / "folder").mkdir()
     (folder,) = items(tmp_path)
     walked = given = 0
@@ -90,6 +92,7 @@ def test_small_files_that_have_to_be_waited_for_are_read_many_at_a_time(
     tmp_path: Path, seconds: float, in_pool: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grouping, "QUICK_FILE", seconds)
+    monkeypatch.setattr(grouping, "_waits", iter(range(0, 1 << 30, RUN_ITEMS)).__next__)
     for number in range(10 * RUN_ITEMS):
         (tmp_path / f"{number:04d}").write_bytes(b"%d" % number)
 
@@ -105,3 +108,13 @@ def test_small_files_that_have_to_be_waited_for_are_read_many_at_a_time(
         assert pool.given == in_pool  # the first run of ten tells how quick the source is
     assert [small.data for run in runs for small in run] == [b"%d" % number for number in range(10 * RUN_ITEMS)]
     assert all(sum(len(small.data) for small in run) < RUN_BYTES + BIG for run in runs)
+
+
+def test_a_busy_processor_is_not_taken_for_a_slow_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "QUICK_FILE", -60.0)
+    monkeypatch.setattr(grouping, "_waits", lambda: 7)  # it took long, but waited for nothing
+    for number in range(3 * RUN_ITEMS):
+        (tmp_path / f"{number:04d}").write_bytes(b"%d" % number)
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()  # whoever gives it work fails
+    assert len(list(read_runs(items(tmp_path), pool))) == 3

@@ -5,6 +5,7 @@ that a changed file moves no later boundary. Memory: :data:`AHEAD`, and one grou
 """
 
 import hashlib
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -18,6 +19,9 @@ from entrepot.content.snapshot import FileItem, FolderItem, Item
 from entrepot.content.sources import read_source
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
+
+if sys.platform == "linux":
+    import resource
 
 BIG: Final = 256 * KIB
 """A file of this size or more is not grouped."""
@@ -173,12 +177,20 @@ class _Runs:
         if self._slow:
             self._slow -= 1
             return self._pool.submit(run.read)
-        begun = time.perf_counter()
+        begun, waits = time.perf_counter(), _waits()
         done: Future[tuple[Small, ...]] = Future()
         done.set_result(run.read())
-        if time.perf_counter() - begun > QUICK_FILE * len(run.items) + run.size / QUICK_BYTES:
+        took = time.perf_counter() - begun
+        if took > QUICK_FILE * len(run.items) + run.size / QUICK_BYTES and _waits() - waits >= len(run.items) / 8:
             self._slow = RUNS_IN_POOL
         return done
+
+
+def _waits() -> float:
+    """How often this thread has waited for something, so that a busy processor is not taken for a slow disk."""
+    if sys.platform != "linux":
+        return time.perf_counter() * 1e6  # not known: every microsecond may have been one
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 class _Grouping:
