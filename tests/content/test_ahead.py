@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pyfastcdc import FastCDC
 
-from entrepot.content.ahead import AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK, WINDOW, Chunks, read_ahead
-from entrepot.content.grouping import AHEAD, ITEM, Group, Piece
+from entrepot.content.ahead import AHEAD, AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK, WINDOW, Chunks, read_ahead
+from entrepot.content.grouping import ITEM, Group, Piece
 from entrepot.content.manifest import Entry, EntryKind
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, Warnings, walk

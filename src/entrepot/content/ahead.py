@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from pyfastcdc import FastCDC
 
-from entrepot.content.grouping import AHEAD, BIG, ITEM, Group, Piece
+from entrepot.content.grouping import BIG, ITEM, Group, Piece
 from entrepot.content.snapshot import FileItem
 from entrepot.content.sources import SourceFile
 from entrepot.core.sizes import MIB
@@ -22,6 +22,7 @@ MIN_CHUNK: Final = BIG
 AVERAGE_CHUNK: Final = MIB
 MAX_CHUNK: Final = 4 * MIB
 WINDOW: Final = 8 * MIB
+AHEAD: Final = 16 * MIB
 
 
 class Chunks(msgspec.Struct, frozen=True, gc=False):

@@ -38,7 +38,7 @@ FEW: Final = 1000
 """A source with no more files than that is gathered sooner than another process is started."""
 PIPE_BYTES: Final = MIB
 """What the pipe holds, where the system allows it: with 64 KiB both sides would wait for each other at every step."""
-WAITING: Final = 16
+WAITING: Final = 6
 """As many groups or files wait to be taken."""
 READERS: Final = 4
 """So many runs of files at once where the source lets one wait."""

@@ -31,7 +31,7 @@ GROUP_MIN_ENTRY_BYTES: Final = 32 * KIB
 GROUP_MAX_ENTRY_BYTES: Final = 128 * KIB
 """The same for what the group's entries take in the manifest: many tiny files make groups, too, and the entries of a
 group always fit in one manifest part."""
-AHEAD: Final = 16 * MIB
+AHEAD: Final = 8 * MIB
 ITEM: Final = KIB
 """What an item counts beside its bytes, so that empty files, folders and links are bounded, too."""
 RUN_BYTES: Final = MIB

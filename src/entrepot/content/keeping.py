@@ -26,7 +26,7 @@ from entrepot.core.sizes import MIB
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
-BATCH_BYTES: Final = 16 * MIB
+BATCH_BYTES: Final = 12 * MIB
 BATCH_WEIGHT: Final = 4096
 GROUP_BYTES: Final = 128 * MIB
 GROUP_WEIGHT: Final = 16_384

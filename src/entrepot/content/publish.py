@@ -31,8 +31,8 @@ from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
-WORKERS: Final = (os.cpu_count() or 1) + 2
-"""Two more than there are cores: one flushes the disk, others wait for it."""
+WORKERS: Final = (os.cpu_count() or 1) + 1
+"""One more than there are cores: one of them often waits for the disk."""
 
 
 ChunkNote = tuple[Entry, ...] | Entry | None
