@@ -15,7 +15,7 @@ from entrepot.content import apart
 from entrepot.content.apart import gathered
 from entrepot.content.gathering import Asked, Findings, gather
 from entrepot.content.grouping import Piece
-from entrepot.core.errors import EntrepotError, NotFoundError, RefusedError, UnavailableError
+from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, RefusedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
 
 pytestmark = pytest.mark.process
@@ -24,6 +24,10 @@ pytestmark = pytest.mark.process
 def asked(source: Path, **how: Any) -> Asked:
     given = {"excludes": (), "for_windows": False, "grouping_key": b"g" * 32} | how
     return Asked(source=os.fsencode(source), **given)
+
+
+def never() -> bool:
+    return False
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +72,7 @@ def test_it_gives_the_same_as_here(tmp_path: Path, pool: ThreadPoolExecutor, chi
     (source / "id_rsa").write_text("-----BEGIN PRIVATE KEY-----\nAAAA")
     (source / "NUL").write_text("a name that Windows cannot store")
     question = asked(source, excludes=("folder 3/",))
-    with gathered(question, pool) as pieces:
+    with gathered(question, pool, never) as pieces:
         found = list(pieces)
     assert found == list(gather(question, pool))
     assert isinstance(found[-1], Findings)
@@ -94,7 +98,7 @@ def test_what_is_refused_is_refused_in_the_same_words(
     question = asked(tmp_path / "source", **how)
     with pytest.raises(error) as here:
         list(gather(question, pool))
-    with pytest.raises(error, match=text) as there, gathered(question, pool) as pieces:
+    with pytest.raises(error, match=text) as there, gathered(question, pool, never) as pieces:
         list(pieces)
     assert (str(there.value), there.value.next_step) == (str(here.value), here.value.next_step)
 
@@ -104,7 +108,7 @@ def test_a_killed_process_is_an_error_that_may_be_tried_again(
 ) -> None:
     source = fill(tmp_path / "source", 200, 250 * KIB)
     got: list[Piece | Findings] = []
-    with pytest.raises(UnavailableError, match="was ended") as error, gathered(asked(source), pool) as pieces:
+    with pytest.raises(UnavailableError, match="was ended") as error, gathered(asked(source), pool, never) as pieces:
         for piece in pieces:
             got.append(piece)
             children[0].kill()
@@ -117,13 +121,42 @@ def test_a_process_that_never_began_is_an_error(
     tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apart.sys, "executable", "/bin/false")
-    with pytest.raises(UnavailableError), gathered(asked(fill(tmp_path / "source", 1, 10)), pool) as pieces:
+    with pytest.raises(UnavailableError), gathered(asked(fill(tmp_path / "source", 1, 10)), pool, never) as pieces:
         list(pieces)
+
+
+def test_a_process_that_cannot_be_started_is_an_error(
+    tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(apart.sys, "executable", str(tmp_path / "no interpreter"))
+    source = asked(fill(tmp_path / "source", 1, 10))
+    with pytest.raises(UnavailableError, match="started: No such file"), gathered(source, pool, never) as pieces:
+        list(pieces)
+
+
+def test_a_publish_is_cancelled_although_the_source_does_not_answer(
+    tmp_path: Path, pool: ThreadPoolExecutor, children: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process stands still, as it would with a file server that does not answer."""
+    monkeypatch.setattr(apart, "PATIENCE_SECONDS", 0.05)
+
+    def stop() -> bool:
+        os.kill(children[0].pid, signal.SIGSTOP)
+        return True
+
+    source = asked(fill(tmp_path / "source", 300, 250 * KIB))
+    with pytest.raises(CancelledError), gathered(source, pool, stop) as pieces:
+        list(pieces)
+    assert children[0].returncode == -signal.SIGKILL
+
+
+def test_the_key_is_not_shown(tmp_path: Path) -> None:
+    assert "gggg" not in repr(asked(tmp_path))
 
 
 def test_who_stops_taking_ends_the_process(tmp_path: Path, pool: ThreadPoolExecutor, children: list[Any]) -> None:
     source = fill(tmp_path / "source", 300, 250 * KIB)
-    with contextlib.suppress(KeyboardInterrupt), gathered(asked(source), pool) as pieces:
+    with contextlib.suppress(KeyboardInterrupt), gathered(asked(source), pool, never) as pieces:
         next(pieces)
         raise KeyboardInterrupt
     assert children[0].returncode is not None
@@ -134,6 +167,6 @@ def test_a_small_source_needs_no_other_process(
 ) -> None:
     monkeypatch.setattr(apart, "FEW", 20)
     for count, started in ((20, 0), (21, 1)):
-        with gathered(asked(fill(tmp_path / f"{count}", count, 10)), pool) as pieces:
+        with gathered(asked(fill(tmp_path / f"{count}", count, 10)), pool, never) as pieces:
             list(pieces)
         assert len(children) == started

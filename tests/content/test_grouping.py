@@ -2,6 +2,7 @@
 
 import hashlib
 import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,6 +86,32 @@ def test_empty_folders_are_not_walked_without_end(tmp_path: Path, monkeypatch: p
             given += len(run)
             assert walked - given <= AHEAD // ITEM + RUN_ITEMS
     assert given == 3 * AHEAD // KIB
+
+
+def test_big_files_behind_a_slow_one_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "QUICK_FILE", -60.0)
+    monkeypatch.setattr(grouping, "_waits", iter(range(0, 1 << 30, RUN_ITEMS)).__next__)
+    for name, size in (("big", BIG), ("small", 1)):
+        (tmp_path / name).write_bytes(bytes(size))
+    big, small = items(tmp_path)
+    walked = 0
+
+    def many() -> Iterator[Item]:
+        nonlocal walked
+        for number in range(3 * AHEAD // ITEM):
+            walked += 1
+            yield small if number < 2 * RUN_ITEMS else big
+
+    with ThreadPoolExecutor(1) as pool:
+        never_ends = threading.Event()
+        pool.submit(never_ends.wait)  # so the second run is not read
+        runs = read_runs(many(), pool)
+        next(runs)
+        threading.Timer(0.3, never_ends.set).start()
+        next(runs)
+        assert walked <= AHEAD // ITEM + 2 * RUN_ITEMS + 1
+        never_ends.set()
+        assert sum(1 for _ in runs) == 3 * AHEAD // ITEM - 2 * RUN_ITEMS
 
 
 @pytest.mark.parametrize(("seconds", "in_pool"), [(60.0, 0), (-60.0, 9)], ids=["quick", "slow"])

@@ -1,8 +1,8 @@
 """Gathers a source in a process of its own, which hands over what it read through a pipe.
 
 To look at tens of thousands of small files takes a few calls of the system for each. In the server's process each of
-them gives up Python's one lock, and queues for it again behind those who seal; beside it they cost half the time, and
-a file server that does not answer holds up nothing but this process, which can be ended.
+them gives up Python's one lock, and queues for it again behind those who seal; beside it they cost half the time. And
+while a file server does not answer for a small file, the publish can be cancelled: this process is ended.
 
 A frame is the length of its head (4 bytes), the head (MessagePack), and the plain bytes of a group.
 """
@@ -15,7 +15,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final
@@ -28,7 +29,7 @@ from entrepot.content.manifest import Entry
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, sizes
 from entrepot.core.encoding import pack, unpack
-from entrepot.core.errors import EntrepotError, UnavailableError, error_classes
+from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError, error_classes
 from entrepot.core.sizes import MIB
 
 if sys.platform == "linux":
@@ -42,6 +43,10 @@ WAITING: Final = 6
 """As many groups or files wait to be taken."""
 READERS: Final = 4
 """So many runs of files at once where the source lets one wait."""
+PATIENCE_SECONDS: Final = 1.0
+"""So often whoever waits asks whether the work was cancelled."""
+END_SECONDS: Final = 5.0
+"""So long a killed process, and what reads from it, is waited for."""
 _LENGTH: Final = struct.Struct(">I")
 
 
@@ -68,52 +73,85 @@ class _Failure(msgspec.Struct, frozen=True, array_like=True, tag=4):
 _DECODER: Final = msgspec.msgpack.Decoder(_Group | _File | Findings | _Failure)
 
 
-def gathered(asked: Asked, pool: Executor) -> contextlib.AbstractContextManager[Iterator[Piece | Findings]]:
+Came = Piece | Findings | EntrepotError
+
+
+def gathered(
+    asked: Asked, pool: Executor, cancelled: Callable[[], bool]
+) -> contextlib.AbstractContextManager[Iterator[Piece | Findings]]:
     """What :func:`~entrepot.content.gathering.gather` gives, gathered in another process if the source is large.
 
     Raises:
-        UnavailableError: by the iterator: the other process was ended.
+        UnavailableError: the other process could not be started; by the iterator: it was ended.
+        CancelledError: by the iterator: ``cancelled`` said so while it waited.
     """
     looked = sizes(Path(os.fsdecode(asked.source)), Excludes(asked.excludes))
     many = len(list(itertools.islice(looked, FEW + 1))) > FEW
-    return contextlib.closing(_gathered(asked)) if many else contextlib.nullcontext(gather(asked, pool))
+    return contextlib.closing(_gathered(asked, cancelled)) if many else contextlib.nullcontext(gather(asked, pool))
 
 
-def _gathered(asked: Asked) -> Generator[Piece | Findings, None, None]:
-    child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "entrepot.content.apart"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        start_new_session=True,  # Ctrl-C is for the server, which then ends this one
-    )
+def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | Findings, None, None]:
+    child = _start()
     assert child.stdin is not None
     assert child.stdout is not None
-    came: queue.Queue[Piece | Findings | EntrepotError] = queue.Queue(WAITING)
+    came: queue.Queue[Came] = queue.Queue(WAITING)
     receiver = threading.Thread(target=_receive, args=(child.stdout, came), name="gathered", daemon=True)
     try:
         _widen(child.stdout)
         with contextlib.suppress(BrokenPipeError), child.stdin:
             child.stdin.write(pack(asked))
         receiver.start()
-        while True:
-            piece = came.get()
+        piece: Came | None = None
+        while not isinstance(piece, Findings):
+            piece = _taken(came, cancelled)
             if isinstance(piece, EntrepotError):
                 raise piece
             yield piece
-            if isinstance(piece, Findings):
-                return
     finally:
-        child.kill()
-        while receiver.is_alive():  # it may wait for room
-            with contextlib.suppress(queue.Empty):
-                came.get(timeout=0.01)
+        _end(child, receiver, came)
+
+
+def _start() -> "subprocess.Popen[bytes]":
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "entrepot.content.apart"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the server, which then ends this one
+        )
+    except OSError as error:
+        raise UnavailableError(
+            f"The process that reads the source could not be started: {error.strerror}.",
+            next_step="Check that the server may start processes, and has memory for them.",
+        ) from error
+
+
+def _taken(came: "queue.Queue[Came]", cancelled: Callable[[], bool]) -> Came:
+    while True:
+        try:
+            return came.get(timeout=PATIENCE_SECONDS)
+        except queue.Empty:
+            if cancelled():
+                raise CancelledError("Publishing was cancelled.") from None
+
+
+def _end(child: "subprocess.Popen[bytes]", receiver: threading.Thread, came: "queue.Queue[Came]") -> None:
+    """End the process. One that hangs within the system, as with a file server that never answers, ends when it may:
+    it is not waited for."""
+    child.kill()
+    until = time.monotonic() + END_SECONDS
+    while receiver.is_alive() and time.monotonic() < until:  # it may wait for room
+        with contextlib.suppress(queue.Empty):
+            came.get(timeout=0.01)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        child.wait(END_SECONDS)
+    if child.stdout is not None and not receiver.is_alive():
         child.stdout.close()
-        child.wait()
 
 
-def _receive(pipe: IO[bytes], came: "queue.Queue[Piece | Findings | EntrepotError]") -> None:
+def _receive(pipe: IO[bytes], came: "queue.Queue[Came]") -> None:
     """Take what comes while those who use it are busy, so that the other process need not wait."""
-    piece: Piece | Findings | EntrepotError | None = None
+    piece: Came | None = None
     while not isinstance(piece, Findings | EntrepotError):
         try:
             piece = _next(pipe)
@@ -122,7 +160,7 @@ def _receive(pipe: IO[bytes], came: "queue.Queue[Piece | Findings | EntrepotErro
         came.put(piece)
 
 
-def _next(pipe: IO[bytes]) -> Piece | Findings | EntrepotError:
+def _next(pipe: IO[bytes]) -> Came:
     size: int
     (size,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
     head = _DECODER.decode(_exactly(pipe, size))

@@ -30,6 +30,10 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     for_windows: bool
     grouping_key: bytes
 
+    def __repr__(self) -> str:
+        """Without the key."""
+        return f"Asked(source={self.source!r}, excludes={self.excludes!r}, for_windows={self.for_windows!r})"
+
 
 class Findings(msgspec.Struct, frozen=True, array_like=True, tag=3):
     """What there is to say of the whole, at its end: remarks, and whether Windows can store every name."""

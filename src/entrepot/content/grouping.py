@@ -107,12 +107,14 @@ def read_runs(items: Iterable[Item], pool: Executor) -> Iterator[tuple[Small, ..
     for work in _works(items):
         if isinstance(work, FileItem):
             waiting.append(work)
+            ahead += ITEM
         else:
             waiting.append((work, runs.read(work)))
             ahead += work.size
         while waiting:
             first = waiting[0]
             if isinstance(first, FileItem):
+                ahead -= ITEM
                 yield first
             elif ahead > AHEAD or first[1].done():
                 ahead -= first[0].size
@@ -188,9 +190,11 @@ class _Runs:
 
 def _waits() -> float:
     """How often this thread has waited for something, so that a busy processor is not taken for a slow disk."""
-    if sys.platform != "linux":
-        return time.perf_counter() * 1e6  # not known: every microsecond may have been one
-    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    if sys.platform == "linux":
+        waits: float = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    else:
+        waits = time.perf_counter() * 1e6  # not known: every microsecond may have been one
+    return waits
 
 
 class _Grouping:

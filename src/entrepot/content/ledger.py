@@ -17,7 +17,7 @@ deleting  sweep: the file is deleted     gone
 
 The order of a publisher's steps makes this safe against SIGKILL and power loss anywhere: *announce* (a row exists) →
 store → *sync* (the row survives) → flush (the file exists) → *add* (others may find it by content). So every file has a
-row, and every index entry has its file.
+row (but see :func:`~entrepot.content.sweep.sweep_strays`), and every index entry has its file.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence

@@ -139,7 +139,7 @@ class _Run:
             for_windows=options.for_windows,
             grouping_key=self._tools.keys.grouping_key.reveal(),
         )
-        with gathered(asked, self._tools.pool) as pieces:
+        with gathered(asked, self._tools.pool, self._cancelled) as pieces:
             self._keep_chunks(cut(self._noted(pieces), self._tools.keys, self._tools.pool))
         self._writer.finish()
         self._part_keeper.finish()

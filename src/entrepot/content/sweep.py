@@ -69,8 +69,9 @@ def sweep_strays(
 ) -> int:
     """Look through all files, and delete those that have no row; returns how many.
 
-    There are none unless the database was restored from a backup, or somebody copied files there: a file is written
-    after its row, and deleted before it. Listing comes first, so what is stored meanwhile has its row by then.
+    There are hardly any unless the database was restored from a backup, or somebody copied files there: a file is
+    written after its row, and deleted before it (power loss can undo a row that a file had in the same second). Listing
+    comes first, so what is stored meanwhile has its row by then.
 
     Raises:
         UnavailableError, StorageError: by the ledger or the store; run it again.
