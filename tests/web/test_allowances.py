@@ -95,6 +95,44 @@ async def test_one_honest_client_of_one_instance_gets_all_of_it():
     assert served == 10 * MIB
 
 
+async def _fetched(size: int, instances: int, seed: int) -> tuple[int, int]:
+    """What one honest client is given that fetches so many bytes of whoever answers: requests granted, refused."""
+    allow, store, draw = size + size // 4 + 4 * MIB, MemoryStore(), random.Random(seed)
+    all_of_them = [Allowances(store, holder=f"gw-{number}") for number in range(instances)]
+    counts: list[int] = []
+    while sum(counts) < size:
+        counts.append(min(256 * KIB, size - sum(counts)))
+    refused = 0
+    for count in counts:
+        for _ in range(200):  # it asks again, and comes to any of them
+            try:
+                await draw.choice(all_of_them).take(token(allow), count)
+                break
+            except LimitedError:
+                refused += 1
+        else:
+            pytest.fail(f"{sum(counts)} of {size} bytes, then nobody gave more")
+    return len(counts), refused
+
+
+@pytest.mark.parametrize("size", [200 * KIB, 3 * MIB, 30 * MIB, 100 * MIB])
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_honest_client_of_four_instances_gets_all_of_it(size, seed):
+    given, refused = await _fetched(size, 4, seed)
+    assert given == -(-size // (256 * KIB))
+    assert size < 30 * MIB or refused == 0
+
+
+async def test_more_instances_than_slots_refuse_and_so_are_warned_of():
+    """What ``site.cloud.crowding`` says: with twice as many instances as slots, about every second request."""
+    shares = {}
+    for instances in (SLOTS, 2 * SLOTS):
+        given, refused = await _fetched(100 * MIB, instances, seed=1)
+        shares[instances] = refused / (given + refused)
+    assert shares[SLOTS] <= 0.125
+    assert 0.4 < shares[2 * SLOTS] < 0.6
+
+
 async def test_tokens_without_an_allowance_are_not_bounded_and_others_not_mixed_up():
     store = MemoryStore()
     instance = Allowances(store, holder="gw")

@@ -144,6 +144,8 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         empty="No budget: nothing bounds transfers.",
     )
     for one in found:
+        if one.warning:
+            say(f"[yellow]{one.name}:[/] {one.warning}")
         if one.refused:
             say(f"[yellow]{one.name}:[/] refused a download at {iso(one.refused)}: it needed more than was left.")
         if one.unaccounted:

@@ -259,17 +259,23 @@ def scale(
     ctx: typer.Context,
     name: Name,
     instances: Annotated[int, typer.Argument(min=1, max=64, help="Gateway instances wanted.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also to more instances than can serve one client under a budget.")
+    ] = False,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Change the number of gateway instances; running downloads go on (R12).
+
+    Under a budget at most 8 instances can serve one client, so more are refused unless --force is given.
 
     \b
     Example:
       entrepot cloud scale cloud-eu 3
     """
     with site_session(ctx) as session:
-        task = session.post(f"/cloud-points/{seg(name)}/scale", ScaleRequest(instances=instances), TaskInfo)
+        body = ScaleRequest(instances=instances, force=force)
+        task = session.post(f"/cloud-points/{seg(name)}/scale", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
 

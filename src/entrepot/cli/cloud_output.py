@@ -39,6 +39,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("address for clients", info.url),
             ("DNS record to create", _record(info.dns)),
             ("instances", _instances(info)),
+            ("under a budget", info.budget_note),
             ("cloud host", info.host_url),
             ("subscription", info.subscription),
             ("management certificate", info.management_certificate),

@@ -218,6 +218,12 @@ def cloud_points(connection: Connection, *, site: str) -> list[CloudPoint]:
     return [_cloud_point(dict(row)) for row in rows.mappings()]
 
 
+def larger_than(connection: Connection, instances: int) -> list[CloudPoint]:
+    """The cloud points of all sites that have more instances than this, by name."""
+    rows = connection.execute(_select().where(cloud_point.c.instances_wanted > instances).order_by(point.c.name_key))
+    return [_cloud_point(dict(row)) for row in rows.mappings()]
+
+
 def get_cloud_point(connection: Connection, name_or_id: str) -> CloudPoint:
     """One cloud point.
 

@@ -136,9 +136,11 @@ class CloudPointPatch(Model, frozen=True, kw_only=True):
 
 
 class ScaleRequest(Model, frozen=True, kw_only=True):
-    """``POST /cloud-points/{id}/scale`` → :class:`TaskInfo` (R12)."""
+    """``POST /cloud-points/{id}/scale`` → :class:`TaskInfo` (R12). ``force``: also to more instances than can serve one
+    client under a budget."""
 
     instances: Annotated[int, Meta(ge=1, le=64)]
+    force: bool = False
 
 
 class CloudPointState(StrEnum):
@@ -229,6 +231,7 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     health: tuple[HealthDetail, ...] = ()
     delivery: Delivery = Delivery.STREAM
     delivery_note: str = ""  # what the way of delivery means now
+    budget_note: str = ""  # what a budget means for so many instances
     compared: Comparison = Comparison()  # the last daily comparison with the cloud's own figures
 
 

@@ -19,7 +19,7 @@ from entrepot.protocol.cloudpointapi import CloudPointRequest, CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.restrictions import PointKind, check_features, feature_named
 from entrepot.rules.thresholds import StorageLimits, check_limits
-from entrepot.site.cloud import delivery
+from entrepot.site.cloud import crowding, delivery
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
 from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.orders import Orders
@@ -74,7 +74,8 @@ class Creation:
 
         Raises:
             BadInputError: a certificate, a name or a threshold that will not do.
-            RefusedError: a feature that cloud points do not have (R15, R19, R20); redirects under a budget.
+            RefusedError: a feature that cloud points do not have (R15, R19, R20); redirects, or too many instances,
+                under a budget.
             ConflictError: a name that is taken.
             NotFoundError: no such management certificate.
         """
@@ -143,6 +144,7 @@ class Creation:
         point = self._new_point(request, service, fqdn, loaded, certificate.id, point_id)
         cloud.add_cloud_point(connection, point)
         delivery.check_budgets(connection, point_id, request.delivery)
+        crowding.check_instances(connection, point_id, request.instances)
         if request.azure is not None:
             password = Secret(request.azure.registry_password)
             sealed = self._keys.vault.seal(registry_secret(point_id), password) if len(password) else b""

@@ -15,7 +15,7 @@ from entrepot.protocol.cloudapi import Comparison
 from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket, UsageReport
 from entrepot.rules import alerts as rules
 from entrepot.rules.thresholds import rolling_start
-from entrepot.site.cloud import delivery
+from entrepot.site.cloud import crowding, delivery
 from entrepot.site.cloud.dns import record_for
 from entrepot.site.cloud.status import status_of
 
@@ -57,6 +57,7 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         health=clouddetails.detail(connection, point.point).health,
         delivery=point.delivery,
         delivery_note=delivery.note_on(connection, point.point, point.delivery),
+        budget_note=crowding.note_on(connection, point),
         compared=_compared(connection, point.point, now),
     )
 

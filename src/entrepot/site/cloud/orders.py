@@ -9,6 +9,7 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.control import ServiceState
+from entrepot.site.cloud import crowding
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
 from entrepot.site.tasks import TaskEngine
 
@@ -27,18 +28,26 @@ class Orders:
         self._clock = clock
 
     async def act(
-        self, action: CloudAction, name_or_id: str, *, instances: int = 0, renewed: CloudPoint | None = None
+        self,
+        action: CloudAction,
+        name_or_id: str,
+        *,
+        instances: int = 0,
+        forced: bool = False,
+        renewed: CloudPoint | None = None,
     ) -> Task:
         """Stop, start, scale, update, renew or delete a cloud point. What was under way before gives way.
 
         Args:
+            forced: also to more instances than can serve one client under a budget.
             renewed: the point with its new service certificate, which is kept in the same transaction.
 
         Raises:
             NotFoundError: there is no such cloud point.
             ConflictError: not in its present state.
+            RefusedError: too many instances under a budget.
         """
-        task, replaced = await self._database.write(self._act, action, name_or_id, instances, renewed)
+        task, replaced = await self._database.write(self._act, action, name_or_id, instances, forced, renewed)
         for other in replaced:
             self._engine.cancel(other)
         self._engine.wake()
@@ -50,10 +59,13 @@ class Orders:
         action: CloudAction,
         name_or_id: str,
         instances: int,
+        forced: bool,
         renewed: CloudPoint | None,
     ) -> tuple[Task, list[str]]:
         point = cloud.get_cloud_point(connection, name_or_id)
         check_allowed(action, point.state, point.name)
+        if not forced:
+            crowding.check_instances(connection, point.point, instances, before=point.instances_wanted)
         if renewed is not None:
             clouddetails.keep_service_certificate(connection, renewed)
         replaced = [task for kind in CloudAction if (task := self._supersede(connection, kind, point)) is not None]

@@ -149,7 +149,7 @@ def _action_routes(services: CloudServices) -> Handlers:
 
     @post("/cloud-points/{name:str}/scale", status_code=202)
     async def scale_cloud_point(name: FromPath[str], data: JSONBody[ScaleRequest]) -> TaskInfo:
-        return task_info(await services.act(CloudAction.SCALE, name, instances=data.instances))
+        return task_info(await services.act(CloudAction.SCALE, name, instances=data.instances, forced=data.force))
 
     return [start_cloud_point, stop_cloud_point, scale_cloud_point]
 

@@ -180,14 +180,15 @@ class CloudServices:
         renewed = await self.renewal.service(await self.get(name_or_id), request)
         return await self.orders.act(CloudAction.RENEW, name_or_id, renewed=renewed)
 
-    async def act(self, action: CloudAction, name_or_id: str, *, instances: int = 0) -> Task:
+    async def act(self, action: CloudAction, name_or_id: str, *, instances: int = 0, forced: bool = False) -> Task:
         """Stop, start, scale, update or delete a cloud point. What was under way before gives way.
 
         Raises:
             NotFoundError: there is no such cloud point.
             ConflictError: not in its present state.
+            RefusedError: more instances than can serve one client under a budget, and not ``forced``.
         """
-        return await self.orders.act(action, name_or_id, instances=instances)
+        return await self.orders.act(action, name_or_id, instances=instances, forced=forced)
 
     async def patch(self, name_or_id: str, patch: CloudPointPatch) -> CloudPoint:
         """Change thresholds, description and delivery; they count at once (R24).

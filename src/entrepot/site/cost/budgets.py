@@ -26,6 +26,7 @@ from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import MAX_TOKEN_SETS
 from entrepot.rules.budgets import WORDS, Shares, grade, next_period, period_start, stops
+from entrepot.site.cloud import crowding
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
@@ -277,6 +278,7 @@ def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
         created=one.created,
         by=one.by,
         refused=one.refused,
+        warning=crowding.note_of(connection, one),
     )
 
 
