@@ -145,6 +145,7 @@ def test_every_type_has_a_title_and_something_to_do():
         "transfer_warning",
         "transfer_critical",
         "service_not_active",
+        "service_degraded",
         "subscription_problem",
         "certificate_problem",
     }

@@ -202,15 +202,6 @@ async def test_a_service_that_runs_although_stopped_is_stopped_again(site) -> No
     assert site.cloud.services["cloud1"].state is RunState.STOPPED
 
 
-async def test_missing_instances_degrade_a_point(site) -> None:
-    point = await site.make_point()
-    site.cloud.services["cloud1"].broken = 1
-    await site.services.monitor.check(point.point)
-    seen = await site.services.get("cloud1")
-    assert (seen.state, seen.message) == (CloudPointState.DEGRADED, "1 of 2 instances run.")
-    assert await _state(site, point.point, "service_not_active") is AlertState.NEVER_TRIGGERED
-
-
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -137,6 +137,16 @@ _TYPES: Final = (
         ),
     ),
     AlertType(
+        key="service_degraded",
+        severity=Severity.WARNING,
+        title="The cloud service runs, but not as wanted",
+        remedies=(
+            "See what is missing: entrepot cloud health NAME --now",
+            "If it names DNS records: create them, then run: entrepot cloud update NAME",
+            "If instances do not run: look at their log at the cloud, and whether its quota has room for them.",
+        ),
+    ),
+    AlertType(
         key="subscription_problem",
         severity=Severity.CRITICAL,
         title="The cloud subscription has a problem",

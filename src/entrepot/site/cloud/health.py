@@ -65,13 +65,14 @@ def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, str]:
     if count >= status.wanted and status.state is RunState.RUNNING:
         return (CloudPointState.DEGRADED, " ".join(status.notes)) if status.notes else (CloudPointState.READY, "")
     if count:
-        return CloudPointState.DEGRADED, f"{count} of {status.wanted} instances run."
+        still = "" if status.state is RunState.RUNNING else f" The service is {status.state.value} at the cloud."
+        return CloudPointState.DEGRADED, f"{count} of {status.wanted} instances run.{still}"
     return CloudPointState.FAILED, f"The service is {status.state.value} at the cloud: no instance runs."
 
 
 def findings_of(point: CloudPoint, seen: Look) -> list[Finding]:
     """What the subscription and the deployment mean for alerts."""
-    return [_subscription(seen), _service(point, seen)]
+    return [_subscription(seen), _service(point, seen), _degraded(point, seen)]
 
 
 def _subscription(seen: Look) -> Finding:
@@ -93,3 +94,24 @@ def _service(point: CloudPoint, seen: Look) -> Finding:
     if seen.status is not None and running(seen.status, 0):
         return Finding(type=kind, condition=Condition.GOOD)
     return Finding(type=kind, condition=Condition.BAD, message=settled_state(point, seen)[1])
+
+
+def _degraded(point: CloudPoint, seen: Look) -> Finding:
+    """Whether the service runs, but not as wanted, as it did at the look before: an instance that is replaced between
+    two looks opens nothing, and one that comes and goes closes nothing.
+
+    Args:
+        point: as the look before left it.
+    """
+    kind = "service_degraded"
+    if point.wanted is ServiceState.STOPPED:
+        return Finding(type=kind, condition=Condition.GOOD)
+    if seen.status is None or not running(seen.status, 0):
+        return Finding(type=kind, condition=Condition.UNKNOWN)  # of that ``service_not_active`` speaks
+    state, message = settled_state(point, seen)
+    before = point.state is CloudPointState.DEGRADED
+    if state is CloudPointState.DEGRADED and before:
+        return Finding(type=kind, condition=Condition.BAD, message=message)
+    if before:
+        message = "The service is as wanted again; the next look decides."
+    return Finding(type=kind, condition=Condition.GOOD, message=message, near=bool(message))
