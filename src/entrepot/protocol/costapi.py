@@ -125,8 +125,8 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected;
     ``unaccounted``: of this what gateway instances won on tokens that ended a day ago, and never accounted for.
     ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since). ``refused``: when it
-    last had no room for a download, since it was set or changed; 0: never. ``warning``: cloud points that it bounds have
-    more instances than can serve one client under a budget."""
+    last had no room for a download, since it was set or changed; 0: never. ``warning``: cloud points that it bounds
+    have more instances than can serve one client under a budget."""
 
     scope: str
     name: str
