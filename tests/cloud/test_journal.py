@@ -6,8 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,41 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entrepot.cloud.gateway.folderlock import FolderLock
-from entrepot.cloud.gateway.journal import Journal, Limits, journal_path, journals, recover
-from entrepot.cloud.gateway.recorder import TransactionRecorder
+from entrepot.cloud.gateway.journal import Limits, journal_path, journals, recover
 from entrepot.cloud.gateway.shipping import adopt_leftovers, ship_closed, ship_segment
 from entrepot.core.errors import ConflictError, StorageError, UnavailableError
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import transactions as tx
 from entrepot.protocol.transactions import Record
 
-from ..waiting import until_now
-
-MakeRecord = Callable[[int], Record]
-LIMITS = Limits(size=600, seconds=30.0)
-NOW = 1_700_000_000_000
-
-
-def open_journal(state: Path, instance: str = "gw-1") -> Journal:
-    return Journal(state / instance, point="pt-1", instance=instance)
-
-
-def collected(store: MemoryStore) -> dict[str, list[tuple[tx.SegmentHeader, list[Record]]]]:
-    """What a site would find, per instance in order, with the chain checked."""
-    found: dict[str, list[tuple[tx.SegmentHeader, list[Record]]]] = {}
-    previous: dict[str, bytes] = {}
-    for entry in sorted(store.list("tx/").entries, key=lambda stored: stored.key.split("/")[2:]):
-        data = b"".join(store.read(entry.key))
-        header, batches = tx.decode_segment(data)
-        assert header.sequence == len(found.get(header.instance, []))
-        assert header.previous == previous.get(header.instance, bytes(32))
-        previous[header.instance] = hashlib.sha256(data).digest()
-        found.setdefault(header.instance, []).append((header, [record for batch in batches for record in batch]))
-    return found
-
-
-def numbers(store: MemoryStore, instance: str = "gw-1") -> list[int]:
-    return [record.sent for _, records in collected(store).get(instance, []) for record in records]
+from .journaling import LIMITS, NOW, MakeRecord, numbers, open_journal, sent
 
 
 def test_records_arrive_in_chained_segments(state: Path, make_record: MakeRecord) -> None:
@@ -184,12 +155,6 @@ def gaps(store: MemoryStore) -> list[int]:
             found.append(header.sequence)
         previous[header.sequence] = hashlib.sha256(data).digest()
     return found
-
-
-def sent(store: MemoryStore) -> list[int]:
-    """What the records in the store say, whatever became of the chain."""
-    pages = [tx.decode_segment(b"".join(store.read(entry.key)))[1] for entry in store.list("tx/").entries]
-    return [record.sent for batches in pages for batch in batches for record in batch]
 
 
 @pytest.mark.parametrize("alive", [True, False])
@@ -339,123 +304,6 @@ def test_a_folder_that_the_disk_refuses_does_not_hold_up_the_others(
     assert numbers(store, "gw-2") == [1]
     monkeypatch.undo()
     assert adopt_leftovers(state, store) == 1
-
-
-def test_the_shipper_survives_whatever_the_system_refuses(
-    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    problems = [OSError(errno.ENFILE, "Too many open files in system")]
-
-    def adopt(state: Path, store: MemoryStore) -> int:
-        if problems:
-            raise problems.pop()
-        return adopt_leftovers(state, store)
-
-    monkeypatch.setattr("entrepot.cloud.gateway.recorder.adopt_leftovers", adopt)
-    store, failed = MemoryStore(), list[str]()
-    recorder = make_recorder(state, store, failed, lambda: NOW / 1000)
-    recorder.start()
-    recorder.record(make_record(7))
-    recorder.ship_soon()
-    until_now(lambda: numbers(store) == [7], "the record was shipped")
-    assert problems == []
-    recorder.close(ship_seconds=20)
-
-
-@pytest.mark.parametrize("asked", [True, False])
-def test_an_idle_instance_ships_what_another_left_when_the_site_asks_and_now_and_then(
-    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch, asked: bool
-) -> None:
-    looked, shipped = threading.Event(), threading.Event()
-
-    def adopt(state: Path, store: MemoryStore) -> int:
-        count = adopt_leftovers(state, store)
-        looked.set()
-        if count:
-            shipped.set()
-        return count
-
-    monkeypatch.setattr("entrepot.cloud.gateway.recorder.adopt_leftovers", adopt)
-    monkeypatch.setattr("entrepot.cloud.gateway.recorder.LOOK_SECONDS", 3600 if asked else 0.5)
-    store = MemoryStore()
-    idle = make_recorder(state, store, [], lambda: NOW / 1000)
-    idle.start()
-    assert looked.wait(20)  # at the start there was nothing
-    dead = open_journal(state, "gw-2")
-    dead.append([make_record(5)], now_ms=NOW, limits=LIMITS)
-    dead.sync()
-    dead.release()  # as the kernel does when a process ends
-    if asked:
-        idle.ship_soon()
-    assert shipped.wait(20)
-    assert numbers(store, "gw-2") == [5]
-    idle.close(ship_seconds=20)
-
-
-def make_recorder(
-    state: Path, store: MemoryStore, failed: list[str], clock: Callable[[], float]
-) -> TransactionRecorder:
-    return TransactionRecorder(
-        open_journal(state),
-        state=state,
-        folder=state / "gw-1",
-        store=store,
-        clock=clock,
-        limits=lambda: LIMITS,
-        running=list,
-        on_failure=lambda: failed.append("failed"),
-    )
-
-
-def test_the_recorder_commits_and_ships_everything_on_close(state: Path, make_record: MakeRecord) -> None:
-    store, failed = MemoryStore(), list[str]()
-    recorder = make_recorder(state, store, failed, lambda: NOW / 1000)
-    recorder.start()
-    for number in range(3000):
-        recorder.record(make_record(number))
-    recorder.close(ship_seconds=20)
-    assert numbers(store) == list(range(3000))
-    assert list(state.iterdir()) == []
-    assert failed == []
-
-
-def test_a_young_segment_is_shipped_when_the_site_asks_for_it(state: Path, make_record: MakeRecord) -> None:
-    store, journal = MemoryStore(), open_journal(state)
-    recorder = TransactionRecorder(
-        journal,
-        state=state,
-        folder=state / "gw-1",
-        store=store,
-        clock=lambda: NOW / 1000,
-        limits=lambda: LIMITS,
-        running=list,
-        on_failure=lambda: None,
-    )
-    recorder.record(make_record(1))
-    recorder.run_once()
-    assert journal.closed == 0  # its 30 seconds are not over
-    recorder.ship_soon()
-    recorder.run_once()
-    assert journal.closed == 1
-    recorder.run_once()
-    assert journal.closed == 1  # asked once, hurried once
-    recorder.close(ship_seconds=1)
-
-
-def test_a_recorder_whose_sync_fails_ends_the_process(
-    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failed: list[str] = []
-    recorder = make_recorder(state, MemoryStore(), failed, lambda: NOW / 1000)
-    recorder.record(make_record(1))
-
-    def broken(_: int) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(os, "fdatasync", broken)
-    with pytest.raises(StorageError):
-        recorder.run_once()
-    assert failed == ["failed"]
 
 
 _WRITER = """
