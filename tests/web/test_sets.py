@@ -1,9 +1,14 @@
 """Object sets: found in token order, verified, bounded, and never wrong for long."""
 
 import asyncio
+import threading
 
+import pytest
+
+from entrepot.core.errors import UnavailableError
 from entrepot.core.ids import ObjectId
-from entrepot.objects.shelf import key_of
+from entrepot.objects.memory import MemoryStore
+from entrepot.objects.shelf import Shelf, key_of
 from entrepot.web.sets import MISSING_SECONDS, RECHECK_SECONDS, SetLibrary
 
 
@@ -113,3 +118,51 @@ async def test_a_cancelled_request_does_not_take_the_set_from_the_others(shelf, 
     await asyncio.sleep(0)
     first.cancel()
     assert await second is not None
+
+
+class Silent(MemoryStore):
+    """A store that accepts every question, and answers none before it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+        self.asked = 0
+
+    def read(self, *arguments, **more):
+        self.asked += 1
+        self.answers.wait(20)
+        return super().read(*arguments, **more)
+
+
+async def test_no_request_waits_long_for_a_silent_store_and_what_it_asked_for_is_there_for_the_next(shelf, stock_set):
+    wanted = stock_set(*ids(7))
+    store = Silent()
+    store.put(key_of(ObjectId(wanted)), shelf.read_whole(ObjectId(wanted)))
+    sets = SetLibrary(Shelf(store), patience=0.01)
+    try:
+        for _ in range(3):
+            with pytest.raises(UnavailableError, match="has not answered"):
+                await sets.first_holding([wanted], ids(7)[0])
+        [loading] = sets._loading.values()
+    finally:
+        store.answers.set()
+    await loading
+    assert await sets.first_holding([wanted], ids(7)[0]) == wanted
+    assert store.asked == 1, "three requests waited for the same answer"
+
+
+async def test_what_the_store_says_too_late_ends_nothing(shelf, stock_set):
+    class Refusing(Silent):
+        def read(self, *arguments, **more):
+            self.answers.wait(20)
+            raise UnavailableError("The store is away.")
+
+    store, wanted = Refusing(), stock_set(*ids(7))
+    sets = SetLibrary(Shelf(store), patience=0.01)
+    with pytest.raises(UnavailableError, match="has not answered"):
+        await sets.get(wanted)
+    [loading] = sets._loading.values()
+    store.answers.set()
+    with pytest.raises(UnavailableError, match="away"):
+        await loading
+    assert not sets._loading

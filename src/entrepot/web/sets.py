@@ -2,7 +2,8 @@
 
 A set's id is the hash of its bytes, so what was loaded once is right for ever; whether the holder *still* has it is
 asked again every ``RECHECK_SECONDS``, because removing a content removes its set. That a set is missing is remembered
-for ``MISSING_SECONDS`` only: it may be on its way.
+for ``MISSING_SECONDS`` only: it may be on its way. No request waits for the store longer than ``PATIENCE``: what it
+asked for goes on being loaded, and is there for the next one.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from typing import Final
 import structlog
 
 from entrepot.content.objectset import ObjectSet
-from entrepot.core.errors import IntegrityError, LimitedError, NotFoundError
+from entrepot.core.errors import IntegrityError, LimitedError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import MIB
 from entrepot.core.times import Clock
@@ -22,6 +23,8 @@ from entrepot.objects.shelf import Shelf
 
 RECHECK_SECONDS: Final = 30.0
 MISSING_SECONDS: Final = 2.0
+PATIENCE: Final = 6.0
+"""Seconds: as long as a gateway may be without news of its control document (``docs/adr/0020``)."""
 MEMORY: Final = 128 * MIB
 MAX_MISSING: Final = 10_000
 _log = structlog.get_logger("entrepot.web")
@@ -42,12 +45,16 @@ class SetLibrary:
     Args:
         memory: bytes of sets kept, least recently used go first; one set may be larger and is then kept alone.
         clock: seconds, never going back.
+        patience: seconds that a request waits for the store.
     """
 
-    def __init__(self, shelf: Shelf, *, memory: int = MEMORY, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self, shelf: Shelf, *, memory: int = MEMORY, clock: Clock = time.monotonic, patience: float = PATIENCE
+    ) -> None:
         self._shelf = shelf
         self._memory = memory
         self._clock = clock
+        self._patience = patience
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._used = 0
         self._missing: OrderedDict[bytes, float] = OrderedDict()
@@ -62,6 +69,9 @@ class SetLibrary:
         """The first of these sets that names the object; None when none does.
 
         A set names itself, too: a token for a set gives access to the set object.
+
+        Raises:
+            EntrepotError: as :meth:`get`.
         """
         now = self._clock()
         for set_id in set_ids:
@@ -84,7 +94,12 @@ class SetLibrary:
         return None
 
     async def get(self, set_id: bytes) -> ObjectSet | None:
-        """The set, or None when the holder does not have it (or has it damaged, which is logged)."""
+        """The set, or None when the holder does not have it (or has it damaged, which is logged).
+
+        Raises:
+            UnavailableError: the store has not answered in time.
+            EntrepotError: what the store says.
+        """
         now = self._clock()
         if (fresh := self._fresh(set_id, now)) is not None:
             return fresh
@@ -93,8 +108,19 @@ class SetLibrary:
         task = self._loading.get(set_id)
         if task is None:
             task = self._loading[set_id] = asyncio.create_task(self._load(set_id, self._kept.get(set_id)))
-            task.add_done_callback(lambda _: self._loading.pop(set_id, None))
-        return await asyncio.shield(task)  # a request that is cancelled does not take the set from the others
+            task.add_done_callback(lambda done: self._loaded(set_id, done))
+        # A request that is cancelled, or waits no longer, does not take the set from the others.
+        done, _ = await asyncio.wait([task], timeout=self._patience)
+        if not done:
+            raise UnavailableError(
+                f"The store has not answered for {self._patience:g} seconds.", next_step="Try again in a moment."
+            )
+        return task.result()
+
+    def _loaded(self, set_id: bytes, task: "asyncio.Task[ObjectSet | None]") -> None:
+        self._loading.pop(set_id, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("object_set_not_loaded", set=set_id.hex(), problem=str(error))
 
     def _fresh(self, set_id: bytes, now: float) -> ObjectSet | None:
         kept = self._kept.get(set_id)
