@@ -3,6 +3,7 @@
 import pytest
 
 from entrepot.core.errors import RefusedError
+from entrepot.database import device_collections
 from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
 from entrepot.rules.allowance import SLOTS
 from entrepot.site.cloud.info import cloud_point_info
@@ -12,6 +13,13 @@ from entrepot.site.cost import budgets
 from .conftest import NOW, SiteUnderTest
 
 MANY = SLOTS + 4
+
+
+@pytest.fixture(autouse=True)
+def all_devices(site: SiteUnderTest) -> None:
+    """The collection that a budget of all cloud points may be for."""
+    with site.database.transaction() as connection:
+        device_collections.add_built_in(connection)
 
 
 async def _set(site: SiteUnderTest, name: str, **more: object) -> BudgetInfo:

@@ -32,6 +32,7 @@ from entrepot.web.downloads import (
     WHOLE_MEMORY,
     Downloads,
 )
+from entrepot.web.health import registry_of
 from entrepot.web.http import HttpClient
 from entrepot.web.readers import RECHECK_SECONDS, REOPEN_SECONDS, Readers
 
@@ -266,13 +267,15 @@ async def test_a_client_that_does_not_read_is_cut_off(plane, served, http, stock
     assert records[0].sent < len(data)
 
 
-async def test_more_downloads_than_allowed_are_asked_to_come_back(plane, served, http, stock):
+async def test_more_downloads_than_allowed_are_asked_to_come_back(plane, served, http, stock, records):
     object_id, _ = stock(32 * MIB)
     plane.downloads.most = 1
     async with served(plane) as url, contextlib.aclosing(http.get_object(url, object_id, bearer="good")) as pieces:
         await anext(pieces)
         answer = await http.request("GET", f"{url}/objects/{object_id.hex()}", bearer="good", accept=(503,))
     assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert registry_of(plane).get_sample_value("entrepot_requests_turned_away_total") == 1
+    assert [record.status for record in records] == [200], "who is turned away is counted, not recorded"
 
 
 async def test_a_device_that_asks_too_often_is_slowed_down(plane, served, http, stock):

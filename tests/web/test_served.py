@@ -2,10 +2,16 @@
 
 import secrets
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entrepot.core.errors import LimitedError
 from entrepot.core.ids import ObjectId
+from entrepot.web.allowances import NoPurses
+from entrepot.web.grants import Grant
+from entrepot.web.health import registry_of
+from entrepot.web.objects import ObjectPlane
 from entrepot.web.served import CLOCK_STEP, MOST_MOMENTS, Moments
 
 ONE = ObjectId(bytes(32))
@@ -37,3 +43,24 @@ def test_moments_that_have_passed_are_forgotten() -> None:
     for number in range(3 * MOST_MOMENTS):
         moments.own("dev-a", ObjectId(secrets.token_bytes(32)), "GET", number)
     assert len(moments._given) <= MOST_MOMENTS
+
+
+async def test_what_a_budget_refuses_is_recorded_and_counted(shelf, keyring, records, served, http, stock) -> None:
+    class Bounded(type(keyring)):  # type: ignore[misc]  # the fixtures' own class
+        def at_once(self, *_: object) -> None:
+            return None
+
+        async def client(self, token: str, object_id: ObjectId) -> Grant:
+            return msgspec.structs.replace(await super().client(token, object_id), allow=1)
+
+    class Empty(NoPurses):
+        async def take(self, grant: Grant, count: int) -> None:
+            raise LimitedError("The transfer budget has no room for more on this token.")
+
+    object_id, _ = stock(10)
+    plane = ObjectPlane(shelf, Bounded(), records.append, allowances=Empty())
+    async with served(plane) as url:
+        await http.request("GET", f"{url}/objects/{object_id.hex()}", bearer="good", accept=(429,))
+    plane.close()
+    assert [(record.device, record.status, record.sent) for record in records] == [("dev-good", 429, 0)]
+    assert registry_of(plane).get_sample_value("entrepot_requests_limited_total") == 1

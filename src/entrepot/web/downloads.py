@@ -88,6 +88,8 @@ class Downloads:
         self.most_of_address = most_of_address
         self.minimum_rate = minimum_rate
         self.cuts = 0
+        self.turned_away = 0
+        """Requests that came when as many as allowed were running."""
         self.generation = 0
         """Grows with every cut: an authorisation that began before a cut must be repeated after it."""
         self._seconds = seconds
@@ -162,6 +164,7 @@ class Downloads:
             LimitedError: as many as allowed of this device, or of this address.
         """
         if len(self._running) >= self.most:
+            self.turned_away += 1
             raise UnavailableError("As many downloads as allowed are running.", next_step="Try again in a moment.")
         if self._of_device[device] >= self.most_of_one:
             raise LimitedError(

@@ -73,7 +73,12 @@ class PlaneMetrics:
             "entrepot_downloads_cut", "Downloads broken off on purpose", value=plane.downloads.cuts
         )
         limited = CounterMetricFamily("entrepot_requests_limited", "Requests answered 429", value=plane.limited)
-        return [running, sent, received, cut, limited]
+        away = CounterMetricFamily(
+            "entrepot_requests_turned_away",
+            "Requests answered 503 because as many downloads as allowed were running",
+            value=plane.downloads.turned_away,
+        )
+        return [running, sent, received, cut, limited, away]
 
 
 def registry_of(plane: ObjectPlane) -> CollectorRegistry:

@@ -61,7 +61,7 @@ class ObjectPlane:
     Args:
         shelf: where objects and documents lie.
         authorise: who may do what.
-        recorder: called with one :class:`Record` per request of a client whose token was good; must not block.
+        recorder: called with one :class:`Record` per request of a client that was let in; must not block.
         guard: looks at documents before they are stored.
         held: told of every object that came (its size) or went (its size, negative).
         clock: for the records' time.
@@ -284,6 +284,7 @@ class ObjectPlane:
             size = [(b"content-range", b"bytes */%d" % opened.size)]
             return await send_problem(send, error, status=416, headers=size)
         except EntrepotError as error:
+            self.limited += isinstance(error, LimitedError)
             return await send_problem(send, error, head=head)
         if matches:
             return await send_response(send, 304, headers=tags(object_id))
