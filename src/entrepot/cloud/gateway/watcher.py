@@ -6,7 +6,9 @@ state is replaced in one step in the event loop's thread, before anyone is cut: 
 state after the cut.
 
 A look that gets no answer holds up no other: the next one begins all the same. While none has been answered that began
-within the last ``patience`` seconds, a stop might be hidden: then nobody is served, and running downloads are cut.
+within the last ``patience`` seconds, a stop might be hidden: then nobody is served, and running downloads are cut. So
+it is before the first answer. Shortly before that happens, one more look is asked for: when the machine was paused, or
+the process got no processor, it was not the store that was silent.
 """
 
 import asyncio
@@ -29,6 +31,8 @@ from entrepot.web.control import Cut, Obeyed, cuts, serving, with_control, with_
 FULL_SECONDS: Final = 60.0
 PATIENCE: Final = 6.0
 """So many seconds after the site has stored it, a document is obeyed, or nobody is served."""
+LAST_LOOK: Final = 1 / 6
+"""This part of the patience is left for one more look."""
 LOOKS: Final = 4
 """So many looks may wait for an answer at once."""
 NOTHING_SEEN: Final = Seen()
@@ -62,7 +66,7 @@ class ControlWatcher:
     Args:
         pin: fingerprint of the hierarchy root's public key.
         point: this distribution point's id.
-        apply: called with each new control document.
+        apply: called with each new control document by which clients are served.
         seen: what was obeyed before this process began.
         patience: seconds; see above. It is at least three times ``poll``.
     """
@@ -79,7 +83,9 @@ class ControlWatcher:
         seen: Seen = NOTHING_SEEN,
         patience: float = PATIENCE,
     ) -> None:
-        self.obeyed = Obeyed(pin=pin, point=point, seen=(seen.epoch, seen.counter), least_trust=seen.trust)
+        self.obeyed = Obeyed(
+            pin=pin, point=point, seen=(seen.epoch, seen.counter), least_trust=seen.trust, unconfirmed=True
+        )
         self._store, self._clock, self._poll, self._apply = store, clock, poll, apply
         self._plane: Cuttable | None = None
         self._versions: dict[str, str] = {}
@@ -92,6 +98,7 @@ class ControlWatcher:
         self._newest = 0.0
         self._doubts: asyncio.TimerHandle | None = None
         self._served = False
+        self._applied: ControlDocument | None = None
         self._closed = False
 
     def watch(self, plane: Cuttable) -> None:
@@ -145,7 +152,8 @@ class ControlWatcher:
         found = await loop.run_in_executor(self._threads, self._fetch, known)
         if self._closed or begun < self._newest:  # what a later look found counts
             return
-        self._newest = begun
+        if found.answered:
+            self._newest = begun
         self._versions |= found.versions
         now = self._clock()
         before = after = self.obeyed
@@ -166,7 +174,13 @@ class ControlWatcher:
     def _doubt_in(self, seconds: float) -> None:
         if self._doubts is not None:
             self._doubts.cancel()
-        self._doubts = asyncio.get_running_loop().call_later(seconds, self._doubt)
+        last = min(seconds, self._patience * LAST_LOOK)
+        self._doubts = asyncio.get_running_loop().call_later(seconds - last, self._look_once_more, last)
+
+    def _look_once_more(self, last: float) -> None:
+        """Nobody has answered for long. The seconds that are left begin now, however late the loop comes to this."""
+        self.look_now()
+        self._doubts = asyncio.get_running_loop().call_later(last, self._doubt)
 
     def _doubt(self) -> None:
         """For too long nobody has said that the documents are still what they were."""
@@ -196,7 +210,8 @@ class ControlWatcher:
         if before is after and served == self._served:
             return
         self._served = served
-        if served and before.control is not after.control:
+        if served and control is not self._applied:  # it may have come while nobody could be served
+            self._applied = control
             self._apply(control)
         broken = self._cut(cuts(before, after, now=now))
         _log.info("control.obeyed", counter=self.counter, serving=served, cut=broken)
