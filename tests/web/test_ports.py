@@ -1,26 +1,73 @@
 """Ports to keep are none that the kernel gives out by itself."""
 
+import errno
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from entrepot.web.ports import LASTING, lasting_port
+from entrepot.web.ports import KERNEL, USUAL, lasting_port, lasting_ports
 
 
-@pytest.mark.skipif(not Path("/proc/sys/net/ipv4/ip_local_port_range").exists(), reason="reads Linux's range")
+@pytest.mark.skipif(not KERNEL.exists(), reason="reads Linux's range")
 def test_no_outgoing_connection_gets_a_port_to_keep() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as outgoing:
-        assert server.getsockname()[1] not in LASTING
-        assert outgoing.getsockname()[1] not in LASTING
+        assert server.getsockname()[1] not in lasting_ports()
+        assert outgoing.getsockname()[1] not in lasting_ports()
+
+
+@pytest.mark.parametrize(
+    ("given", "first", "last"),
+    [
+        ("32768\t60999\n", 16_384, 32_767),
+        ("20000\t60999\n", 16_384, 19_999),
+        ("16384\t30000\n", 30_001, 32_767),
+        ("1024\t60999\n", 61_000, 65_535),
+        ("10000\t65535\n", 1_024, 9_999),
+    ],
+)
+def test_ports_to_keep_lie_outside_those_that_the_kernel_gives_out(
+    tmp_path: Path, given: str, first: int, last: int
+) -> None:
+    kernel = tmp_path / "range"
+    kernel.write_text(given)
+    assert list(lasting_ports(kernel)) == list(range(first, last + 1))
+
+
+def test_there_is_none_where_the_kernel_gives_out_all(tmp_path: Path) -> None:
+    kernel = tmp_path / "range"
+    kernel.write_text("1024\t65535\n")
+    assert not lasting_ports(kernel)
+
+
+def test_where_no_kernel_tells_the_usual_ones_are_taken(tmp_path: Path) -> None:
+    assert lasting_ports(tmp_path / "none") == USUAL
 
 
 def test_a_port_to_keep_is_free_and_is_another_each_time() -> None:
     ports = {lasting_port("127.0.0.1") for _ in range(20)}
     assert len(ports) > 1
     for port in ports:
-        assert port in LASTING
+        assert port in lasting_ports()
         socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_a_port_that_is_forbidden_does_not_end_the_search(monkeypatch: pytest.MonkeyPatch) -> None:
+    forbidden: list[int] = []
+
+    class Guarded(socket.socket):
+        """The system's rules forbid the first port that is asked for."""
+
+        def bind(self, address: Any) -> None:
+            if not forbidden:
+                forbidden.append(address[1])
+                raise PermissionError(errno.EACCES, "Permission denied")
+            super().bind(address)
+
+    monkeypatch.setattr(socket, "socket", Guarded)
+    assert lasting_port("127.0.0.1") != 0
+    assert forbidden
 
 
 def test_there_is_none_at_an_address_of_another_machine() -> None:

@@ -2,29 +2,50 @@
 
 Ports that the kernel gives out by itself (to whoever asks for port 0, and for every connection out of this machine) are
 none to keep: while the server is down, an outgoing connection may get its port, and hold it for minutes. So one is
-chosen below them.
+chosen outside them.
 """
 
 import errno
 import secrets
 import socket
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
-LASTING: Final = range(16_384, 32_768)
-"""Linux gives out 32,768 and more by itself, Windows and macOS 49,152 and more."""
+USUAL: Final = range(16_384, 32_768)
+"""Where ports to keep are looked for first. Windows and macOS give out 49,152 and more by themselves."""
+KERNEL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+"""First and last port that Linux gives out by itself: 32,768 to 60,999, unless somebody changed it."""
+_UNPRIVILEGED: Final = range(1_024, 65_536)
+_NOT_THIS_ONE: Final = (errno.EADDRINUSE, errno.EACCES)
 _TRIES: Final = 64
+
+
+def lasting_ports(kernel: Path = KERNEL) -> Sequence[int]:
+    """Ports that the kernel of this machine never gives out by itself; none when it gives out all.
+
+    Args:
+        kernel: the file that tells which it gives out; where there is none, the usual ones are good.
+    """
+    try:
+        first, last = map(int, kernel.read_text().split())
+    except (OSError, ValueError):
+        return USUAL
+    given = range(first, last + 1)
+    return [port for port in USUAL if port not in given] or [port for port in _UNPRIVILEGED if port not in given]
 
 
 def lasting_port(host: str) -> int:
     """A port that nobody has at this address of this machine; 0 when none was found, or the address is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for _ in range(_TRIES):
-        port = secrets.choice(LASTING)
+    ports = lasting_ports()
+    for _ in range(_TRIES if ports else 0):
+        port = secrets.choice(ports)
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((host, port))
             except OSError as error:
-                if error.errno == errno.EADDRINUSE:
+                if error.errno in _NOT_THIS_ONE:  # somebody has it, or it is forbidden
                     continue
                 break
         return port
