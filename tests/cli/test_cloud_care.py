@@ -256,3 +256,15 @@ def test_the_delivery_can_be_set_and_is_shown_with_what_was_granted(logged_in, e
     assert entrepot("cloud", "set", "cloud-eu", "--delivery", "pigeon").code == 2
     shown = entrepot("cloud", "show", "cloud-eu", "--json").value
     assert (shown["delivery"], shown["usage"]["granted_30_days"]) == ("redirect", 3 * 10**9)
+
+
+def test_more_instances_than_a_budget_can_use_are_shown_and_added_only_by_force(logged_in, entrepot) -> None:
+    crowded = msgspec.structs.replace(cloud_point_info(), budget_note="12 instances, but under a budget 8 serve.")
+    logged_in.replies |= {
+        "GET /api/v1/cloud-points/cloud-eu": crowded,
+        "POST /api/v1/cloud-points/cloud-eu/scale": _task("scale", "cloud-eu runs 12 instances."),
+    }
+    assert "under a budget 8 serve" in " ".join(entrepot("cloud", "show", "cloud-eu").out.split())
+    for options, forced in (((), False), (("--force",), True)):
+        assert entrepot("cloud", "scale", "cloud-eu", "12", *options).code == 0
+        assert logged_in.bodies("POST /api/v1/cloud-points/cloud-eu/scale")[-1] == {"instances": 12, "force": forced}

@@ -329,10 +329,11 @@ def test_a_maintenance_window_is_added_listed_and_deleted(logged_in, entrepot, g
     assert entrepot("alert", "window", "delete", "patching", "--yes").code == 0
 
 
-def test_budgets_tell_what_lost_instances_never_accounted_for(logged_in, entrepot) -> None:
+def test_budgets_tell_what_was_never_accounted_for_and_of_too_many_instances(logged_in, entrepot) -> None:
     unset = ("throttle_percent", "peers_percent", "stop_percent", "rate", "period_from", "period_ends")
     amounts = {"bytes": 10**12, "used": 10**9, "granted": 5 * 10**8, "unaccounted": 2 * 10**8, "left": 10**11}
     texts = {"scope": "cloud-point", "name": "cloud-eu", "zone": "", "grade": "open", "stopped": "", "by": "anna"}
+    texts["warning"] = "cloud-eu has 12 instances, but 8 serve."
     found = BudgetInfo(
         critical_percent=100, grant_percent=100, critical=(), created=NOW, **dict.fromkeys(unset, 0), **amounts, **texts
     )
@@ -340,5 +341,6 @@ def test_budgets_tell_what_lost_instances_never_accounted_for(logged_in, entrepo
     ran = entrepot("budget", "list")
     assert ran.code == 0, ran.err
     assert "cloud-eu" in ran.out
+    assert "cloud-eu: cloud-eu has 12 instances, but 8 serve." in ran.err
     assert "cloud-eu: 200.0 MB of what is granted was not accounted for" in ran.err
     assert entrepot("budget", "list", "--json").value[0]["unaccounted"] == 2 * 10**8

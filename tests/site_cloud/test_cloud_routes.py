@@ -10,6 +10,8 @@ from litestar.testing import AsyncTestClient
 
 from entrepot.core.errors import EntrepotError
 from entrepot.core.secret import Secret
+from entrepot.database import budgets
+from entrepot.database.budgets import Budget
 from entrepot.protocol.alertapi import AlertInfo
 from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
@@ -156,6 +158,18 @@ async def test_malformed_requests_are_refused(site, api, body) -> None:
     answer = await api.post("/cloud-points/cloud1/scale", content=msgspec.json.encode(body))
     assert answer.status_code == 400
     assert site.cloud.services["cloud1"].wanted == 2
+
+
+async def test_too_many_instances_for_a_budget_are_added_over_the_api_only_by_force(site, api) -> None:
+    await site.make_point()
+    with site.database.transaction() as connection:
+        budgets.put_budget(connection, Budget(subject=(await site.services.get("cloud1")).point, bytes=10**12))
+    path = "/cloud-points/cloud1/scale"
+    refused = await _ask(api, "POST", path, None, status=422, instances=9)
+    assert "--force" in refused["detail"]
+    await _ask(api, "POST", path, TaskInfo, status=202, instances=9, force=True)
+    shown = await _ask(api, "GET", "/cloud-points/cloud1", CloudPointInfo)
+    assert "entrepot cloud scale cloud1 8" in shown.budget_note
 
 
 async def test_a_service_certificate_is_issued_over_the_api(api) -> None:
