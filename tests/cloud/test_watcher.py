@@ -8,11 +8,15 @@ from typing import Any
 
 import pytest
 
+from entrepot.cloud.gateway.config import GatewayConfig
 from entrepot.cloud.gateway.watcher import ControlWatcher
+from entrepot.cloud.host.settings import REMOTE_POLL_SECONDS
 from entrepot.core.errors import UnavailableError
+from entrepot.core.times import HOUR
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.store import Fetched, Unchanged
 from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY, ServiceState
+from entrepot.rules.prices import POLLS_AN_HOUR
 from entrepot.trust.root import fingerprint
 from entrepot.web.control import serving
 
@@ -250,3 +254,13 @@ async def test_after_a_pause_there_is_time_for_one_look_and_no_more(patient: Pat
     assert "cannot see its control document" in patient.problem
     assert patient.plane.cut_off.is_set()
     watching.cancel()
+
+
+async def test_costs_are_estimated_by_the_reads_that_a_gateway_makes_in_an_hour(site: Any) -> None:
+    made = Watched(site)
+    await made.watcher.look()
+    before = made.store.asked
+    await made.watcher.look(whole=False)
+    reads = made.store.asked - before
+    of_azure = GatewayConfig(instance="gw", point=POINT, root=b"", state="", certificate="", private_key="").poll
+    assert {reads * HOUR / of_azure, reads * HOUR / REMOTE_POLL_SECONDS} == {POLLS_AN_HOUR}

@@ -1,7 +1,7 @@
 """The control document of one distribution point: what its gateways or its server must obey (architecture 3).
 
 It lies in the object store under ``CONTROL_KEY`` beside the trust document (``TRUST_KEY``); gateways poll it
-every 5 s, refuse older counters, and answer 503 once it has expired. With each new one they also ship the transaction
+every 2 s, refuse older counters, and answer 503 once it has expired. With each new one they also ship the transaction
 records that they have: a site that wants to collect now signs it anew.
 """
 

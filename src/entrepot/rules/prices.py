@@ -19,8 +19,9 @@ HIGHEST: Final = Decimal(1_000_000)
 MOST_DECIMALS: Final = 12
 ZERO: Final = Decimal(0)
 _BILLIONTH: Final = Decimal("0.000000001")
-POLLS_AN_HOUR: Final = 2 * 720
-"""Reads by which one gateway instance watches its two documents: both every five seconds."""
+POLLS_AN_HOUR: Final = 2 * 1800
+"""Reads by which one gateway instance watches its two documents in a store far away: both every two seconds, as
+``GatewayConfig.poll`` has it (a test holds the two together; imports run down only)."""
 
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,7 +14,7 @@ from entrepot.protocol.cloudapi import CloudMetrics
 from entrepot.protocol.cloudhost import Instance, NeededRecord, RunState, ServiceStatus
 
 UNTOLD: Final = -1
-"""Azure does not know which control document a replica obeys: each reads it every five seconds."""
+"""Azure does not know which control document a replica obeys: each reads it every two seconds."""
 
 
 def status(account: AzureAccount, service: str) -> ServiceStatus:
