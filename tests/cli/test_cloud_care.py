@@ -126,6 +126,23 @@ def test_the_last_daily_comparison_is_shown_with_its_age_and_what_came_of_asking
     assert "not compared yet" in entrepot("cloud", "metrics", "cloud-az", "--last").err
 
 
+def test_what_is_stored_is_told_by_its_newest_figure_with_whose_and_how_old_each_is(logged_in, entrepot) -> None:
+    info = cloud_point_info()
+    measured, counted = 1_774_224_000, 1_774_267_200
+    used = msgspec.structs.replace(
+        info.usage,
+        **{"stored_bytes": 10**9, "stored_at": measured, "counted_bytes": 3 * 10**9, "counted_at": counted},
+        **{"present_bytes": 3 * 10**9, "present_at": counted},
+    )
+    logged_in.replies["GET /api/v1/cloud-points/cloud-az"] = msgspec.structs.replace(info, usage=used)
+    shown = entrepot("cloud", "show", "cloud-az").out
+    assert f"3.0 GB, {when(counted)}, counted by the site" in shown
+    assert f"1.0 GB, {when(measured)}" in shown
+    used = msgspec.structs.replace(used, stored_at=counted, present_bytes=10**9, stored_objects=4)
+    logged_in.replies["GET /api/v1/cloud-points/cloud-az"] = msgspec.structs.replace(info, usage=used)
+    assert f"1.0 GB in 4 objects, {when(counted)}, measured by the cloud" in entrepot("cloud", "show", "cloud-az").out
+
+
 def _orphan(account: CloudAccount) -> Orphan:
     return Orphan(
         service="cloud-old",

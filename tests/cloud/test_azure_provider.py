@@ -5,6 +5,7 @@ import copy
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -400,7 +401,9 @@ async def test_metrics_are_azure_monitors(azure, arm, spec) -> None:
     found = await azure.metrics("cloud1", 1_700_000_000, 1_700_086_400)
     assert (found.stored_bytes, found.stored_objects, found.egress_bytes) == (5000, 7, 123)
     assert found.store_egress_bytes == 401, "of the storage account: what reconciles links"
-    assert (await azure.status("cloud1")).stored_bytes == 5000
+    told = await azure.status("cloud1")
+    measured = datetime(2026, 11, 23, 1, tzinfo=UTC)
+    assert (told.stored_bytes, told.stored_at) == (5000, measured.timestamp()), "as old as Azure says"
     arm.figures["UsedCapacity"] = []
     assert (await azure.status("cloud1")).stored_bytes is None, "what Azure does not tell is not nothing"
 

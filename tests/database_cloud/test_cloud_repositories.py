@@ -290,6 +290,18 @@ def test_measurements_and_uploads_are_kept_by_the_hour(database) -> None:
         assert usage.hours(connection, "pt-1", since=0, until=10 * HOUR, limit=10) == rows
 
 
+def test_a_measurement_belongs_to_the_hour_that_it_was_made_in(database) -> None:
+    with database.transaction() as connection:
+        usage.set_stored(connection, "pt-1", stored=5, objects=0, now=10 * HOUR)
+        usage.set_stored(connection, "pt-1", stored=None, objects=0, now=11 * HOUR)
+        usage.set_stored(connection, "pt-1", stored=7, objects=0, now=12 * HOUR, at=10 * HOUR + 60)
+        usage.set_stored(connection, "pt-1", stored=8, objects=0, now=12 * HOUR, at=9 * HOUR)
+        assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 7}, "hour 9 is not known otherwise"
+        assert usage.stored_usage(connection, "pt-1").present() == (8, 9 * HOUR)
+        usage.count_stored(connection, "pt-1", now=9 * HOUR + 1)
+        assert usage.stored_usage(connection, "pt-1").present() == (0, 9 * HOUR + 1)
+
+
 def test_one_process_collects_at_a_time(database) -> None:
     def claim(connection, holder: str, now: int) -> bool:
         return usage.claim_collection(connection, "pt-1", holder=holder, now=now, until=now + 100)

@@ -138,6 +138,7 @@ class FakeCloud:
         self.time = 0
         self.instance_quota = 16
         self.tells_stored = True
+        self.measured_at = 0
         self.redirects = False
         self.broken_from_start = 0
         self.on_call: Callable[[str], Awaitable[None]] | None = None
@@ -233,6 +234,7 @@ class FakeCloud:
                 for index in range(service.wanted if service.state is RunState.RUNNING else 0)
             ),
             stored_bytes=stored if self.tells_stored else None,
+            stored_at=self.measured_at,
             stored_objects=count,
             certificate_expires=_expires(service.spec),
             root=service.spec.root,

@@ -21,6 +21,7 @@ from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.states import CloudAction
 
 from .conftest import LOW, NOW, Gateway, SiteUnderTest, record
+from .published import publish
 
 
 async def _state(site: SiteUnderTest, point: str, kind: str) -> AlertState:
@@ -365,6 +366,27 @@ async def test_where_the_cloud_tells_no_storage_the_books_are_judged(site) -> No
     alert = (await site.database.read(alerts.find, type_="storage_warning", subject=point.point)).alert
     assert alert.state is AlertState.CANCELED, "by the books it is empty"
     assert f"Counted by the site at {iso(site.clock())}." in alert.message
+
+
+async def test_a_cloud_that_measures_once_a_day_delays_no_storage_alert_and_makes_no_figure_look_fresh(site) -> None:
+    point = await site.make_point()
+    await site.services.patch("cloud1", CloudPointPatch(storage_quota=1000))
+    site.cloud.measured_at = NOW - 20 * HOUR
+    await _store(site, 10)
+    publish(site, point.point, "app", (600, 360))
+    site.clock.advance(600)
+    await site.services.collect("cloud1")
+    alert = (await site.database.read(alerts.find, type_="storage_critical", subject=point.point)).alert
+    assert alert.state is AlertState.ACTIVE, "the books know at once what was sent: two objects and their set"
+    assert f"Counted by the site at {iso(site.clock())}." in alert.message
+    used = (await site.database.read(cloud_point_info, point, now=site.clock())).usage
+    assert (used.stored_bytes, used.stored_at) == (10, NOW - 20 * HOUR)
+    assert (used.present_bytes, used.present_at, used.age_seconds) == (1000, NOW + 600, 0)
+    site.cloud.measured_at = int(site.clock()) + 60
+    await _store(site, 11)
+    alert = (await site.database.read(alerts.find, type_="storage_critical", subject=point.point)).alert
+    assert alert.state is AlertState.CANCELED
+    assert f"Measured by the cloud at {iso(site.clock())}." in alert.message, "nobody measures the future"
 
 
 async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> None:

@@ -1,6 +1,5 @@
 """Load drills as the site plans, permits, counts and remembers them."""
 
-import hashlib
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -8,18 +7,14 @@ import msgspec
 import pytest
 from litestar import Litestar, Request, Response
 from litestar.testing import AsyncTestClient
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
 from entrepot.core.errors import ConflictError, EntrepotError, NotFoundError, RefusedError, UnauthenticatedError
 from entrepot.core.sizes import GB, MB
 from entrepot.core.times import DAY, HOUR
-from entrepot.database import budgets, contents, drills, pointsets, usage
-from entrepot.database.contents import Content, Version
+from entrepot.database import budgets, drills, pointsets, usage
 from entrepot.database.grants import LAG
-from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.cost import budget_grant
-from entrepot.database.tables.library import object_, object_set, set_object
-from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.costapi import BudgetRequest, PriceSheetRequest
 from entrepot.protocol.drillapi import DrillPermit, DrillPlan, DrillRecord, DrillRequest
 from entrepot.rules.prices import Tier
@@ -33,71 +28,9 @@ from entrepot.trust.tokens import set_ids, verify_content_token
 
 from ..database_cloud.conftest import DRILL_REPORT
 from .conftest import NOW, SITE, Gateway, SiteUnderTest, record
+from .published import publish
 
 REQUEST = DrillRequest(devices=3, seconds=30, most_bytes=500 * MB)
-
-
-def publish(
-    site: SiteUnderTest, point: str, name: str, sizes: tuple[int, ...], *, state: str = pointsets.HELD
-) -> bytes:
-    """A content of one version on the cloud point; gives its set."""
-    ids = [hashlib.sha256(f"{name}/{number}".encode()).digest() for number in range(len(sizes) + 1)]
-    total = sum(sizes)
-    fields = dict.fromkeys(("set_size", "files", "folders", "links", "plain_size", "chunks", "new_objects"), 0)
-    content = Content(
-        id=f"pkg-{name}",
-        name=name,
-        type=ContentType.PACKAGE,
-        source="/src",
-        excludes=(),
-        for_windows=False,
-        isolated=False,
-        current=0,
-        pointer_counter=0,
-        deleting=False,
-        site=SITE,
-        created=0,
-    )
-    version = Version(
-        content=content.id,
-        number=1,
-        set_id=ids[0],
-        root=b"sealed",
-        objects=len(sizes),
-        stored_size=total,
-        new_bytes=total,
-        warnings=(),
-        created=0,
-        **fields,
-    )
-    held = PointSet(
-        point=point,
-        set_id=ids[0],
-        content=content.id,
-        version=1,
-        from_version=0,
-        state=state,
-        size=total,
-        changed=0,
-        retired=0,
-    )
-    with site.database.transaction() as connection:
-        numbers = [
-            connection.execute(
-                insert(object_)
-                .values(object_id=one, size=size, purpose=1, state="live", changed=NOW)
-                .returning(object_.c.id)
-            ).scalar_one()
-            for one, size in zip(ids, (40, *sizes), strict=True)
-        ]
-        made = insert(object_set).values(object=numbers[0], created=NOW).returning(object_set.c.id)
-        number = connection.execute(made).scalar_one()
-        for one in numbers[1:]:
-            connection.execute(insert(set_object).values(object_set=number, object=one))
-        contents.add_content(connection, content)
-        contents.add_version(connection, version)
-        pointsets.begin_set(connection, held)
-    return ids[0]
 
 
 class Drilling:

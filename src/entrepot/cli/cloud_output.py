@@ -2,7 +2,7 @@
 
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource
-from entrepot.protocol.cloudpointapi import CloudPointInfo, DnsCheck, DnsRecord, UsageBucket, UsageReport
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, DnsCheck, DnsRecord, UsageBucket, UsageReport
 
 
 def print_cloud_points(points: list[CloudPointInfo]) -> None:
@@ -15,7 +15,7 @@ def print_cloud_points(points: list[CloudPointInfo]) -> None:
                 p.state.value,
                 p.url,
                 _instances(p),
-                f"{size(p.usage.stored_bytes)} of {size(p.thresholds.storage_quota)}",
+                f"{size(p.usage.present_bytes)} of {size(p.thresholds.storage_quota)}",
                 f"{size(p.usage.transferred_30_days)} of {size(p.thresholds.transfer_quota)}",
                 _figures(p),
                 p.message,
@@ -47,7 +47,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("region", info.region),
             ("managed by site", info.site),
             ("contents", str(info.contents)),
-            ("stored", f"{size(used.stored_bytes)} in {used.stored_objects} objects"),
+            ("stored", _stored(used)),
             (
                 "storage threshold",
                 f"warning at {limits.storage_warning_free_percent} % free of {size(limits.storage_quota)}",
@@ -55,7 +55,8 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("delivery", f"{info.delivery.value}. {info.delivery_note}" if info.delivery_note else info.delivery.value),
             ("to clients, 30 days", _transferred(info)),
             ("from the site, 30 days", f"{size(used.uploaded_30_days)} of {size(limits.upload_quota)}"),
-            ("stored, by the site's books", size(used.counted_bytes) if used.counted_at else ""),
+            ("stored, by the cloud", _measured(used.stored_bytes, used.stored_at)),
+            ("stored, by the site's books", _measured(used.counted_bytes, used.counted_at)),
             (
                 "stored, by the last listing",
                 f"{size(used.listed_bytes)}, {when(used.listed_at)}; {_difference(used.difference)}"
@@ -89,6 +90,20 @@ def _record(record: DnsRecord | None) -> str:
 def _instances(info: CloudPointInfo) -> str:
     running = sum(1 for instance in info.instances if instance.state == "running")
     return f"{running} of {info.instances_wanted}"
+
+
+def _stored(used: CloudUsage) -> str:
+    """The newest figure, by which thresholds are judged, and whose it is."""
+    if not used.present_at:
+        return "not known yet"
+    if used.present_at > used.stored_at:
+        return f"{_measured(used.present_bytes, used.present_at)}, counted by the site"
+    objects = f" in {used.stored_objects} objects" if used.stored_objects else ""  # not every cloud counts them
+    return f"{size(used.present_bytes)}{objects}, {when(used.present_at)}, measured by the cloud"
+
+
+def _measured(count: int, at: int) -> str:
+    return f"{size(count)}, {when(at)}" if at else ""
 
 
 def _transferred(info: CloudPointInfo) -> str:

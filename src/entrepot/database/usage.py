@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, case, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.times import DAY, hour_of
+from entrepot.core.times import hour_of
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
@@ -24,7 +24,7 @@ _ADDED = (*_FIGURES, "site_writes", "site_reads")
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Last measurement and last collection of a cloud point; times are 0 when there was none.
 
-    ``stored_…`` is what the provider says, ``counted_bytes`` what the site's books say, ``listed_bytes`` the sum of the
+    ``stored_…`` is what the provider says, as of when it measured it, ``counted_bytes`` what the site's books say, ``listed_bytes`` the sum of the
     last full listing, and ``listed_difference`` by how many bytes its objects were more than the books said just then.
     """
 
@@ -39,10 +39,10 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     collected: int = 0
     error: str = ""
 
-    def present(self, now: float) -> tuple[int, int]:
-        """Bytes stored as far as is known, and as of when (0: nothing is known): what the provider says, or, where it
-        has said nothing for a day, what the books say."""
-        if self.counted_at and now - self.stored_at > DAY:
+    def present(self) -> tuple[int, int]:
+        """Bytes stored as far as is known, and as of when (0: nothing is known): the newer of what the provider
+        measured and what the books say, for some clouds measure once a day."""
+        if self.counted_at > self.stored_at:
             return self.counted_bytes, self.counted_at
         return self.stored_bytes, self.stored_at
 
@@ -124,16 +124,23 @@ def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
 
 
 def set_stored(
-    connection: Connection, point: str, *, stored: int | None, objects: int, now: int, instances: int = 0
+    connection: Connection, point: str, *, stored: int | None, objects: int, now: int, at: int = 0, instances: int = 0
 ) -> None:
-    """Note what the cloud point holds, as measured now (None: not told), and how many instances run."""
-    if stored is not None:
-        _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=now)
-    add_to_hour(connection, point, hour_of(now))
+    """Note what the cloud point holds (None: not told), when its cloud measured that (0: now), and how many instances
+    run now. A figure belongs to the hour in which it was measured; an hour that nothing else is known of stays so."""
     table = usage_hour
+    add_to_hour(connection, point, hour_of(now))
     most = case((table.c.instances < instances, instances), else_=table.c.instances)
-    values = {"instances": most} | ({} if stored is None else {"stored": stored})
-    connection.execute(update(table).where(table.c.point == point, table.c.hour == hour_of(now)).values(values))
+    _set_hour(connection, point, hour_of(now), instances=most)
+    if stored is not None:
+        measured = min(at or now, now)  # a cloud whose clock is ahead has not measured the future
+        _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=measured)
+        _set_hour(connection, point, hour_of(measured), stored=stored)
+
+
+def _set_hour(connection: Connection, point: str, hour: int, **values: Any) -> None:
+    table = usage_hour
+    connection.execute(update(table).where(table.c.point == point, table.c.hour == hour).values(values))
 
 
 def count_stored(connection: Connection, point: str, *, now: int) -> int:

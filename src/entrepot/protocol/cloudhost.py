@@ -110,7 +110,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     from serving as it should; ``records`` are DNS records that it needs beside the alias. ``place`` is where it lies
     when that is not where its name says (Azure: a resource group that was given). ``parts`` name what is there of a
     service that is not whole. ``redirects``: its store gives links that clients can follow.
-    ``stored_bytes`` None: the cloud does not tell now.
+    ``stored_bytes`` None: the cloud does not tell now; ``stored_at``: when it measured that, 0: just now.
     """
 
     name: str
@@ -129,6 +129,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     parts: tuple[str, ...] = ()
     redirects: bool = False
+    stored_at: int = 0
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):

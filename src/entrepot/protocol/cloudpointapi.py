@@ -177,8 +177,10 @@ class DnsCheck(Model, frozen=True, kw_only=True):
 class CloudUsage(Model, frozen=True, kw_only=True):
     """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling;
     ``granted_30_days`` of it by links to the store.
-    ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``), what the site's books
-    say that it placed there (``counted_bytes``), and the last full listing (``listed_bytes``, documents included).
+    ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``, as of when it measured
+    it), what the site's books say that it placed there (``counted_bytes``), and the last full listing
+    (``listed_bytes``, documents included). The newer of the first two is ``present_bytes``, by which thresholds are
+    judged.
     ``difference`` is by how much the objects of that listing were more than the books said at that moment: what should
     not be there, or, below zero, what was still on its way or is missing."""
 
@@ -196,6 +198,8 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     difference: int = 0
     error: str = ""  # of the last collection
     granted_30_days: int = 0
+    present_bytes: int = 0
+    present_at: int = 0
 
 
 class CloudPointInfo(Model, frozen=True, kw_only=True):

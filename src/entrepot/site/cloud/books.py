@@ -67,7 +67,7 @@ class Books:
         kept = await self._database.read(usage.stored_usage, point.point)
         sheet = await self._database.read(prices.sheet_of, point.point)
         rates = self._rates() if sheet is None else sheet_prices(sheet)
-        plan = priced(with_stored(parts, kept.stored_bytes), rates, point.region, ())
+        plan = priced(with_stored(parts, kept.present()[0]), rates, point.region, ())
         costs = [(one.stays, one.monthly) for one in plan.resources if one.monthly is not None]
         return CloudResources(
             resources=plan.resources,

@@ -65,7 +65,8 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
 def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
     kept = usage.stored_usage(connection, point)
     totals = usage.totals_since(connection, point, rolling_start(now))
-    oldest = min(kept.present(now)[1], kept.collected)
+    present, present_at = kept.present()
+    oldest = min(present_at, kept.collected)
     return CloudUsage(
         stored_bytes=kept.stored_bytes,
         stored_objects=kept.stored_objects,
@@ -81,6 +82,8 @@ def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
         difference=kept.listed_difference,
         error=kept.error,
         granted_30_days=totals.granted,
+        present_bytes=present,
+        present_at=present_at,
     )
 
 

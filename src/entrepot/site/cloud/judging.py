@@ -73,7 +73,7 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     storage_limits, transfer_limits = limits_of(point.thresholds)
     kept = usage.stored_usage(connection, point_id)
     totals = usage.totals_since(connection, point_id, rolling_start(now))
-    stored, stored_at = kept.present(now)
+    stored, stored_at = kept.present()
     storage = assess_storage(stored, storage_limits)
     transfer = assess_transfer(totals.sent, transfer_limits)
     uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), what="sent by the site")
@@ -121,7 +121,7 @@ def _forecasts(connection: Connection, point: CloudPoint, kept: StoredUsage, now
     """Whether a critical level is expected within a week; what is reached already has an alert of its own."""
     findings = []
     stored, sent = forecasts(connection, point, now)
-    ages = (_measured(kept, kept.present(now)[1]), _collected(kept))
+    ages = (_measured(kept, kept.present()[1]), _collected(kept))
     for what, forecast, as_of in zip(("storage", "transfer"), (stored, sent), ages, strict=True):
         soon, near, message = expected(forecast, now)
         told = f"{message} {as_of}" if message else ""

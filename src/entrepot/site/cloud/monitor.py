@@ -192,6 +192,7 @@ def _note(connection: Connection, before: CloudPoint, seen: Look, probes: tuple[
             stored=seen.status.stored_bytes,
             objects=seen.status.stored_objects,
             now=int(now),
+            at=seen.status.stored_at,
             instances=sum(1 for instance in seen.status.instances if instance.state == "running"),
         )
     if not _busy(connection, point):

@@ -167,7 +167,7 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
         else max(0, used.sent - sum(row.drilled for row in rows)) * left // elapsed  # a drill is no trend
     )
     running = rows[-1].instances if rows else 0
-    present = usage.stored_usage(connection, point.point).present(now)[0]
+    present = usage.stored_usage(connection, point.point).present()[0]
     unpolled = used.overhead_reads - used.instance_hours * POLLS_AN_HOUR
     rest = Usage(
         month_hours=used.month_hours,

@@ -46,7 +46,7 @@ def forecasts(
         forecast_storage(
             course.stored,
             _named(storage_levels(storage) if storage.quota else ()),
-            present=kept.present(now)[0],
+            present=kept.present()[0],
             now=now,
             planned=planned,
         ),

@@ -51,6 +51,7 @@ def _status(account: AzureAccount, group: str, app: Any) -> ServiceStatus:
     instances = _replicas(account, group, app)
     scale = properties.template.scale
     notes, records = _name_notes(app, fqdn, bound)
+    stored, stored_at = _stored(account, group, tags)
     return ServiceStatus(
         name=str(app.name),
         point=tags.get(names.POINT, ""),
@@ -59,7 +60,8 @@ def _status(account: AzureAccount, group: str, app: Any) -> ServiceStatus:
         address=f"{ingress.fqdn}:443" if ingress.fqdn else "",
         wanted=int(scale.min_replicas or 0),
         instances=instances,
-        stored_bytes=_stored(account, group, tags),
+        stored_bytes=stored,
+        stored_at=stored_at,
         stored_objects=0,
         certificate_expires=_expires(account, group, app, bound),
         root=_root(tags),
@@ -158,13 +160,14 @@ def _group_of(resource_id: str) -> str:
         raise FormatError("Azure named a resource without its resource group.") from None
 
 
-def _stored(account: AzureAccount, group: str, tags: dict[str, str]) -> int | None:
-    """Azure Monitor's last figure of used capacity, which is up to some hours old; None while there is none."""
+def _stored(account: AzureAccount, group: str, tags: dict[str, str]) -> tuple[int | None, int]:
+    """Azure Monitor's last figure of used capacity, which is some hours old, up to a day, and as of when it is; None
+    while there is none."""
     now = int(datetime.now(UTC).timestamp())
     try:
         return _latest(account, _storage_id(account, group, tags), "UsedCapacity", now - 86_400, now)
     except EntrepotError:  # a figure, not the service: its absence shows as the age of the figures
-        return None
+        return None, 0
 
 
 def _storage_id(account: AzureAccount, group: str, tags: dict[str, str]) -> str:
@@ -187,8 +190,8 @@ def metrics(account: AzureAccount, service: str, since: int, until: int) -> Clou
         app = account.apps.container_apps.get(group, service)
     storage = _storage_id(account, group, app.tags or {})
     return CloudMetrics(
-        stored_bytes=_latest(account, storage, "UsedCapacity", since, until),
-        stored_objects=_latest(account, f"{storage}/blobServices/default", "BlobCount", since, until),
+        stored_bytes=_latest(account, storage, "UsedCapacity", since, until)[0],
+        stored_objects=_latest(account, f"{storage}/blobServices/default", "BlobCount", since, until)[0],
         egress_bytes=_total(account, str(app.id), "TxBytes", since, until),
         store_egress_bytes=_total(account, storage, "Egress", since, until),
         since=since,
@@ -205,11 +208,12 @@ def _points(account: AzureAccount, resource: str, metric: str, aggregation: str,
     return [point for one in answer.value or () for series in one.timeseries or () for point in series.data or ()]
 
 
-def _latest(account: AzureAccount, resource: str, metric: str, since: int, until: int) -> int | None:
-    values = [
-        one.average for one in _points(account, resource, metric, "Average", since, until) if one.average is not None
-    ]
-    return int(values[-1]) if values else None
+def _latest(account: AzureAccount, resource: str, metric: str, since: int, until: int) -> tuple[int | None, int]:
+    """The last average that there is, and when its hour began; (None, 0) while there is none."""
+    points = _points(account, resource, metric, "Average", since, until)
+    told = [(int(one.time_stamp.timestamp()), int(one.average)) for one in points if one.average is not None]
+    at, value = max(told, default=(0, None))
+    return value, at
 
 
 def _total(account: AzureAccount, resource: str, metric: str, since: int, until: int) -> int | None:
