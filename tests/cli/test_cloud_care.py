@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from entrepot.cli.cloudcare import parse_window
+from entrepot.cli.output import when
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.protocol.cloudapi import (
     ARM,
@@ -135,12 +136,13 @@ def test_what_is_stored_is_told_by_its_newest_figure_with_whose_and_how_old_each
         **{"present_bytes": 3 * 10**9, "present_at": counted},
     )
     logged_in.replies["GET /api/v1/cloud-points/cloud-az"] = msgspec.structs.replace(info, usage=used)
-    shown = entrepot("cloud", "show", "cloud-az").out
+    shown = " ".join(entrepot("cloud", "show", "cloud-az").out.split())
     assert f"3.0 GB, {when(counted)}, counted by the site" in shown
     assert f"1.0 GB, {when(measured)}" in shown
     used = msgspec.structs.replace(used, stored_at=counted, present_bytes=10**9, stored_objects=4)
     logged_in.replies["GET /api/v1/cloud-points/cloud-az"] = msgspec.structs.replace(info, usage=used)
-    assert f"1.0 GB in 4 objects, {when(counted)}, measured by the cloud" in entrepot("cloud", "show", "cloud-az").out
+    shown = " ".join(entrepot("cloud", "show", "cloud-az").out.split())
+    assert f"1.0 GB in 4 objects, {when(counted)}, measured by the cloud" in shown
 
 
 def _orphan(account: CloudAccount) -> Orphan:

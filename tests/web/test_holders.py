@@ -18,7 +18,7 @@ from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import key_of
 from entrepot.rules.verdicts import Verdict
-from entrepot.web.copies import Copies, decode_verdicts, encode_verdicts
+from entrepot.web.copies import copies_of, decode_verdicts, encode_verdicts
 from entrepot.web.dataplane import HttpHolder, ShelfHolder
 from entrepot.web.objects import ObjectPlane
 
@@ -243,5 +243,7 @@ def test_an_answer_about_damage_is_checked():
 
 
 def test_both_holders_can_be_looked_at(shelf, http):
-    assert isinstance(ShelfHolder(shelf), Copies)
-    assert isinstance(HttpHolder(http, "https://x", lambda: None), Copies)
+    for holder in (ShelfHolder(shelf), HttpHolder(http, "https://x", lambda: None)):
+        assert copies_of(holder) is holder
+    with pytest.raises(RefusedError):
+        copies_of(object())

@@ -37,7 +37,7 @@ from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
 from entrepot.site.librarysalvage import ASKED, Salvage, remake_deltas
 from entrepot.site.reporting import Reporter
-from entrepot.web.copies import Copies
+from entrepot.web.copies import copies_of
 
 BATCH: Final = 200
 _VERSIONS: Final = 20
@@ -218,10 +218,8 @@ class RepairHandler:
 
     async def _fetch(self, point: str, each: Listed) -> bool:
         try:
-            holder = await self._holders(point)
-            if not isinstance(holder, Copies):
-                return False
-            data = await holder.get(each.object_id, min(each.size, MAX_OBJECT_BYTES))
+            copies = copies_of(await self._holders(point))
+            data = await copies.get(each.object_id, min(each.size, MAX_OBJECT_BYTES))
             if object_id_of(data) != each.object_id:
                 raise IntegrityError("Other bytes came.")
             await asyncio.to_thread(self._shelf.put, each.object_id, data, replace=True)

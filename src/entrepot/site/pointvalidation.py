@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from entrepot.content.checking import Listed
-from entrepot.core.errors import EntrepotError, IntegrityError, RefusedError
+from entrepot.core.errors import EntrepotError, IntegrityError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import Clock
 from entrepot.database import pointchecks, points
@@ -23,7 +23,7 @@ from entrepot.protocol.dataplane import MAX_VERIFY_IDS
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.reporting import Reporter
-from entrepot.web.copies import Copies
+from entrepot.web.copies import Copies, copies_of
 from entrepot.web.dataplane import Holder
 
 PORTION_BYTES: Final = 32 * MIB
@@ -54,13 +54,12 @@ class PointValidateHandler:
         job = task.payload_as(PointValidateJob)
         point = await self._database.read(points.get_point, job.point)
         holder = await self._holders(job.point)
-        if not isinstance(holder, Copies):
-            raise RefusedError(f"What {point.name} holds cannot be validated: its store gives no such service.")
+        copies = copies_of(holder)
         report.step(f"{point.name} is reading its objects again", unit="bytes")
         pace = _Pace(job.rate)
         for each in await self._database.read(pointchecks.to_check, job.point, job.content, begun=job.begun):
-            await self._validate(job, each, holder, pace, report)
-        mended = await self._repair(job, holder, holder, report) if job.repair else 0
+            await self._validate(job, each, copies, pace, report)
+        mended = await self._repair(job, holder, copies, report) if job.repair else 0
         left = await self._database.read(pointchecks.count_faulty, job.point, job.content)
         if not left:
             report.message(f"All sound. {mended} objects were sent again." if mended else "All sound.")
@@ -70,7 +69,7 @@ class PointValidateHandler:
             raise IntegrityError(f"{left} objects on {point.name} could not be repaired.")
 
     async def _validate(
-        self, job: PointValidateJob, each: PointSet, holder: Copies, pace: "_Pace", report: Reporter
+        self, job: PointValidateJob, each: PointSet, copies: Copies, pace: "_Pace", report: Reporter
     ) -> None:
         after = await self._database.write(pointchecks.begin, each, begun=job.begun)
         while page := await self._database.read(
@@ -78,7 +77,7 @@ class PointValidateHandler:
         ):
             portion = _portion(page)
             report.check()
-            found = await holder.verify([listed.object_id for listed in portion])
+            found = await copies.verify([listed.object_id for listed in portion])
             verdicts = {listed.object_id: verdict for listed, verdict in zip(portion, found, strict=True)}
             if not await self._database.write(pointchecks.note, each, verdicts, now=self._clock()):
                 return

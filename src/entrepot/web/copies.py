@@ -7,10 +7,10 @@ what is damaged: it sends the object again, which replaces it.
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol, cast
 
 from entrepot.content.checking import look
-from entrepot.core.errors import BadInputError, FormatError
+from entrepot.core.errors import BadInputError, FormatError, RefusedError
 from entrepot.core.ids import OBJECT_ID_BYTES, ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES, MAX_VERIFY_IDS
@@ -21,7 +21,6 @@ _VERDICTS: Final = (Verdict.GOOD, Verdict.MISSING, Verdict.DAMAGED)
 _OCTETS: Final = b"application/octet-stream"
 
 
-@runtime_checkable
 class Copies(Protocol):
     """A holder whose objects can be looked at again. Idempotent; may be retried after ``UnavailableError``."""
 
@@ -35,6 +34,18 @@ class Copies(Protocol):
             NotFoundError: it is not held.
             LimitedError: it has more than ``limit`` bytes.
         """
+
+
+def copies_of(holder: object) -> Copies:
+    """A holder as one whose objects can be looked at again. Holders that wrap another have to ask it, at each call.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    # hasattr, and no isinstance: a holder that finds its store at the first call answers to any name, but has none
+    if not (hasattr(holder, "verify") and hasattr(holder, "get")):
+        raise RefusedError("What this store holds cannot be looked at again through its provider.")
+    return cast(Copies, holder)
 
 
 def encode_verdicts(verdicts: Sequence[Verdict]) -> bytes:

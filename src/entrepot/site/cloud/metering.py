@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from entrepot.core.errors import RefusedError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock, hour_of
 from entrepot.database import usage
@@ -13,7 +12,7 @@ from entrepot.database.engine import Database
 from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, PAGE, DocumentPage, ObjectPage
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloud.tallies import Counts, Tallies, folder_id
-from entrepot.web.copies import Copies
+from entrepot.web.copies import copies_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,17 +104,12 @@ class MeteredHolder:
     async def verify(self, ids: "Sequence[ObjectId]") -> list[Verdict]:
         """See :class:`entrepot.web.copies.Copies`."""
         self._meter.add(self._point, sum(len(object_id) for object_id in ids), reads=len(ids))
-        return await self._copies().verify(ids)
+        return await copies_of(self._inner).verify(ids)
 
     async def get(self, object_id: ObjectId, limit: int = MAX_OBJECT_BYTES) -> bytes:
         """See :class:`entrepot.web.copies.Copies`."""
         self._meter.add(self._point, reads=1)
-        return await self._copies().get(object_id, limit)
-
-    def _copies(self) -> Copies:
-        if not isinstance(self._inner, Copies):
-            raise RefusedError("What this store holds cannot be looked at again through its provider.")
-        return self._inner
+        return await copies_of(self._inner).get(object_id, limit)
 
     async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
         """See :class:`entrepot.web.dataplane.Holder`."""

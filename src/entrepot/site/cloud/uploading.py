@@ -1,6 +1,7 @@
 """Uploads to cloud points under a bandwidth limit and a schedule.
 
-Only objects wait: control documents, which stop a service and revoke devices, go out at any time.
+Only objects that are sent wait: control documents, which stop a service and revoke devices, go out at any time, and
+what is read again to validate it, or to repair the library, is no upload. Validation keeps a rate of its own.
 """
 
 import threading
@@ -12,7 +13,9 @@ from entrepot.core.errors import UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB
 from entrepot.protocol.cloudapi import UploadSchedule, UploadWindow
-from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, PAGE, DocumentPage, ObjectPage
+from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, PAGE, DocumentPage, ObjectPage
+from entrepot.rules.verdicts import Verdict
+from entrepot.web.copies import copies_of
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Count, Holder, Pieces
@@ -127,6 +130,14 @@ class PacedHolder:
     async def delete(self, object_id: ObjectId) -> None:
         """See :class:`entrepot.web.dataplane.Holder`."""
         await self._inner.delete(object_id)
+
+    async def verify(self, ids: Sequence[ObjectId]) -> list[Verdict]:
+        """See :class:`entrepot.web.copies.Copies`."""
+        return await copies_of(self._inner).verify(ids)
+
+    async def get(self, object_id: ObjectId, limit: int = MAX_OBJECT_BYTES) -> bytes:
+        """See :class:`entrepot.web.copies.Copies`."""
+        return await copies_of(self._inner).get(object_id, limit)
 
     async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
         """See :class:`entrepot.web.dataplane.Holder`."""
