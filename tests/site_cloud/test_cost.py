@@ -1,5 +1,6 @@
 """Price sheets, cost and forecasts of a cloud point, over HTTP."""
 
+import contextlib
 from collections.abc import AsyncIterator
 from decimal import Decimal
 
@@ -8,13 +9,15 @@ import pytest
 from litestar import Litestar, Request, Response
 from litestar.testing import AsyncTestClient
 
-from entrepot.core.errors import EntrepotError
+from entrepot.core.errors import ConflictError, EntrepotError
 from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR, hour_of
-from entrepot.database import alerts, usage
+from entrepot.database import alerts, device_collections, devices, usage
 from entrepot.database.collection import BucketRow, _add_buckets
+from entrepot.database.devices import Device
 from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.protocol.costapi import CostReport, PointForecast, PriceSheetInfo
+from entrepot.protocol.deviceapi import DeviceState
 from entrepot.rules.alerts import AlertState
 from entrepot.rules.prices import POLLS_AN_HOUR
 from entrepot.site.cost.charging import month_of
@@ -109,6 +112,45 @@ async def test_cost_so_far_by_point_content_and_device_adds_up(site, api):
         assert {one.subject for one in split.lines} == expected
         assert sum(one.egress for one in split.lines) == pytest.approx(Decimal(20))
         assert max(split.lines, key=lambda one: one.egress).subject.endswith("-1")
+
+
+async def test_by_collection_each_device_counts_in_all_of_its_own_and_those_in_none_have_a_line(site, api):
+    point = await site.make_point()
+    with site.database.transaction() as connection:
+        usage.set_stored(connection, point.point, stored=30_000 * GB, objects=1, now=NOW, instances=2)
+        for number, collections in enumerate((("Field", "Office"), ("Office",), ()), start=1):
+            devices.add_device(connection, _device(number))
+            for name in collections:
+                with contextlib.suppress(ConflictError):
+                    device_collections.add(connection, f"col-{name}", name)
+                device_collections.add_member(connection, name, f"dev-{number}")
+    for device, sent in (("dev-1", 100), ("dev-2", 200), ("dev-3", 600), ("dev-deleted", 100)):
+        _serve(site, point.point, hour_of(NOW), sent * GB, device=device)
+    await _ask(api, "PUT", "/price-sheets/ours", None, body=BODY)
+    await _ask(api, "POST", "/price-sheets/ours/use", None, body={})
+    report = await _ask(api, "GET", "/cost?by=collection", CostReport)
+    lines = [(one.subject, one.name, one.bytes // GB, one.egress) for one in report.lines]
+    # 1,000 GB cost 90 EUR: 100 GB of them are free
+    assert lines == [("", "devices in no collection", 700, 63), ("col-Office", "Office", 300, 27), ("col-Field", "Field", 100, 9)]
+    unsplit = report.total - 90 - report.lines[0].requests_cost / 2 * 4
+    assert report.notes[0] == (
+        f"In the total and in no line: {unsplit:,.2f} EUR for instances and storage, which belong to cloud points as a whole."
+    )
+    assert sum("several collections" in note for note in report.notes) == 1
+
+
+def _device(number: int) -> Device:
+    return Device(
+        id=f"dev-{number}",
+        name=f"D{number}",
+        public_key=bytes([number]),
+        state=DeviceState.APPROVED,
+        changed=0,
+        site=SITE,
+        enrolled=0,
+        seen=0,
+        address="",
+    )
 
 
 async def test_nothing_of_last_month_is_charged(site, api):

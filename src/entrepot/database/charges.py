@@ -1,7 +1,7 @@
 """Figures that are charged: sums of hours, and their split by content, device and collection."""
 
 import msgspec
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, exists, func, select
 
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.cost import deleted_cloud_point
@@ -91,6 +91,16 @@ def by_collection(connection: Connection, point: str, *, since: int, limit: int)
         .limit(limit)
     )
     return [Portion(subject=row[0], bytes=int(row[1]), requests=int(row[2])) for row in connection.execute(query)]
+
+
+def outside_collections(connection: Connection, point: str, *, since: int) -> Portion:
+    """Transfers of devices that are in no collection, together, with an empty subject."""
+    table, member = transfer_bucket, collection_member
+    sums = (func.coalesce(func.sum(table.c.bytes), 0), func.coalesce(func.sum(table.c.requests), 0))
+    inside = exists().where(member.c.device == table.c.device)
+    query = select(*sums).where(table.c.point == point, table.c.hour >= since, ~inside)
+    sent, requests = connection.execute(query).one()
+    return Portion(subject="", bytes=int(sent), requests=int(requests))
 
 
 def _portions(connection: Connection, column: object, point: str, since: int, limit: int) -> list[Portion]:

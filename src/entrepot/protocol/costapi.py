@@ -69,7 +69,8 @@ class CostBy(StrEnum):
 
 
 class CostLine(Model, frozen=True, kw_only=True):
-    """Cost so far this month. ``month_end``: at the present trend, by point only."""
+    """Cost so far this month. ``month_end``: at the present trend, by point only. An empty ``subject`` among
+    collections: the devices that are in none."""
 
     subject: str
     name: str

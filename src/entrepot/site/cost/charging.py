@@ -28,7 +28,12 @@ _NOTES: Final = (
     "Under budgets gateways also write slots of allowances and, every five minutes, marks: these are in no figure.",
     "Prices are those of the price sheet as it is now, for the whole month.",
 )
-_COLLECTIONS: Final = "A device in several collections counts in each of them, so these lines add up to more."
+_COLLECTIONS: Final = (
+    "A device in several collections counts in each of them, so these lines may add up to more than was transferred. "
+    "What all devices cost together is the total.",
+)
+_UNSPLIT: Final = "In the total and in no line: {amount} {currency} for {what}, which belong to cloud points as a whole."
+NO_COLLECTION: Final = "devices in no collection"
 _DELETED: Final = "Cloud points deleted this month are in these amounts until their deletion: {names}."
 _LOST: Final = "{lost} cloud points of this month left no note when they were deleted, and are not in these amounts."
 _MOST_NAMED: Final = 20
@@ -69,7 +74,7 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         raise ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
     currency = charged[0].sheet.currency if charged else ""
     counted = [one for one in charged if one.sheet.currency == currency]
-    lines = _by_point(counted) if by is CostBy.POINT else _split(connection, counted, by, since)
+    lines, unsplit = (_by_point(counted), "") if by is CostBy.POINT else _split(connection, counted, by, since)
     included = {one.point for one in counted}
     named = [(point.point, point.name) for point in points] + [(point.point, point.name) for point in gone]
     kept = [usage.stored_usage(connection, point.point).collected for point in points if point.point in included]
@@ -82,7 +87,7 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         month_end=sum((one.month_end for one in counted), ZERO),
         lines=tuple(lines),
         others=tuple(name for point, name in named if point not in included),
-        notes=_notes(connection, by, gone, since=0 if cloud_point else since),
+        notes=_notes(connection, by, unsplit, gone, since=0 if cloud_point else since),
         figures_from=min(kept, default=0),
     )
 
@@ -102,9 +107,12 @@ def _wanted(
             raise error from None
 
 
-def _notes(connection: Connection, by: CostBy, gone: Sequence[DeletedPoint], *, since: int) -> tuple[str, ...]:
+def _notes(
+    connection: Connection, by: CostBy, unsplit: str, gone: Sequence[DeletedPoint], *, since: int
+) -> tuple[str, ...]:
     """What the amounts are not; ``since`` 0: nothing is said of other cloud points than those asked for."""
-    notes = [*_NOTES, _COLLECTIONS] if by is CostBy.COLLECTION else [*_NOTES]
+    notes = [unsplit] if unsplit else []
+    notes += [*_NOTES, *_COLLECTIONS] if by is CostBy.COLLECTION else _NOTES
     if gone:
         names = [f"{point.name} ({iso(point.deleted)})" for point in gone]
         more = [f"{len(names) - _MOST_NAMED} more"] if len(names) > _MOST_NAMED else []
@@ -244,8 +252,9 @@ def _line(
     )
 
 
-def _split(connection: Connection, charged: Sequence[Charged], by: CostBy, since: int) -> list[CostLine]:
-    """Egress and requests by what was transferred, storage by what a content's sets weigh; the rest is the point's."""
+def _split(connection: Connection, charged: Sequence[Charged], by: CostBy, since: int) -> tuple[list[CostLine], str]:
+    """Egress and requests by what was transferred, storage by what a content's sets weigh; the rest is the point's, and
+    in words."""
     sums: dict[str, tuple[int, int, Cost]] = {}
     for one in charged:
         used = _portions(connection, one.point, by, since)
@@ -260,10 +269,28 @@ def _split(connection: Connection, charged: Sequence[Charged], by: CostBy, since
             _add(sums, subject, 0, 0, Cost(storage=amount))
     ids = list(sums)
     names = charges.device_names(connection, ids) if by is CostBy.DEVICE else charges.names(connection)
+    if by is CostBy.COLLECTION:
+        names[""] = NO_COLLECTION
     lines = [
         _line(key, names.get(key, key), sent, requests, amounts) for key, (sent, requests, amounts) in sums.items()
     ]
-    return sorted(lines, key=lambda line: (-line.total, line.subject))[:LINES]
+    return sorted(lines, key=lambda line: (-line.total, line.subject))[:LINES], _unsplit(charged, lines)
+
+
+def _unsplit(charged: Sequence[Charged], lines: Sequence[CostLine]) -> str:
+    """What no content, device or collection is charged with."""
+    kinds = {
+        "uploads": sum((one.cost.uploads for one in charged), ZERO),
+        "instances": sum((one.cost.instances for one in charged), ZERO),
+        "our own overhead": sum((one.cost.overhead for one in charged), ZERO),
+        "storage": sum((one.cost.storage for one in charged), ZERO) - sum((line.storage for line in lines), ZERO),
+    }
+    there = [name for name, amount in kinds.items() if round(amount, 2)]
+    if not there:
+        return ""
+    what = ", ".join(there[:-1]) + f" and {there[-1]}" if there[1:] else there[0]
+    amount = sum((kinds[name] for name in there), ZERO)
+    return _UNSPLIT.format(amount=f"{amount:,.2f}", currency=charged[0].sheet.currency, what=what)
 
 
 def _portions(connection: Connection, point: str, by: CostBy, since: int) -> list[Portion]:
@@ -271,7 +298,9 @@ def _portions(connection: Connection, point: str, by: CostBy, since: int) -> lis
         return charges.by_content(connection, point, since=since, limit=LINES)
     if by is CostBy.DEVICE:
         return charges.by_device(connection, point, since=since, limit=LINES)
-    return charges.by_collection(connection, point, since=since, limit=LINES)
+    others = charges.outside_collections(connection, point, since=since)
+    found = charges.by_collection(connection, point, since=since, limit=LINES)
+    return [*found, others] if others.requests else found
 
 
 def _part(amount: Decimal, part: int, whole: int) -> Decimal:
