@@ -179,6 +179,27 @@ def test_a_deployment_through_the_cloud_says_what_it_costs_when_it_is_made_and_b
     assert "not known: 'Office' has no version yet." in ran.err
 
 
+def _plan(entrepot, content: str, *more: str) -> dict:
+    command = ("plan", "--clients", "100", "--internet", "100", "--hours", "1", "--content", content, *more, "--json")
+    return {(one["deltas"], one["peers"]): one for one in msgspec.json.decode(entrepot(*command).out)["tallies"]}
+
+
+def test_a_plan_takes_the_size_of_deltas_the_number_of_objects_and_of_versions_kept(entrepot) -> None:
+    plain = _plan(entrepot, "office:1GB:1:20:10:4000")
+    assert plain[True, False]["sent"] == plain[False, False]["sent"] // 10 == 100 * 10**9 // 50
+    assert plain[False, False]["requests"] == 100 * (4000 // 5 + 2)
+    kept = _plan(entrepot, "office:1GB:1:20:10:4000", "--versions-kept", "5")
+    assert kept[False, False]["stored"] - plain[False, False]["stored"] == 3 * 10**9 // 5
+    assert _plan(entrepot, "office:1GB:1:20")[True, False]["sent"] == 100 * 10**9 // 5 * 15 // 100
+
+
+@pytest.mark.parametrize("content", ["office", "office:1GB:1:20:10:4000:1", "office:1GB:often"])
+def test_a_plan_says_how_a_content_is_written(entrepot, content: str) -> None:
+    ran = entrepot("plan", "--clients", "9", "--content", content)
+    assert ran.code != 0
+    assert "name:size[:releases a month" in ran.err
+
+
 def test_savings_are_shown_by_what_kept_bytes_from_being_sent(logged_in, entrepot) -> None:
     figures = {"downloads": 7, "plain": 9 * 10**9, "transferred": 10**9, "compression": 2 * 10**9, "dedupe": 5 * 10**9}
     kept = {"own_cache": 3 * 10**9, "installed": 0, "peers": 0, "deltas": 4 * 10**9}

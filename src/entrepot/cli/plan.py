@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 import typer
@@ -15,7 +15,10 @@ from entrepot.core.sizes import parse_size
 from entrepot.rules.plan import MONTH_DAYS, Fleet, PlannedContent
 from entrepot.rules.prices import PriceSheet
 
-_CONTENT = "name:size[:releases a month[:percent changed]], for example office:3GB:2:15"
+_CONTENT = (
+    "name:size[:releases a month[:percent changed[:a delta's percent of that[:objects]]]], for example office:3GB:2:15:10"
+)
+_NUMBERS: Final = ("releases_a_month", "changed_percent", "delta_percent", "objects")
 
 
 def plan(
@@ -26,6 +29,9 @@ def plan(
     peers: Annotated[int, typer.Option(min=0, max=100, help="Percent of a download that a neighbour can give.")] = 90,
     hours: Annotated[int, typer.Option(min=1, help="Mean delay after which a client comes for a release.")] = 48,
     days: Annotated[int, typer.Option(min=1, max=366, help="Days to plan.")] = 30,
+    versions_kept: Annotated[
+        int, typer.Option(min=1, help="Versions that stay stored, and that deltas lead from.")
+    ] = 2,
     instances: Annotated[int, typer.Option(min=1, help="Gateway instances of each cloud point.")] = 2,
     cloud_points: Annotated[int, typer.Option(min=1, help="Cloud points.")] = 1,
     new: Annotated[bool, typer.Option("--new", help="Nothing is installed yet.")] = False,
@@ -38,6 +44,7 @@ def plan(
     \b
     Examples:
       entrepot plan --clients 20000 --content office:3GB:2:15 --content agent:40MB:4
+      entrepot plan --clients 20000 --content office:3GB:2:15:10 --versions-kept 3
       entrepot plan --clients 100000 --internet 60 --networks 2000 --content os:6GB:1 --prices free-egress --json
     """
     from entrepot.rules.plan import plan as simulate
@@ -49,6 +56,7 @@ def plan(
         peer_percent=peers,
         hours=hours,
         days=days,
+        versions_kept=versions_kept,
         instances=instances,
         cloud_points=cloud_points,
         already_installed=not new,
@@ -86,10 +94,10 @@ def plan(
 def _content(text: str) -> PlannedContent:
     parts = text.split(":")
     try:
-        if not 2 <= len(parts) <= 4:
+        if not 2 <= len(parts) <= 2 + len(_NUMBERS):
             raise ValueError
         numbers = [int(part) for part in parts[2:]]
-        named = dict(zip(("releases_a_month", "changed_percent"), numbers, strict=False))
+        named = dict(zip(_NUMBERS, numbers, strict=False))
         return PlannedContent(name=parts[0], size=parse_size(parts[1]), **named)
     except ValueError:
         raise BadInputError(f"{text!r} is no content.", next_step=f"Write {_CONTENT}.") from None

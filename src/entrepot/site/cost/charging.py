@@ -289,7 +289,7 @@ def _unsplit(charged: Sequence[Charged], lines: Sequence[CostLine]) -> str:
     if not there:
         return ""
     what = ", ".join(there[:-1]) + f" and {there[-1]}" if there[1:] else there[0]
-    amount = sum((kinds[name] for name in there), ZERO)
+    amount = sum(kinds.values(), ZERO)
     return _UNSPLIT.format(amount=f"{amount:,.2f}", currency=charged[0].sheet.currency, what=what)
 
 
