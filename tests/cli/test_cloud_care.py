@@ -132,8 +132,12 @@ def test_what_is_stored_is_told_by_its_newest_figure_with_whose_and_how_old_each
     measured, counted = 1_774_224_000, 1_774_267_200
     used = msgspec.structs.replace(
         info.usage,
-        **{"stored_bytes": 10**9, "stored_at": measured, "counted_bytes": 3 * 10**9, "counted_at": counted},
-        **{"present_bytes": 3 * 10**9, "present_at": counted},
+        stored_bytes=10**9,
+        stored_at=measured,
+        counted_bytes=3 * 10**9,
+        counted_at=counted,
+        present_bytes=3 * 10**9,
+        present_at=counted,
     )
     logged_in.replies["GET /api/v1/cloud-points/cloud-az"] = msgspec.structs.replace(info, usage=used)
     shown = " ".join(entrepot("cloud", "show", "cloud-az").out.split())

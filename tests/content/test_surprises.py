@@ -17,6 +17,7 @@ PEM = b"-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE 
     [
         (".env", b"A=1"),
         ("sub/ID_RSA", b"x"),
+        ("server.key", PEM),
         ("server.pfx", os.urandom(300_000)),
         ("notes.txt", b"hello\n" + PEM),
         ("key.pem", PEM.replace(b"RSA ", b"")),

@@ -373,6 +373,8 @@ async def test_a_damaged_delta_is_no_failure_because_a_point_that_is_away_still_
     ended = await care.repair()
     assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
     assert ended.message == "1 delta(s) to be made anew."
+    left = {each.needed_by for each in await care.faults() if each.object_id in {one.hex() for one in packs}}
+    assert left == {("no version; dp still has it",)}
     assert (await care.alerts())[0][0] is not AlertState.ACTIVE
 
 

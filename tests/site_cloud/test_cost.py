@@ -131,10 +131,15 @@ async def test_by_collection_each_device_counts_in_all_of_its_own_and_those_in_n
     report = await _ask(api, "GET", "/cost?by=collection", CostReport)
     lines = [(one.subject, one.name, one.bytes // GB, one.egress) for one in report.lines]
     # 1,000 GB cost 90 EUR: 100 GB of them are free
-    assert lines == [("", "devices in no collection", 700, 63), ("col-Office", "Office", 300, 27), ("col-Field", "Field", 100, 9)]
+    assert lines == [
+        ("", "devices in no collection", 700, 63),
+        ("col-Office", "Office", 300, 27),
+        ("col-Field", "Field", 100, 9),
+    ]
     unsplit = report.total - 90 - report.lines[0].requests_cost / 2 * 4
     assert report.notes[0] == (
-        f"In the total and in no line: {unsplit:,.2f} EUR for instances and storage, which belong to cloud points as a whole."
+        f"In the total and in no line: {unsplit:,.2f} EUR for instances and storage, "
+        "which belong to cloud points as a whole."
     )
     assert sum("several collections" in note for note in report.notes) == 1
 

@@ -143,7 +143,14 @@ def faults(ctx: typer.Context, only: Only = None, as_json: AsJson = False) -> No
         print_json(found)
         return
     rows = [
-        (each.object_id[:16], each.kind, size(each.size), each.verdict, ", ".join(each.needed_by), when(each.checked))
+        (
+            each.object_id[:16],
+            each.kind,
+            size(each.size),
+            each.verdict,
+            ", ".join(each.needed_by) or "nothing: a sweep deletes it",
+            when(each.checked),
+        )
         for each in found
     ]
     columns = ("Object", "Kind", ">Size", "Verdict", "Needed by", "Looked at")

@@ -15,9 +15,7 @@ from entrepot.core.sizes import parse_size
 from entrepot.rules.plan import MONTH_DAYS, Fleet, PlannedContent
 from entrepot.rules.prices import PriceSheet
 
-_CONTENT = (
-    "name:size[:releases a month[:percent changed[:a delta's percent of that[:objects]]]], for example office:3GB:2:15:10"
-)
+_CONTENT = "name:size[:releases a month[:percent changed[:delta percent[:objects]]]], for example office:3GB:2:15:10"
 _NUMBERS: Final = ("releases_a_month", "changed_percent", "delta_percent", "objects")
 
 

@@ -48,6 +48,7 @@ class Surprises:
         self._named: list[str] = []
         self._count = 0
         self._repositories: set[str] = set()
+        self._known: set[str] = set()
 
     def watch(self, items: Iterator[Item]) -> Iterator[Item]:
         """Pass items on, and look at their names."""
@@ -87,6 +88,9 @@ class Surprises:
                 self._count += 1
 
     def _note(self, path: str, why: str) -> None:
+        if path in self._known:  # a private key whose name says so is one remark
+            return
+        self._known.add(path)
         self._count += 1
         if len(self._named) < MAX_NAMED:
             self._named.append(f"{path!r} looks like a secret ({why}): every client would get it.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from entrepot.content.checking import Listed
 from entrepot.content.ledger import State
@@ -140,7 +140,7 @@ def faults(connection: Connection, content: str = "", *, after: str = "", limit:
 
 
 def needed_by(connection: Connection, object_id: bytes, *, limit: int = MAX_NAMED) -> list[str]:
-    """Which versions and deltas need an object, in words."""
+    """Which versions and deltas need an object, in words; where none does, which points still have it."""
     named, member = objects.alias("named"), objects.alias("member")
     inside = exists().where(
         set_object.c.object_set == object_set.c.id,
@@ -168,7 +168,20 @@ def needed_by(connection: Connection, object_id: bytes, *, limit: int = MAX_NAME
         .limit(limit)
     )
     found += [f"{name} {old} to {new}" for name, old, new in connection.execute(led)]
-    return found[:limit]
+    return found[:limit] or _left_with(connection, wanted, limit)
+
+
+def _left_with(connection: Connection, wanted: Select[tuple[bytes]], limit: int) -> list[str]:
+    """Points that have or lose a set which no version and no delta has any more."""
+    query = (
+        select(points.c.name)
+        .join(sets, sets.c.point == points.c.id)
+        .where(sets.c.set_id.in_(wanted))
+        .group_by(points.c.name, points.c.name_key)
+        .order_by(points.c.name_key)
+        .limit(limit)
+    )
+    return [f"no version; {name} still has it" for name in connection.scalars(query)]
 
 
 def versions_with(connection: Connection, ids: Sequence[ObjectId], *, each: int) -> list[Version]:

@@ -24,8 +24,9 @@ _ADDED = (*_FIGURES, "site_writes", "site_reads")
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Last measurement and last collection of a cloud point; times are 0 when there was none.
 
-    ``stored_…`` is what the provider says, as of when it measured it, ``counted_bytes`` what the site's books say, ``listed_bytes`` the sum of the
-    last full listing, and ``listed_difference`` by how many bytes its objects were more than the books said just then.
+    ``stored_…`` is what the provider says, as of when it measured it, ``counted_bytes`` what the site's books say,
+    ``listed_bytes`` the sum of the last full listing, and ``listed_difference`` by how many bytes its objects were more
+    than the books said just then.
     """
 
     stored_bytes: int = 0

@@ -213,7 +213,8 @@ class ContentLibraryInfo(Model, frozen=True, kw_only=True):
 
 class Fault(Model, frozen=True, kw_only=True):
     """``GET /library/faults?content=&after=&limit=``: an object that is ``missing`` or ``damaged``. ``needed_by``:
-    contents and versions, such as ``7-Zip 3`` or ``7-Zip 2 to 3`` (a delta), ten at most."""
+    contents and versions, such as ``7-Zip 3`` or ``7-Zip 2 to 3`` (a delta), ten at most; of what none of them needs
+    any more, the points that have it still, as ``no version; dp-berlin still has it``; empty: a sweep deletes it."""
 
     object_id: str
     size: int

@@ -45,7 +45,7 @@ def copies_of(holder: object) -> Copies:
     # hasattr, and no isinstance: a holder that finds its store at the first call answers to any name, but has none
     if not (hasattr(holder, "verify") and hasattr(holder, "get")):
         raise RefusedError("What this store holds cannot be looked at again through its provider.")
-    return cast(Copies, holder)
+    return cast("Copies", holder)
 
 
 def encode_verdicts(verdicts: Sequence[Verdict]) -> bytes:

@@ -32,7 +32,9 @@ _COLLECTIONS: Final = (
     "A device in several collections counts in each of them, so these lines may add up to more than was transferred. "
     "What all devices cost together is the total.",
 )
-_UNSPLIT: Final = "In the total and in no line: {amount} {currency} for {what}, which belong to cloud points as a whole."
+_UNSPLIT: Final = (
+    "In the total and in no line: {amount} {currency} for {what}, which belong to cloud points as a whole."
+)
 NO_COLLECTION: Final = "devices in no collection"
 _DELETED: Final = "Cloud points deleted this month are in these amounts until their deletion: {names}."
 _LOST: Final = "{lost} cloud points of this month left no note when they were deleted, and are not in these amounts."
