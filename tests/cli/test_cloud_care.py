@@ -200,7 +200,8 @@ def test_a_subscription_is_named_whole(logged_in, entrepot, left_out) -> None:
     assert entrepot("cloud", "orphans", "--host", "https://h").code == BadInputError.family.exit_code
 
 
-def _task(kind: str, message: str) -> TaskInfo:
+def task_info(kind: str, message: str) -> TaskInfo:
+    """A task that has ended well."""
     texts = dict.fromkeys(("step", "unit", "error", "error_code"), "")
     numbers = dict.fromkeys(("done", "total", "attempts", "created", "started", "finished", "run_after"), 0)
     return TaskInfo(
@@ -228,7 +229,7 @@ def _task(kind: str, message: str) -> TaskInfo:
     ],
 )
 def test_what_the_site_has_to_say_at_the_end_is_shown(entrepot, logged_in, arguments, request_line, message) -> None:
-    logged_in.replies[request_line] = _task(arguments[0], message)
+    logged_in.replies[request_line] = task_info(arguments[0], message)
     ran = entrepot("cloud", arguments[0], "cloud-eu", *arguments[1:])
     assert (ran.code, message in ran.err) == (0, True)
 

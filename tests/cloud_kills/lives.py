@@ -33,7 +33,7 @@ from entrepot.core.secret import Secret
 from entrepot.database import controldocuments, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.folder import FolderStore
-from entrepot.protocol.cloudapi import AzureOptions, RenewServiceCertificate
+from entrepot.protocol.cloudapi import AzureOptions, RenewServiceCertificate, UpdateRequest
 from entrepot.protocol.cloudpointapi import CloudPointRequest
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument
 from entrepot.protocol.siteapi import TaskState
@@ -77,10 +77,12 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One life: place an order (``action``; empty: none), or cancel what there is, run the tasks, ``finish`` them."""
+    """One life: place an order (``action``; empty: none), or cancel what there is, run the tasks, ``finish`` them.
+    ``image``: the order is an update to it."""
 
     action: str = ""
     instances: int = 1
+    image: str = ""
     die_at: int = -1
     cut_at: int = -1
     finish: bool = False
@@ -262,6 +264,8 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
         elif job.action == CloudAction.RENEW:
             pfx = self.new_certificate(60)
             await self.services.renew(NAME, RenewServiceCertificate(service_pfx=pfx, service_password=PASSWORD))
+        elif job.image:
+            await self.services.update(NAME, UpdateRequest(image=job.image, cpu=1.0))
         elif job.action:
             await self.services.act(CloudAction(job.action), NAME, instances=job.instances)
         if job.cancel:

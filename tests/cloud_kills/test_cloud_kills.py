@@ -107,6 +107,20 @@ def test_every_order_to_azure_is_carried_out(azure_site: Lives, arm: ArmDouble, 
     every(azure_site, group, disturbed, empty)
 
 
+def test_an_update_to_another_image_arrives_wherever_it_was_killed(azure_site: Lives, arm: ArmDouble) -> None:
+    azure_site.live("cloud-create", instances=1, finish=True)
+    (app,) = [name for name in arm.things if name.endswith("/containerapps/cloud1")]
+    reached, step = True, 0
+    while reached:
+        image = f"registry/gateway@sha256:{step:064x}"
+        reached = azure_site.live("cloud-update", image=image, die_at=step)["killed"]
+        assert_done("update", 1, azure_site.live(finish=True))
+        container = arm.things[app]["properties"]["template"]["containers"][0]
+        assert (container["image"], container["resources"]) == (image, {"cpu": 1.0, "memory": "2Gi"})
+        step += STRIDE
+    assert step > 8
+
+
 @pytest.mark.parametrize("disturbed", [killed, cut])
 @pytest.mark.parametrize("group", GROUPS, ids="-".join)
 def test_every_order_to_a_cloud_host_is_carried_out(

@@ -1,6 +1,7 @@
 """Messages that hold a credential do not show it: a line of a log or a traceback may print them."""
 
 from entrepot.protocol import Freshness, SealedRef
+from entrepot.protocol.cloudapi import UpdateRequest
 from entrepot.protocol.cloudhost import AccessToken, ServiceSpec
 from entrepot.protocol.location import LocationReply, Network
 
@@ -26,7 +27,9 @@ def test_messages_that_hold_a_credential_do_not_show_it() -> None:
     spec = ServiceSpec(
         point="pt-1", fqdn="a.b", root=bytes(32), certificate="c", private_key="very-secret", instances=1
     )
-    for shown in (repr(reply), repr(spec), repr(AccessToken(access_token="very-secret", expires_in=60)), repr(ROOT)):
+    token = AccessToken(access_token="very-secret", expires_in=60)
+    update = UpdateRequest(registry_password="very-secret")  # of a test
+    for shown in map(repr, (reply, spec, token, update, ROOT)):
         assert "very-secret" not in shown
         assert "kkk" not in shown
         assert "***" in shown

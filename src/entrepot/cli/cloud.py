@@ -10,7 +10,7 @@ from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan
 from entrepot.cli.options import AsJson, Wait, Yes, pin_digits
 from entrepot.cli.output import confirm, print_json, say, size
-from entrepot.cli.secrets import SERVICE_PASSWORD, read_secret
+from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
@@ -46,6 +46,11 @@ DELIVERY = (
 Deliver = Annotated[Delivery, typer.Option(help=DELIVERY)]
 NewDelivery = Annotated[Delivery | None, typer.Option("--delivery", help=DELIVERY)]
 FREE = "Warn when so many percent of the storage quota, or less, are free."
+IMAGE = "Gateway image: registry/name@sha256:…"
+REGISTRY_USER = "User at the image registry, if it asks."
+REGISTRY_PASSWORD_FILE = "File with that user's password."
+CPU = "Cores of an Azure replica: 0.25 to 4 in steps of 0.25."
+MEMORY = "GiB of memory of an Azure replica; it has twice as many as cores, so one of both is enough."
 WARN = "Warn when so many percent of the transfer quota are used."
 CRITICAL = "Critical alert when so many percent of the transfer quota are used."
 
@@ -61,11 +66,13 @@ def create(
     host_pin: Annotated[str, typer.Option(help="SHA-256 of the host's TLS certificate; `host init` prints it.")] = "",
     azure_tenant: Annotated[str, typer.Option(help="Directory (tenant) id: the cloud is Azure.")] = "",
     azure_application: Annotated[str, typer.Option(help="Client id of the application registration.")] = "",
-    azure_image: Annotated[str, typer.Option(help="Gateway image: registry/name@sha256:…")] = "",
+    azure_image: Annotated[str, typer.Option(help=IMAGE)] = "",
     azure_resource_group: Annotated[str, typer.Option(help="Resource group to use; empty: one of its own.")] = "",
     azure_redundancy: Annotated[str, typer.Option(help="LRS, ZRS or GRS.")] = "LRS",
-    registry_user: Annotated[str, typer.Option(help="User at the image registry, if it asks.")] = "",
-    registry_password_file: Annotated[Path | None, typer.Option(help="File with that user's password.")] = None,
+    registry_user: Annotated[str, typer.Option(help=REGISTRY_USER)] = "",
+    registry_password_file: Annotated[Path | None, typer.Option(help=REGISTRY_PASSWORD_FILE)] = None,
+    cpu: Annotated[float, typer.Option(min=0.25, max=4, help=CPU)] = 0.5,
+    memory: Annotated[float | None, typer.Option(min=0.5, max=8, help=MEMORY)] = None,
     service_password_file: Annotated[Path | None, typer.Option(help="File with the password of --service-pfx.")] = None,
     fqdn: Annotated[str, typer.Option(help="Service name; default: the certificate's name.")] = "",
     port: Annotated[int, typer.Option(help="Port at which clients reach it; 0: what the cloud assigns.")] = 0,
@@ -99,7 +106,10 @@ def create(
     """
     azure = None
     if azure_tenant or azure_application or azure_image:
-        asked = read_secret(f"Password of {registry_user}", file=registry_password_file) if registry_user else None
+        asked = None
+        if registry_user:
+            who = f"Password of {registry_user}"
+            asked = read_secret(who, file=registry_password_file, options=REGISTRY_PASSWORD)
         azure = AzureOptions(
             tenant=azure_tenant,
             application=azure_application,
@@ -108,6 +118,8 @@ def create(
             redundancy=azure_redundancy.upper(),
             registry_user=registry_user,
             registry_password="" if asked is None else asked.reveal_text(),
+            cpu=cpu,
+            memory_gib=2 * cpu if memory is None else memory,
         )
     password = read_secret(f"Password of {service_pfx.name}", file=service_password_file, options=SERVICE_PASSWORD)
     body = CloudPointRequest(

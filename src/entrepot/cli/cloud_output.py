@@ -1,7 +1,7 @@
 """How cloud points and their usage are shown to people."""
 
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
-from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource
+from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource, UpdatePlan
 from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, DnsCheck, DnsRecord, UsageBucket, UsageReport
 
 
@@ -150,7 +150,24 @@ def print_plan(plan: CloudPlan, *, as_json: bool) -> None:
     say(f"Together, before anything is stored or sent: {plan.monthly:.2f} {plan.currency}".rstrip())
     if plan.unpriced:
         say(f"[yellow]Without a known price:[/] {', '.join(plan.unpriced)}")
+    _print_remarks(plan.remarks)
     say("Nothing was created.")
+
+
+def print_update(name: str, plan: UpdatePlan, *, as_json: bool) -> None:
+    """What an update would change of a cloud point's options."""
+    if as_json:
+        print_json(plan)
+        return
+    rows = [(one.option, one.now, one.then if one.then != one.now else "stays") for one in plan.options]
+    print_rows(("Option", "Now", "Then"), rows, empty=f"{name} has no options that could be changed.")
+    _print_remarks(plan.remarks)
+    say("The service would be brought to that; running downloads would go on. Nothing was changed.")
+
+
+def _print_remarks(remarks: tuple[str, ...]) -> None:
+    for remark in remarks:
+        say(f"[yellow]Remark:[/] {remark}")
 
 
 def _price(resource: PlannedResource) -> str:

@@ -7,12 +7,13 @@ import typer
 
 from entrepot.cli import cloudbooks, clouddelete, clouddrill
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud import Name
+from entrepot.cli.cloud import CPU, IMAGE, MEMORY, REGISTRY_PASSWORD_FILE, REGISTRY_USER, Name
 from entrepot.cli.cloud import app as cloud_app
+from entrepot.cli.cloud_output import print_update
 from entrepot.cli.cloudorphans import orphans
 from entrepot.cli.options import AsJson, Wait
 from entrepot.cli.output import print_json, print_rows, say, size, when
-from entrepot.cli.secrets import SERVICE_PASSWORD, read_secret
+from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
@@ -20,6 +21,8 @@ from entrepot.core.sizes import parse_size
 from entrepot.protocol.cloudapi import (
     CloudHealth,
     RenewServiceCertificate,
+    UpdatePlan,
+    UpdateRequest,
     UploadSchedule,
     UploadWindow,
 )
@@ -31,15 +34,47 @@ _DAYS = {name: number for number, name in enumerate(("mon", "tue", "wed", "thu",
 
 
 @cloud_app.command()
-def update(ctx: typer.Context, name: Name, wait: Wait = True, as_json: AsJson = False) -> None:
+def update(
+    ctx: typer.Context,
+    name: Name,
+    azure_image: Annotated[str | None, typer.Option(help=IMAGE)] = None,
+    registry_user: Annotated[str | None, typer.Option(help=f"{REGISTRY_USER} '': it asks nobody any more.")] = None,
+    registry_password_file: Annotated[Path | None, typer.Option(help=REGISTRY_PASSWORD_FILE)] = None,
+    cpu: Annotated[float | None, typer.Option(min=0.25, max=4, help=CPU)] = None,
+    memory: Annotated[float | None, typer.Option(min=0.5, max=8, help=MEMORY)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change; nothing is done.")] = False,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
     """Bring the service in the cloud to what the site wants, and bind its name if DNS is ready; downloads go on.
 
+    With options, to another image or size of its replicas in Azure; what is left out stays.
+
     \b
-    Example:
+    Examples:
       entrepot cloud update cloud-eu
+      entrepot cloud update cloud-az --azure-image contoso.azurecr.io/entrepot@sha256:… --dry-run
+      entrepot cloud update cloud-az --registry-user puller --registry-password-file new-password
+      entrepot cloud update cloud-az --cpu 1
     """
+    password = None
+    if registry_user or registry_password_file is not None:
+        who = registry_user or "the registry's user"
+        password = read_secret(f"Password of {who}", file=registry_password_file, options=REGISTRY_PASSWORD)
+    body = UpdateRequest(
+        image=azure_image,
+        registry_user=registry_user,
+        registry_password=None if password is None else password.reveal_text(),
+        cpu=cpu,
+        memory_gib=memory,
+    )
     with site_session(ctx) as session:
-        task = session.post(f"/cloud-points/{seg(name)}/update", None, TaskInfo)
+        if dry_run:
+            print_update(
+                name, session.post(f"/cloud-points/{seg(name)}/update/plan", body, UpdatePlan), as_json=as_json
+            )
+            return
+        task = session.post(f"/cloud-points/{seg(name)}/update", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
 

@@ -10,6 +10,8 @@ from entrepot.core.secret import Secret
 
 SERVICE_PASSWORD = "--service-password-file FILE"
 """How the password of a service certificate is given where nobody can be asked."""
+REGISTRY_PASSWORD = "--registry-password-file FILE"
+"""How the password of an image registry's user is given where nobody can be asked."""
 
 _MAX_PASSWORD = 1024
 _MAX_CODE = 4096

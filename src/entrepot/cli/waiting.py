@@ -35,6 +35,8 @@ def finish(session: SiteSession, task: TaskInfo, *, wait: bool, as_json: bool, d
         say(f"[green]✓[/] {done or task.message or task.title}")
     else:
         say(f"Started: {task.title} ({task.id}). Watch it with: entrepot task show {task.id} --wait")
+        if task.message:
+            say(f"[yellow]Remark:[/] {task.message}")
     return task
 
 

@@ -96,16 +96,18 @@ def create(
     now: float,
     payload: object = None,
     run_after: float = 0,
+    message: str = "",
 ) -> Task:
     """Add a task, in the caller's transaction: it exists if and only if what it belongs to does.
 
     Args:
         payload: encoded as JSON; it must hold no secret.
+        message: a sentence for whoever gave the order, until the work has one of its own.
 
     Raises:
         ConflictError: a task of this kind is active for the subject.
     """
-    values = dict.fromkeys(("step", "unit", "message", "error", "error_code", "holder"), "") | dict.fromkeys(
+    values = dict.fromkeys(("step", "unit", "error", "error_code", "holder"), "") | dict.fromkeys(
         ("done", "total", "attempts", "started", "finished", "lease_until"), 0
     )
     values |= {
@@ -116,6 +118,7 @@ def create(
         "title": title,
         "state": TaskState.CREATED.value,
         "payload": to_json(payload).decode(),
+        "message": message,
         "run_after": int(run_after),
         "created": int(now),
         "cancel_requested": False,

@@ -4,7 +4,8 @@ Beside ``protocol.siteapi``, whose rules hold here too; requests below ``/api/v1
 
 ====== ===================================== =====================================================================
 POST   ``/cloud-points/plan``                a request for a cloud point → :class:`CloudPlan`: nothing is created
-POST   ``/cloud-points/{id}/update``         task: bring the service to what is wanted
+POST   ``/cloud-points/{id}/update``         :class:`UpdateRequest` or none → task: bring the service to what is wanted
+POST   ``/cloud-points/{id}/update/plan``    the same → :class:`UpdatePlan`: nothing is changed
 POST   ``/cloud-points/{id}/certificate``    :class:`RenewServiceCertificate` → task (R4)
 GET    ``/cloud-points/{id}/upload``         :class:`UploadSchedule`; ``PUT`` replaces it
 GET    ``/cloud-points/{id}/health``         :class:`CloudHealth`
@@ -69,6 +70,40 @@ class AzureOptions(_Model, frozen=True, kw_only=True):
         return f"AzureOptions({self.tenant}, {self.application}, {self.image}, registry_password=***)"
 
 
+class UpdateRequest(_Model, frozen=True, kw_only=True):
+    """Bring a service to what is wanted, with other options where some are given; what is left out stays (Azure only).
+
+    Attributes:
+        image, cpu, memory_gib: as in :class:`AzureOptions`; of cores and memory one brings the other along.
+        registry_user: empty: the registry asks nobody any more, and the kept password is forgotten.
+        registry_password: of that user, kept sealed. Another user, or another registry, needs a new one.
+    """
+
+    image: Annotated[str, Meta(max_length=512)] | None = None
+    registry_user: Annotated[str, Meta(max_length=256)] | None = None
+    registry_password: Annotated[str, Meta(max_length=4096)] | None = None
+    cpu: Annotated[float, Meta(ge=0.25, le=4)] | None = None
+    memory_gib: Annotated[float, Meta(ge=0.5, le=8)] | None = None
+
+    def __repr__(self) -> str:
+        return f"UpdateRequest({self.image!r}, {self.registry_user!r}, registry_password=***)"
+
+
+class OptionChange(_Model, frozen=True, kw_only=True):
+    """An option in words: as it is kept, and as it would be. A password is never shown, only whether there is one."""
+
+    option: str
+    now: str
+    then: str
+
+
+class UpdatePlan(_Model, frozen=True, kw_only=True):
+    """What an update would bring. ``options``: all that may be changed (none at a cloud host), changed or not."""
+
+    options: tuple[OptionChange, ...]
+    remarks: tuple[str, ...] = ()
+
+
 class CloudAccount(_Model, frozen=True, kw_only=True):
     """A subscription of a cloud, and the management certificate that opens it."""
 
@@ -126,13 +161,14 @@ class PlannedResource(_Model, frozen=True, kw_only=True):
 
 class CloudPlan(_Model, frozen=True, kw_only=True):
     """``POST /cloud-points/plan``: what would be created, and what it costs before anything is stored or sent.
-    ``monthly`` sums what has a price; ``unpriced`` names the meters without one."""
+    ``monthly`` sums what has a price; ``unpriced`` names the meters without one; ``remarks`` should be thought over."""
 
     resources: tuple[PlannedResource, ...]
     monthly: float
     currency: str
     unpriced: tuple[str, ...]
     checks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
 
 class UploadWindow(_Model, frozen=True, kw_only=True):

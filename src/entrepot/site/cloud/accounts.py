@@ -1,16 +1,13 @@
 """Which cloud, which subscription: what a request must say for each kind of cloud."""
 
-from typing import Final
-
 import msgspec
 
 from entrepot.core.errors import BadInputError
 from entrepot.database.cloud import ManagementCertificate
 from entrepot.protocol.cloudapi import ARM, AZURE, HOST, CloudAccount
 from entrepot.protocol.cloudpointapi import CloudPointRequest
+from entrepot.site.cloud.options import check_options
 from entrepot.trust.certificates import UnsuitableCertificateError
-
-_SHORTEST_IMAGE: Final = 3
 
 
 def check_account(request: CloudPointRequest) -> CloudPointRequest:
@@ -41,10 +38,7 @@ def _check_host(request: CloudPointRequest) -> CloudPointRequest:
 def _check_azure(request: CloudPointRequest) -> CloudPointRequest:
     if request.azure is None:
         raise BadInputError("Azure needs a tenant, an application (client) id and the gateway's image.")
-    if len(request.azure.image) < _SHORTEST_IMAGE:
-        raise BadInputError(
-            "Azure needs the gateway's image.", next_step="Name it with its digest: registry/name@sha256:…"
-        )
+    check_options(request.azure)
     if not request.region:
         raise BadInputError("Azure needs a region.", next_step="Name one, such as westeurope.")
     if request.host_pin:

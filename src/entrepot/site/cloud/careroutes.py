@@ -19,12 +19,13 @@ from entrepot.protocol.cloudapi import (
     Reconciliation,
     RenewManagementCertificate,
     RenewServiceCertificate,
+    UpdatePlan,
+    UpdateRequest,
     UploadSchedule,
 )
 from entrepot.protocol.cloudpointapi import CertificateInfo, CloudPointRequest
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.services import CloudServices
-from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.status import status_of
 from entrepot.site.taskinfo import task_info
 
@@ -49,10 +50,14 @@ def _planning_routes(services: CloudServices) -> Handlers:
         return await services.plan(data)
 
     @post("/cloud-points/{name:str}/update", status_code=202)
-    async def update_cloud_point(name: FromPath[str]) -> TaskInfo:
-        return task_info(await services.act(CloudAction.UPDATE, name))
+    async def update_cloud_point(name: FromPath[str], data: JSONBody[UpdateRequest | None] = None) -> TaskInfo:
+        return task_info(await services.update(name, data or UpdateRequest()))
 
-    return [plan_cloud_point, update_cloud_point]
+    @post("/cloud-points/{name:str}/update/plan", status_code=200)
+    async def plan_cloud_point_update(name: FromPath[str], data: JSONBody[UpdateRequest | None] = None) -> UpdatePlan:
+        return await services.plan_update(name, data or UpdateRequest())
+
+    return [plan_cloud_point, update_cloud_point, plan_cloud_point_update]
 
 
 def _renewal_routes(services: CloudServices) -> Handlers:

@@ -4,13 +4,14 @@ import secrets
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.core.ids import prefixed_id, service_name
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
-from entrepot.database import cloud, clouddetails, prices
+from entrepot.database import cloud, prices
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -22,10 +23,11 @@ from entrepot.rules.thresholds import StorageLimits, check_limits
 from entrepot.site.cloud import crowding, delivery
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
 from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
+from entrepot.site.cloud.options import Options, image_remarks
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import Orphans
 from entrepot.site.cloud.planning import Prices, priced, sheet_prices
-from entrepot.site.cloud.providers import Providers, registry_secret, service_secret
+from entrepot.site.cloud.providers import Providers, service_secret
 from entrepot.site.cloud.states import WORKING, CloudAction
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
@@ -55,6 +57,7 @@ class Creation:
         *,
         orders: Orders,
         orphans: Orphans,
+        options: Options,
         clock: Clock,
         rates: Callable[[], Prices],
     ) -> None:
@@ -63,6 +66,7 @@ class Creation:
         self._providers = providers
         self._orders = orders
         self._orphans = orphans
+        self._options = options
         self._clock = clock
         self._rates = rates
 
@@ -124,7 +128,8 @@ class Creation:
         told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
         sheet = await self._database.read(prices.sheet_of, "")
         rates = self._rates() if sheet is None else sheet_prices(sheet)
-        return priced(parts, rates, request.region, (told, f"The service certificate serves {fqdn}."))
+        plan = priced(parts, rates, request.region, (told, f"The service certificate serves {fqdn}."))
+        return msgspec.structs.replace(plan, remarks=image_remarks(request.azure))
 
     def _add(
         self,
@@ -146,9 +151,7 @@ class Creation:
         delivery.check_budgets(connection, point_id, request.delivery)
         crowding.check_instances(connection, point_id, request.instances)
         if request.azure is not None:
-            password = Secret(request.azure.registry_password)
-            sealed = self._keys.vault.seal(registry_secret(point_id), password) if len(password) else b""
-            clouddetails.keep_options(connection, point_id, request.azure, sealed)
+            self._options.keep_first(connection, point_id, request.azure)
         create_alerts(connection, point, now)
         if not adopted:
             return self._orders.order(connection, CloudAction.CREATE, point)

@@ -17,7 +17,7 @@ import structlog
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
 from entrepot.core.times import Clock, iso
-from entrepot.database import cloud
+from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -28,6 +28,7 @@ from entrepot.site.cloud import delivery, standing
 from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.planning import still_charged
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
@@ -150,7 +151,11 @@ class LifeCycle:
         state = CloudPointState.DEGRADED if status.notes else CloudPointState.READY
         notes = " ".join(status.notes)
         point = await self.note(task, state=state, ready=int(self._clock()), message=notes)
-        report.message(f"The cloud point {point.name} is ready at {point.url}. {notes}".strip())
+        told = " ".join((notes, await self._remarks(point))).strip()
+        report.message(f"The cloud point {point.name} is ready at {point.url}. {told}".strip())
+
+    async def _remarks(self, point: CloudPoint) -> str:
+        return " ".join(image_remarks((await self._database.read(clouddetails.detail, point.point)).azure))
 
     def _spec(self, point: CloudPoint) -> ServiceSpec:
         return ServiceSpec(
@@ -284,9 +289,8 @@ class LifeCycle:
             state = CloudPointState.DEGRADED if status.notes else CloudPointState.READY
             await self.note(task, state=state, message=" ".join(status.notes))
         until = iso(point.certificate_expires)
-        report.message(
-            f"{point.name} is as wanted; its service certificate is valid until {until}. {' '.join(status.notes)}"
-        )
+        told = " ".join((*status.notes, await self._remarks(point)))
+        report.message(f"{point.name} is as wanted; its service certificate is valid until {until}. {told}".strip())
 
     # -- delete ------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Orders to cloud points: one task is in charge of a point, and a new order takes over from what was under way."""
 
+from collections.abc import Callable
+
 from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError
@@ -10,8 +12,16 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.control import ServiceState
 from entrepot.site.cloud import crowding
+from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
 from entrepot.site.tasks import TaskEngine
+
+Keep = Callable[[Connection, CloudPoint], None]
+"""Writes down what an order is to bring to the cloud."""
+
+
+def keep_nothing(_connection: Connection, _point: CloudPoint) -> None:
+    """The order brings what is kept already."""
 
 
 class Orders:
@@ -34,20 +44,21 @@ class Orders:
         *,
         instances: int = 0,
         forced: bool = False,
-        renewed: CloudPoint | None = None,
+        keep: Keep = keep_nothing,
     ) -> Task:
         """Stop, start, scale, update, renew or delete a cloud point. What was under way before gives way.
 
         Args:
             forced: also to more instances than can serve one client under a budget.
-            renewed: the point with its new service certificate, which is kept in the same transaction.
+            keep: called in the same transaction, after the point's state has been checked.
 
         Raises:
             NotFoundError: there is no such cloud point.
             ConflictError: not in its present state.
             RefusedError: too many instances under a budget.
+            EntrepotError: as ``keep`` raises; then nothing is ordered.
         """
-        task, replaced = await self._database.write(self._act, action, name_or_id, instances, forced, renewed)
+        task, replaced = await self._database.write(self._act, action, name_or_id, instances, forced, keep)
         for other in replaced:
             self._engine.cancel(other)
         self._engine.wake()
@@ -60,14 +71,13 @@ class Orders:
         name_or_id: str,
         instances: int,
         forced: bool,
-        renewed: CloudPoint | None,
+        keep: Keep,
     ) -> tuple[Task, list[str]]:
         point = cloud.get_cloud_point(connection, name_or_id)
         check_allowed(action, point.state, point.name)
         if not forced:
             crowding.check_instances(connection, point.point, instances, before=point.instances_wanted)
-        if renewed is not None:
-            clouddetails.keep_service_certificate(connection, renewed)
+        keep(connection, point)
         replaced = [task for kind in CloudAction if (task := self._supersede(connection, kind, point)) is not None]
         wanted = {
             CloudAction.STOP: ServiceState.STOPPED,
@@ -97,6 +107,13 @@ class Orders:
             subject=point.point,
             title=f"{action.verb.capitalize()} the cloud point {point.name}",
             now=self._clock(),
+            message=_remark(connection, action, point),
         )
         cloud.update_cloud_point(connection, point.point, task=task.id)
         return task
+
+
+def _remark(connection: Connection, action: CloudAction, point: CloudPoint) -> str:
+    if action not in (CloudAction.CREATE, CloudAction.UPDATE):
+        return ""
+    return " ".join(image_remarks(clouddetails.detail(connection, point.point).azure))

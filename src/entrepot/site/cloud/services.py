@@ -11,11 +11,11 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import EntrepotError
 from entrepot.core.times import Clock
-from entrepot.database import cloud, grants
+from entrepot.database import cloud, clouddetails, grants
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
-from entrepot.protocol.cloudapi import CloudPlan, OrphanRequest, RenewServiceCertificate
+from entrepot.protocol.cloudapi import CloudPlan, OrphanRequest, RenewServiceCertificate, UpdatePlan, UpdateRequest
 from entrepot.protocol.cloudhost import ServiceStatus
 from entrepot.protocol.cloudpointapi import (
     CloudPointPatch,
@@ -40,6 +40,7 @@ from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.monitor import Monitor
+from entrepot.site.cloud.options import Options, plan_update
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import REMOVE, Orphans
 from entrepot.site.cloud.planning import Prices, no_prices
@@ -113,6 +114,7 @@ class CloudServices:
             clock=clock,
             sleep=sleep,
         )
+        self.options = Options(keys.vault)
         self._engine = engine
         self._sleep = sleep
         self.renewal = Renewal(database, keys, self.providers, clock=clock)
@@ -124,6 +126,7 @@ class CloudServices:
             self.providers,
             orders=self.orders,
             orphans=self.orphans,
+            options=self.options,
             clock=clock,
             rates=lambda: self.prices,
         )
@@ -178,7 +181,33 @@ class CloudServices:
             ConflictError: not in its present state.
         """
         renewed = await self.renewal.service(await self.get(name_or_id), request)
-        return await self.orders.act(CloudAction.RENEW, name_or_id, renewed=renewed)
+
+        def keep(connection: Connection, _: CloudPoint) -> None:
+            clouddetails.keep_service_certificate(connection, renewed)
+
+        return await self.orders.act(CloudAction.RENEW, name_or_id, keep=keep)
+
+    async def update(self, name_or_id: str, request: UpdateRequest) -> Task:
+        """Keep the options that were given, and bring the service to what is wanted; running downloads go on.
+
+        Raises:
+            NotFoundError: there is no such cloud point.
+            ConflictError: not in its present state.
+            BadInputError: options that will not do, or of a point that is not in Azure.
+        """
+
+        def keep(connection: Connection, point: CloudPoint) -> None:
+            self.options.keep_changed(connection, point, request)
+
+        return await self.orders.act(CloudAction.UPDATE, name_or_id, keep=keep)
+
+    async def plan_update(self, name_or_id: str, request: UpdateRequest) -> UpdatePlan:
+        """What :meth:`update` would change; nothing is changed.
+
+        Raises:
+            EntrepotError: as :meth:`update`.
+        """
+        return await self.database.read(plan_update, name_or_id, request)
 
     async def act(self, action: CloudAction, name_or_id: str, *, instances: int = 0, forced: bool = False) -> Task:
         """Stop, start, scale, update or delete a cloud point. What was under way before gives way.
