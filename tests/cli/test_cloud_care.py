@@ -286,7 +286,7 @@ def test_more_instances_than_a_budget_can_use_are_shown_and_added_only_by_force(
     crowded = msgspec.structs.replace(cloud_point_info(), budget_note="12 instances, but under a budget 8 serve.")
     logged_in.replies |= {
         "GET /api/v1/cloud-points/cloud-eu": crowded,
-        "POST /api/v1/cloud-points/cloud-eu/scale": _task("scale", "cloud-eu runs 12 instances."),
+        "POST /api/v1/cloud-points/cloud-eu/scale": task_info("scale", "cloud-eu runs 12 instances."),
     }
     assert "under a budget 8 serve" in " ".join(entrepot("cloud", "show", "cloud-eu").out.split())
     for options, forced in (((), False), (("--force",), True)):

@@ -215,6 +215,8 @@ class ArmDouble:
             state = "Registered" if match[1] in self.registered else "NotRegistered"
             return 200, {}, {"namespace": match[1], "registrationState": state}
         if rest.endswith("/checkNameAvailability"):
+            if "Microsoft.Storage" not in self.registered:
+                raise Refusal(409, "MissingSubscriptionRegistration")
             free = body["name"] not in self.taken_names and not any(
                 one["name"] == body["name"] for one in self.things.values()
             )

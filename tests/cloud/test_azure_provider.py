@@ -141,11 +141,42 @@ async def test_the_gateways_get_a_configuration_that_they_can_read_and_no_secret
     secrets = {one["name"]: one["value"] for one in body["properties"]["configuration"]["secrets"]}
     config = msgspec.json.decode(secrets["gateway"], type=GatewayConfig)
     assert (config.point, config.root, config.front) == (POINT, ROOT, True)
+    grace = body["properties"]["template"]["terminationGracePeriodSeconds"]
+    assert config.drain_seconds == grace - 20, "downloads have what Azure gives, less the time to hand records over"
     assert config.remote is not None
     assert (config.remote.account, config.remote.bucket) == ("entrepot0123456789abcdef", "entrepot")
     assert secrets["registry-password"] == "registry-secret"
     assert body["properties"]["template"]["containers"][0]["image"].endswith("ab" * 32)
     assert "PRIVATE KEY" not in json.dumps(arm.bodies)
+
+
+async def test_another_image_password_and_size_replace_the_revision_and_cut_no_download(
+    azure, arm, management, spec
+) -> None:
+    await azure.create("cloud1", spec)
+    arm.bodies.clear()
+    arm.log.clear()
+    changed = msgspec.structs.replace(
+        OPTIONS,
+        authority=arm.url,
+        image="contoso.azurecr.io/entrepot@sha256:" + "cd" * 32,
+        registry_password="second-secret",  # of a test
+        cpu=1.0,
+        memory_gib=2.0,
+    )
+    async with AzureProvider(access(arm, management, options=changed)) as provider:
+        status = await provider.create("cloud1", spec)
+    assert (status.state, status.wanted) == (RunState.RUNNING, 2)
+    puts = [(path, body) for method, path, body in arm.bodies if method == "PUT" and "roleAssignments" not in path]
+    body = next(body for _, body in puts)
+    assert {path.rsplit("/", 1)[1] for path, _ in puts} == {"cloud1"}, "only the app is brought to what is wanted"
+    container = body["properties"]["template"]["containers"][0]
+    assert (container["image"], container["resources"]) == (changed.image, {"cpu": 1.0, "memory": "2Gi"})
+    secrets = {one["name"]: one["value"] for one in body["properties"]["configuration"]["secrets"]}
+    assert secrets["registry-password"] == "second-secret"
+    # Azure starts the new revision first; replicas of the old one end as `drain_seconds` of their configuration says.
+    assert body["properties"]["configuration"]["activeRevisionsMode"] == "Single"
+    assert not [path for method, path in arm.log if method == "DELETE" or path.endswith(("/stop", "/start"))]
 
 
 async def test_stop_start_scale_and_what_is_idempotent(azure, arm, spec) -> None:
@@ -196,13 +227,60 @@ async def test_names_that_others_have_are_refused_and_not_touched(azure, arm, sp
         await azure.create("cloud1", spec)
 
 
-async def test_a_taken_storage_name_is_found_before_anything_is_created_there(azure, arm, spec) -> None:
+async def test_a_taken_storage_name_is_found_before_anything_is_made(azure, arm, spec) -> None:
     arm.taken_names.add("entrepot0123456789abcdef")
     with pytest.raises(ConflictError, match="not free"):
         await azure.plan("cloud1", POINT, 2)
     with pytest.raises(ConflictError, match="not free"):
         await azure.create("cloud1", spec)
-    assert not any("storageaccounts" in name for name in arm.things)
+    assert_nothing_was_asked_for(arm)
+
+
+async def test_where_storage_was_never_used_its_names_are_asked_for_again_before_anything_is_made(
+    azure, arm, spec
+) -> None:
+    arm.registered.clear()
+    arm.taken_names.add("entrepot0123456789abcdef")
+    await azure.plan("cloud1", POINT, 2)
+    with pytest.raises(ConflictError, match="not free"):
+        await azure.create("cloud1", spec)
+    assert arm.things == {}
+    arm.taken_names.clear()
+    assert (await azure.create("cloud1", spec)).state is RunState.RUNNING
+
+
+@pytest.mark.parametrize(
+    "part", ["storageaccounts/entrepot0123456789abcdef", "managedenvironments/cloud1-env", "containerapps/cloud1"]
+)
+async def test_parts_of_others_in_a_shared_group_are_found_before_anything_is_made(arm, management, spec, part) -> None:
+    options = msgspec.structs.replace(OPTIONS, authority=arm.url, resource_group="shared")
+    group = f"/subscriptions/{SUBSCRIPTION}/resourcegroups/shared"
+    kind = "microsoft.storage" if part.startswith("storage") else "microsoft.app"
+    theirs = f"{group}/providers/{kind}/{part}"
+    for path in (group, theirs):
+        name = path.rsplit("/", 1)[1]
+        arm.things[path] = {"id": path, "name": name, "tags": {"owner": "somebody"}, "properties": {}}
+    async with AzureProvider(access(arm, management, options=options)) as provider:
+        with pytest.raises(ConflictError, match="of somebody else"):
+            await provider.create("cloud1", spec)
+        with pytest.raises(ConflictError, match="of somebody else"):
+            await provider.plan("cloud1", POINT, 2)
+    assert set(arm.things) == {group, theirs}
+    assert_nothing_was_asked_for(arm)
+
+
+async def test_a_plan_of_a_creation_finds_names_that_others_have(azure, arm, spec) -> None:
+    await azure.plan("cloud1", "", 2)
+    await azure.create("cloud1", spec)
+    with pytest.raises(ConflictError, match=f"of {POINT}"):
+        await azure.plan("cloud1", "", 2)
+    await azure.plan("cloud1", POINT, 2)
+
+
+def assert_nothing_was_asked_for(arm: ArmDouble) -> None:
+    """Only questions went to Azure: no resource provider was registered either."""
+    orders = [path for method, path in arm.log if method != "GET" and "/oauth2/" not in path]
+    assert {path.rsplit("/", 1)[1] for path in orders} <= {"checkNameAvailability"}, orders
 
 
 @pytest.mark.parametrize("name", ["cloud--1", "1cloud", "c" * 33, "c", "cloud-"])

@@ -226,6 +226,24 @@ async def test_scaling_and_renewing_fail_no_download(
     assert {one.id for one in before.instances}.isdisjoint(one.id for one in after.instances)
 
 
+async def test_a_stop_cuts_also_those_whom_a_replaced_instance_still_serves(
+    host: Any, site: Any, provider: HostProvider, client_of: Maker, running: Maker
+) -> None:
+    await provider.create("dp1", site.spec(1))
+    await site.fill(provider.holder("dp1"))
+    before = await running("dp1", 1)
+    download = await client_of(before).begin(site.big, site.token())
+    await provider.create("dp1", site.spec(1))  # with a new certificate: a new instance
+
+    async def replaced() -> bool:
+        return len((await provider.status("dp1")).instances) == 2 and len(host.gateways()) == 2
+
+    await waiting.until(replaced, "the old instance drains beside the new one")
+    assert (await provider.stop("dp1")).instances == ()
+    assert host.gateways() == [], "nobody waits for the ten minutes that a drain may last"
+    assert len(await download.rest()) < len(site.objects[site.big])
+
+
 async def until_ready(provider: HostProvider, wanted: int) -> Any:
     async def ready() -> Any:
         status = await provider.status("dp1")

@@ -17,6 +17,8 @@ from entrepot.objects.settings import StoreKind, StoreSettings, check_store
 
 FILE: Final = "host.toml"
 REMOTE_POLL_SECONDS: Final = 2.0
+DRAIN_SECONDS: Final = 600.0
+"""An object of 4 MiB takes a client at the site's default minimum rate (8 KiB a second) 512 s."""
 _INTRO: Final = "# Settings of an Entrepôt cloud host. Restart the host after a change.\n"
 
 
@@ -33,7 +35,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         storage_quota: bytes per new subscription.
         instance_quota: gateway instances per new subscription.
         token_minutes: life of access tokens, 10 to 60.
-        drain_seconds: how long an instance that is scaled away may finish its downloads.
+        drain_seconds: how long an instance that is scaled away or replaced may finish its downloads. A stop or a
+            deletion does not wait for them: it cuts them off.
         poll_seconds: how often gateways look for a changed control document in a folder; in a store far away every
             ``REMOTE_POLL_SECONDS``. The host signals its gateways besides.
         audit_rotate_bytes: size at which ``audit.log`` is renamed to ``audit-<moment>.log`` and begun anew.
@@ -50,7 +53,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     storage_quota: int = 2 * TB
     instance_quota: int = 16
     token_minutes: int = 30
-    drain_seconds: float = 60.0
+    drain_seconds: float = DRAIN_SECONDS
     poll_seconds: float = 0.2
     audit_rotate_bytes: int = ROTATE_BYTES
     audit_files: int = FILES

@@ -13,7 +13,9 @@ PASSWORD_SECRET: Final = "registry-password"  # a name
 CONFIG_PATH: Final = "/etc/entrepot"
 STATE_PATH: Final = "/var/lib/entrepot"
 GRACE_SECONDS: Final = 300
-"""A replica that goes may finish its downloads for so long."""
+"""So long Azure lets a replica that goes end by itself before it is killed."""
+DRAIN_SECONDS: Final = GRACE_SECONDS - 20
+"""Of these a gateway gives so many to running downloads; the rest is for handing its records over."""
 
 
 def environment(region: str, tags: dict[str, str]) -> dict[str, Any]:
@@ -51,6 +53,7 @@ def gateway_config(service: str, spec: ServiceSpec, storage: str, endpoint: str)
         "private_key": "",
         "front": True,
         "listen": f"0.0.0.0:{PORT}",
+        "drain_seconds": float(DRAIN_SECONDS),
     }
 
 

@@ -4,14 +4,13 @@ import secrets
 import time
 from typing import Any, Final
 
-from azure.core.exceptions import ResourceNotFoundError
-
 from entrepot.cloud.providers.azure import bodies, names
 from entrepot.cloud.providers.azure.account import AzureAccount, Progress
 from entrepot.cloud.providers.azure.errors import AzureRefusedError, azure_errors
 from entrepot.cloud.providers.azure.names import Names
+from entrepot.cloud.providers.azure.ownership import Claim, found
 from entrepot.cloud.providers.azure.storage import ensure_account, ensure_role
-from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
+from entrepot.core.errors import NotFoundError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.protocol.cloudhost import ServiceSpec
 from entrepot.trust.certificates import thumbprint, to_pfx
@@ -36,6 +35,7 @@ class Deployment:
         self._progress = progress
         self._names: Names = names.names_of(service, spec.point, account.access.options.resource_group)
         self._tags = names.marks(service, spec.point, spec.fqdn, account.access.mark)
+        self._claim = Claim(account, service, spec.point, self._names)
 
     def run(self) -> None:
         """Do it, or what is left of it.
@@ -50,7 +50,11 @@ class Deployment:
             raise UnavailableError(error.message, next_step="It is made anew when this is tried again.") from error
 
     def _run(self) -> None:
+        self._progress("Checking the names")
+        checked = self._claim.check_all()
         register_providers(self._account, self._progress)
+        if not checked:
+            self._claim.check_all()
         self._group()
         self._progress("Looking at the storage account")
         storage_id, endpoint = ensure_account(
@@ -68,25 +72,14 @@ class Deployment:
     def _group(self) -> None:
         group = self._names.group
         self._progress(f"Looking at the resource group {group}")
-        with azure_errors(f"the resource group {group}"):
-            try:
-                found = self._account.resources.resource_groups.get(group)
-            except ResourceNotFoundError:
-                found = None
-            if found is None:
-                self._progress(f"Creating the resource group {group}")
-                tags = self._tags if self._names.own_group else {}
-                body = {"location": self._account.access.region, "tags": tags}
-                self._account.resources.resource_groups.create_or_update(group, body)
-            elif self._names.own_group and not self._is_ours(found):
-                raise ConflictError(
-                    f"There is a resource group {group} already, and it is not of this cloud point.",
-                    next_step="Choose another name, or name that resource group as the one to use.",
-                )
-
-    def _is_ours(self, found: Any) -> bool:
-        ours = names.is_ours(found.tags, self._service, self._account.access.mark)
-        return ours and (found.tags or {}).get(names.POINT) == self._spec.point
+        operations, what = self._account.resources.resource_groups, f"the resource group {group}"
+        present = found(lambda: operations.get(group), what)
+        self._claim.check_group(present)
+        if present is None:
+            self._progress(f"Creating the resource group {group}")
+            tags = self._tags if self._names.own_group else {}
+            with azure_errors(what):
+                operations.create_or_update(group, {"location": self._account.access.region, "tags": tags})
 
     def _role(self, scope: str, principal: str, who: str) -> None:
         self._progress(f"Allowing {who} to use the storage account")
@@ -103,16 +96,15 @@ class Deployment:
         group, name = self._names.group, self._names.environment
         what = f"the environment {name}"
         operations = self._account.apps.managed_environments
-        found = _found(lambda: operations.get(group, name), what)
-        if found is not None and not self._is_ours(found):
-            raise ConflictError(f"There is an environment {name} already, of another service.")
-        if found is None or found.properties.provisioning_state != "Succeeded":
+        present = found(lambda: operations.get(group, name), what)
+        self._claim.check(present, f"an environment {name}")
+        if present is None or present.properties.provisioning_state != "Succeeded":
             self._progress(f"Creating {what}")
             body = bodies.environment(self._account.access.region, self._tags)
             with azure_errors(what):
                 poller = operations.begin_create_or_update(group, name, body)
-            found = self._account.wait(poller, what, self._progress)
-        return found
+            present = self._account.wait(poller, what, self._progress)
+        return present
 
     def _certificate(self) -> str:
         """The service certificate in the environment; its resource id."""
@@ -120,25 +112,24 @@ class Deployment:
         name = names.certificate_name(thumbprint(chain[0]).hex())
         group, environment = self._names.group, self._names.environment
         operations = self._account.apps.certificates
-        found = _found(lambda: operations.get(group, environment, name), f"the certificate {name}")
-        if found is None or found.properties.provisioning_state != "Succeeded":
+        present = found(lambda: operations.get(group, environment, name), f"the certificate {name}")
+        if present is None or present.properties.provisioning_state != "Succeeded":
             self._progress("Handing over the service certificate")
             password = secrets.token_urlsafe(24)
             key = load_key(Secret(self._spec.private_key.encode()))
             pfx = to_pfx(self._service, key, chain[0], Secret(password), tuple(chain[1:]))
             body = bodies.certificate(self._account.access.region, self._tags, pfx, password)
             with azure_errors("the service certificate"):
-                found = operations.create_or_update(group, environment, name, body)
-        return str(found.id)
+                present = operations.create_or_update(group, environment, name, body)
+        return str(present.id)
 
     def _app(self, environment: Any, endpoint: str, certificate: str) -> Any:
         """The container app; its name is bound when DNS proves that it is ours, else it goes on under Azure's own."""
         group, name = self._names.group, self._names.app
         what = f"the container app {name}"
         operations = self._account.apps.container_apps
-        before = _found(lambda: operations.get(group, name), what)
-        if before is not None and not self._is_ours(before):
-            raise ConflictError(f"There is a container app {name} already, of another service.")
+        before = found(lambda: operations.get(group, name), what)
+        self._claim.check(before, f"a container app {name}")
         stopped = before is not None and before.properties.running_status == "Stopped"
         config = bodies.gateway_config(self._service, self._spec, self._names.storage, endpoint)
         bound = {"name": self._spec.fqdn, "bindingType": "SniEnabled", "certificateId": certificate}
@@ -215,11 +206,3 @@ def _domains(app: Any) -> list[dict[str, str]]:
         {"name": str(one.name), "bindingType": str(one.binding_type), "certificateId": str(one.certificate_id)}
         for one in domains
     ]
-
-
-def _found(get: Any, what: str) -> Any | None:
-    with azure_errors(what):
-        try:
-            return get()
-        except ResourceNotFoundError:
-            return None

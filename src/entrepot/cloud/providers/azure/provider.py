@@ -15,9 +15,10 @@ from entrepot.cloud.providers.azure import bodies, look, names
 from entrepot.cloud.providers.azure.account import AzureAccess, AzureAccount, Progress
 from entrepot.cloud.providers.azure.deployment import Deployment
 from entrepot.cloud.providers.azure.errors import azure_errors
+from entrepot.cloud.providers.azure.ownership import Claim
 from entrepot.cloud.providers.azure.removal import Removal
-from entrepot.cloud.providers.azure.storage import blob_endpoint, check_name, find_account
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
+from entrepot.cloud.providers.azure.storage import blob_endpoint
+from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.objects.remote import RemoteStore
 from entrepot.objects.retrying import RetryingStore
 from entrepot.objects.shelf import Shelf
@@ -150,23 +151,10 @@ class AzureProvider:
         return Remains(left=left)
 
     async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
-        """What the service is, or would be, made of. Names are checked in Azure where nothing of ours has them."""
+        """What the service is, or would be, made of. Names are checked in Azure as they are before a creation."""
         named = names.names_of(service, point, self._account.access.options.resource_group)
-        await self._run(self._check_names, service, point, named)
+        await self._run(Claim(self._account, service, point, named).check_all)
         return _parts(self._account, named, instances)
-
-    def _check_names(self, service: str, point: str, named: names.Names) -> None:
-        try:
-            found = look.status(self._account, service)
-        except NotFoundError:
-            found = None
-        if found is not None and found.point != point:
-            raise ConflictError(
-                f"The subscription has a service named {service} already, of {found.point or 'another'}.",
-                next_step="Choose another name.",
-            )
-        if point and found is None and find_account(self._account, named.group, named.storage) is None:
-            check_name(self._account, named.storage)
 
     async def metrics(self, service: str, since: int, until: int) -> CloudMetrics:
         """What Azure Monitor counted between two moments (seconds since 1970)."""

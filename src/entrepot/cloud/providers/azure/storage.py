@@ -53,7 +53,6 @@ def ensure_account(
     """
     found = find_account(account, group, name)
     if found is None:
-        check_name(account, name)
         progress(f"Creating the storage account {name}")
         with azure_errors(f"the storage account {name}"):
             poller = account.storage.storage_accounts.begin_create(group, name, _wanted(account, tags))
