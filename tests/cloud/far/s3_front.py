@@ -38,6 +38,7 @@ class S3Front:
         clock: by which links end.
         refuses: whether every link is refused, as where the bucket's policy forbids them.
         silent: tells of a request (method, path) whether it is accepted and never answered; while it is so.
+        held: paths of the requests that wait for an answer now, because of that.
         links: method and status of each request that came by a link.
         credentials: what all requests showed as authorisation.
     """
@@ -46,6 +47,7 @@ class S3Front:
         self.clock: Callable[[], float] = time.time
         self.refuses = False
         self.silent: Judge = lambda _method, _path: False
+        self.held: list[str] = []
         self.links: list[tuple[str, int]] = []
         self.credentials: list[str] = []
         self.direct = moto
@@ -77,8 +79,12 @@ class S3Front:
 
     def wait_while_silent(self, method: str, path: str) -> None:
         """Hold a request as long as it is to get no answer."""
+        if not self.silent(method, path):
+            return
+        self.held.append(path)
         while self.silent(method, path) and not self._closed.is_set():
             self._closed.wait(0.05)
+        self.held.remove(path)
 
     def refused(self, method: str, target: str, host: str) -> bool:
         """Tell whether a request is by a link that S3 would refuse."""

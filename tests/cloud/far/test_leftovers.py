@@ -3,10 +3,12 @@
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 
 from entrepot.cloud.gateway.app import CUT_SECONDS
+from entrepot.cloud.gateway.pipes import HEARTBEAT_SECONDS
 from entrepot.objects.settings import StoreSettings
 from entrepot.protocol.control import GatewaySettings
 
@@ -21,7 +23,7 @@ def remote(own_azurite) -> StoreSettings:
 
 
 @pytest.fixture
-async def read_once(site, host, provider, running, client_of, until) -> bytes:
+async def read_once(site, host, provider, running, client_of, until, journalled) -> bytes:
     """A service whose only instance has served one object, and recorded that on its disk; the object."""
     await provider.create("cloud1", site.spec(1))
     holder = provider.holder("cloud1")
@@ -33,10 +35,15 @@ async def read_once(site, host, provider, running, client_of, until) -> bytes:
         return [one.control for one in (await provider.status("cloud1")).instances] == [site.counter]
 
     await until(obeyed)
-    await asyncio.sleep(CUT_SECONDS + 0.5)  # until then it hands over what it has because of the document
+    settled = time.time() + CUT_SECONDS + HEARTBEAT_SECONDS
+
+    async def beats() -> bool:
+        return all(one.heartbeat >= settled for one in (await provider.status("cloud1")).instances)
+
+    await until(beats)  # by its own clock: no longer does it hand over what it has because of the document
     first = next(iter(site.objects))
     assert await client.read(first, site.token()) == site.objects[first]
-    await asyncio.sleep(1.1)  # the promise: durable within a second
+    await journalled(host.home, holder, [first])
     assert states(host)
     return first
 
