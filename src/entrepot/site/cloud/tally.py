@@ -85,12 +85,11 @@ def tally_segment(key: str, data: bytes, *, point: str, now: float) -> SegmentTa
         raise FormatError(f"The transaction segment {key} says that it is another one.")
     counted: dict[tuple[int, str, bytes, int], list[int]] = {}
     records = 0
-    latest, present = (now + DAY) * 1000, hour_of(now)
     for frame in frames:
         records += len(frame)
         for record in frame:
             _check(record)
-            when = hour_of(record.time // 1000) if _EARLIEST <= record.time <= latest else present
+            when = hour_of(dated(record, now).time // 1000)
             slot = counted.setdefault((when, drill_of(record.device), record.set_id, record.status // 100), [0, 0])
             slot[0] += 1
             slot[1] += record.sent + record.granted
