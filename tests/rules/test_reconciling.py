@@ -11,6 +11,7 @@ from entrepot.rules.reconciling import (
     MOST_DAYS,
     SETTLED_AFTER,
     SLACK,
+    awaited,
     days_to_compare,
     judge_sent,
     judge_stored,
@@ -85,6 +86,18 @@ def test_every_whole_day_is_compared_once_and_none_before_its_figures_are_there(
 
 
 def test_only_what_differs_twice_on_end_lasts() -> None:
-    before = [("sent", "differs"), ("stored", "agrees"), ("links", "differs")]
-    assert lasting(before, [("sent", "differs"), ("stored", "differs"), ("links", "unknown")]) == ("sent",)
-    assert lasting([], [("sent", "differs")]) == ()
+    now = [("sent", "differs"), ("stored", "differs"), ("links", "unknown")]
+    assert lasting(now, differed={"sent", "links"}, lasted=set()) == ("sent",)
+    assert lasting(now, differed=set(), lasted=set()) == ()
+
+
+@given(st.lists(st.sampled_from(["differs", "agrees", "unknown"]), max_size=12))
+def test_days_on_which_a_figure_is_not_told_count_neither_way(words) -> None:
+    differed, lasted = set(), set()
+    for word in words:
+        now = [("sent", word)]
+        lasted, waits = {*lasting(now, differed=differed, lasted=lasted)}, {*awaited(now, differed=differed)}
+        differed = waits | ({"sent"} if word == "differs" else set())
+    told = [word for word in words if word != "unknown"]
+    assert bool(lasted) == (told[-2:] == ["differs", "differs"])
+    assert bool(differed) == (told[-1:] == ["differs"])

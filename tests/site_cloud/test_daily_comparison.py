@@ -94,11 +94,45 @@ async def test_a_figure_that_differs_two_days_on_end_is_an_alert_until_it_agrees
     alert = await compared.alert()
     assert alert.state is AlertState.ACTIVE
     assert "Sent to clients: 8.0 GB by the cloud, 0 B by the site. More left the cloud" in alert.message
-    await compared.day_passes(told=None)
-    assert (await compared.alert()).condition.value == "good", "what the cloud tells (storage) agrees"
-    await compared.day_passes(told=9 * GB)
     await compared.day_passes(told=0)
+    alert = await compared.alert()
+    assert (alert.state, alert.occurrences) == (AlertState.CANCELED, 1)
+    await compared.day_passes(told=9 * GB)
     assert (await compared.alert()).occurrences == 1
+
+
+async def test_an_alert_stays_while_the_figure_that_differed_is_not_told_although_another_agrees(compared) -> None:
+    await compared.day_passes()
+    for told in (9 * GB, 9 * GB, None, None):
+        await compared.day_passes(told=told)
+    shown = {one.figure: one.verdict for one in (await compared.shown()).figures}
+    assert shown == {"sent to clients": "unknown", "stored": "agrees"}
+    assert (await compared.alert()).state is AlertState.ACTIVE
+    await compared.day_passes(told=8 * GB)
+    alert = await compared.alert()
+    assert (alert.state, alert.occurrences) == (AlertState.ACTIVE, 1)
+    assert "8.0 GB by the cloud" in alert.message
+    await compared.day_passes(told=0)
+    assert (await compared.alert()).state is AlertState.CANCELED
+
+
+async def test_a_day_that_was_not_told_is_not_the_day_that_agreed(compared) -> None:
+    await compared.day_passes()
+    for told in (9 * GB, None, 9 * GB):
+        assert (await compared.alert()).state is AlertState.NEVER_TRIGGERED
+        await compared.day_passes(told=told)
+    assert (await compared.alert()).state is AlertState.ACTIVE
+
+
+async def test_a_clock_that_was_set_back_holds_no_comparison_up(compared) -> None:
+    clock = compared.site.clock
+    await compared.day_passes()
+    compared.site.cloud.failures["metrics"] = [UnavailableError("The metrics are away.")]
+    clock.advance(20 * DAY)
+    await compared.site.services.monitor.collect(compared.id)
+    assert not await compared.compare()
+    clock.advance(-19 * DAY)
+    assert await compared.compare()
 
 
 async def test_a_cloud_that_does_not_answer_changes_nothing_and_is_asked_again_after_an_hour(compared) -> None:

@@ -267,6 +267,7 @@ class Comparison(_Model, frozen=True, kw_only=True):
         age_seconds: how old it is, where it is shown.
         since, until: the days whose transfers it compared.
         lasting: figures that differed in the comparison before, too: these open an alert.
+        awaited: figures that are not told, and differed when they last were: what was found of them stays.
         tried: when the cloud was last asked.
         error: why that brought no figures; empty when it did.
     """
@@ -277,6 +278,7 @@ class Comparison(_Model, frozen=True, kw_only=True):
     until: int = 0
     figures: tuple[Reconciled, ...] = ()
     lasting: tuple[str, ...] = ()
+    awaited: tuple[str, ...] = ()
     tried: int = 0
     error: str = ""
 

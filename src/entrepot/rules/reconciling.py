@@ -6,7 +6,7 @@ broke off just then. Storage is counted about once an hour, and holds documents 
 figures agree within a margin; beyond it there is a reason worth looking for, and the message names the likely ones.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 import msgspec
@@ -25,6 +25,7 @@ MOST_DAYS: Final = 7
 """What one daily comparison makes up for, if those before could not be made."""
 DIFFERS: Final = "differs"
 AGREES: Final = "agrees"
+NOT_TOLD: Final = "unknown"
 
 
 def days_to_compare(now: float, *, ready: int, collected: int, compared: int) -> tuple[int, int] | None:
@@ -42,10 +43,24 @@ def days_to_compare(now: float, *, ready: int, collected: int, compared: int) ->
     return max(compared or until - DAY, until - MOST_DAYS * DAY, hour_of(ready)), until
 
 
-def lasting(before: Iterable[tuple[str, str]], now: Iterable[tuple[str, str]]) -> tuple[str, ...]:
-    """Figures (name and verdict) that differ, and did the time before, too: one day's may be a cloud that was late."""
-    earlier = {name for name, word in before if word == DIFFERS}
-    return tuple(name for name, word in now if word == DIFFERS and name in earlier)
+def lasting(
+    verdicts: Iterable[tuple[str, str]], *, differed: Container[str], lasted: Container[str]
+) -> tuple[str, ...]:
+    """Figures that differ, and did the time before, too: one day's may be a cloud that was late. One that is not told
+    neither differs nor agrees: it stays as it was.
+
+    Args:
+        verdicts: names of figures, and the words for them.
+        differed: figures that differed when they were last told.
+        lasted: those of them that had done so twice by then.
+    """
+    before = {DIFFERS: differed, NOT_TOLD: lasted}
+    return tuple(name for name, word in verdicts if name in before.get(word, ()))
+
+
+def awaited(verdicts: Iterable[tuple[str, str]], *, differed: Container[str]) -> tuple[str, ...]:
+    """Figures that are not told, and differed when they last were: nobody can say that they agree again."""
+    return tuple(name for name, word in verdicts if word == NOT_TOLD and name in differed)
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -121,4 +136,4 @@ def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
 
 def _unknown(by_cloud: int | None) -> Verdict:
     told = "The cloud does not tell this figure, or not yet." if by_cloud is None else "The site has not counted yet."
-    return Verdict("unknown", told)
+    return Verdict(NOT_TOLD, told)

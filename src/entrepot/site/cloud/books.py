@@ -17,7 +17,16 @@ from entrepot.database.engine import Database
 from entrepot.database.usage import StoredUsage
 from entrepot.protocol.cloudapi import CloudResources, Comparison, PlannedResource, Reconciled, Reconciliation
 from entrepot.protocol.control import Delivery
-from entrepot.rules.reconciling import Verdict, days_to_compare, judge_granted, judge_sent, judge_stored, lasting
+from entrepot.rules.reconciling import (
+    DIFFERS,
+    Verdict,
+    awaited,
+    days_to_compare,
+    judge_granted,
+    judge_sent,
+    judge_stored,
+    lasting,
+)
 from entrepot.site.cloud.judging import comparison_finding
 from entrepot.site.cloud.planning import Prices, priced, sheet_prices
 from entrepot.site.cloud.providers import Providers
@@ -94,7 +103,7 @@ class Books:
         kept, last = await self._database.read(_known, point.point)
         now = self._clock()
         days = days_to_compare(now, ready=point.ready, collected=kept.collected, compared=last.until)
-        if days is None or now - last.tried < ASK_AGAIN_SECONDS:
+        if days is None or 0 <= now - last.tried < ASK_AGAIN_SECONDS:  # later than now: the clock was set back
             return False
         try:
             async with asyncio.timeout(self._patience):
@@ -147,14 +156,16 @@ def _keep(connection: Connection, point_id: str, found: Reconciliation, *, now: 
     last = usage.comparison(connection, point_id)
     if last.until >= found.until:
         return False
-    verdicts = [[(one.figure, one.verdict) for one in figures] for figures in (last.figures, found.figures)]
+    differed = {one.figure for one in last.figures if one.verdict == DIFFERS} | {*last.awaited}
+    verdicts = [(one.figure, one.verdict) for one in found.figures]
     made = Comparison(
         at=int(now),
         tried=int(now),
         since=found.since,
         until=found.until,
         figures=found.figures,
-        lasting=lasting(*verdicts),
+        lasting=lasting(verdicts, differed=differed, lasted={*last.lasting}),
+        awaited=awaited(verdicts, differed=differed),
     )
     usage.set_comparison(connection, point_id, made)
     judge(connection, point.point, point.name, [comparison_finding(made)], now)

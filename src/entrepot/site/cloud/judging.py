@@ -14,7 +14,7 @@ from entrepot.protocol.cloudpointapi import Thresholds
 from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.rules.budgets import WORDS, Grade, grade, near, stepped
-from entrepot.rules.reconciling import AGREES, DIFFERS
+from entrepot.rules.reconciling import DIFFERS, NOT_TOLD
 from entrepot.rules.thresholds import (
     Assessment,
     StorageLimits,
@@ -160,18 +160,20 @@ def _budget_findings(connection: Connection, point_id: str, now: float) -> list[
 
 
 def comparison_finding(found: Comparison) -> Finding:
-    """Whether figures of the cloud and the site's own have differed in two daily comparisons on end."""
-    differing = [one for one in found.figures if one.figure in found.lasting]
+    """Whether figures of the cloud and the site's own have differed in two daily comparisons on end. While one that
+    differed is not told, nothing shows that it agrees again: an alert stays as it is.
+    """
+    differing = [one for one in found.figures if one.figure in found.lasting and one.verdict == DIFFERS]
     told = [
         f"{one.figure.capitalize()}: {format_size(one.by_cloud or 0)} by the cloud, {format_size(one.by_site or 0)} by "
         f"the site. {one.message}"
         for one in differing
     ]
     days = f"Compared from {iso(found.since)} to {iso(found.until)}."
-    known = any(one.verdict in (AGREES, DIFFERS) for one in found.figures)
+    known = not found.awaited and any(one.verdict != NOT_TOLD for one in found.figures)
     return Finding(
         type="figures_differ",
-        condition=condition_of(bool(told)) if known else Condition.UNKNOWN,
+        condition=condition_of(bool(told)) if told or known else Condition.UNKNOWN,
         message=" ".join([*told, days]) if told else "",
     )
 
