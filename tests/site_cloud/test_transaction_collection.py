@@ -184,7 +184,7 @@ async def test_a_damaged_segment_is_kept_aside_and_reported_and_the_rest_is_coun
     await _put(site, (key, data[:-1] + bytes([data[-1] ^ 1])), gateway.segment([record(5)]))
     summary = await site.services.collect("cloud1")
     assert (summary.segments, summary.bytes, summary.gaps) == (1, 5, ("gw-1",))
-    kept = list((site.folder / "logs" / "damaged").iterdir())
+    kept = list((site.folder / "logs" / "damaged").rglob("*.segment"))
     assert len(kept) == 1
     assert kept[0].read_bytes()[:-1] == data[:-1]
     assert await _stored_segments(site) == ()

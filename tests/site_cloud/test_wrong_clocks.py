@@ -5,7 +5,7 @@ import pytest
 
 from entrepot.core.times import DAY, HOUR, hour_of
 from entrepot.database import usage
-from entrepot.site.cloud import collection
+from entrepot.site.cloud import damaged
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.logfile import LogOptions
 
@@ -45,13 +45,13 @@ async def test_a_clock_that_is_hours_ahead_is_believed(site):
 
 
 async def test_what_is_refused_does_not_fill_the_disk(site, monkeypatch):
-    monkeypatch.setattr(collection, "MOST_DAMAGED", 2)
+    monkeypatch.setattr(damaged, "MOST_DAMAGED", 2)
     point = await site.make_point()
     gateway = Gateway(point.point)
     bad = [gateway.segment([record(-1, time=NOW * 1000 + number)]) for number in range(4)]
     for one in bad:
         await _collect(site, one)
-    kept = {file.read_bytes() for file in (site.folder / "logs" / "damaged").iterdir()}
+    kept = {file.read_bytes() for file in (site.folder / "logs" / "damaged").rglob("*.segment")}
     assert kept == {data for _, data in bad[-2:]}, "the newest stay"
 
 

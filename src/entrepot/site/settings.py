@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         address_failures_per_second: how many bad tokens of one address are looked at; 0: all.
         minimum_rate: bytes a second that a client must take, else its download is broken off.
         drain_seconds: how long running requests may go on when the server stops.
-        log_days: how many days rotated logs of cloud points are kept.
+        log_days: how many days rotated logs and damaged segments of cloud points are kept.
         log_rotate_bytes: size at which such a log is rotated before its day is over.
         usage_days: how many days the hours of cloud points, and savings, are kept.
         transfer_days: how many days these hours are kept by device and content; never longer than ``usage_days``.

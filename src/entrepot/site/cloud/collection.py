@@ -25,9 +25,9 @@ from entrepot.database import collection, formersets, usage
 from entrepot.database.cloud import CloudPoint, service_names
 from entrepot.database.collection import BucketRow, LogBatch, SegmentRow
 from entrepot.database.engine import Database
-from entrepot.durable.files import make_folder, write_file
 from entrepot.protocol.cloudpointapi import CollectSummary
 from entrepot.protocol.transactions import TX_PREFIX, decode_segment
+from entrepot.site.cloud.damaged import DamagedSegments
 from entrepot.site.cloud.logfile import LogFolder, LogOptions
 from entrepot.site.cloud.summary import log_name, summary_lines, transaction_lines
 from entrepot.site.cloud.tally import SegmentTally, dated, split_key, tally_segment
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 PAGE: Final = 500
 AT_ONCE: Final = 4
 LINES_A_BATCH: Final = 5_000
-MOST_DAMAGED: Final = 64
-"""Damaged segments that are kept to be looked at, of at most 16 MiB each; the newest stay."""
 KEEP_SECONDS: Final = 35 * DAY
 """How long collected names are remembered: longer than any instance keeps what it could not ship."""
 KEEP_CHAINS_SECONDS: Final = 400 * DAY
@@ -72,7 +70,7 @@ class Collector:
         self._database = database
         self._logs = LogFolder(folder)
         self._options = options
-        self._damaged = folder / "damaged"
+        self._damaged = DamagedSegments(folder / "damaged")
         self._holder = holder
         self._alone = database.embedded  # no second process can share an embedded database
         self._clock = clock
@@ -80,7 +78,7 @@ class Collector:
         self._dropped = -float(HOUR)
 
     async def drop_left_if_due(self) -> None:
-        """Once an hour, drop what is too old of the logs of cloud points that were deleted.
+        """Once an hour, drop what is too old: of the logs of cloud points that were deleted, and damaged segments.
 
         Raises:
             EntrepotError: by the disk or the database; the next run goes on.
@@ -89,6 +87,7 @@ class Collector:
         if now - self._dropped >= HOUR:
             living = await self._database.read(_logs_of_all)
             dropped = await asyncio.to_thread(self._logs.drop_left, living, now=now, options=self._options)
+            await asyncio.to_thread(self._damaged.drop_old, now - self._options.days * DAY)
             self._dropped = now
             if dropped:
                 log.info("logs_of_deleted_points_dropped", files=dropped)
@@ -163,7 +162,7 @@ class Collector:
             tally = tally_segment(key, data, point=cloud.point, now=now)
         except FormatError as error:
             log.warning("segment_damaged", point=cloud.point, key=key, error=str(error))
-            self._keep_damaged(cloud, key, data)
+            self._damaged.keep(cloud.point, key, data)
             segment, figures = _damaged_row(cloud.point, key, data), []
         else:
             segment, figures = _row(cloud.point, key, tally), list(tally.figures.items())
@@ -197,14 +196,6 @@ class Collector:
             sound = [dated(one, now) for one in records]
             lines = transaction_lines(sound, lambda set_id: _content_name(set_id, contents))
             collection.add_log_batch(connection, cloud.point, file=log_name(cloud.service), lines=lines)
-
-    def _keep_damaged(self, cloud: CloudPoint, key: str, data: bytes) -> None:
-        make_folder(self._damaged)
-        name = hashlib.sha256(f"{cloud.point}/{key}".encode()).hexdigest()[:32]
-        write_file(self._damaged / f"{name}.segment", data)
-        kept = sorted(self._damaged.glob("*.segment"), key=lambda file: file.stat().st_mtime_ns)
-        for oldest in kept[:-MOST_DAMAGED]:  # whoever can write to the store must not fill the site's disk
-            oldest.unlink(missing_ok=True)
 
     def _bring_log_up(self, cloud: CloudPoint) -> None:
         """Write what the log owes. Each batch is durable in the database before it is in the file."""
