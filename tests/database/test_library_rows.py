@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+from sqlalchemy import event
 
 from entrepot.content.ledger import SET, Announcement
 from entrepot.content.sealing import Purpose
@@ -221,6 +222,20 @@ def test_verdicts_and_who_needs_what(shop: Shop) -> None:
         assert [each.number for each in librarychecks.versions_with(connection, [chunk("a")], each=5)] == [1]
         assert [each.number for each in librarychecks.versions_with(connection, [chunk("b")], each=1)] == [2]
         assert librarychecks.faults(connection, after="ff" * 32) == []
+
+
+def test_deltas_to_mend_are_found_however_many_sets_are_broken(shop: Shop) -> None:
+    for number in range(20):
+        shop.adopt(f"spare {number}", {"p": Purpose.DELTA_PACK})
+    SqlCheckLedger(shop.database).note([], [chunk("p")], NOW, lambda _: Verdict.MISSING)
+    named: list[int] = []
+    with shop.database.reading() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *args: named.append(len(args[3])))
+        assert [each.set_id for each in librarychecks.broken_deltas(connection)] == [shop.delta_set]
+        assert max(named) < 20, "a database takes so many variables, not more"
+    SqlCheckLedger(shop.database).note([], [chunk("b")], NOW, lambda _: Verdict.MISSING)
+    with shop.database.reading() as connection:
+        assert librarychecks.broken_deltas(connection) == [], "first its versions must be whole"
 
 
 def test_a_point_is_looked_through_set_by_set_and_goes_on_where_it_was(shop: Shop) -> None:

@@ -206,29 +206,29 @@ def versions_with(connection: Connection, ids: Sequence[ObjectId], *, each: int)
 
 def broken_deltas(connection: Connection, content: str = "") -> list[Delta]:
     """Deltas, of one content or of all, that need an object with a bad verdict, between versions that are whole."""
-    broken = _broken_sets(connection)
+    broken = _broken_sets()
     damaged = select(versions.c.content, versions.c.number).where(versions.c.set_id.in_(broken))
     unfit = {(row.content, row.number) for row in connection.execute(damaged)}
+    hit = set(connection.scalars(select(deltas.c.set_id).where(deltas.c.set_id.in_(broken))))
     return [
         delta
         for delta in list_deltas(connection, content)
-        if delta.set_id in broken
-        and not unfit & {(delta.content, delta.from_version), (delta.content, delta.to_version)}
+        if delta.set_id in hit and not unfit & {(delta.content, delta.from_version), (delta.content, delta.to_version)}
     ]
 
 
-def _broken_sets(connection: Connection) -> set[ObjectId]:
-    """Sets with an object that has a bad verdict, or that have one themselves."""
+def _broken_sets() -> Select[tuple[bytes]]:
+    """Sets with an object that has a bad verdict, or that have one themselves. They may be more than a statement can
+    name: let the database look."""
     member, named = objects.alias("member"), objects.alias("named")
     bad = select(checks.c.object).where(checks.c.verdict != Verdict.GOOD.value)
-    query = (
+    return (
         select(named.c.object_id)
         .join(object_set, object_set.c.object == named.c.id)
         .join(set_object, set_object.c.object_set == object_set.c.id)
         .join(member, member.c.id == set_object.c.object)
         .where(or_(member.c.id.in_(bad), named.c.id.in_(bad)))
     )
-    return {ObjectId(set_id) for set_id in connection.scalars(query.distinct())}
 
 
 def holders_of(connection: Connection, object_id: bytes) -> list[str]:
