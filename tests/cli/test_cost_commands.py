@@ -311,6 +311,7 @@ def test_of_a_subscription_only_what_is_named_is_changed(logged_in, entrepot, tm
         ("--digest", "0"),
         ("--all", "--severity", "critical"),
         ("--secret-file", str(secret), "--no-private-networks"),
+        ("--no-authority",),
     ):
         ran = entrepot(*change, *words)
         assert ran.code == 0, ran.err
@@ -319,8 +320,10 @@ def test_of_a_subscription_only_what_is_named_is_changed(logged_in, entrepot, tm
         {"digest_minutes": 0},
         {"types": [], "severities": ["critical"]},
         {"secret": "another-secret-of-thirty-two-chars", "private_networks": False},
+        {"authority": ""},
     ]
     assert "Nothing was named" in entrepot(*change).err
+    assert "contradict" in entrepot(*change, "--no-authority", "--authority", str(secret)).err
 
 
 @pytest.mark.parametrize("given", [True, False])

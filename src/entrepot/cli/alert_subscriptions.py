@@ -98,6 +98,7 @@ def change_subscription(
         typer.Option("--private-networks/--no-private-networks", help="The webhook may lead to private addresses."),
     ] = None,
     authority: Authority = None,
+    no_authority: Annotated[bool, typer.Option("--no-authority", help="Trust the public authorities alone.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Change a subscription. What is not named stays as it is, also a webhook's secret.
@@ -109,6 +110,8 @@ def change_subscription(
       entrepot alert subscription change operators --to 'ops@contoso.com; ben@contoso.com'
       entrepot alert subscription change pager --all --severity critical --secret-file hook.secret
     """
+    if authority and no_authority:
+        raise BadInputError("--authority and --no-authority contradict each other.")
     secret = read_secret("", file=secret_file, options="--secret-file FILE").reveal_text() if secret_file else None
     body = AlertSubscriptionChange(
         name=rename,
@@ -119,7 +122,7 @@ def change_subscription(
         digest_minutes=digest,
         secret=secret,
         private_networks=private_networks,
-        authority=read_pem(authority) if authority else None,
+        authority=read_pem(authority) if authority else "" if no_authority else None,
     )
     if body == AlertSubscriptionChange():
         raise BadInputError("Nothing was named to change.", next_step="Run: entrepot alert subscription change --help")

@@ -191,17 +191,19 @@ def add_subscription(connection: Connection, new: Subscription) -> None:
     connection.execute(insert(alert_subscription).values(_values(new)))
 
 
-def change_subscription(connection: Connection, new: Subscription, *, now: int) -> None:
-    """Keep a subscription as it is now. What could not be delivered before is due at once: that may be why it was
-    changed.
+def change_subscription(connection: Connection, before: Subscription, new: Subscription, *, now: int) -> None:
+    """Keep what ``new`` has other than ``before``; the rest, such as what a delivery has noted meanwhile, stays. What
+    could not be delivered before is due at once: that may be why it was changed.
 
     Raises:
         ConflictError: another has that name.
     """
-    before = get_subscription(connection, new.id)
     if name_key(before.name) != name_key(new.name):
         refuse_taken(connection, alert_subscription, new.name, "subscription")
-    connection.execute(update(alert_subscription).where(alert_subscription.c.id == new.id).values(_values(new)))
+    old = _values(before)
+    changes = {name: value for name, value in _values(new).items() if value != old[name]}
+    if changes:
+        connection.execute(update(alert_subscription).where(alert_subscription.c.id == new.id).values(changes))
     table = alert_message
     late = (table.c.subscription == new.id, table.c.state == WAITING, table.c.attempts > 0, table.c.due > now)
     connection.execute(update(table).where(*late).values(due=now))

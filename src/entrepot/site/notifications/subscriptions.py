@@ -90,8 +90,8 @@ class Subscriptions:
         wanted = {name: getattr(before, name) for name in _CHANGEABLE} | given
         request = AlertSubscriptionRequest(channel=before.channel, **wanted)
         made = self._checked(request, before)
-        notifications.change_subscription(connection, made, now=int(self._clock()))
-        return made
+        notifications.change_subscription(connection, before, made, now=int(self._clock()))
+        return notifications.get_subscription(connection, made.id)
 
     def _own(self, found: Subscription) -> None:
         if found.site != self._site:
