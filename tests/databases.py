@@ -39,10 +39,11 @@ class PostgresServer:
         self._numbers = itertools.count()
         self._log = self._folder / "log"
         data = self._folder / "data"
-        initdb = [programs / "initdb", "-D", data, "-U", OWNER, "--auth=trust", "-N", "-E", "UTF8", "--locale=C"]
+        initdb = [str(programs / "initdb"), "-D", str(data), "-U", OWNER, "--auth=trust"]
+        initdb += ["-N", "-E", "UTF8", "--locale=C"]
         how: dict[str, Any] = {"user": account, "cwd": self._folder, "stdout": subprocess.DEVNULL}
         subprocess.run(initdb, check=True, **how)
-        options = ["-k", self._folder, "-c", "listen_addresses="]
+        options = ["-k", str(self._folder), "-c", "listen_addresses="]
         if not durable:
             options += ["-c", "fsync=off", "-c", "full_page_writes=off"]
         with self._log.open("wb") as log:
