@@ -41,7 +41,7 @@ class Rollout:
         password = self._folder / "password"
         password.touch(mode=0o600)
         password.write_text(_PASSWORD + "\n")
-        url, secret = f"https://127.0.0.1:{lasting_port()}", ("--password-file", str(password))
+        url, secret = f"https://127.0.0.1:{lasting_port('127.0.0.1')}", ("--password-file", str(password))
         made = self.short("site", "init", "--home", self.home("site"), "--name", "Benchmark", "--url", url,
                           "--passphrase-file", str(password), *secret, "--json")  # fmt: skip
         servers.launch("site", "site", "serve", "--home", self.home("site")).await_ready()
