@@ -1,7 +1,7 @@
 """Watches cloud points: health, storage, transactions, thresholds (R26, R36, R37)."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import structlog
@@ -17,6 +17,7 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.cloudpointapi import CloudPointState, CollectSummary
 from entrepot.protocol.control import ServiceState
+from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.dns import Resolver, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
@@ -32,6 +33,8 @@ from entrepot.site.findings import Finding, judge, resume_postponed
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
 
+Bind = Callable[[CloudPoint], Awaitable[None]]
+"""Told of a point whose name leads to it, and whose cloud does not serve it by that name."""
 COLLECT_SECONDS: Final = HOUR
 RECONCILE_SECONDS: Final = DAY
 T = TypeVar("T")
@@ -50,11 +53,13 @@ class Monitor:
         collector: Collector,
         meter: Meter,
         clock: Clock,
+        bind: Bind,
         sleep: Sleep = asyncio.sleep,
         resolver: Resolver = system_resolver,
         lag: int = grants.LAG,
     ) -> None:
         self._resolver = resolver
+        self._bind = bind
         self._database = database
         self._providers = providers
         self._collector = collector
@@ -80,6 +85,8 @@ class Monitor:
         if seen.status is not None and _runs_unwanted(point, seen):
             log.warning("stopping_unwanted_service", point=point.point)
             await (await self._providers.of(point)).stop(point.service)
+        if seen.status is not None and seen.status.notes and leads.condition is Condition.GOOD:
+            await self._bind(point)
 
     async def _seen(self, point: CloudPoint) -> Look:
         try:

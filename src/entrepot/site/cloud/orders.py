@@ -1,21 +1,25 @@
 """Orders to cloud points: one task is in charge of a point, and a new order takes over from what was under way."""
 
 from collections.abc import Callable
+from typing import Final
 
 from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError
-from entrepot.core.times import Clock
+from entrepot.core.times import HOUR, Clock
 from entrepot.database import cloud, clouddetails, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
+from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
 from entrepot.site.tasks import TaskEngine
 
+BIND_SECONDS: Final = HOUR
+"""So long after an update none is ordered just because a name could be bound: its proof may be missing still."""
 Keep = Callable[[Connection, CloudPoint], None]
 """Writes down what an order is to bring to the cloud."""
 
@@ -63,6 +67,27 @@ class Orders:
             self._engine.cancel(other)
         self._engine.wake()
         return task
+
+    async def bind(self, point: CloudPoint) -> None:
+        """Order an update of a service whose name leads to it, but which is not served by that name yet (R6).
+
+        Args:
+            point: as it was looked at; nothing is ordered while a task of it is under way, or was begun meanwhile.
+        """
+        if await self._database.write(self._bind, point):
+            self._engine.wake()
+
+    def _bind(self, connection: Connection, before: CloudPoint) -> bool:
+        point = cloud.get_cloud_point(connection, before.point)
+        last = tasks.listed(connection, limit=1, kind=CloudAction.UPDATE.value, subject=point.point)
+        if last and self._clock() - last[0].created < BIND_SECONDS:
+            return False
+        if point.task != before.task or point.state is not CloudPointState.DEGRADED:
+            return False
+        if any(tasks.active(connection, kind.value, point.point) for kind in CloudAction):
+            return False
+        self._act(connection, CloudAction.UPDATE, point.point, 0, False, keep_nothing)
+        return True
 
     def _act(
         self,

@@ -95,12 +95,14 @@ class CloudServices:
         self.providers = Providers(database, keys.vault, factory, self.meter, mark=keys.hierarchy.root_public)
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock, options=log)
+        self.orders = Orders(database, engine, site=keys.site.code, clock=clock)
         self.monitor = Monitor(
             database,
             providers=self.providers,
             collector=self.collector,
             meter=self.meter,
             clock=clock,
+            bind=self.orders.bind,
             sleep=sleep,
             resolver=resolver,
             lag=grants.known_after(gateways.segment_seconds),
@@ -119,7 +121,6 @@ class CloudServices:
         self._sleep = sleep
         self.renewal = Renewal(database, keys, self.providers, clock=clock)
         self.orphans = Orphans(database, self.providers, site=keys.site.code, mark=keys.hierarchy.root_public)
-        self.orders = Orders(database, engine, site=keys.site.code, clock=clock)
         self.creation = Creation(
             database,
             keys,
