@@ -97,7 +97,7 @@ class Cloud:
             objects=4,
             stored=4000,
             devices=2,
-            seconds=20,
+            seconds=600,  # it ends when all devices are done
             ramp=0,
             rate=0,
             bytes=8000,
