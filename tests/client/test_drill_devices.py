@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from entrepot.client.drill import devices
 from entrepot.client.drill.devices import Drill, check_reachable, open_http
 from entrepot.client.drill.measuring import report_of
 from entrepot.core.errors import BadInputError, LimitedError, NotFoundError, TrustError, UnavailableError
@@ -106,7 +107,11 @@ async def test_devices_that_ask_for_what_is_not_there_give_up(drilled) -> None:
     assert (report.refused, report.requests, report.errors) == (3, 3, {"HTTP 404": 3})
 
 
-async def test_what_may_have_been_sent_is_not_asked_for_again_although_nothing_of_it_was_taken(drilled) -> None:
+async def test_what_may_have_been_sent_is_not_asked_for_again_although_nothing_of_it_was_taken(
+    drilled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(devices, "LONGEST_PAUSE", 0.01)
     drilled.point.damage = lambda _, data: data + b"x"  # announced with another length: not read at all
     report = await drilled.run(drilled.permit(devices=1, most=drilled.size))
     assert (report.received, report.requests) == (0, len(drilled.objects))

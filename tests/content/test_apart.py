@@ -76,7 +76,7 @@ def test_it_gives_the_same_as_here(tmp_path: Path, pool: ThreadPoolExecutor, chi
         found = list(pieces)
     assert found == list(gather(question, pool))
     assert isinstance(found[-1], Findings)
-    assert len(found[-1].remarks) == 3
+    assert len(found[-1].remarks) == 2
     assert not found[-1].windows_safe
     assert len(children) == 1
     assert children[0].returncode is not None
