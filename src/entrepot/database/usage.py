@@ -145,7 +145,8 @@ def _set_hour(connection: Connection, point: str, hour: int, **values: Any) -> N
 
 
 def count_stored(connection: Connection, point: str, *, now: int) -> int:
-    """Add up what the site's books say the point holds: the distinct objects of the sets that it has or is sent."""
+    """Add up what the site's books say the point holds: the distinct objects of the sets that it has or is sent. In an
+    hour for which its cloud has not told what it stores, that counts."""
     books = (
         select(object_.c.id, object_set.c.id.label("numbered"))
         .join(point_set, point_set.c.set_id == object_.c.object_id)
@@ -158,6 +159,10 @@ def count_stored(connection: Connection, point: str, *, now: int) -> int:
     total = select(func.coalesce(func.sum(object_.c.size), 0)).where(there)
     counted = int(connection.execute(total).scalar_one())
     _set_usage(connection, point, counted_bytes=counted, counted_at=now)
+    add_to_hour(connection, point, hour_of(now))
+    table = usage_hour
+    here = update(table).where(table.c.point == point, table.c.hour == hour_of(now))
+    connection.execute(here.where(table.c.stored < 0).values(stored=counted))
     return counted
 
 

@@ -111,7 +111,7 @@ class Books:
                 kept = await self._database.read(usage.stored_usage, point.point)
                 found = await self._compare(point, *days, kept)
         except (EntrepotError, TimeoutError) as error:
-            known = error if isinstance(error, EntrepotError) else UnavailableError("The cloud does not answer.")
+            known = error if isinstance(error, EntrepotError) else _silent()
             log.warning("figures_not_compared", point=point.point, error=str(known), code=known.code)
             failed = msgspec.structs.replace(last, tried=int(now), error=str(known))
             await self._database.write(usage.set_comparison, point.point, failed)
@@ -177,3 +177,9 @@ def _sent(connection: Connection, point: str, since: int, until: int) -> tuple[i
     rows = usage.hours(connection, point, since=since, until=until, limit=LONGEST * DAY // HOUR + 1)
     granted = sum(row.granted for row in rows)
     return sum(row.sent for row in rows) - granted, granted
+
+
+def _silent() -> UnavailableError:
+    return UnavailableError(
+        "The cloud does not answer.", next_step="It is asked again in an hour; `entrepot cloud health` shows its state."
+    )
