@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 import structlog
-from granian import net
+from granian import _granian, net
 from granian.constants import HTTPModes, Interfaces, SSLProtocols
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
 from entrepot.core.errors import BadInputError, EntrepotError
-from entrepot.web.asgi import App
+from entrepot.web.arrivals import Requests, scheduler
 
 BACKLOG = 1024
 HEADER_SECONDS = 30
@@ -37,6 +37,8 @@ _log = structlog.get_logger("entrepot.web")
 # Granian configures logging on its own; this leaves everyone's handlers alone and adds none.
 _QUIET: dict[str, Any] = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
 _holder: Any = vars(net)["SocketHolder"]  # its stub hides the constructor
+_worker: Any = vars(_granian)["ASGIWorker"]  # so it does here
+_NO_METRICS = (None, None)
 
 
 class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,8 +52,8 @@ class TlsFiles(msgspec.Struct, frozen=True, kw_only=True):
 class Workers:
     """The Granian worker that accepts, and older ones that still finish their requests."""
 
-    def __init__(self, app: App, listener: socket.socket, tls: TlsFiles | None) -> None:
-        self._app = app
+    def __init__(self, requests: Requests, listener: socket.socket, tls: TlsFiles | None) -> None:
+        self._requests = requests
         self._listener = listener
         self._tls = tls
         self._running: list[Any] = []  # granian.server.embed.AsyncWorker, which has no types
@@ -60,7 +62,7 @@ class Workers:
         """Accept connections from now on."""
         host, port = self._listener.getsockname()[:2]
         server: Any = Server(
-            self._app,
+            self._requests,
             address=host,
             port=port,
             interface=Interfaces.ASGINL,
@@ -75,7 +77,7 @@ class Workers:
         )
         # Granian closes the descriptor that it is given, and dies of a double close.
         server._shd = _holder(os.dup(self._listener.fileno()), False, BACKLOG)  # noqa: SLF001  # the listener is ours
-        worker = server._spawn_worker(0, server._spawn_asgi_worker, self._app)  # noqa: SLF001  # instead of its own loop
+        worker = server._spawn_worker(0, _work, self._requests)  # noqa: SLF001  # instead of its own loop
         worker.start()
         self._running.append(worker)
 
@@ -110,6 +112,16 @@ class Workers:
         for worker in self._running:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await worker.join(max(0.0, deadline - asyncio.get_running_loop().time()))
+
+
+async def _work(number: int, signal: Any, requests: Requests, sock: Any, *settings: Any) -> None:
+    """What Granian's own ``_spawn_asgi_worker`` does, but that requests come to ours; its settings, in its order."""
+    *threads, _, mode, http1, http2, websockets, static, _, tls, _ = settings
+    worker = _worker(number, sock, None, *threads, mode, http1, http2, websockets, static, *tls, _NO_METRICS)
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    signal.add_cb(lambda: loop.call_soon_threadsafe(ended.set))
+    worker.serve_async(scheduler(requests, loop), loop, signal)
+    await ended.wait()
 
 
 def check_tls(tls: TlsFiles) -> None:

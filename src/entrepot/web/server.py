@@ -11,24 +11,14 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
-import structlog
-
 from entrepot.core.encoding import to_json
-from entrepot.core.errors import BadInputError, ConflictError, EntrepotError
-from entrepot.web.asgi import (
-    App,
-    DisconnectedError,
-    Message,
-    Receive,
-    ResponseAbortedError,
-    Scope,
-    Send,
-    send_problem,
-)
+from entrepot.core.errors import BadInputError, ConflictError
+from entrepot.web.arrivals import AtOnce, Requests
+from entrepot.web.asgi import App, Message, Scope
 from entrepot.web.embedded import BACKLOG, Workers, check_tls
 from entrepot.web.embedded import TlsFiles as TlsFiles
 from entrepot.web.lifespan import lifespan
@@ -42,9 +32,6 @@ WORKER_THREADS = 64
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
-AtOnce = Callable[[Scope], Sequence[Message]]
-
-_log = structlog.get_logger("entrepot.web")
 
 
 def _nothing(_: Scope) -> tuple[Message, ...]:
@@ -124,7 +111,7 @@ async def serve(
         check_tls(tls)
     raise_descriptor_limit()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, thread_name_prefix="worker"))
-    requests = _Requests(app, at_once or _nothing)
+    requests = Requests(app, at_once or _nothing)
     stopping = stop or asyncio.Event()
     renewal = renew or asyncio.Event()
     async with lifespan(app):
@@ -166,58 +153,6 @@ def _signals(stopping: asyncio.Event, renew: asyncio.Event) -> Iterator[None]:
     finally:
         for number in wanted:
             loop.remove_signal_handler(number)
-
-
-class _Requests:
-    """The application as Granian calls it: counts running requests and turns exceptions into answers."""
-
-    def __init__(self, app: App, at_once: AtOnce) -> None:
-        self._app = app
-        self._at_once = at_once
-        self._running: set[asyncio.Task[Any]] = set()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        def noting(message: Message) -> Awaitable[None]:
-            nonlocal started
-            started = True
-            return send(message)
-
-        try:
-            whole = self._at_once(scope)
-            if not whole:
-                return await self._watched(scope, receive, noting)
-            started = True
-            for message in whole:
-                await send(message)
-        except (ResponseAbortedError, DisconnectedError):
-            raise
-        except EntrepotError as error:
-            if started:
-                raise
-            await send_problem(send, error, head=scope.get("method") == "HEAD")
-        except Exception:
-            _log.exception("request_failed", method=scope.get("method"), path=scope.get("path"))
-            if started:
-                raise
-            await send_problem(send, EntrepotError("The server failed to answer this request."))
-
-    async def _watched(self, scope: Scope, receive: Receive, send: Send) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._running.discard(task)
-
-    async def cancel_all(self) -> None:
-        """Break off what still runs."""
-        for task in list(self._running):
-            task.cancel()
-        if self._running:
-            await asyncio.wait(list(self._running), timeout=2)
 
 
 def announce_ready(role: str, url: str) -> None:
