@@ -22,7 +22,7 @@ _FRAME = struct.Struct(">II")
 TX_PREFIX = "tx/"
 
 
-class Record(msgspec.Struct, frozen=True, array_like=True):
+class Record(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One request of a client.
 
     ``time`` and ``duration`` in milliseconds (time since 1970); ``sent`` is bytes handed to the transport, an upper

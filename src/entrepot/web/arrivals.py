@@ -6,6 +6,7 @@ once (``serve(at_once=…)``) is answered in that step; only the others get a ta
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -74,15 +75,15 @@ class Requests:
 def scheduler(requests: Requests, loop: asyncio.AbstractEventLoop) -> Any:
     """What the server hands each request to, in its own thread; one for each server."""
     made = _scheduler(loop, *_UNUSED)
-    made._schedule_fn = _Queue(requests, loop, made._ctx).add  # noqa: SLF001  # where Granian's own schedulers put it
+    made._schedule_fn = Queue(requests, loop).add  # noqa: SLF001  # where Granian's own schedulers put it
     return made
 
 
-class _Queue:
+class Queue:
     """Requests on their way into the loop."""
 
-    def __init__(self, requests: Requests, loop: asyncio.AbstractEventLoop, context: Any) -> None:
-        self._requests, self._loop, self._context = requests, loop, context
+    def __init__(self, requests: Requests, loop: asyncio.AbstractEventLoop) -> None:
+        self._requests, self._loop, self._context = requests, loop, contextvars.copy_context()
         self._waiting: deque[Watcher] = deque()
         self._woken = False
 

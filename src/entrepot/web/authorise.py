@@ -22,6 +22,8 @@ from entrepot.web.grants import Grant
 from entrepot.web.sets import SetLibrary
 
 CACHED_TOKENS: Final = 20_000
+RECENT_TOKENS: Final = 512
+"""Tokens that are found without hashing them: 3 MiB at most, for they are kept whole."""
 
 
 class _Verified:
@@ -67,6 +69,7 @@ class TokenAuthoriser:
         self._sets = sets
         self._clock = clock
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._recent: dict[bytes, _Verified] = {}  # a part of the cache
         self._cached_for: tuple[Ring, ControlDocument] | None = None
         self._judged: Obeyed | None = None  # by which the tokens in the cache were found good
         self._before: OrderedDict[bytes, _Verified] = OrderedDict()  # what was good under the documents before
@@ -102,13 +105,21 @@ class TokenAuthoriser:
         # Clients were served by this very state a moment ago. Only time can have ended that since.
         if obeyed is not self._judged or (control := obeyed.control) is None or now >= control.fresh.expires:
             return None
-        known = self._cache.get(_key(token))
+        known = self._recent.get(token) or self._shown_again(token)
         if known is None or now >= known.until or known.allow or known.rate or control.bounded is True:
             return None
         if known.device in obeyed.revoked_devices or known.jti in obeyed.revoked_tokens:
             return None
         set_id = self._sets.first_holding_at_once(known.sets, object_id)
         return None if set_id is None else Grant(device=known.device, jti=known.jti, set_id=set_id)
+
+    def _shown_again(self, token: bytes) -> _Verified | None:
+        known = self._cache.get(_key(token))
+        if known is not None:
+            if len(self._recent) >= RECENT_TOKENS:
+                self._recent.clear()
+            self._recent[token] = known
+        return known
 
     def knows(self, token: str) -> bool:
         """See :class:`~entrepot.web.grants.Authoriser`."""
@@ -142,6 +153,7 @@ class TokenAuthoriser:
         self._before.pop(key, None)  # it is good now, too, or not known any more
         claims = verify_content_token(token, ring, self._site_code, self._audience, control.token_kids, now)
         verified = self._cache[key] = _Verified(claims, min(claims.exp, now + MINUTE))
+        self._recent.pop(token.encode(), None)
         if len(self._cache) > CACHED_TOKENS:
             self._cache.popitem(last=False)
         return verified
@@ -155,7 +167,7 @@ class TokenAuthoriser:
                 before[key] = known
         while len(before) > CACHED_TOKENS:
             before.popitem(last=False)
-        self._before, self._cache = before, OrderedDict()
+        self._before, self._cache, self._recent = before, OrderedDict(), {}
 
 
 def _key(token: bytes) -> bytes:

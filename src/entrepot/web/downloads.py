@@ -124,17 +124,16 @@ class Downloads:
         """
         if not 0 < size <= MOST_WHOLE:
             return False
-        while self._handed:
-            first = next(iter(self._handed))
-            if now < self._handed[first][1]:
-                break
-            self._late(first)
+        handed = self._handed
+        while handed and now >= next(iter(handed.values()))[1]:
+            self._late(next(iter(handed)))
         self.took(peer)
         if self._untaken + size > WHOLE_MEMORY:
             return False
-        self._handed[peer] = (size, now + self._patience(size))
+        handed[peer] = (size, now + self._patience(size))
         self._untaken += size
-        self._watch()
+        if self._timer is None:
+            self._watch()
         return True
 
     def ends(self, peer: object, now: float) -> None:
@@ -144,7 +143,8 @@ class Downloads:
             self._watch()
 
     def _patience(self, size: int) -> float:
-        return max(MINIMUM_WAIT, size / max(1, self.minimum_rate))
+        needed = size / (self.minimum_rate or 1)
+        return max(MINIMUM_WAIT, needed)
 
     def _late(self, peer: object) -> None:
         self.took(peer)
@@ -152,9 +152,13 @@ class Downloads:
 
     def took(self, peer: object) -> None:
         """This connection asks again: it took what it was handed before."""
-        self._untaken -= self._handed.pop(peer, (0, 0.0))[0]
-        self._ending.pop(peer, None)
-        self._overdue.discard(peer)
+        before = self._handed.pop(peer, None)
+        if before is not None:
+            self._untaken -= before[0]
+        if self._ending:
+            self._ending.pop(peer, None)
+        if self._overdue:
+            self._overdue.discard(peer)
 
     def begin(self, device: str, jti: str, address: str = "") -> Download:
         """Register the current task.

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+from entrepot.core.errors import BadInputError
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.times import Clock
 from entrepot.protocol.transactions import Record
@@ -26,8 +27,9 @@ from entrepot.web.served import Moments
 CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
 _PREFIX: Final = "/objects/"
 _PATH_LENGTH: Final = len(_PREFIX) + 64
-_CONDITIONS: Final = (b"if-none-match", b"if-range")
-_Headers = dict[bytes, bytes]
+_LONGEST_RANGE: Final = 48
+_KEPT: Final = 2048
+"""What is asked for again and again is parsed once, and its answer's first message made once: 3 MiB at most."""
 
 
 class Whole(NamedTuple):
@@ -68,52 +70,77 @@ class Express:
             LimitedError: it is refused, as :meth:`Admission.client` does.
         """
         path: str = scope["path"]
-        if scope["method"] != "GET" or len(path) != _PATH_LENGTH or not path.startswith(_PREFIX):
+        if scope["method"] != "GET" or len(path) != _PATH_LENGTH or (object_id := _object_at(path)) is None:
             return None
         begun = time.monotonic()
-        object_id = object_id_from_hex(path[len(_PREFIX) :])
         opened = self._readers.known(object_id)
-        headers: _Headers = dict(scope["headers"])
-        if opened is None or not headers.keys().isdisjoint(_CONDITIONS) or len(headers) != len(scope["headers"]):
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if opened is None or b"if-none-match" in headers or b"if-range" in headers:
             return None
-        try:
-            span = _asked_for(headers, opened.size)
-        except RangeNotSatisfiableError:
+        wanted = headers.get(b"range", b"")
+        if len(wanted) > _LONGEST_RANGE or len(headers) != len(scope["headers"]):
+            return None
+        beginning = _beginning(object_id, wanted, opened.size)
+        if beginning is None:
             return None
         address = self._admission.address_of(scope)
         grant = self._admission.at_once(headers.get(b"authorization", b""), object_id, address, now=begun)
         if grant is None:
             return None
-        return self._whole(scope, opened, object_id, span, grant, begun) or grant
+        return self._whole(scope, opened, object_id, beginning, grant, begun) or grant
 
     def _whole(
-        self, scope: Scope, opened: OpenFile, object_id: ObjectId, span: Span, grant: Grant, begun: float
+        self, scope: Scope, opened: OpenFile, object_id: ObjectId, beginning: "_Beginning", grant: Grant, begun: float
     ) -> Whole | None:
+        start, status, first, length = beginning
         peer = scope.get("client")
-        if not self._downloads.whole(peer, span.length, begun):
+        if not self._downloads.whole(peer, length, begun):
             return None
-        body = opened.cached(span.start, span.length)
+        body = opened.cached(first, length)
         if body is None:
             self._downloads.took(peer)  # it was handed nothing
             return None
-        start = start_message(object_id, span, opened.size)
+        device = grant.device
         self._recorder(
             Record(
-                time=self._moments.own(grant.device, object_id, "GET", round(self._clock() * 1000)),
-                device=grant.device,
+                time=self._moments.own(device, object_id, "GET", round(self._clock() * 1000)),
+                device=device,
                 set_id=grant.set_id,
                 object_id=object_id,
-                status=start["status"],
-                sent=span.length,
+                status=status,
+                sent=length,
                 duration=round((time.monotonic() - begun) * 1000),
             )
         )
-        return Whole(start, {"type": "http.response.body", "body": body, "more_body": False}, span.length)
+        return Whole(start, {"type": "http.response.body", "body": body, "more_body": False}, length)
 
 
-def _asked_for(headers: _Headers, size: int) -> Span:
-    wanted = headers.get(b"range")
-    return choose_span(wanted.decode("latin-1") if wanted else None, size)
+class _Beginning(NamedTuple):
+    """The first message of an answer, with its status, and which bytes follow. Nobody may change it."""
+
+    message: Message
+    status: int
+    first: int
+    length: int
+
+
+@lru_cache(maxsize=_KEPT)
+def _object_at(path: str) -> ObjectId | None:
+    try:
+        return object_id_from_hex(path.removeprefix(_PREFIX)) if path.startswith(_PREFIX) else None
+    except BadInputError:
+        return None
+
+
+@lru_cache(maxsize=_KEPT)
+def _beginning(object_id: ObjectId, wanted: bytes, size: int) -> _Beginning | None:
+    """None where the range cannot be satisfied."""
+    try:
+        span = choose_span(wanted.decode("latin-1"), size)
+    except RangeNotSatisfiableError:
+        return None
+    message = start_message(object_id, span, size)
+    return _Beginning(message, message["status"], span.start, span.length)
 
 
 def start_message(object_id: ObjectId, span: Span, size: int) -> Message:

@@ -7,7 +7,7 @@ import msgspec
 from entrepot.core.ids import ObjectId
 
 
-class Grant(msgspec.Struct, frozen=True, kw_only=True):
+class Grant(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A client's token is good here and now.
 
     ``set_id`` is the first set of the token that holds the object, and is charged; empty when none does: then the

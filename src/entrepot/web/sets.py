@@ -27,6 +27,8 @@ PATIENCE: Final = 6.0
 """Seconds: as long as a gateway may be without news of its control document (``docs/adr/0020``)."""
 MEMORY: Final = 128 * MIB
 MAX_MISSING: Final = 10_000
+MAX_ANSWERS: Final = 20_000
+"""Whether a set names an object: so many answers are remembered, about 3 MiB."""
 _log = structlog.get_logger("entrepot.web")
 
 
@@ -58,6 +60,7 @@ class SetLibrary:
         self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
         self._used = 0
         self._missing: OrderedDict[bytes, float] = OrderedDict()
+        self._answers: dict[tuple[bytes, ObjectId], bool] = {}
         self._loading: dict[bytes, asyncio.Task[ObjectSet | None]] = {}
 
     @property
@@ -89,9 +92,18 @@ class SetLibrary:
             found = self._fresh(set_id, now)
             if found is None:
                 return None
-            if object_id in found or set_id == object_id:
+            if self._names(set_id, found, object_id):
                 return set_id
         return None
+
+    def _names(self, set_id: bytes, found: ObjectSet, object_id: ObjectId) -> bool:
+        """Asked at every request. The answer stays right for ever: the set's id stands for its bytes."""
+        known = self._answers.get((set_id, object_id))
+        if known is None:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
+            known = self._answers[set_id, object_id] = set_id == object_id or object_id in found
+        return known
 
     async def get(self, set_id: bytes) -> ObjectSet | None:
         """The set, or None when the holder does not have it (or has it damaged, which is logged).

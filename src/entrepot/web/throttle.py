@@ -44,9 +44,10 @@ class Throttle:
         if rate <= 0:
             return
         left = self._left(key, rate, now)
-        self._keep(key, left - 1 if left >= 1 else left, now)
         if left < 1:
+            self._keep(key, left, now)
             raise self._refusal(rate)
+        self._keep(key, left - 1, now)
 
     def check(self, key: str, *, rate: float, now: float) -> None:
         """As :meth:`take`, but nothing is counted."""
