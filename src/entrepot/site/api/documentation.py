@@ -80,8 +80,9 @@ def described(routes: Iterable[Router | HTTPRouteHandler]) -> list[HTTPRouteHand
         for handler in _handlers(route):
             handler.tags = [*(handler.tags or ()), *route.tags]
             handlers.append(handler)
+    refusals = _refusals()
     for handler in handlers:
-        handler.responses = {**_refusals(), **(handler.responses or {})}
+        handler.responses = {**refusals, **(handler.responses or {})}
         handler.summary = handler.summary or handler.handler_name.replace("_", " ").capitalize()
     return handlers
 
