@@ -1,5 +1,5 @@
 """Reads big files ahead of whoever keeps them: several at a time, given back in their order, cut into chunks right
-there, a window at a time. Groups of small files come read already, and keep their places.
+there, a window at a time. Groups of small files come read already, are hashed meanwhile, and keep their places.
 
 Memory: :data:`AHEAD`, and one window.
 """
@@ -25,6 +25,13 @@ WINDOW: Final = 8 * MIB
 AHEAD: Final = 16 * MIB
 
 
+class Hashed(msgspec.Struct, frozen=True, gc=False):
+    """A group, and the SHA-256 of its bytes."""
+
+    group: Group
+    sha256: bytes
+
+
 class Chunks(msgspec.Struct, frozen=True, gc=False):
     """The next chunks of a big file.
 
@@ -38,8 +45,8 @@ class Chunks(msgspec.Struct, frozen=True, gc=False):
     sha256: bytes
 
 
-def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[Group | Chunks]:
-    """All pieces in order, big files cut.
+def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[Hashed | Chunks]:
+    """All pieces in order, groups hashed, big files cut.
 
     Args:
         seed: FastCDC's gear seed.
@@ -48,12 +55,12 @@ def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[G
         RefusedError: a file changed while it was read, or cannot be read.
     """
     chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
-    waiting: deque[tuple[int, Group | _Big]] = deque()
+    waiting: deque[tuple[int, Future[Hashed] | _Big]] = deque()
     ahead = 0
     for piece in pieces:
         if isinstance(piece, Group):
             size = len(piece.plain) + ITEM * len(piece.entries)
-            waiting.append((size, piece))
+            waiting.append((size, pool.submit(_hash, piece)))
         else:
             size = min(piece.size, WINDOW)
             waiting.append((size, _Big(piece, chunker, pool)))
@@ -66,11 +73,15 @@ def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[G
         yield from _given(each)
 
 
-def _given(piece: "Group | _Big") -> Iterator[Group | Chunks]:
-    if isinstance(piece, Group):
-        yield piece
-    else:
+def _given(piece: "Future[Hashed] | _Big") -> Iterator[Hashed | Chunks]:
+    if isinstance(piece, _Big):
         yield from piece.chunks()
+    else:
+        yield piece.result()
+
+
+def _hash(group: Group) -> Hashed:
+    return Hashed(group, hashlib.sha256(group.plain).digest())
 
 
 class _Big:

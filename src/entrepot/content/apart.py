@@ -52,7 +52,6 @@ _LENGTH: Final = struct.Struct(">I")
 
 class _Group(msgspec.Struct, frozen=True, array_like=True, tag=1):
     size: int
-    sha256: bytes
     entries: tuple[Entry, ...]
 
 
@@ -165,7 +164,7 @@ def _next(pipe: IO[bytes]) -> Came:
     (size,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
     head = _DECODER.decode(_exactly(pipe, size))
     if isinstance(head, _Group):
-        return Group(_exactly(pipe, head.size), head.sha256, head.entries)
+        return Group(_exactly(pipe, head.size), head.entries)
     if isinstance(head, _File):
         return FileItem(head.path, os.fsdecode(head.where), head.size, head.mode, head.identity)
     if isinstance(head, Findings):
@@ -200,7 +199,7 @@ def main() -> None:
         with ThreadPoolExecutor(READERS) as pool:
             for piece in gather(asked, pool):
                 if isinstance(piece, Group):
-                    _send(out, _Group(len(piece.plain), piece.sha256, piece.entries), piece.plain)
+                    _send(out, _Group(len(piece.plain), piece.entries), piece.plain)
                 elif isinstance(piece, FileItem):
                     where = os.fsencode(piece.where)
                     _send(out, _File(piece.path, where, piece.size, piece.mode, piece.identity))

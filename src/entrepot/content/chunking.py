@@ -13,8 +13,8 @@ import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from entrepot.content.ahead import read_ahead
-from entrepot.content.grouping import Group, Piece
+from entrepot.content.ahead import Hashed, read_ahead
+from entrepot.content.grouping import Piece
 from entrepot.content.manifest import Entry, EntryKind
 from entrepot.content.sealing import Generation, Purpose
 from entrepot.core.secret import Secret
@@ -76,7 +76,7 @@ class BigEnd(msgspec.Struct, frozen=True):
     entry: Entry
 
 
-Cut = Group | BigChunk | BigEnd
+Cut = Hashed | BigChunk | BigEnd
 
 
 def cut(pieces: Iterable[Piece], keys: DomainKeys, pool: Executor) -> Iterator[Cut]:
@@ -86,7 +86,7 @@ def cut(pieces: Iterable[Piece], keys: DomainKeys, pool: Executor) -> Iterator[C
         RefusedError: a file changed while it was read, or cannot be read.
     """
     for read in read_ahead(pieces, pool, keys.seed):
-        if isinstance(read, Group):
+        if isinstance(read, Hashed):
             yield read
             continue
         for plain, sha256 in read.plain:

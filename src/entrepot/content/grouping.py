@@ -57,11 +57,9 @@ class Group(msgspec.Struct, frozen=True):
 
     Attributes:
         plain: the bytes of its files, one after the other; empty when none has any: then there is no chunk.
-        sha256: of those.
     """
 
     plain: bytes
-    sha256: bytes
     entries: tuple[Entry, ...]
 
 
@@ -228,7 +226,6 @@ class _Grouping:
     def close(self) -> Iterator[Group]:
         """Give what was collected, if anything."""
         if self._entries:
-            plain = b"".join(self._plain)
-            yield Group(plain, hashlib.sha256(plain).digest(), tuple(self._entries))
+            yield Group(b"".join(self._plain), tuple(self._entries))
             self._plain, self._entries = [], []
             self._size = self._entry_bytes = 0

@@ -14,11 +14,12 @@ from typing import Final
 
 import msgspec
 
+from entrepot.content.ahead import Hashed
 from entrepot.content.apart import gathered
 from entrepot.content.chunking import BigChunk, BigEnd, Cut, DomainKeys, cut
 from entrepot.content.collecting import keep_set
 from entrepot.content.gathering import Asked, Findings
-from entrepot.content.grouping import Group, Piece
+from entrepot.content.grouping import Piece
 from entrepot.content.indexing import Tools, tools
 from entrepot.content.keeping import Keeper, Kept, Note
 from entrepot.content.ledger import Ledger
@@ -175,9 +176,9 @@ class _Run:
             if self._cancelled():
                 raise CancelledError("Publishing was cancelled.")
             match piece:
-                case Group(plain, sha256, entries):
-                    self._read += len(plain)
-                    keeper.put(plain or None, entries, sha256=sha256, weight=1 + len(entries))
+                case Hashed(group, sha256):
+                    self._read += len(group.plain)
+                    keeper.put(group.plain or None, group.entries, sha256=sha256, weight=1 + len(group.entries))
                 case BigChunk(plain, sha256):
                     self._read += len(plain)
                     keeper.put(plain, None, sha256=sha256)

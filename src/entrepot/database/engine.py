@@ -8,6 +8,7 @@ across network input or output.
 
 import asyncio
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -172,7 +173,22 @@ def _count_change(connection: Connection) -> None:
 
 def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update`` on either database."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+    return _insert(connection.dialect.name, table)
+
+
+def insert_new(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    """An INSERT that passes over rows whose unique keys are taken. It is put together once for each table: for what is
+    said often."""
+    return _insert_new(connection.dialect.name, table)
+
+
+def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+
+
+@functools.cache
+def _insert_new(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
+    return _insert(dialect, table).on_conflict_do_nothing()
 
 
 def insert_if_free(connection: Connection, table: Table, values: dict[str, Any]) -> bool:

@@ -9,14 +9,26 @@ anyway.
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, State, Totals
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR, Clock
-from entrepot.database.engine import Database, insert_into
+from entrepot.database.engine import Database, insert_new
 from entrepot.database.tables.checks import object_check
 from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
 from entrepot.rules.verdicts import Verdict
@@ -28,6 +40,27 @@ _PAUSES: Final = 300
 _FETCH: Final = 10_000
 
 AnyRow = Row[*tuple[Any, ...]]
+
+# What is said for every few megabytes is put together once: that takes SQLAlchemy as long as the answer.
+_LEASE: Final = (
+    select(publish_session.c.lease_until)
+    .where(publish_session.c.id == bindparam("session"))
+    .with_for_update(key_share=True)
+)
+_PRESENT: Final = (
+    select(object_.c.id, object_.c.object_id, object_.c.state)
+    .where(object_.c.object_id.in_(bindparam("wanted", expanding=True)))
+    .order_by(object_.c.id)
+    .with_for_update(key_share=True)
+)
+_INDEXED: Final = (
+    select(chunk.c.index_hash, chunk.c.payload_hash, chunk.c.generation)
+    .add_columns(object_.c.id, object_.c.object_id, object_.c.size, object_.c.purpose, object_.c.state)
+    .join(object_, object_.c.id == chunk.c.object)
+    .where(chunk.c.index_hash.in_(bindparam("hashes", expanding=True)))
+    .order_by(object_.c.id)
+    .with_for_update(of=object_, key_share=True)
+)
 
 
 class SqlLibrary:
@@ -208,10 +241,8 @@ class SqlLedger:
             }
             for each in objects
         ]
-        connection.execute(insert_into(connection, object_).on_conflict_do_nothing(), rows)
-        wanted = [each.object_id for each in objects]
-        present = select(object_.c.id, object_.c.object_id, object_.c.state).where(object_.c.object_id.in_(wanted))
-        found = connection.execute(present.order_by(object_.c.id).with_for_update(key_share=True)).all()
+        connection.execute(insert_new(connection, object_), rows)
+        found = connection.execute(_PRESENT, {"wanted": [each.object_id for each in objects]}).all()
         usable = [row for row in found if row.state != State.DELETING]
         self._hold(connection, usable)
         return {row.object_id for row in usable}
@@ -235,7 +266,7 @@ class SqlLedger:
                 for each in sorted(mine.values(), key=lambda each: each.index_hash)
             ]
             self._release(connection, _forget_broken(connection, list(mine.values()), numbers, lost))
-            connection.execute(insert_into(connection, chunk).on_conflict_do_nothing(), rows)
+            connection.execute(insert_new(connection, chunk), rows)
             found = _indexed(connection, list(mine))
             # A sweep may begin to delete a winner in between; then this chunk stays without an entry, which costs
             # one duplicate later and nothing else.
@@ -277,14 +308,13 @@ class SqlLedger:
         """Keep the lease, or find that a sweep has ended this session. The row lock keeps it alive during this
         transaction. It is renewed when a tenth has passed: until then, what only asks need not wait for the disk.
         """
-        mine = publish_session.c.id == self._session
-        locked = select(publish_session.c.lease_until).where(mine).with_for_update(key_share=True)
-        until = connection.execute(locked).scalar()
+        until = connection.execute(_LEASE, {"session": self._session}).scalar()
         if until is None:
             raise _lapsed()
         full = self._clock() + self._lease_seconds
         if always or full - until > _SPENT * self._lease_seconds:
-            connection.execute(update(publish_session).where(mine).values(lease_until=full))
+            mine = update(publish_session).where(publish_session.c.id == self._session)
+            connection.execute(mine.values(lease_until=full))
 
     def _hold(self, connection: Connection, rows: Iterable[AnyRow]) -> None:
         """Lease locked rows of objects, and revive those that are condemned."""
@@ -295,7 +325,7 @@ class SqlLedger:
             connection.execute(revive.values(state=State.LIVE.value, changed=self._clock()))
         if numbers:
             leases = [{"session": self._session, "object": number} for number, _ in numbers]
-            connection.execute(insert_into(connection, session_object).on_conflict_do_nothing(), leases)
+            connection.execute(insert_new(connection, session_object), leases)
 
     def _release(self, connection: Connection, numbers: list[int]) -> None:
         if numbers:
@@ -305,10 +335,7 @@ class SqlLedger:
 
 def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[AnyRow]:
     """Index entries with their objects, whose rows are locked."""
-    columns = (chunk.c.index_hash, chunk.c.payload_hash, chunk.c.generation)
-    found = select(*columns, object_.c.id, object_.c.object_id, object_.c.size, object_.c.purpose, object_.c.state)
-    found = found.join(object_, object_.c.id == chunk.c.object).where(chunk.c.index_hash.in_(index_hashes))
-    return connection.execute(found.order_by(object_.c.id).with_for_update(of=object_, key_share=True)).all()
+    return connection.execute(_INDEXED, {"hashes": index_hashes}).all()
 
 
 def _forget_broken(
