@@ -83,7 +83,8 @@ class Keeper(Generic[Note]):
         self._filling: list[_Work[Note]] = []
         self._filling_bytes = self._filling_weight = 0
         self._sealing: list[_Work[Note]] = []
-        self._storing: list[Future[Kept]] = []
+        self._storing: list[_Work[Note]] = []
+        self._puts: list[Future[Kept]] = []
         self._group: list[_Work[Note]] = []
         self._group_bytes = self._group_weight = 0
         self._flushing: list[_Work[Note]] = []
@@ -115,6 +116,7 @@ class Keeper(Generic[Note]):
         """Keep all that was taken; returns when every reference was delivered."""
         self._turn()
         self._turn()
+        self._await_storing()
         self._commit()
         self._deliver_flushed()
 
@@ -158,19 +160,24 @@ class Keeper(Generic[Note]):
             self._ledger.announce([announcement(ref, self._purpose) for ref in few], durable=False)
         for at in range(0, len(fresh), PUT_TOGETHER):
             some = [sealed for _, sealed in fresh[at : at + PUT_TOGETHER]]
-            self._storing.append(self._pool.submit(_put, self._shelf, some))
-        self._group += batch
+            self._puts.append(self._pool.submit(_put, self._shelf, some))
+        self._storing = batch
 
     def _await_storing(self) -> None:
-        for future in self._storing:
+        """Wait until the batch that is being stored is: from then on it belongs to the group."""
+        for future in self._puts:
             stored = future.result()
             self._kept.objects += stored.objects
             self._kept.size += stored.size
-        self._storing.clear()
+        self._puts.clear()
+        self._group += self._storing
+        self._storing = []
 
     def _commit(self) -> None:
-        """Begin to make the group durable, and end that for the group before. What is being sealed comes later."""
-        self._await_storing()
+        """Begin to make the group durable, and end that for the group before.
+
+        What is being sealed and stored comes later: to wait for it would leave the pool without work.
+        """
         self._deliver_flushed()
         self._flushing, self._group = self._group, []
         self._group_bytes = self._group_weight = 0
