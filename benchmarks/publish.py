@@ -12,6 +12,7 @@ ours. ``--large`` measures that alone.
 """
 
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -76,7 +77,7 @@ def main() -> None:
 
         keep_freed_memory()  # as the site's own process does
         open_site(Path(sys.argv[-1])).publish(Path(sys.argv[-2]))
-        return
+        os._exit(0)  # at once, as that does: all is durable, and to take an interpreter apart takes 0.2 s
     tree = software_tree().resolve()
     work = fresh((ROOT / "work").resolve())
     if "--large" in sys.argv:

@@ -12,15 +12,18 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Final, ParamSpec, TypeVar
 
 import sqlalchemy
 from sqlalchemy import Connection, Table, event
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, StorageError, UnavailableError
 from entrepot.database.tables.hierarchy import counter
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,7 +186,11 @@ def insert_new(connection: Connection, table: Table) -> "sqlite.Insert | postgre
 
 
 def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # takes a fifteenth of a process's start, and most need it never
+
+    return postgresql.insert(table)
 
 
 @functools.cache
