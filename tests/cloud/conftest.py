@@ -183,7 +183,13 @@ class Site:
 
 
 class HostProcess:
-    """A cloud host in a process of its own, on a home of its own."""
+    """A cloud host in a process of its own, on a home of its own.
+
+    Attributes:
+        program: what it runs.
+    """
+
+    program = SERVE_HOST
 
     def __init__(
         self, home: Path, identity: HostIdentity, log: Path, environment: Mapping[str, str] | None = None
@@ -201,7 +207,7 @@ class HostProcess:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", SERVE_HOST, str(self.home)],
+                [sys.executable, "-c", self.program, str(self.home)],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -196,8 +196,21 @@ def served(tls: TlsFiles) -> Callable[[App], contextlib.AbstractAsyncContextMana
         listener = open_listener("127.0.0.1", 0)
         stop, ready = asyncio.Event(), asyncio.Event()
         at_once = app.at_once if isinstance(app, ObjectPlane) else None
+
+        def most() -> int:
+            return app.admission.gate.limits.connections if isinstance(app, ObjectPlane) else 0
+
         task = asyncio.create_task(
-            serve(app, listener=listener, tls=tls, ready=ready.set, at_once=at_once, drain_seconds=0.2, stop=stop)
+            serve(
+                app,
+                listener=listener,
+                tls=tls,
+                ready=ready.set,
+                at_once=at_once,
+                most_of_address=most,
+                drain_seconds=0.2,
+                stop=stop,
+            )
         )
         url = listener_url(listener)
         waiting = asyncio.create_task(ready.wait())

@@ -184,6 +184,7 @@ async def serve_point(
                 tls=TlsFiles(cert=folder.tls_certificate, key=folder.tls_key),
                 ready=lambda: ready(url),
                 at_once=point.plane.at_once,
+                most_of_address=lambda: point.plane.admission.gate.limits.connections,
                 drain_seconds=settings.drain_seconds,
                 stop=stop,
                 renew=point.renew,

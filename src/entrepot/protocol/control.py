@@ -35,6 +35,7 @@ class AddressLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     requests_per_second: float = 2000.0
     downloads: int = 2048  # at once
+    connections: int = 4096  # at once
     failures_per_second: float = 20.0  # tokens that are not good; ten seconds' worth may come at once
 
 

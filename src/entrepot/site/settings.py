@@ -46,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         device_requests_per_second: what one device may ask of a point or gateway instance; 0: no limit.
         address_requests_per_second: what one address may, behind which many devices may be; 0: no limit.
         address_downloads: how many downloads to one address may run at once at each; 0: no limit.
+        address_connections: how many connections one address may hold at each; 0: any number.
         address_failures_per_second: how many bad tokens of one address are looked at; 0: all.
         minimum_rate: bytes a second that a client must take, else its download is broken off.
         drain_seconds: how long running requests may go on when the server stops.
@@ -77,6 +78,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device_requests_per_second: float = 200.0
     address_requests_per_second: float = 2000.0
     address_downloads: int = 2048
+    address_connections: int = 4096
     address_failures_per_second: float = 20.0
     minimum_rate: int = 8 * KIB
     drain_seconds: float = 5.0
@@ -155,6 +157,7 @@ def check_settings(settings: Settings) -> None:
         "device_requests_per_second": (0, 10**6),
         "address_requests_per_second": (0, 10**6),
         "address_downloads": (0, 10**6),
+        "address_connections": (0, 10**6),
         "address_failures_per_second": (0, 10**6),
         "minimum_rate": (1, GIB),
         "drain_seconds": (0, 600),
@@ -176,6 +179,7 @@ def gateway_settings(settings: Settings) -> GatewaySettings:
     addresses = AddressLimits(
         requests_per_second=settings.address_requests_per_second,
         downloads=settings.address_downloads,
+        connections=settings.address_connections,
         failures_per_second=settings.address_failures_per_second,
     )
     return GatewaySettings(

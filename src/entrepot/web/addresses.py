@@ -26,7 +26,7 @@ AddressOf = Callable[[Scope], str]
 def peer_address(scope: Scope) -> str:
     """The address at the other end of the connection; empty when it is not known."""
     client = scope.get("client")
-    return _network(client[0]) if client else ""
+    return network_of(client[0]) if client else ""
 
 
 def forwarded_address(scope: Scope) -> str:
@@ -35,11 +35,12 @@ def forwarded_address(scope: Scope) -> str:
     for name, value in scope["headers"]:  # several headers are one list
         if name == b"x-forwarded-for":
             told = value.decode("latin-1").rpartition(",")[2].strip() or told
-    return _network(told) if told else peer_address(scope)
+    return network_of(told) if told else peer_address(scope)
 
 
 @lru_cache(maxsize=4096)
-def _network(text: str) -> str:
+def network_of(text: str) -> str:
+    """What counts as one address: an IPv4 address, an IPv6 customer's whole /64."""
     host = text.partition("]")[0].removeprefix("[") if text.startswith("[") else text
     if host.count(":") == 1:  # address:port, as some fronts write it
         host = host.partition(":")[0]

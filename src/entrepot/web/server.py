@@ -19,6 +19,7 @@ from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.web.arrivals import AtOnce, Requests
 from entrepot.web.asgi import App, Message, Scope
+from entrepot.web.crowds import keep_bounded
 from entrepot.web.embedded import BACKLOG, Workers, check_tls
 from entrepot.web.embedded import TlsFiles as TlsFiles
 from entrepot.web.lifespan import lifespan
@@ -87,6 +88,7 @@ async def serve(
     tls: TlsFiles | None,
     ready: Callable[[], None] = lambda: None,
     at_once: AtOnce | None = None,
+    most_of_address: Callable[[], int] = lambda: 0,
     drain_seconds: float = 5.0,
     stop: asyncio.Event | None = None,
     renew: asyncio.Event | None = None,
@@ -100,6 +102,7 @@ async def serve(
         ready: called once when connections are accepted.
         at_once: asked before the application for the whole answer to a request; where it has none (it is empty), the
             application is asked, with the same scope. Such answers cannot be broken off: they take no waiting.
+        most_of_address: connections that one address may hold at this moment; 0: any number.
         stop: given by tests and by callers that handle signals themselves; then no handlers are installed.
         renew: set it, and the certificate files are read again, as on SIGHUP.
 
@@ -117,11 +120,13 @@ async def serve(
     async with lifespan(app):
         with _signals(stopping, renewal) if stop is None else contextlib.nullcontext():
             workers = Workers(requests, listener, tls)
+            bounds = asyncio.create_task(keep_bounded(listener.getsockname()[1], most_of_address))
             try:
                 workers.start()
                 ready()
                 await _until(stopping, renewal, workers)
             finally:
+                bounds.cancel()
                 listener.close()
                 await workers.drain(drain_seconds)
                 await requests.cancel_all()

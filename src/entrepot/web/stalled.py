@@ -39,16 +39,34 @@ def end_stalled(peers: AbstractSet[object]) -> int:
     return ended
 
 
+def duplicate(descriptor: int) -> socket.socket:
+    """Another hold on a connection: whatever becomes of the number meanwhile, this is the one that is judged.
+
+    Raises:
+        OSError: it is no connection.
+    """
+    copy = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
+
+
+def reset(connection: socket.socket) -> None:
+    """End a connection at once, with nothing more sent."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
+    connection.shutdown(socket.SHUT_RDWR)
+
+
 def _end(descriptor: int, wanted: AbstractSet[tuple[str, str]]) -> bool:
-    """Look at a duplicate: whatever becomes of the number meanwhile, this is the connection that is judged."""
-    with socket.socket(fileno=os.dup(descriptor)) as connection:
+    with duplicate(descriptor) as connection:
         if connection.family not in (socket.AF_INET, socket.AF_INET6):
             return False
         host, port = connection.getpeername()[:2]
         if (host, str(port)) not in wanted or not _untaken(connection):
             return False
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
-        connection.shutdown(socket.SHUT_RDWR)
+        reset(connection)
         return True
 
 

@@ -222,6 +222,7 @@ class Gateway:
                 tls=None if config.front else TlsFiles(cert=Path(config.certificate), key=Path(config.private_key)),
                 ready=lambda: announce_ready("gateway", url),
                 at_once=self.plane.at_once,
+                most_of_address=lambda: 0 if config.front else self.plane.admission.gate.limits.connections,
                 drain_seconds=config.drain_seconds,
                 stop=self._stop,
             )

@@ -1,0 +1,103 @@
+"""Connections of one address: what is beyond its share is reset, and whoever is busy stays."""
+
+import asyncio
+import contextlib
+import ssl
+
+import pytest
+
+from entrepot.core.sizes import MIB
+from entrepot.protocol.control import AddressLimits, GatewaySettings
+from entrepot.web.crowds import end_excess
+
+ASK = "GET /objects/{} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer good\r\n\r\n"
+
+
+class Held:
+    """A connection that somebody holds."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, object_id) -> bytes:
+        """Ask for an object; its bytes."""
+        self.writer.write(ASK.format(object_id.hex()).encode())
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+        return await self.reader.readexactly(size)
+
+    async def ended(self) -> None:
+        """Wait until the server has closed it."""
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await self.reader.read()
+
+
+@pytest.fixture
+async def hold(site):
+    made = []
+
+    async def holding(url: str) -> Held:
+        host, port = url.removeprefix("https://").split(":")
+        context = ssl.create_default_context(cadata=site.authority.pem())
+        made.append(Held(*await asyncio.open_connection(host, int(port), ssl=context, server_hostname="localhost")))
+        return made[-1]
+
+    yield holding
+    for one in made:
+        one.writer.transport.abort()
+
+
+def port_of(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+@pytest.fixture(autouse=True)
+def _silent_ones_are_not_closed_for_another_reason(monkeypatch):
+    monkeypatch.setattr("entrepot.web.embedded.HEADER_SECONDS", 3600)
+
+
+async def test_the_most_silent_connections_of_an_address_go_and_the_others_do_not_notice(plane, served, hold, stock):
+    object_id, data = stock(MIB)
+    async with served(plane) as url, asyncio.timeout(120):
+        held = [await hold(url) for _ in range(6)]
+        for one in held:
+            assert await one.ask(object_id) == data
+        await asyncio.sleep(0.1)  # so that the kernel's clock tells the next from those before
+        busy = held[1:3]
+        for one in busy:
+            await one.ask(object_id)
+        assert await asyncio.to_thread(end_excess, port_of(url), 2) == 4
+        for one in held:
+            if one in busy:
+                assert await one.ask(object_id) == data
+            else:
+                await one.ended()
+
+
+async def test_who_holds_no_more_than_allowed_loses_none(plane, served, hold, stock):
+    object_id, data = stock(100)
+    async with served(plane) as url, asyncio.timeout(120):
+        held = [await hold(url) for _ in range(3)]
+        assert await asyncio.to_thread(end_excess, port_of(url), 3) == 0
+        assert [await one.ask(object_id) for one in held] == [data] * 3
+
+
+async def test_connections_to_other_ports_are_nobodys_business(plane, served, hold, stock):
+    object_id, data = stock(100)
+    async with served(plane) as url, served(plane) as other, asyncio.timeout(120):
+        one, another = await hold(url), await hold(other)
+        assert await asyncio.to_thread(end_excess, port_of(other), 0) == 1
+        assert await one.ask(object_id) == data
+        await another.ended()
+
+
+async def test_a_server_looks_by_itself_as_its_control_document_says(plane, served, hold, monkeypatch):
+    monkeypatch.setattr("entrepot.web.crowds.LOOK_SECONDS", 0.01)
+    plane.admission.obey(GatewaySettings(addresses=AddressLimits(connections=2)))
+    async with served(plane) as url, asyncio.timeout(120):
+        ends = {asyncio.create_task((await hold(url)).ended()) for _ in range(5)}
+        waiting = ends
+        while len(ends - waiting) < 3:
+            _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for end in waiting:
+            end.cancel()
