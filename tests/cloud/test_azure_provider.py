@@ -29,9 +29,12 @@ from entrepot.core.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
+from entrepot.core.ids import ObjectId
+from entrepot.objects.hashing import object_id_of
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol.cloudapi import AzureOptions
 from entrepot.protocol.cloudhost import RunState, ServiceSpec
+from entrepot.rules.verdicts import Verdict
 from entrepot.trust.authority import create_authority, new_tls_key
 from entrepot.trust.certificates import new_management
 from entrepot.trust.inspection import key_pem, to_pem
@@ -502,6 +505,21 @@ async def test_the_holder_finds_the_container_when_it_is_there(azure, spec) -> N
     await azure.create("cloud1", spec)
     await asyncio.gather(*(holder.put_document(f"tx/{n}", b"x") for n in range(4)))
     assert (await holder.list_documents("tx/")).keys == tuple(f"tx/{n}" for n in range(4))
+
+
+async def test_of_what_is_validated_every_byte_leaves_the_cloud_and_is_counted(azure, spec) -> None:
+    await azure.create("cloud1", spec)
+    fetched: list[int] = []
+    holder = azure.holder("cloud1", fetched=fetched.append)
+    data = bytes(700_000)
+    one = object_id_of(data)
+    await holder.put(one, len(data), lambda: [data])
+    assert await holder.missing([one]) == []
+    assert sum(fetched) == 0
+    assert await holder.verify([one, ObjectId(bytes(32))]) == [Verdict.GOOD, Verdict.MISSING]
+    assert sum(fetched) == len(data)
+    assert await holder.get(one) == data
+    assert sum(fetched) == 2 * len(data)
 
 
 async def test_the_token_for_blob_storage_is_the_sites_own(azure) -> None:

@@ -72,11 +72,16 @@ async def _contract(cloud: Any, site: Any) -> None:
     assert await cloud.create("cloud1", spec) is not None  # again: nothing more happens
     assert [one.name for one in await cloud.services()] == ["cloud1"]
 
-    holder = cloud.holder("cloud1")
+    fetched: list[int] = []
+    holder = cloud.holder("cloud1", fetched=fetched.append)
     await holder.put_document("note", b"kept")
+    assert sum(fetched) == 0, "what is sent there does not leave the cloud"
     assert (await cloud.stop("cloud1")).state is RunState.STOPPED
     assert (await cloud.stop("cloud1")).state is RunState.STOPPED
     assert await holder.get_document("note") == b"kept"  # the store outlives a stop (R27)
+    assert sum(fetched) == len(b"kept")
+    assert (await holder.list_documents()).keys
+    assert sum(fetched) > len(b"kept"), "lists are downloads, too"
     assert (await cloud.create("cloud1", spec)).state is RunState.STOPPED  # stopped stays stopped
     assert (await cloud.start("cloud1")).state is not RunState.STOPPED
     assert (await cloud.scale("cloud1", 1)).wanted == 1

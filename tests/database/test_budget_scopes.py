@@ -3,12 +3,13 @@
 import pytest
 
 from entrepot.core.times import HOUR, hour_of
-from entrepot.database import budgets, collection, device_collections, devices, grants, usage
+from entrepot.database import budgets, collection, device_collections, devices, granting, grants, usage
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.collection import BucketRow, SegmentRow
 from entrepot.database.device_collections import ALL_DEVICES_ID
 from entrepot.database.devices import Device
-from entrepot.database.grants import Grant, Refusal
+from entrepot.database.granting import Refusal
+from entrepot.database.grants import Grant
 from entrepot.protocol.deviceapi import DeviceState
 
 NOW = 1_790_000_000
@@ -60,8 +61,8 @@ def test_every_budget_that_applies_is_charged_and_the_tightest_is_named(database
         usage.set_collected(connection, "pt-1", now=NOW)
         budgets.put_budget(connection, Budget(scope=Scope.POINT, subject="pt-1", bytes=1000))
         budgets.put_budget(connection, Budget(scope=scope, subject=subject, bytes=100))
-        assert isinstance(grants.grant(connection, _grant("a"), NOW), Grant)
-        refused = grants.grant(connection, _grant("b"), NOW)
+        assert isinstance(granting.grant(connection, _grant("a"), NOW), Grant)
+        refused = granting.grant(connection, _grant("b"), NOW)
         assert isinstance(refused, Refusal)
         assert (refused.budget.scope, refused.budget.subject) == (scope, subject)
         assert grants.standing(connection, refused.budget, NOW) == (0, 60)
@@ -72,7 +73,7 @@ def test_every_budget_that_applies_is_charged_and_the_tightest_is_named(database
 def test_a_collection_charges_its_members_alone(database):
     with database.transaction() as connection:
         budgets.put_budget(connection, Budget(scope=Scope.COLLECTION, subject="col-none", bytes=1))
-        assert isinstance(grants.grant(connection, _grant("a"), NOW), Grant)
+        assert isinstance(granting.grant(connection, _grant("a"), NOW), Grant)
         [one] = budgets.budgets(connection)
         assert grants.standing(connection, one, NOW) == (0, 0)
         budgets.note_change(connection, one.scope, one.subject, at=NOW, by="anna", what="set")

@@ -121,11 +121,15 @@ def test_what_is_charged_is_summed_by_content_and_device(database):
         assert (charged.sent, charged.requests, charged.stored, charged.instances) == (111, 3, 9, 2)
         assert charges.stored_before(connection, "pt-1", hour + HOUR) == 9
         assert charges.stored_before(connection, "pt-1", hour) == 0
-        by_content = charges.by_content(connection, "pt-1", since=hour, limit=5)
+        by_content = charges.by_content(connection, "pt-1", since=hour)
         assert [(one.subject, one.bytes) for one in by_content] == [("b", 100), ("a", 11)]
-        [first] = charges.by_device(connection, "pt-1", since=hour, limit=1)
+        assert charges.busiest_devices(connection, ["pt-1", "pt-2"], since=hour, limit=1) == (["dev-1"], 2)
+        assert charges.busiest_devices(connection, ["pt-1"], since=hour + 1, limit=1) == ([], 0)
+        [first] = charges.by_device(connection, "pt-1", since=hour, devices=["dev-1", "dev-3"])
         assert (first.subject, first.bytes, first.requests) == ("dev-1", 101, 2)
-        assert charges.by_device(connection, "pt-1", since=hour + 1, limit=1) == []
+        assert charges.by_device(connection, "pt-1", since=hour + 1, devices=["dev-1"]) == []
+        everyone = charges.whole(connection, "pt-1", since=hour)
+        assert (everyone.bytes, everyone.requests) == (111, 3)
 
 
 def test_a_deletion_is_kept_once_and_found_by_name_within_its_time(database):

@@ -44,6 +44,7 @@ from entrepot.trust.certificates import expires, load_cer, new_management
 from entrepot.trust.root import RootKey
 from entrepot.trust.signing import Ring, SigningKey, take_apart
 from entrepot.trust.vault import ServerVault
+from entrepot.web.answers import uncounted
 from entrepot.web.dataplane import ShelfHolder
 
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
@@ -278,8 +279,8 @@ class FakeCloud:
         self.fuse.step()
         return Remains(left=())
 
-    def holder(self, service: str) -> ShelfHolder:
-        return _LateHolder(self, service)  # type: ignore[return-value]  # the same methods
+    def holder(self, service: str, *, fetched=uncounted) -> ShelfHolder:
+        return _LateHolder(self, service, fetched)  # type: ignore[return-value]  # the same methods
 
 
 class CloudAdapter:
@@ -298,8 +299,9 @@ class CloudAdapter:
 class _LateHolder:
     """Finds the service at every call, as a store endpoint does; document changes are steps of the fuse."""
 
-    def __init__(self, cloud: FakeCloud, service: str) -> None:
+    def __init__(self, cloud: FakeCloud, service: str, fetched: Callable[[int], None]) -> None:
         self._cloud = cloud
+        self._fetched = fetched
         self._service = service
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[object]]:
@@ -311,6 +313,7 @@ class _LateHolder:
             result = await getattr(self._cloud._found(self._service).holder, name)(*args, **kwargs)
             if changes:
                 self._cloud.fuse.step()
+            self._fetched(len(result) if isinstance(result, bytes) else 0)
             return result
 
         return call

@@ -16,12 +16,13 @@ from entrepot.database import alerts, device_collections, devices, usage
 from entrepot.database.collection import BucketRow, _add_buckets
 from entrepot.database.devices import Device
 from entrepot.protocol.cloudpointapi import Thresholds
-from entrepot.protocol.costapi import CostReport, PointForecast, PriceSheetInfo
+from entrepot.protocol.costapi import CostBy, CostReport, PointForecast, PriceSheetInfo
 from entrepot.protocol.deviceapi import DeviceState
 from entrepot.rules.alerts import AlertState
 from entrepot.rules.prices import POLLS_AN_HOUR
-from entrepot.site.cost.charging import month_of
+from entrepot.site.cost.charging import charge, month_of
 from entrepot.site.cost.routes import cost_router
+from entrepot.site.cost.splitting import LINES, split
 
 from .conftest import NOW, SITE, SiteUnderTest
 
@@ -142,6 +143,62 @@ async def test_by_collection_each_device_counts_in_all_of_its_own_and_those_in_n
         "which belong to cloud points as a whole."
     )
     assert sum("several collections" in note for note in report.notes) == 1
+
+
+async def test_what_the_site_itself_fetches_is_egress_that_is_shown_apart(site, api):
+    point = await site.make_point()
+    _serve(site, point.point, hour_of(NOW), 90 * GB)
+    before = await _priced_report(api)
+    with site.database.transaction() as connection:
+        usage.add_to_hour(connection, point.point, hour_of(NOW), fetched=30 * GB)
+    after = await _ask(api, "GET", "/cost", CostReport)
+    [line] = after.lines
+    assert (line.bytes, line.egress, line.fetched_bytes, line.fetched) == (90 * GB, 0, 30 * GB, Decimal(2))
+    assert after.total == before.total + 2, "10 GB of it are free, 20 GB cost 0.10"
+    assert after.month_end > before.month_end + 2
+    split = await _ask(api, "GET", "/cost?by=content", CostReport)
+    assert sum(one.total for one in split.lines) + 2 <= split.total
+    assert "the site's own downloads" in split.notes[0]
+
+
+async def test_devices_beyond_the_longest_list_are_one_line_and_nothing_is_missing(site, api):
+    point = await site.make_point()
+    rows = [
+        BucketRow(hour=hour_of(NOW), device=f"dev-{number:04}", content="pkg", status="2xx", requests=1, bytes=number)
+        for number in range(1, LINES + 12)
+    ]
+    with site.database.transaction() as connection:
+        _add_buckets(connection, point.point, rows)
+    await _priced_report(api)
+    report = await _ask(api, "GET", "/cost?by=device", CostReport)
+    assert len(report.lines) == LINES
+    assert (report.rest.name, report.rest_count, report.rest.requests) == ("others (11)", 11, 11)
+    assert report.rest.bytes == sum(range(1, 12)), "the least of them"
+    assert sum(one.bytes for one in report.lines) + report.rest.bytes == sum(row.bytes for row in rows)
+
+
+async def test_contents_beyond_the_longest_list_are_summed_as_well(site, api):
+    point = await site.make_point()
+    with site.database.transaction() as connection:
+        usage.set_stored(connection, point.point, stored=0, objects=0, now=NOW, instances=0)
+    for number in range(5):
+        _serve(site, point.point, hour_of(NOW), (number + 1) * 100 * GB, content=f"pkg-{number}")
+    await _priced_report(api)
+    with site.database.reading() as connection:
+        found = charge(connection, point, site.clock())
+        whole = split(connection, [found], CostBy.CONTENT, hour_of(NOW))
+        cut = split(connection, [found], CostBy.CONTENT, hour_of(NOW), most=2)
+    assert [one.subject for one in cut.lines] == ["pkg-4", "pkg-3"]
+    assert (whole.rest, whole.count, cut.rest.name, cut.count) == (None, 0, "others (3)", 3)
+    assert cut.rest.bytes == 600 * GB
+    assert cut.rest.total + sum(one.total for one in cut.lines) == sum(one.total for one in whole.lines)
+    assert cut.unsplit == whole.unsplit
+
+
+async def _priced_report(api) -> CostReport:
+    await _ask(api, "PUT", "/price-sheets/ours", None, body=BODY)
+    await _ask(api, "POST", "/price-sheets/ours/use", None, body={})
+    return await _ask(api, "GET", "/cost", CostReport)
 
 
 def _device(number: int) -> Device:

@@ -172,6 +172,38 @@ async def test_what_left_the_store_is_held_against_what_was_granted(site) -> Non
     assert figures["granted by links"] == (402_000_000, 300_000_000, "agrees")
 
 
+async def test_what_the_site_itself_fetched_from_the_store_is_no_difference(site) -> None:
+    await collected(site)
+    fetched = 900_000_000  # it validated what the point holds
+    told = CloudMetrics(
+        stored_bytes=None,
+        stored_objects=None,
+        egress_bytes=101_000_000,
+        since=0,
+        until=0,
+        store_egress_bytes=402_000_000 + fetched,
+    )
+
+    async def metrics(*_: object) -> CloudMetrics:
+        return told
+
+    site.cloud.metrics = metrics
+    point = await site.services.get("cloud1")
+
+    async def verdict() -> str:
+        found = await site.services.books.reconcile(point, 7)
+        return next(one.verdict for one in found.figures if one.figure == "granted by links")
+
+    assert await verdict() == "differs"
+    hour = await site.database.read(_an_hour_with_figures, point.point)
+    await site.database.write(usage.add_to_hour, point.point, hour, fetched=fetched)
+    assert await verdict() == "agrees"
+
+
+def _an_hour_with_figures(connection, point: str) -> int:
+    return usage.hours(connection, point, since=0, until=2**40, limit=1)[0].hour
+
+
 @pytest.mark.parametrize(
     ("by_store", "granted", "streamed", "word", "says"),
     [

@@ -36,6 +36,23 @@ def test_what_was_counted_before_a_kill_is_counted_after_it_once(site) -> None:
         assert counted(site) == (534, 1, 2)
 
 
+def test_what_the_site_fetches_is_counted_apart_and_outlives_a_kill(site) -> None:
+    killed = a_meter(site)
+    killed.fetching("pt-1")(700)
+    killed.add("pt-1", 5)
+    a_meter(site).flush()
+    with site.database.reading() as connection:
+        totals = usage.totals_since(connection, "pt-1", 0)
+    assert (totals.fetched, totals.uploaded, totals.sent) == (700, 5, 0)
+
+
+def test_counts_that_an_earlier_version_left_are_counted(site) -> None:
+    (site.folder / "tallies").mkdir(exist_ok=True)
+    (site.folder / "tallies" / "0000000003.tally").write_bytes(f"pt-1 {hour_of(NOW)} 500 1 2\n".encode())
+    a_meter(site).flush()
+    assert counted(site) == (500, 1, 2)
+
+
 @pytest.mark.parametrize("step", [0, 1])
 def test_killed_while_it_writes_down_nothing_is_lost_or_doubled(site, step) -> None:
     killed = a_meter(site)

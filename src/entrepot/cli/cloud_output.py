@@ -55,6 +55,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("delivery", f"{info.delivery.value}. {info.delivery_note}" if info.delivery_note else info.delivery.value),
             ("to clients, 30 days", _transferred(info)),
             ("from the site, 30 days", f"{size(used.uploaded_30_days)} of {size(limits.upload_quota)}"),
+            ("to the site itself, 30 days", size(used.fetched_30_days)),
             ("stored, by the cloud", _measured(used.stored_bytes, used.stored_at)),
             ("stored, by the site's books", _measured(used.counted_bytes, used.counted_at)),
             (
@@ -181,7 +182,7 @@ def print_usage(report: UsageReport, *, by: str) -> None:
     rows = [_usage_row(bucket, by) for bucket in report.buckets]
     headings = ("Hour", *((by.capitalize(),) if by else ()), ">Requests", ">Failed", ">To clients", ">By links")
     empty = "Nothing was transferred, or nothing was collected yet. Next: entrepot cloud collect NAME"
-    print_rows(headings if by else (*headings, ">From the site"), rows, empty=empty)
+    print_rows(headings if by else (*headings, ">From the site", ">To the site"), rows, empty=empty)
     if rows:
         requests = sum(one.requests for one in report.buckets)
         sent = sum(one.sent + one.granted for one in report.buckets)
@@ -198,5 +199,5 @@ def _usage_row(bucket: UsageBucket, by: str) -> tuple[str, ...]:
     return (
         (hour, bucket.name or bucket.subject or "not known", *figures)
         if by
-        else (hour, *figures, size(bucket.uploaded))
+        else (hour, *figures, size(bucket.uploaded), size(bucket.fetched))
     )

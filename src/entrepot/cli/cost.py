@@ -51,8 +51,9 @@ def show(
     if as_json:
         print_json(found)
         return
+    headings = (">To clients", ">Requests", ">Storage", ">Egress", ">Site's own", ">Other")
     print_rows(
-        ("Name", ">To clients", ">Requests", ">Storage", ">Egress", ">Other", f">{found.currency}", ">At month's end"),
+        ("Name", *headings, f">{found.currency}", ">At month's end"),
         [
             (
                 one.name,
@@ -60,11 +61,12 @@ def show(
                 str(one.requests),
                 money(one.storage),
                 money(one.egress),
+                money(one.fetched),
                 money(one.uploads + one.requests_cost + one.instances + one.overhead),
                 money(one.total),
                 "" if one.month_end is None else money(one.month_end),
             )
-            for one in found.lines
+            for one in (*found.lines, *([found.rest] if found.rest else ()))
         ],
         empty="Nothing was charged this month.",
     )
@@ -72,6 +74,8 @@ def show(
         f"Since {day(found.since)}: {money(found.total)} {found.currency}; "
         f"at the month's end about {money(found.month_end)}."
     )
+    if fetched := sum(one.fetched_bytes for one in found.lines):
+        say(f"The site's own downloads from the cloud are in it: {size(fetched)}, to validate, repair and collect.")
     if found.others:
         say(f"[yellow]Without a price sheet in {found.currency}:[/] {', '.join(found.others)}")
     for note in found.notes:

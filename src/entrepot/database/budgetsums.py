@@ -22,7 +22,6 @@ from sqlalchemy import (
     literal,
     select,
     true,
-    tuple_,
     update,
 )
 
@@ -127,12 +126,6 @@ def members_changed(connection: Connection, collection_id: str) -> None:
         count_open(connection)
 
 
-def add_open(connection: Connection, budgets: Sequence[tuple[str, str]], count: int) -> None:
-    """A grant is made that is charged to these budgets, which are locked."""
-    mine = tuple_(budget.c.scope, budget.c.subject).in_(budgets)
-    connection.execute(update(budget).where(mine).values(open_bytes=budget.c.open_bytes + count))
-
-
 def count_open(connection: Connection) -> None:
     """Add up anew, for every budget, the grants whose slots were not looked at yet."""
     lock(connection)
@@ -146,12 +139,18 @@ def count_open(connection: Connection) -> None:
 
 def granted_to(connection: Connection, scope: str, subject: str) -> ColumnElement[bool]:
     """Which grants are charged to a budget."""
+    everyone = scope == "collection" and bool(_of_everyone(connection, [subject]))
+    return charged_to(scope, subject, everyone=everyone)
+
+
+def charged_to(scope: str, subject: str | ColumnElement[str], *, everyone: bool) -> ColumnElement[bool]:
+    """The same, where it is known whether a collection is the one of all devices."""
     grants = budget_grant.c
     if scope == "content":
         return grants.content == subject
     if scope != "collection":
         return grants.point == subject
-    if _of_everyone(connection, [subject]):
+    if everyone:
         return true()
     member = collection_member.c
     return exists().where(member.collection == subject, member.device == grants.device)
@@ -195,8 +194,12 @@ def _belongs(connection: Connection, collections: Sequence[str], devices: Sequen
 
 def lock(connection: Connection, *, shared: bool = False) -> None:
     """Whoever adds, and whoever counts them anew, wait for each other (the embedded one has one writer)."""
-    mine = select(counter.c.name).where(counter.c.name == _LOCK).with_for_update(read=shared)
+    mine = _SHARED if shared else _ALONE
     if connection.execute(mine).first() is None:
         row = insert_into(connection, counter).values(name=_LOCK, value=0).on_conflict_do_nothing()
         connection.execute(row)
         connection.execute(mine)
+
+
+_SHARED: Final = select(counter.c.name).where(counter.c.name == _LOCK).with_for_update(read=True)
+_ALONE: Final = select(counter.c.name).where(counter.c.name == _LOCK).with_for_update()

@@ -1,7 +1,10 @@
 """Figures that are charged: sums of hours, and their split by content, device and collection."""
 
+from collections.abc import Sequence
+from typing import Final
+
 import msgspec
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import ColumnElement, Connection, exists, func, select
 
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.cost import deleted_cloud_point
@@ -12,9 +15,12 @@ from entrepot.database.tables.points import point as points
 from entrepot.database.tables.points import point_set
 from entrepot.database.tables.usage import transaction_segment, transfer_bucket, usage_hour
 
+_AT_ONCE: Final = 500
+
 
 class ChargedHour(msgspec.Struct, frozen=True, kw_only=True):
-    """One hour of a cloud point; ``stored`` -1: not measured; ``drilled``: of ``sent``, to load drills."""
+    """One hour of a cloud point; ``stored`` -1: not measured; ``drilled``: of ``sent``, to load drills; ``fetched``: by
+    the site itself."""
 
     hour: int
     requests: int
@@ -25,6 +31,7 @@ class ChargedHour(msgspec.Struct, frozen=True, kw_only=True):
     site_reads: int
     instances: int
     drilled: int = 0
+    fetched: int = 0
 
 
 class Portion(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,17 +75,43 @@ def segments(connection: Connection, point: str, *, since: int) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def by_content(connection: Connection, point: str, *, since: int, limit: int) -> list[Portion]:
+def by_content(connection: Connection, point: str, *, since: int) -> list[Portion]:
     """Transfers by content, the most first."""
-    return _portions(connection, transfer_bucket.c.content, point, since, limit)
+    return _portions(connection, transfer_bucket.c.content, point, since)
 
 
-def by_device(connection: Connection, point: str, *, since: int, limit: int) -> list[Portion]:
-    """Transfers by device, the most first."""
-    return _portions(connection, transfer_bucket.c.device, point, since, limit)
+def busiest_devices(connection: Connection, points: Sequence[str], *, since: int, limit: int) -> tuple[list[str], int]:
+    """The devices that some cloud points together sent the most, and how many devices there were."""
+    table = transfer_bucket
+    query = (
+        select(table.c.device, func.count().over().label("devices"))
+        .where(table.c.point.in_(points), table.c.hour >= since)
+        .group_by(table.c.device)
+        .order_by(func.sum(table.c.bytes).desc(), table.c.device)
+        .limit(limit)
+    )
+    rows = connection.execute(query).all()
+    return [row.device for row in rows], int(rows[0].devices) if rows else 0
 
 
-def by_collection(connection: Connection, point: str, *, since: int, limit: int) -> list[Portion]:
+def by_device(connection: Connection, point: str, *, since: int, devices: Sequence[str]) -> list[Portion]:
+    """Transfers of some devices."""
+    found: list[Portion] = []
+    for begin in range(0, len(devices), _AT_ONCE):
+        some = transfer_bucket.c.device.in_(devices[begin : begin + _AT_ONCE])
+        found += _portions(connection, transfer_bucket.c.device, point, since, some)
+    return found
+
+
+def whole(connection: Connection, point: str, *, since: int) -> Portion:
+    """Transfers of all devices, with an empty subject."""
+    table = transfer_bucket
+    sums = (func.coalesce(func.sum(table.c.bytes), 0), func.coalesce(func.sum(table.c.requests), 0))
+    sent, requests = connection.execute(select(*sums).where(table.c.point == point, table.c.hour >= since)).one()
+    return Portion(subject="", bytes=int(sent), requests=int(requests))
+
+
+def by_collection(connection: Connection, point: str, *, since: int) -> list[Portion]:
     """Transfers by collection, the most first; a device in two collections counts in both."""
     table, member = transfer_bucket, collection_member
     total = func.sum(table.c.bytes)
@@ -88,7 +121,6 @@ def by_collection(connection: Connection, point: str, *, since: int, limit: int)
         .where(table.c.point == point, table.c.hour >= since)
         .group_by(member.c.collection)
         .order_by(total.desc(), member.c.collection)
-        .limit(limit)
     )
     return [Portion(subject=row[0], bytes=int(row[1]), requests=int(row[2])) for row in connection.execute(query)]
 
@@ -103,15 +135,16 @@ def outside_collections(connection: Connection, point: str, *, since: int) -> Po
     return Portion(subject="", bytes=int(sent), requests=int(requests))
 
 
-def _portions(connection: Connection, column: object, point: str, since: int, limit: int) -> list[Portion]:
+def _portions(
+    connection: Connection, column: ColumnElement[str], point: str, since: int, *conditions: ColumnElement[bool]
+) -> list[Portion]:
     table = transfer_bucket
     total = func.sum(table.c.bytes)
     query = (
-        select(column, total, func.sum(table.c.requests))  # type: ignore[call-overload]  # a column of the table
-        .where(table.c.point == point, table.c.hour >= since)
+        select(column, total, func.sum(table.c.requests))
+        .where(table.c.point == point, table.c.hour >= since, *conditions)
         .group_by(column)
         .order_by(total.desc(), column)
-        .limit(limit)
     )
     return [Portion(subject=row[0], bytes=int(row[1]), requests=int(row[2])) for row in connection.execute(query)]
 
@@ -139,8 +172,8 @@ def names(connection: Connection) -> dict[str, str]:
 def device_names(connection: Connection, ids: list[str]) -> dict[str, str]:
     """Names of some devices by id."""
     found: dict[str, str] = {}
-    for start in range(0, len(ids), 500):
-        query = select(device.c.id, device.c.name).where(device.c.id.in_(ids[start : start + 500]))
+    for start in range(0, len(ids), _AT_ONCE):
+        query = select(device.c.id, device.c.name).where(device.c.id.in_(ids[start : start + _AT_ONCE]))
         found.update((row.id, row.name) for row in connection.execute(query))
     return found
 

@@ -10,25 +10,18 @@ from math import ceil
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.times import HOUR
-from entrepot.database import budgetsums, usage
-from entrepot.database.budgets import Budget, Scope, bounded_everywhere_since, bounded_since, budget_from, note_refusal
-from entrepot.database.device_collections import ALL_DEVICES_ID
-from entrepot.database.tables.cloud import cloud_point
+from entrepot.database import budgetsums
+from entrepot.database.budgets import Budget, Scope
 from entrepot.database.tables.cost import OPEN_GRANTS, REST_OF_GRANTS
 from entrepot.database.tables.cost import budget as budgets
 from entrepot.database.tables.cost import budget_grant as table
-from entrepot.database.tables.devices import collection_member
-from entrepot.database.tables.usage import cloud_usage, transaction_chain, usage_hour
-from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.database.tables.usage import transaction_chain, usage_hour
 from entrepot.protocol.control import GatewaySettings
-from entrepot.rules.allowance import granted
-from entrepot.rules.budgets import bound, period_start, throttled
+from entrepot.rules.budgets import period_start
 
-REUSE_SECONDS = HOUR // 2
 OBEYED_SECONDS: Final = 30
 """After this time every gateway asks for allowances."""
 
@@ -43,15 +36,6 @@ def known_after(segment_seconds: float) -> int:
 
 
 LAG: Final = known_after(GatewaySettings().segment_seconds)
-
-
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
-    """The tightest budget has no room. ``peers``: only because neighbours shall be asked first. ``early``: what was
-    sent before the budget was set is not collected yet."""
-
-    budget: Budget
-    peers: bool = False
-    early: bool = False
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +66,7 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool
 
 
-_COLUMNS = tuple(table.c[name] for name in Grant.__struct_fields__)
+COLUMNS = tuple(table.c[name] for name in Grant.__struct_fields__)
 
 
 def standing(connection: Connection, one: Budget, now: float) -> tuple[int, int]:
@@ -128,122 +112,9 @@ def _open(connection: Connection, one: Budget) -> int:
     return int(connection.execute(total).scalar_one())
 
 
-def applying(connection: Connection, wanted: Grant) -> list[Budget]:
-    """The budgets that a grant is charged to. Locked: grants of one budget are decided one after the other."""
-    member = select(collection_member.c.collection).where(collection_member.c.device == wanted.device)
-    applies = or_(
-        and_(budgets.c.scope == Scope.POINT.value, budgets.c.subject == wanted.point),
-        and_(budgets.c.scope == Scope.CONTENT.value, budgets.c.subject == wanted.content),
-        and_(
-            budgets.c.scope == Scope.COLLECTION.value,
-            or_(budgets.c.subject == ALL_DEVICES_ID, budgets.c.subject.in_(member)),
-        ),
-    )
-    query = select(budgets).where(applies).order_by(budgets.c.scope, budgets.c.subject).with_for_update()
-    return [budget_from(row) for row in connection.execute(query).mappings()]
-
-
-def grant(connection: Connection, wanted: Grant, now: float, *, lag: int = LAG) -> Grant | Refusal:
-    """Grant what a device needs, or say which budget has no room for it. Call it in a write transaction.
-
-    A device that has a grant for the same version, not about to expire, is given that one again: asking often gives
-    nobody more. Where no budget applies the grant is noted all the same: it counts as soon as one does.
-
-    Args:
-        lag: see :func:`known_after`.
-    """
-    budgetsums.lock(connection, shared=True)
-    charged = applying(connection, wanted)
-    found = _existing(connection, wanted, now)
-    if found is not None:
-        return found
-    unknown = _unknown(connection, charged, wanted.point, lag)
-    if unknown is not None:
-        return Refusal(budget=unknown, early=True)
-    refusals, rates = [], []
-    for one in charged:
-        used, outstanding = standing(connection, one, now)
-        refusal = _refusal(one, wanted, used=used, outstanding=outstanding)
-        if refusal is not None:
-            refusals.append(refusal)
-        elif one.rate and throttled(one.shares, one.bytes, used + outstanding + wanted.bytes):
-            rates.append(one.rate)
-    if refusals:
-        tightest = min(refusals, key=lambda each: each[0])[1]
-        if not tightest.peers:
-            note_refusal(connection, tightest.budget, now)
-        return tightest
-    wanted = msgspec.structs.replace(wanted, rate=min(rates, default=0))
-    connection.execute(insert(table).values(**msgspec.structs.asdict(wanted), charged=wanted.bytes, held=""))
-    budgetsums.add_open(connection, [(one.scope.value, one.subject) for one in charged], wanted.bytes)
-    return wanted
-
-
-def _refusal(one: Budget, wanted: Grant, *, used: int, outstanding: int) -> tuple[int, Refusal] | None:
-    """What the budget has left, and the refusal, where it has no room."""
-    critical = wanted.content in one.critical
-    most = bound(one.shares, one.bytes, critical=critical)
-    if granted(wanted.bytes, budget=most, used=used, outstanding=outstanding):
-        return None
-    peers = bool(one.peers_percent) and not critical and one.peers_percent < one.critical_percent
-    beyond = one.bytes * (one.critical_percent or one.grant_percent) // 100
-    peers = peers and granted(wanted.bytes, budget=beyond, used=used, outstanding=outstanding) > 0
-    return most - used - outstanding, Refusal(budget=one, peers=peers)
-
-
-def _unknown(connection: Connection, charged: list[Budget], point: str, lag: int) -> Budget | None:
-    """The first of these budgets of which nobody knows what it has left: what was sent on tokens without an allowance
-    may not be collected yet. One of a content or collection bounds all cloud points, so it needs the figures of all."""
-    if charged and _uncollected(connection, point, lag):
-        return charged[0]
-    everywhere = next((one for one in charged if one.scope is not Scope.POINT), None)
-    since = None if everywhere is None else bounded_everywhere_since(connection)
-    if since is None:
-        return None
-    late = any(_uncollected(connection, each, lag) for each in _late(connection, since + lag))
-    return everywhere if late else None
-
-
-def _uncollected(connection: Connection, point: str, lag: int) -> bool:
-    """Not collected since all its tokens have allowances."""
-    since = bounded_since(connection, point)
-    return since is not None and usage.stored_usage(connection, point).collected < since + lag
-
-
-def _late(connection: Connection, known: int) -> list[str]:
-    """Cloud points that served clients before this moment, and were not collected since."""
-    point, collected = cloud_point.c, func.coalesce(cloud_usage.c.collected, 0)
-    served = (point.ready > 0, point.ready < known, point.address != "", point.state != CloudPointState.DELETING.value)
-    query = select(point.point).join(cloud_usage, cloud_usage.c.point == point.point, isouter=True)
-    return list(connection.scalars(query.where(*served, collected < known).order_by(point.point)))
-
-
-def awaits_figures(connection: Connection, point: str, *, now: float, lag: int = LAG) -> bool:
-    """Whether a collection now would tell what the budgets of a cloud point have left, and nothing else does."""
-    since = bounded_since(connection, point)
-    return since is not None and now >= since + lag and _uncollected(connection, point, lag)
-
-
-def _existing(connection: Connection, wanted: Grant, now: float) -> Grant | None:
-    query = (
-        select(*_COLUMNS)
-        .where(
-            table.c.device == wanted.device,
-            table.c.point == wanted.point,
-            table.c.content == wanted.content,
-            table.c.version == wanted.version,
-            table.c.expires >= int(now) + REUSE_SECONDS,
-        )
-        .order_by(table.c.expires.desc())
-        .limit(1)
-    )
-    row = connection.execute(query).mappings().first()
-    return None if row is None else Grant(**row)
-
-
 def ended(connection: Connection, point: str, *, before: int, limit: int) -> list[Grant]:
     """Grants whose tokens ended before, and whose slots were not looked at yet."""
-    query = select(*_COLUMNS).where(table.c.point == point, table.c.expires < before).where(OPEN_GRANTS)
+    query = select(*COLUMNS).where(table.c.point == point, table.c.expires < before).where(OPEN_GRANTS)
     return [Grant(**row) for row in connection.execute(query.order_by(table.c.expires).limit(limit)).mappings()]
 
 
@@ -303,7 +174,7 @@ def done(connection: Connection, point: str, *, before: int, unaccounted_before:
     """Grants whose slots may go from the store: ended before and accounted for, or ended so long before that no period
     of a budget has them any more."""
     accounted = and_(table.c.held != "", table.c.charged == 0, table.c.expires < before)
-    query = select(*_COLUMNS).where(table.c.point == point, or_(accounted, table.c.expires < unaccounted_before))
+    query = select(*COLUMNS).where(table.c.point == point, or_(accounted, table.c.expires < unaccounted_before))
     return [Grant(**row) for row in connection.execute(query.order_by(table.c.expires).limit(limit)).mappings()]
 
 

@@ -17,7 +17,7 @@ from entrepot.protocol.cloudapi import Comparison
 
 GRANTED = "3xx"
 """Class of status whose bytes were granted: a redirect sends none itself."""
-_FIGURES = ("requests", "failed", "sent", "uploaded", "granted", "drilled")
+_FIGURES = ("requests", "failed", "sent", "uploaded", "granted", "drilled", "fetched")
 _ADDED = (*_FIGURES, "site_writes", "site_reads")
 
 
@@ -52,7 +52,8 @@ class HourRow(msgspec.Struct, frozen=True, kw_only=True):
     """Requests and bytes of one hour; ``subject`` is a device or content id, or empty for the whole point.
 
     ``sent`` is all that clients were charged with; ``granted`` is the part of it that they were given links for,
-    ``drilled`` the part that went to load drills, told of the whole point only.
+    ``drilled`` the part that went to load drills, told of the whole point only. ``uploaded`` and ``fetched`` are the
+    site's own, to the point and from it.
     """
 
     hour: int
@@ -63,6 +64,7 @@ class HourRow(msgspec.Struct, frozen=True, kw_only=True):
     uploaded: int
     granted: int = 0
     drilled: int = 0
+    fetched: int = 0
 
 
 def add_to_hour(connection: Connection, point: str, hour: int, **figures: int) -> None:
@@ -75,7 +77,7 @@ def add_to_hours(connection: Connection, point: str, hours: Mapping[int, Mapping
 
     Args:
         hours: by the hour's start, what to add: ``requests``, ``failed`` and ``sent`` of clients, ``granted`` and
-            ``drilled`` of what was ``sent``, ``uploaded`` bytes that the site sent (R25), and its requests
+            ``drilled`` of what was ``sent``, bytes that the site ``uploaded`` (R25) and ``fetched``, and its requests
             ``site_writes`` and ``site_reads``. What is not named stays.
     """
     table = usage_hour

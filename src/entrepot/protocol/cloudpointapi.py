@@ -176,7 +176,8 @@ class DnsCheck(Model, frozen=True, kw_only=True):
 
 class CloudUsage(Model, frozen=True, kw_only=True):
     """What a cloud point uses, and how old the figures are (R26). ``transferred_30_days``: to clients, rolling;
-    ``granted_30_days`` of it by links to the store.
+    ``granted_30_days`` of it by links to the store. ``uploaded_30_days`` and ``fetched_30_days``: the site's own, to
+    the cloud and from it.
     ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``, as of when it measured
     it), what the site's books say that it placed there (``counted_bytes``), and the last full listing
     (``listed_bytes``, documents included). The newer of the first two is ``present_bytes``, by which thresholds are
@@ -198,6 +199,7 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     difference: int = 0
     error: str = ""  # of the last collection
     granted_30_days: int = 0
+    fetched_30_days: int = 0
     present_bytes: int = 0
     present_at: int = 0
 
@@ -253,7 +255,8 @@ class CollectSummary(Model, frozen=True, kw_only=True):
 
 class UsageBucket(Model, frozen=True, kw_only=True):
     """One UTC hour of a cloud point; with ``by=device`` or ``by=content`` the ``subject`` is that id, and ``name`` what
-    people call it. ``sent`` by gateways; ``granted``: what clients may have fetched from the store by links."""
+    people call it. ``sent`` by gateways; ``granted``: what clients may have fetched from the store by links.
+    ``uploaded`` and ``fetched`` by the site itself."""
 
     hour: int
     subject: str
@@ -262,6 +265,7 @@ class UsageBucket(Model, frozen=True, kw_only=True):
     sent: int
     uploaded: int
     granted: int = 0
+    fetched: int = 0
     name: str = ""
 
 

@@ -69,8 +69,9 @@ class CostBy(StrEnum):
 
 
 class CostLine(Model, frozen=True, kw_only=True):
-    """Cost so far this month. ``month_end``: at the present trend, by point only. An empty ``subject`` among
-    collections: the devices that are in none."""
+    """Cost so far this month. ``month_end``: at the present trend, by point only. ``fetched_bytes`` (by point only):
+    what the site itself fetched, to validate, repair and collect, and ``fetched`` what that costs; ``bytes`` and
+    ``egress`` are of clients. An empty ``subject`` among collections: the devices that are in none."""
 
     subject: str
     name: str
@@ -83,11 +84,14 @@ class CostLine(Model, frozen=True, kw_only=True):
     requests_cost: Decimal
     instances: Decimal
     overhead: Decimal
+    fetched: Decimal = Decimal(0)
+    fetched_bytes: int = 0
     month_end: Decimal | None = None
 
 
 class CostReport(Model, frozen=True, kw_only=True):
-    """``GET /cost?by=point``. One currency a report: lines of sheets with another one are in ``others``."""
+    """``GET /cost?by=point``. One currency a report: lines of sheets with another one are in ``others``. At most 1,000
+    lines, the dearest first; ``rest_count`` further contents, collections or devices come together to ``rest``."""
 
     by: CostBy
     since: int
@@ -99,6 +103,8 @@ class CostReport(Model, frozen=True, kw_only=True):
     others: tuple[str, ...]
     notes: tuple[str, ...]
     figures_from: int
+    rest: CostLine | None = None
+    rest_count: int = 0
 
 
 BudgetScope = Literal["cloud-point", "content", "collection"]

@@ -23,6 +23,22 @@ def slots(allowance: int) -> tuple[int, ...]:
     return (size,) * whole + ((rest,) if rest else ())
 
 
+def enough(size: int) -> int:
+    """The allowance that a download of so many bytes needs at least: what is asked again after a broken connection, and
+    lists."""
+    return size + size // 4 + LEAST
+
+
+def ample(size: int, instances: int) -> int:
+    """The allowance on which a download comes through whichever of the instances answers each request.
+
+    Each instance wins slots of its own, and of the last of them may need a byte only: so there is a slot for each on
+    top of what is downloaded. As long as slots are of the least size, nothing of the download can be refused; larger
+    ones are an eighth, and chance evens out what so many requests need. More instances than slots cannot all serve.
+    """
+    return max(enough(size), size + min(instances, SLOTS) * LEAST)
+
+
 def granted(needed: int, *, budget: int, used: int, outstanding: int) -> int:
     """The allowance of a new token: what is needed, or 0 when budget minus used minus unexpired grants has no room.
 

@@ -47,12 +47,14 @@ class PriceSheet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What is charged, of a month or a part of it. ``byte_hours``: stored bytes times hours; ``month_hours``: hours of
-    the whole month; ``…_reads`` and ``…_writes``: requests to the store: of clients, of the site's uploads, and our own
+    the whole month; ``sent``: bytes to clients; ``fetched``: bytes that the site itself fetched, which leave the cloud
+    as well; ``…_reads`` and ``…_writes``: requests to the store: of clients, of the site's uploads, and our own
     overhead (probes, polls, records)."""
 
     month_hours: int = 720
     byte_hours: int = 0
     sent: int = 0
+    fetched: int = 0
     uploaded: int = 0
     client_reads: int = 0
     upload_writes: int = 0
@@ -62,10 +64,11 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """Amounts in the sheet's currency."""
+    """Amounts in the sheet's currency; ``egress`` to clients, ``fetched`` the egress of the site's own downloads."""
 
     storage: Decimal = ZERO
     egress: Decimal = ZERO
+    fetched: Decimal = ZERO
     uploads: Decimal = ZERO
     requests: Decimal = ZERO
     instances: Decimal = ZERO
@@ -74,7 +77,8 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def total(self) -> Decimal:
         """All of it."""
-        return self.storage + self.egress + self.uploads + self.requests + self.instances + self.overhead
+        transfers = self.egress + self.fetched + self.uploads
+        return self.storage + transfers + self.requests + self.instances + self.overhead
 
 
 def check_sheet(sheet: PriceSheet) -> None:
@@ -114,10 +118,13 @@ def egress_cost(sheet: PriceSheet, sent: int, *, before: int = 0) -> Decimal:
 
 
 def cost(sheet: PriceSheet, usage: Usage, *, sent_before: int = 0) -> Cost:
-    """What usage costs; ``sent_before``: bytes that used up egress tiers of the month before this usage."""
+    """What usage costs; ``sent_before``: bytes that used up egress tiers of the month before this usage. What clients
+    were sent uses them up first, then what the site fetched.
+    """
     return Cost(
         storage=Decimal(usage.byte_hours) / usage.month_hours / GB * sheet.storage_gb_month,
         egress=egress_cost(sheet, usage.sent, before=sent_before),
+        fetched=egress_cost(sheet, usage.fetched, before=sent_before + usage.sent),
         uploads=Decimal(usage.uploaded) / GB * sheet.ingress_gb + _requests(sheet, 0, usage.upload_writes),
         requests=_requests(sheet, usage.client_reads, 0),
         instances=usage.instance_hours * sheet.instance_hour,

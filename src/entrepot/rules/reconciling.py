@@ -89,27 +89,28 @@ def judge_sent(by_cloud: int | None, by_site: int | None) -> Verdict:
     return Verdict(AGREES, "")
 
 
-def judge_granted(by_store: int | None, granted: int | None, streamed: int | None) -> Verdict:
+def judge_granted(by_store: int | None, granted: int | None, streamed: int | None, fetched: int = 0) -> Verdict:
     """Compare what left the store with what it must have sent if every link that was given was used once.
 
     Args:
         by_store: bytes that left the store, by its own figures; whoever got them.
         granted: bytes for which clients were given links.
         streamed: bytes that gateways sent to clients, and read from the store before.
+        fetched: bytes that the site itself read from the store.
     """
     if by_store is None or granted is None or streamed is None:
         return _unknown(by_store)
-    if by_store > (granted + streamed) * (1 + SENT_ABOVE) + SLACK:
+    if by_store > (granted + streamed + fetched) * (1 + SENT_ABOVE) + SLACK:
         return Verdict(
             DIFFERS,
-            "More left the store than was granted and streamed. Links may have been used several times within their "
-            "minute, or something else reads the store: set the delivery to stream to see which.",
+            "More left the store than was granted, streamed and fetched by the site. Links may have been used several "
+            "times within their minute, or something else reads the store: set the delivery to stream to see which.",
         )
-    if by_store < granted * (1 - SENT_BELOW) - SLACK:
+    if by_store < (granted + fetched) * (1 - SENT_BELOW) - SLACK:
         return Verdict(
             DIFFERS,
-            "Less left the store than was granted. Clients may not have followed their links (a firewall that does not "
-            "let them reach the store), or the store's figures lag behind: look again later.",
+            "Less left the store than was granted, and fetched by the site. Clients may not have followed their links "
+            "(a firewall that does not let them reach the store), or the store's figures lag behind: look again later.",
         )
     return Verdict(AGREES, "")
 

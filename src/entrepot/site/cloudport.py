@@ -16,6 +16,7 @@ import msgspec
 from entrepot.core.secret import Secret
 from entrepot.protocol.cloudapi import AzureOptions, CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import Remains, ServiceSpec, ServiceStatus, Subscription
+from entrepot.web.answers import Count, uncounted
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
@@ -72,8 +73,12 @@ class CloudProvider(Protocol):
     async def delete(self, service: str, progress: Progress = unwatched) -> Remains:
         """Remove the service and all it stored, and say what is left; a service that is gone leaves nothing (R40)."""
 
-    def holder(self, service: str) -> "Holder":
-        """The store endpoint of the service, as the distribution engine uses points (no I/O yet)."""
+    def holder(self, service: str, *, fetched: Count = uncounted) -> "Holder":
+        """The store endpoint of the service, as the distribution engine uses points (no I/O yet).
+
+        Args:
+            fetched: told, from any thread, of bytes that come from there: the cloud charges them as egress.
+        """
 
 
 class CloudInventory(Protocol):

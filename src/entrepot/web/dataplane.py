@@ -25,6 +25,7 @@ from entrepot.protocol.dataplane import (
 )
 from entrepot.rules.verdicts import Verdict
 from entrepot.web import holdings
+from entrepot.web.answers import Count, uncounted
 from entrepot.web.copies import decode_verdicts
 from entrepot.web.http import PIECE, TRANSFER_TIMEOUTS, Bearer, HttpClient, Timeouts
 
@@ -34,11 +35,6 @@ VERIFY_TIMEOUTS: Final = Timeouts(stall=300, total=None)
 Pieces = Callable[[], Iterable[bytes]]
 """Gives an object's bytes from the beginning, anew at every call; iterated in worker threads."""
 Token = Callable[[], Bearer | Awaitable[Bearer]]
-Count = Callable[[int], None]
-
-
-def _uncounted(_: int) -> None:
-    """Nobody counts."""
 
 
 class Holder(Protocol):
@@ -50,7 +46,7 @@ class Holder(Protocol):
     async def missing(self, ids: Sequence[ObjectId]) -> list[ObjectId]:
         """Which of these are not held, in their order; any number of ids."""
 
-    async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = _uncounted) -> None:
+    async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = uncounted) -> None:
         """Send one object of ``size`` bytes; on return it is held durably.
 
         ``count`` is told about bytes as they are handed to the network, also when the transfer fails in the end (R25).
@@ -66,7 +62,7 @@ class Holder(Protocol):
     async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
         """What is held, in ascending order of id, from the one that follows ``after``."""
 
-    async def put_document(self, key: str, data: bytes, *, count: Count = _uncounted) -> None:
+    async def put_document(self, key: str, data: bytes, *, count: Count = uncounted) -> None:
         """Store a document, replacing what was there."""
 
     async def get_document(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
@@ -91,10 +87,12 @@ class HttpHolder:
         http: how it is reached and trusted.
         base_url: what ``protocol.dataplane`` paths are appended to, without trailing slash.
         token: gives a bearer token that is valid now; called for every request.
+        fetched: told of bytes of answers as they come.
     """
 
-    def __init__(self, http: HttpClient, base_url: str, token: Token) -> None:
+    def __init__(self, http: HttpClient, base_url: str, token: Token, *, fetched: Count = uncounted) -> None:
         self._http = http
+        self._fetched = fetched
         self._base = base_url.rstrip("/")
         self._token = token
 
@@ -109,13 +107,14 @@ class HttpHolder:
                 body=b"".join(batch),
                 bearer=await self._bearer(),
                 limit=MAX_MISSING_IDS,
+                received=self._fetched,
             )
             if len(answer.body) != (len(batch) + 7) // 8:
                 raise FormatError("The holder's answer about missing objects has the wrong length.")
             found.extend(object_id for index, object_id in enumerate(batch) if is_missing(answer.body, index))
         return found
 
-    async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = _uncounted) -> None:
+    async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = uncounted) -> None:
         """See :class:`Holder`."""
         failures: list[Exception] = []
         try:
@@ -145,6 +144,7 @@ class HttpHolder:
             bearer=await self._bearer(),
             limit=len(ids),
             timeouts=VERIFY_TIMEOUTS,
+            received=self._fetched,
         )
         return decode_verdicts(answer.body, len(ids))
 
@@ -152,28 +152,36 @@ class HttpHolder:
         """See :class:`~entrepot.web.copies.Copies`."""
         url = f"{self._base}/copies/{object_id.hex()}"
         answer = await self._http.request(
-            "GET", url, bearer=await self._bearer(), limit=limit, timeouts=TRANSFER_TIMEOUTS
+            "GET",
+            url,
+            bearer=await self._bearer(),
+            limit=limit,
+            timeouts=TRANSFER_TIMEOUTS,
+            received=self._fetched,
         )
         return answer.body
 
     async def page(self, after: ObjectId | None = None, limit: int = PAGE) -> ObjectPage:
         """See :class:`Holder`."""
         asked = urlencode({"after": after.hex() if after else "", "limit": limit})
+        url = f"{self._base}/objects?{asked}"
         page = await self._http.request_json(
-            "GET", f"{self._base}/objects?{asked}", None, ObjectPage, bearer=await self._bearer()
+            "GET", url, None, ObjectPage, bearer=await self._bearer(), received=self._fetched
         )
         if len(page.ids) != len(page.sizes) or len(page.ids) > limit:
             raise FormatError("The holder's list of objects is malformed.")
         return page
 
-    async def put_document(self, key: str, data: bytes, *, count: Count = _uncounted) -> None:
+    async def put_document(self, key: str, data: bytes, *, count: Count = uncounted) -> None:
         """See :class:`Holder`."""
         await self._http.request("PUT", self._document(key), body=data, bearer=await self._bearer())
         count(len(data))
 
     async def get_document(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> bytes:
         """See :class:`Holder`."""
-        answer = await self._http.request("GET", self._document(key), bearer=await self._bearer(), limit=limit)
+        answer = await self._http.request(
+            "GET", self._document(key), bearer=await self._bearer(), limit=limit, received=self._fetched
+        )
         return answer.body
 
     async def delete_document(self, key: str) -> None:
@@ -183,8 +191,9 @@ class HttpHolder:
     async def list_documents(self, prefix: str = "", after: str = "", limit: int = PAGE) -> DocumentPage:
         """See :class:`Holder`."""
         asked = urlencode({"prefix": prefix, "after": after, "limit": limit})
+        url = f"{self._base}/documents?{asked}"
         page = await self._http.request_json(
-            "GET", f"{self._base}/documents?{asked}", None, DocumentPage, bearer=await self._bearer()
+            "GET", url, None, DocumentPage, bearer=await self._bearer(), received=self._fetched
         )
         if len(page.keys) != len(page.sizes) or len(page.keys) > limit:
             raise FormatError("The holder's list of documents is malformed.")
@@ -240,7 +249,7 @@ class ShelfHolder:
         held = await asyncio.to_thread(self._shelf.has, ids)
         return [object_id for object_id, has in zip(ids, held, strict=True) if not has]
 
-    async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = _uncounted) -> None:
+    async def put(self, object_id: ObjectId, size: int, pieces: Pieces, *, count: Count = uncounted) -> None:
         """See :class:`Holder`."""
         data = b"".join([piece async for piece in _counted(pieces, size, count)])
         await asyncio.to_thread(self._keep, object_id, data)
@@ -264,7 +273,7 @@ class ShelfHolder:
         """See :class:`Holder`."""
         return await asyncio.to_thread(holdings.object_page, self._shelf, after, limit)
 
-    async def put_document(self, key: str, data: bytes, *, count: Count = _uncounted) -> None:
+    async def put_document(self, key: str, data: bytes, *, count: Count = uncounted) -> None:
         """See :class:`Holder`."""
         await asyncio.to_thread(holdings.write_document, self._shelf, key, data)
         count(len(data))

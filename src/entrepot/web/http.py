@@ -16,8 +16,6 @@ import msgspec
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import (
     BadInputError,
-    EntrepotError,
-    FormatError,
     IntegrityError,
     LimitedError,
     UnavailableError,
@@ -26,9 +24,9 @@ from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
+from entrepot.web.answers import Count, bounded, break_off, refusal, uncounted
 from entrepot.web.failures import host_of, network_failures
 from entrepot.web.hosts import Hosts
-from entrepot.web.problems import MAX_PROBLEM_BYTES, error_from_problem
 from entrepot.web.tls import TlsTrust as TlsTrust
 
 if TYPE_CHECKING:
@@ -177,10 +175,10 @@ class HttpClient:
             ) as response:
                 try:
                     if response.status >= 300 and response.status not in accept:
-                        raise await _refusal(response)
+                        raise await refusal(response)
                     yield response
                 finally:
-                    _break_off(response)
+                    break_off(response)
 
     async def request(
         self,
@@ -193,8 +191,12 @@ class HttpClient:
         limit: int = MAX_REPLY_BYTES,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
         accept: tuple[int, ...] = (),
+        received: Count = uncounted,
     ) -> Reply:
         """One exchange, answered whole.
+
+        Args:
+            received: told of the answer's bytes as they come, also when it breaks off.
 
         Raises:
             LimitedError: the answer is larger than ``limit``.
@@ -203,7 +205,7 @@ class HttpClient:
         async with self.stream(
             method, url, body=body, bearer=bearer, headers=headers, timeouts=timeouts, accept=accept
         ) as response:
-            data = await _bounded(response, limit)
+            data = await bounded(response, limit, received)
             return Reply(
                 status=response.status,
                 headers={name.lower(): value for name, value in response.headers.items()},
@@ -221,6 +223,7 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         limit: int = MAX_REPLY_BYTES,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        received: Count = uncounted,
     ) -> T:
         """Send ``body`` as JSON (None: no body) and decode the answer; ``reply`` ``type(None)`` ignores it.
 
@@ -233,7 +236,9 @@ class HttpClient:
         if body is not None:
             data = to_json(body)
             sent["Content-Type"] = "application/json"
-        answer = await self.request(method, url, body=data, bearer=bearer, headers=sent, limit=limit, timeouts=timeouts)
+        answer = await self.request(
+            method, url, body=data, bearer=bearer, headers=sent, limit=limit, timeouts=timeouts, received=received
+        )
         if reply is type(None):
             return from_json(b"null", reply, "answer")
         return from_json(answer.body, reply, f"answer of {host_of(url)}")
@@ -308,39 +313,3 @@ class HttpClient:
     def _proxy_for(self, url: str) -> str | None:
         host = host_of(url).rsplit(":", 1)[0].lower()
         return None if host in self._resolve else self._proxy
-
-
-async def _bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    if (response.content_length or 0) > limit:
-        raise LimitedError(f"The answer of {response.url.host} is larger than {limit} bytes.")
-    pieces: list[bytes] = []
-    got = 0
-    async for piece in response.content.iter_any():
-        got += len(piece)
-        if got > limit:
-            raise LimitedError(f"The answer of {response.url.host} is larger than {limit} bytes.")
-        pieces.append(piece)
-    return b"".join(pieces)
-
-
-def _break_off(response: aiohttp.ClientResponse) -> None:
-    """Close the connection of an answer that was not read to its end, if so.
-
-    At once: TLS's farewell would wait, half a minute long, behind bytes that nobody reads.
-    """
-    if response.connection is not None and response.connection.transport is not None:
-        response.connection.transport.abort()
-
-
-async def _refusal(response: aiohttp.ClientResponse) -> EntrepotError:
-    """The error that an answer describes; one that breaks off midway still has its status."""
-    who = str(response.url.host)
-    if 300 <= response.status < 400:
-        return FormatError(
-            f"{who} redirects (HTTP status {response.status}), which is not expected here.",
-            next_step="Check the address; a proxy or a captive portal may answer in its place.",
-        )
-    body = b""
-    with contextlib.suppress(aiohttp.ClientError, TimeoutError, LimitedError):
-        body = await _bounded(response, MAX_PROBLEM_BYTES)
-    return error_from_problem(response.status, body, who=who)

@@ -24,6 +24,7 @@ from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import AccessToken, Remains, Scale, ServiceSpec, ServiceStatus, Subscription
 from entrepot.trust.assertions import make_client_assertion
 from entrepot.trust.inspection import PrivateKey, load_cer
+from entrepot.web.answers import Count, uncounted
 from entrepot.web.dataplane import Holder, HttpHolder
 from entrepot.web.http import HttpClient, Timeouts
 from entrepot.web.tls import TlsTrust
@@ -165,9 +166,9 @@ class HostProvider:
             until=until,
         )
 
-    def holder(self, service: str) -> Holder:
+    def holder(self, service: str, *, fetched: Count = uncounted) -> Holder:
         """The store endpoint of the service, as the distribution engine uses points (no I/O yet)."""
-        return HttpHolder(self._http, f"{self._account}{_path(service)}/store", self._bearer)
+        return HttpHolder(self._http, f"{self._account}{_path(service)}/store", self._bearer, fetched=fetched)
 
     @property
     def _account(self) -> str:

@@ -71,6 +71,7 @@ usage_hour = Table(
     Column("instances", Integer, nullable=False, server_default="0"),  # running, the most that were seen
     Column("granted", BigInteger, nullable=False, server_default="0"),  # of what was sent: by links, not by gateways
     Column("drilled", BigInteger, nullable=False, server_default="0"),  # of ``sent``, to synthetic devices
+    Column("fetched", BigInteger, nullable=False, server_default="0"),  # by the site, from the point
 )
 
 cloud_usage = Table(

@@ -122,15 +122,18 @@ class Books:
         """The cloud's figures beside the site's own, with verdicts."""
         provider = await self._providers.of(point)
         told = await provider.metrics(point.service, since, until)
-        sums = await self._database.read(_sent, point.point, since, until) if kept.collected else (None, None)
-        sent, granted = sums
+        sent, granted, fetched = (
+            await self._database.read(_sent, point.point, since, until) if kept.collected else (None, None, 0)
+        )
         stored = kept.counted_bytes if kept.counted_at else None
         figures = [_figure("sent to clients", told.egress_bytes, sent, judge_sent(told.egress_bytes, sent))]
         if (
             granted or point.delivery is Delivery.REDIRECT
         ):  # what the store sent itself, by links that clients were given
             by_store = told.store_egress_bytes
-            figures.append(_figure("granted by links", by_store, granted, judge_granted(by_store, granted, sent)))
+            figures.append(
+                _figure("granted by links", by_store, granted, judge_granted(by_store, granted, sent, fetched))
+            )
         figures.append(_figure("stored", told.stored_bytes, stored, judge_stored(told.stored_bytes, stored)))
         return Reconciliation(since=since, until=until, figures=tuple(figures))
 
@@ -172,11 +175,11 @@ def _keep(connection: Connection, point_id: str, found: Reconciliation, *, now: 
     return True
 
 
-def _sent(connection: Connection, point: str, since: int, until: int) -> tuple[int, int]:
-    """Bytes that gateways sent, and bytes that they granted."""
+def _sent(connection: Connection, point: str, since: int, until: int) -> tuple[int, int, int]:
+    """Bytes that gateways sent, bytes that they granted, and bytes that the site fetched."""
     rows = usage.hours(connection, point, since=since, until=until, limit=LONGEST * DAY // HOUR + 1)
     granted = sum(row.granted for row in rows)
-    return sum(row.sent for row in rows) - granted, granted
+    return sum(row.sent for row in rows) - granted, granted, sum(row.fetched for row in rows)
 
 
 def _silent() -> UnavailableError:

@@ -82,6 +82,7 @@ def _usage(connection: Connection, point: str, now: float) -> CloudUsage:
         difference=kept.listed_difference,
         error=kept.error,
         granted_30_days=totals.granted,
+        fetched_30_days=totals.fetched,
         present_bytes=present,
         present_at=present_at,
     )
@@ -124,6 +125,7 @@ def usage_report(
                 sent=row.sent - row.granted,
                 uploaded=row.uploaded,
                 granted=row.granted,
+                fetched=row.fetched,
                 name=names.get(row.subject, ""),
             )
             for row in rows[:MAX_HOURS]

@@ -1,4 +1,4 @@
-"""What the site sends to cloud points, and how often it asks them, metered (R25)."""
+"""What the site sends to cloud points and fetches from them, and how often it asks them, metered (R25)."""
 
 import threading
 from collections import Counter
@@ -17,7 +17,8 @@ from entrepot.web.copies import copies_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from entrepot.web.dataplane import Count, Holder, Pieces
+    from entrepot.web.answers import Count
+    from entrepot.web.dataplane import Holder, Pieces
 
 
 class Meter:
@@ -41,13 +42,22 @@ class Meter:
             self._tallies = Tallies(folder, usage.tallied(connection, site, self._folder))
         self._counted: Counts = self._tallies.left()
 
-    def add(self, point: str, count: int = 0, *, writes: int = 0, reads: int = 0) -> None:
-        """Count bytes and requests; from any thread."""
+    def add(self, point: str, count: int = 0, *, writes: int = 0, reads: int = 0, fetched: int = 0) -> None:
+        """Count bytes sent there and fetched from there, and requests; from any thread."""
         hour = hour_of(self._clock())
         with self._lock:
-            self._tallies.add(point, hour, count, writes, reads)
+            self._tallies.add(point, hour, count, writes, reads, fetched)
             figures = self._counted.setdefault((point, hour), Counter())
-            figures.update(uploaded=count, site_writes=writes, site_reads=reads)
+            figures.update(uploaded=count, site_writes=writes, site_reads=reads, fetched=fetched)
+
+    def fetching(self, point: str) -> "Count":
+        """Counts bytes that come from a point, as they come."""
+
+        def count(amount: int) -> None:
+            if amount:
+                self.add(point, fetched=amount)
+
+        return count
 
     def flush(self) -> None:
         """Write down what was counted. What cannot be written stays counted."""
@@ -71,7 +81,8 @@ class Meter:
 
 
 class MeteredHolder:
-    """A holder whose uploads and requests are counted: writes are what stores charge as such (puts and listings)."""
+    """A holder whose uploads and requests are counted: writes are what stores charge as such (puts and listings). What
+    comes back is counted by ``inner`` itself, which alone knows what travels (:meth:`Meter.fetching`)."""
 
     def __init__(self, inner: "Holder", point: str, meter: Meter) -> None:
         self._inner = inner

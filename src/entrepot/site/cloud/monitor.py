@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from entrepot.core.errors import EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
 from entrepot.core.times import DAY, HOUR, Clock
-from entrepot.database import cloud, clouddetails, grants, tasks, usage
+from entrepot.database import cloud, clouddetails, granting, grants, tasks, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -141,7 +141,7 @@ class Monitor:
         """Collect when the last collection is an hour old, or a budget waits for it; else only evaluate (the 30 days
         roll on)."""
         kept = await self._database.read(usage.stored_usage, point_id)
-        awaited = await self._database.read(grants.awaits_figures, point_id, now=self._clock(), lag=self._lag)
+        awaited = await self._database.read(granting.awaits_figures, point_id, now=self._clock(), lag=self._lag)
         if self._clock() - kept.collected < COLLECT_SECONDS and not awaited:
             return False
         await self.collect(point_id)

@@ -171,7 +171,8 @@ class Providers:
     async def store_of(self, point: CloudPoint) -> "Holder":
         """The store of a cloud point, whatever its state."""
         provider = await self.of(point)
-        return MeteredHolder(provider.holder(point.service), point.point, self._meter)
+        holder = provider.holder(point.service, fetched=self._meter.fetching(point.point))
+        return MeteredHolder(holder, point.point, self._meter)
 
     async def holder(self, point_id: str) -> "Holder":
         """A ``HolderSource`` (site.cloudport): the store as the distribution engine may use it (R8, R27).

@@ -18,7 +18,9 @@ import structlog
 from entrepot.core.errors import StorageError
 from entrepot.durable.files import make_folder, storage_errors, write_file
 
-FIGURES: Final = ("uploaded", "site_writes", "site_reads")
+FIGURES: Final = ("uploaded", "site_writes", "site_reads", "fetched")
+_FIRST: Final = 3
+"""Figures in a line of the first versions, which may have left files."""
 _SUFFIX: Final = ".tally"
 _ID: Final = "id"
 _OPEN: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
@@ -72,8 +74,8 @@ class Tallies:
             for number in self._numbers():
                 for line in self._path(number).read_bytes().split(b"\n")[:-1]:
                     fields = line.decode("ascii", "replace").split(" ")
-                    if len(fields) == 2 + len(FIGURES) and all(one.isdecimal() for one in fields[1:]):
-                        figures = dict(zip(FIGURES, map(int, fields[2:]), strict=True))
+                    if len(fields) - 2 in (_FIRST, len(FIGURES)) and all(one.isdecimal() for one in fields[1:]):
+                        figures = dict(zip(FIGURES, map(int, fields[2:]), strict=False))
                         found.setdefault((fields[0], int(fields[1])), Counter()).update(figures)
         return found
 

@@ -18,7 +18,8 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.web.copies import copies_of
 
 if TYPE_CHECKING:
-    from entrepot.web.dataplane import Count, Holder, Pieces
+    from entrepot.web.answers import Count
+    from entrepot.web.dataplane import Holder, Pieces
 
 PACED: Final = 64 * KIB
 """So much is handed over at once under a limit: slow lines go evenly."""

@@ -15,16 +15,17 @@ from sqlalchemy import Connection
 
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
-from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR, MINUTE, Clock
-from entrepot.database import budgets, cloud, contents, device_collections, grants
+from entrepot.database import budgets, cloud, contents, device_collections, granting, grants
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.engine import Database
-from entrepot.database.grants import Grant, Refusal
+from entrepot.database.granting import Refusal
+from entrepot.database.grants import Grant
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import MAX_TOKEN_SETS
+from entrepot.rules.allowance import LEAST, SLOTS, enough
 from entrepot.rules.budgets import WORDS, Shares, grade, next_period, period_start, stops
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.loops import has_store
@@ -37,6 +38,10 @@ from entrepot.trust.tokens import mint_content_token
 
 LIFETIME: Final = 2 * HOUR
 """Of tokens under a budget: shorter than usual, so that what is granted and not used is free again soon."""
+SMALL: Final = SLOTS * LEAST
+LIFETIME_OF_SMALL: Final = HOUR
+"""Of tokens for downloads that are no larger than :data:`SMALL`: most of what is granted for them is for the chance
+that several instances serve them."""
 REFUSED: Final = "the transfer budget of the {budget} has no room now"
 PEERS_ONLY: Final = "peers only: the transfer budget of the {budget} leaves this to neighbours; ask again later"
 EARLY: Final = (
@@ -73,11 +78,11 @@ class BudgetBook:
             device=device,
             content=content,
             version=version,
-            bytes=size + size // 4 + 4 * MIB,  # what is asked again after a broken connection, and lists
-            expires=int(now) + LIFETIME,
+            bytes=enough(size),
+            expires=int(now) + (LIFETIME if size > SMALL else LIFETIME_OF_SMALL),
         )
         with self._database.transaction() as connection:
-            found = grants.grant(connection, wanted, now, lag=self._lag)
+            found = granting.grant(connection, wanted, now, size=size, lag=self._lag)
             return found if isinstance(found, Grant) else _withheld(connection, found)
 
     def token(self, keys: SiteKeys, grant: Grant, audience: str, sets: list[bytes]) -> str:

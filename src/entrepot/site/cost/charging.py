@@ -1,12 +1,12 @@
 """What cloud points cost so far this month, and at its end, by point, content, collection and device.
 
-Measured: bytes, requests of clients and of the site, stored bytes, instances. Estimated: the reads by which gateways
-watch their documents (from instance hours). A month is the calendar month in UTC.
+Measured: bytes to clients, from the site and to it, requests of clients and of the site, stored bytes, instances.
+Estimated: the reads by which gateways watch their documents (from instance hours). A month is the calendar month in
+UTC.
 """
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 
 import msgspec
@@ -15,14 +15,14 @@ from sqlalchemy import Connection
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.times import HOUR, hour_of, iso
 from entrepot.database import charges, cloud, deletedpoints, prices, usage
-from entrepot.database.charges import ChargedHour, Portion
+from entrepot.database.charges import ChargedHour
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.deletedpoints import DeletedPoint
 from entrepot.protocol.costapi import CostBy, CostLine, CostReport
-from entrepot.rules.prices import POLLS_AN_HOUR, ZERO, Cost, PriceSheet, Usage, cost, shares
+from entrepot.rules.prices import POLLS_AN_HOUR, ZERO, Usage, cost
 from entrepot.site.cost.forecasting import forecasts
+from entrepot.site.cost.splitting import Charged, Lines, line_of, split
 
-LINES: Final = 1000
 _NOTES: Final = (
     "Reads by which gateway instances watch their documents are estimated from instance hours; all else is measured.",
     "Under budgets gateways also write slots of allowances and, every five minutes, marks: these are in no figure.",
@@ -32,24 +32,9 @@ _COLLECTIONS: Final = (
     "A device in several collections counts in each of them, so these lines may add up to more than was transferred. "
     "What all devices cost together is the total.",
 )
-_UNSPLIT: Final = (
-    "In the total and in no line: {amount} {currency} for {what}, which belong to cloud points as a whole."
-)
-NO_COLLECTION: Final = "devices in no collection"
 _DELETED: Final = "Cloud points deleted this month are in these amounts until their deletion: {names}."
 _LOST: Final = "{lost} cloud points of this month left no note when they were deleted, and are not in these amounts."
 _MOST_NAMED: Final = 20
-
-
-class Charged(msgspec.Struct, frozen=True, kw_only=True):
-    """The month of a cloud point, which may have been deleted in it; ``point`` is its id."""
-
-    point: str
-    name: str
-    sheet: PriceSheet
-    usage: Usage
-    cost: Cost
-    month_end: Decimal
 
 
 def month_of(now: float) -> tuple[int, int]:
@@ -76,7 +61,7 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         raise ConflictError("No price sheet was chosen.", next_step="Run: entrepot cost sheet list")
     currency = charged[0].sheet.currency if charged else ""
     counted = [one for one in charged if one.sheet.currency == currency]
-    lines, unsplit = (_by_point(counted), "") if by is CostBy.POINT else _split(connection, counted, by, since)
+    found_lines = Lines(lines=_by_point(counted)) if by is CostBy.POINT else split(connection, counted, by, since)
     included = {one.point for one in counted}
     named = [(point.point, point.name) for point in points] + [(point.point, point.name) for point in gone]
     kept = [usage.stored_usage(connection, point.point).collected for point in points if point.point in included]
@@ -87,9 +72,11 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         currency=currency,
         total=sum((one.cost.total for one in counted), ZERO),
         month_end=sum((one.month_end for one in counted), ZERO),
-        lines=tuple(lines),
+        lines=found_lines.lines,
+        rest=found_lines.rest,
+        rest_count=found_lines.count,
         others=tuple(name for point, name in named if point not in included),
-        notes=_notes(connection, by, unsplit, gone, since=0 if cloud_point else since),
+        notes=_notes(connection, by, found_lines.unsplit, gone, since=0 if cloud_point else since),
         figures_from=min(kept, default=0),
     )
 
@@ -183,6 +170,7 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
         month_hours=used.month_hours,
         byte_hours=max(0, round(left * (present + growth * days / 2))),
         sent=sent,
+        fetched=used.fetched * left // elapsed,
         uploaded=used.uploaded * left // elapsed,
         client_reads=used.client_reads * sent // used.sent if used.sent else 0,
         upload_writes=used.upload_writes * left // elapsed,
@@ -191,7 +179,7 @@ def charge(connection: Connection, point: CloudPoint, now: float) -> Charged | N
         instance_hours=running * left,
     )
     so_far = cost(sheet, used)
-    coming = cost(sheet, rest, sent_before=used.sent)
+    coming = cost(sheet, rest, sent_before=used.sent + used.fetched)
     return Charged(
         point=point.point,
         name=point.name,
@@ -219,6 +207,7 @@ def _usage(
         month_hours=(until - begin) // HOUR,
         byte_hours=byte_hours,
         sent=sum(row.sent for row in rows),
+        fetched=sum(row.fetched for row in rows),
         uploaded=sum(row.uploaded for row in rows),
         client_reads=sum(row.requests for row in rows),
         upload_writes=sum(row.site_writes for row in rows),
@@ -228,92 +217,12 @@ def _usage(
     )
 
 
-def _by_point(charged: Sequence[Charged]) -> list[CostLine]:
-    return [
-        _line(one.point, one.name, one.usage.sent, one.usage.client_reads, one.cost, month_end=one.month_end)
+def _by_point(charged: Sequence[Charged]) -> tuple[CostLine, ...]:
+    return tuple(
+        msgspec.structs.replace(
+            line_of(one.point, one.name, one.usage.sent, one.usage.client_reads, one.cost),
+            fetched_bytes=one.usage.fetched,
+            month_end=one.month_end,
+        )
         for one in charged
-    ]
-
-
-def _line(
-    subject: str, name: str, sent: int, requests: int, amounts: Cost, *, month_end: Decimal | None = None
-) -> CostLine:
-    return CostLine(
-        subject=subject,
-        name=name,
-        bytes=sent,
-        requests=requests,
-        total=amounts.total,
-        storage=amounts.storage,
-        egress=amounts.egress,
-        uploads=amounts.uploads,
-        requests_cost=amounts.requests,
-        instances=amounts.instances,
-        overhead=amounts.overhead,
-        month_end=month_end,
     )
-
-
-def _split(connection: Connection, charged: Sequence[Charged], by: CostBy, since: int) -> tuple[list[CostLine], str]:
-    """Egress and requests by what was transferred, storage by what a content's sets weigh; the rest is the point's, and
-    in words."""
-    sums: dict[str, tuple[int, int, Cost]] = {}
-    for one in charged:
-        used = _portions(connection, one.point, by, since)
-        weights = charges.held_sizes(connection, one.point) if by is CostBy.CONTENT else {}
-        storage = shares(one.cost.storage, weights)
-        for portion in used:
-            egress = _part(one.cost.egress, portion.bytes, one.usage.sent)
-            requests = _part(one.cost.requests, portion.requests, one.usage.client_reads)
-            amounts = Cost(egress=egress, requests=requests, storage=storage.pop(portion.subject, ZERO))
-            _add(sums, portion.subject, portion.bytes, portion.requests, amounts)
-        for subject, amount in storage.items():
-            _add(sums, subject, 0, 0, Cost(storage=amount))
-    ids = list(sums)
-    names = charges.device_names(connection, ids) if by is CostBy.DEVICE else charges.names(connection)
-    if by is CostBy.COLLECTION:
-        names[""] = NO_COLLECTION
-    lines = [
-        _line(key, names.get(key, key), sent, requests, amounts) for key, (sent, requests, amounts) in sums.items()
-    ]
-    return sorted(lines, key=lambda line: (-line.total, line.subject))[:LINES], _unsplit(charged, lines)
-
-
-def _unsplit(charged: Sequence[Charged], lines: Sequence[CostLine]) -> str:
-    """What no content, device or collection is charged with."""
-    kinds = {
-        "uploads": sum((one.cost.uploads for one in charged), ZERO),
-        "instances": sum((one.cost.instances for one in charged), ZERO),
-        "our own overhead": sum((one.cost.overhead for one in charged), ZERO),
-        "storage": sum((one.cost.storage for one in charged), ZERO) - sum((line.storage for line in lines), ZERO),
-    }
-    there = [name for name, amount in kinds.items() if round(amount, 2)]
-    if not there:
-        return ""
-    what = ", ".join(there[:-1]) + f" and {there[-1]}" if there[1:] else there[0]
-    amount = sum(kinds.values(), ZERO)
-    return _UNSPLIT.format(amount=f"{amount:,.2f}", currency=charged[0].sheet.currency, what=what)
-
-
-def _portions(connection: Connection, point: str, by: CostBy, since: int) -> list[Portion]:
-    if by is CostBy.CONTENT:
-        return charges.by_content(connection, point, since=since, limit=LINES)
-    if by is CostBy.DEVICE:
-        return charges.by_device(connection, point, since=since, limit=LINES)
-    others = charges.outside_collections(connection, point, since=since)
-    found = charges.by_collection(connection, point, since=since, limit=LINES)
-    return [*found, others] if others.requests else found
-
-
-def _part(amount: Decimal, part: int, whole: int) -> Decimal:
-    return amount * part / whole if whole else ZERO
-
-
-def _add(sums: dict[str, tuple[int, int, Cost]], key: str, sent: int, requests: int, amounts: Cost) -> None:
-    before_sent, before_requests, before = sums.get(key, (0, 0, Cost()))
-    total = Cost(
-        storage=before.storage + amounts.storage,
-        egress=before.egress + amounts.egress,
-        requests=before.requests + amounts.requests,
-    )
-    sums[key] = (before_sent + sent, before_requests + requests, total)

@@ -208,7 +208,8 @@ def _amounts(
         if sheet is None or sheet.currency != currency:
             without.append(point.name)
             continue
-        before = usage.totals_since(connection, point.point, since).sent
+        totals = usage.totals_since(connection, point.point, since)
+        before = totals.sent + totals.fetched
         storage = Decimal(stored.get(point.point, 0)) / GB * sheet.storage_gb_month * left
         share = len(points)
         amount += storage + transfer_cost(sheet, found.sent // share, found.requests // share, before)

@@ -13,7 +13,7 @@ from entrepot.core.errors import ConflictError, NotFoundError, RefusedError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.sizes import format_size
 from entrepot.core.times import MINUTE, Clock
-from entrepot.database import budgets, cloud, contents, drills, grants, pointsets, prices, usage
+from entrepot.database import budgets, cloud, contents, drills, granting, grants, pointsets, prices, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.drills import Drill
 from entrepot.database.engine import Database
@@ -211,8 +211,9 @@ def _price(connection: Connection, target: _Target, now: float) -> tuple[str, De
     sheet = prices.sheet_of(connection, target.point.point)
     if sheet is None:
         return "", None
-    before = usage.totals_since(connection, target.point.point, month_of(now)[0]).sent
-    amount = transfer_cost(sheet, target.bytes, -(-target.bytes // target.mean), before)
+    before = usage.totals_since(connection, target.point.point, month_of(now)[0])
+    requests = -(-target.bytes // target.mean)
+    amount = transfer_cost(sheet, target.bytes, requests, before.sent + before.fetched)
     return sheet.currency, amount.quantize(_CENT, rounding=ROUND_HALF_UP)
 
 
@@ -247,7 +248,7 @@ def _grant(connection: Connection, new: Drill, target: _Target, now: int, lag: i
         bytes=new.bytes,
         expires=new.expires,
     )
-    found = grants.grant(connection, wanted, now, lag=lag)
+    found = granting.grant(connection, wanted, now, lag=lag)
     if isinstance(found, Grant):
         return found
     if found.early:

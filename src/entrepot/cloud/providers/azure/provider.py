@@ -19,6 +19,7 @@ from entrepot.cloud.providers.azure.ownership import Claim
 from entrepot.cloud.providers.azure.removal import Removal
 from entrepot.cloud.providers.azure.storage import blob_endpoint
 from entrepot.core.errors import BadInputError, NotFoundError
+from entrepot.objects.receiving import ReceivingStore
 from entrepot.objects.remote import RemoteStore
 from entrepot.objects.retrying import RetryingStore
 from entrepot.objects.shelf import Shelf
@@ -26,6 +27,7 @@ from entrepot.objects.store import ObjectStore
 from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import Remains, ServiceSpec, ServiceStatus, Subscription
 from entrepot.trust.inspection import expires, load_cer
+from entrepot.web.answers import Count, uncounted
 from entrepot.web.dataplane import Holder, ShelfHolder
 
 MONTH_HOURS: Final = 730
@@ -56,7 +58,7 @@ class AzureProvider:
     def __init__(self, access: AzureAccess, *, open_store: OpenStore | None = None) -> None:
         self._account = AzureAccount(access)
         self._open = open_store or open_container
-        self._holders: dict[str, _BlobHolder] = {}
+        self._stores: dict[str, _Found] = {}
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="azure")
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
@@ -147,7 +149,7 @@ class AzureProvider:
     async def delete(self, service: str, progress: Progress = _unwatched) -> Remains:
         """Remove the service and all it stored, and say what is left (R40)."""
         left = await self._run(Removal(self._account, service, progress).run)
-        self._holders.pop(service, None)
+        self._stores.pop(service, None)
         return Remains(left=left)
 
     async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
@@ -160,11 +162,11 @@ class AzureProvider:
         """What Azure Monitor counted between two moments (seconds since 1970)."""
         return await self._run(look.metrics, self._account, service, since, until)
 
-    def holder(self, service: str) -> Holder:
+    def holder(self, service: str, *, fetched: Count = uncounted) -> Holder:
         """The container of the service, reached with the site's own identity (no I/O yet)."""
-        if service not in self._holders:
-            self._holders[service] = _BlobHolder(lambda: self._store(service))
-        return self._holders[service]
+        if service not in self._stores:
+            self._stores[service] = _Found(lambda: self._store(service))
+        return _BlobHolder(self._stores[service], fetched)
 
     def _store(self, service: str) -> ObjectStore:
         group = self._group(service)
@@ -179,19 +181,31 @@ class AzureProvider:
         return names.names_of(service, "", self._account.access.options.resource_group).group
 
 
-class _BlobHolder:
-    """A holder that finds its store at the first call: until then nothing need exist."""
+class _Found:
+    """A store that is found at the first call: until then nothing need exist."""
 
     def __init__(self, find: Callable[[], ObjectStore]) -> None:
         self._find = find
-        self._made: ShelfHolder | None = None
+        self._made: ObjectStore | None = None
         self._lock = asyncio.Lock()
 
-    async def _holder(self) -> ShelfHolder:
+    async def store(self) -> ObjectStore:
+        """The store, open."""
         async with self._lock:
             if self._made is None:
-                self._made = ShelfHolder(Shelf(await asyncio.to_thread(self._find)))
+                self._made = await asyncio.to_thread(self._find)
             return self._made
+
+
+class _BlobHolder:
+    """A holder in this process over a store far away, whose bytes are counted as they come."""
+
+    def __init__(self, found: _Found, fetched: Count) -> None:
+        self._found = found
+        self._fetched = fetched
+
+    async def _holder(self) -> ShelfHolder:
+        return ShelfHolder(Shelf(ReceivingStore(await self._found.store(), self._fetched)))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if name.startswith("_"):
