@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,7 +22,7 @@ from entrepot.cloud.gateway.marking import mark_dead
 from entrepot.core.errors import LimitedError, UnauthenticatedError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import HOUR, MINUTE
-from entrepot.database import budgets, grants, usage
+from entrepot.database import budgets, cloud, grants, usage
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.engine import open_database, sqlite_url
 from entrepot.database.grants import LAG, Grant
@@ -79,12 +80,14 @@ class BudgetLife(RuleBasedStateMachine):
     def begin(self, megabytes: int) -> None:
         self.budget = Budget(scope=Scope.POINT, subject=POINT, bytes=megabytes * MIB, created=NOW)
         with self.database.transaction() as connection:
+            # more than run here: small downloads are granted slots for all of them
+            cloud.add_cloud_point(connection, msgspec.structs.replace(bare_point(POINT), instances_wanted=4))
             budgets.put_budget(connection, self.budget)
             usage.set_collected(connection, POINT, now=NOW + LAG)
 
-    @rule(device=DEVICES)
-    def ask(self, device: int) -> None:
-        found = self.book.grant(POINT, device=f"dev-{device}", content="pkg-1", version=1, size=6 * MIB)
+    @rule(device=DEVICES, megabytes=st.sampled_from([1, 6, 30]))
+    def ask(self, device: int, megabytes: int) -> None:
+        found = self.book.grant(POINT, device=f"dev-{device}", content="pkg-1", version=1, size=megabytes * MIB)
         if isinstance(found, Grant):
             token = Shown(
                 device=found.device, jti=found.jti, set_id=bytes(32), allow=found.bytes, expires=found.expires

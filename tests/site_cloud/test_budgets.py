@@ -10,8 +10,8 @@ from sqlalchemy import insert, select
 
 from entrepot.core.errors import BadInputError, LimitedError, NotFoundError, UnavailableError
 from entrepot.core.sizes import MIB
-from entrepot.core.times import HOUR, hour_of
-from entrepot.database import budgets, usage
+from entrepot.core.times import HOUR, MINUTE, hour_of
+from entrepot.database import budgets, cloud, usage
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.grants import LAG, Grant
 from entrepot.database.tables import cost
@@ -20,6 +20,7 @@ from entrepot.protocol import Freshness, SealedRef
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetRequest
 from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind, Withheld
+from entrepot.rules.allowance import SLOTS, enough, granted
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import (
     REFUSED,
@@ -159,6 +160,22 @@ async def test_many_that_ask_at_once_are_granted_no_more_than_there_is(site, bou
     assert sum(isinstance(grant, Grant) for grant in found) == 5
 
 
+async def test_small_downloads_are_granted_slots_for_all_instances_or_where_room_is_short_what_they_need(site, bounded):
+    _set(site, 32 * MIB + 6 * MIB)
+    with site.database.transaction() as connection:
+        cloud.update_cloud_point(connection, bounded.point, instances_wanted=SLOTS)
+    book = BudgetBook(site.database, clock=site.clock)
+    found = [
+        book.grant(bounded.point, device=f"dev-{number}", content="pkg-1", version=1, size=MIB) for number in range(3)
+    ]
+    assert [one.bytes if isinstance(one, Grant) else 0 for one in found] == [32 * MIB, enough(MIB), 0]
+    assert "no room" in found[2].reason
+    site.clock.advance(HOUR + 11 * MINUTE)
+    await site.services.monitor.collect(bounded.point)
+    [info] = await site.database.read(listed, now=site.clock())
+    assert (info.granted, info.used) == (0, 0), "slots that nobody won are free again"
+
+
 async def test_however_many_grants_ended_all_are_swept_in_one_run(site, bounded, monkeypatch):
     monkeypatch.setattr("entrepot.site.cost.settling.PAGE", 2)
     _set(site, 5 * NEEDED)
@@ -281,8 +298,6 @@ steps = st.lists(
 @given(st.integers(0, 6 * NEEDED), steps)
 def test_whatever_clients_and_instances_do_no_more_is_served_than_the_budget(budget, sequence):
     """The rule of grants and the purses of three instances together, with crashes and greedy readers."""
-    from entrepot.rules.allowance import granted
-
     store = MemoryStore()
     instances = [Allowances(store, holder=f"gw-{number}") for number in range(3)]
 

@@ -4,11 +4,13 @@ import asyncio
 
 import msgspec
 import pytest
+from sqlalchemy import delete
 
 from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError, UnavailableError
 from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR, hour_of, iso
 from entrepot.database import alerts, cloud, usage
+from entrepot.database.tables.points import point_set
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.cloudpointapi import CloudPointPatch, CloudPointState, Thresholds
@@ -364,8 +366,8 @@ async def test_where_the_cloud_tells_no_storage_the_books_are_judged(site) -> No
     site.clock.advance(2 * DAY)
     await site.services.collect("cloud1")
     alert = (await site.database.read(alerts.find, type_="storage_warning", subject=point.point)).alert
-    assert alert.state is AlertState.CANCELED, "by the books it is empty"
-    assert f"Counted by the site at {iso(site.clock())}." in alert.message
+    assert alert.state is AlertState.ACTIVE, "the books were empty then as now: nothing has gone"
+    assert f"Counted by the site at {iso(site.clock())}, since the cloud measured at {iso(NOW)}." in alert.message
 
 
 async def test_a_cloud_that_measures_once_a_day_delays_no_storage_alert_and_makes_no_figure_look_fresh(site) -> None:
@@ -387,6 +389,31 @@ async def test_a_cloud_that_measures_once_a_day_delays_no_storage_alert_and_make
     alert = (await site.database.read(alerts.find, type_="storage_critical", subject=point.point)).alert
     assert alert.state is AlertState.CANCELED
     assert f"Measured by the cloud at {iso(site.clock())}." in alert.message, "nobody measures the future"
+
+
+async def test_a_cloud_that_stores_more_than_the_books_say_makes_no_storage_alert_swing(site) -> None:
+    """Whichever of the two was asked last: one figure, which goes with what comes and goes."""
+    point = await site.make_point()
+    await site.services.patch("cloud1", CloudPointPatch(storage_quota=1150))  # a warning at 1,035
+    publish(site, point.point, "app", (600, 360))  # 1,000 by the books
+    await _store(site, 1040)
+    seen = []
+    for hours in range(1, 7):
+        site.clock.advance(HOUR)
+        site.cloud.measured_at = 0 if hours % 2 else int(site.clock()) - 1800  # now, or before the books were counted
+        await site.services.collect("cloud1")
+        alert = (await site.database.read(alerts.find, type_="storage_warning", subject=point.point)).alert
+        used = (await site.database.read(cloud_point_info, point, now=site.clock())).usage
+        seen.append((used.present_bytes, alert.state, alert.occurrences))
+    assert seen == [(1040, AlertState.ACTIVE, 1)] * 6
+    await site.database.write(_forget_sets, point.point)
+    site.cloud.tells_stored = False
+    await site.services.collect("cloud1")
+    assert await _state(site, point.point, "storage_warning") is AlertState.CANCELED, "before it is measured again"
+
+
+def _forget_sets(connection, point: str) -> None:
+    connection.execute(delete(point_set).where(point_set.c.point == point))
 
 
 async def test_a_daily_listing_is_kept_beside_the_clouds_own_figure(site) -> None:

@@ -12,7 +12,7 @@ from entrepot.core.errors import ForbiddenError, LimitedError, UnauthenticatedEr
 from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.memory import MemoryStore
-from entrepot.rules.allowance import LEAST, SLOTS, granted, slots
+from entrepot.rules.allowance import LEAST, SLOTS, ample, enough, granted, slots
 from entrepot.web.allowances import Allowances
 from entrepot.web.grants import Grant
 
@@ -97,7 +97,7 @@ async def test_one_honest_client_of_one_instance_gets_all_of_it():
 
 async def _fetched(size: int, instances: int, seed: int) -> tuple[int, int]:
     """What one honest client is given that fetches so many bytes of whoever answers: requests granted, refused."""
-    allow, store, draw = size + size // 4 + 4 * MIB, MemoryStore(), random.Random(seed)
+    allow, store, draw = ample(size, instances), MemoryStore(), random.Random(seed)
     all_of_them = [Allowances(store, holder=f"gw-{number}") for number in range(instances)]
     counts: list[int] = []
     while sum(counts) < size:
@@ -115,12 +115,25 @@ async def _fetched(size: int, instances: int, seed: int) -> tuple[int, int]:
     return len(counts), refused
 
 
-@pytest.mark.parametrize("size", [200 * KIB, 3 * MIB, 30 * MIB, 100 * MIB])
-@pytest.mark.parametrize("seed", range(3))
-async def test_an_honest_client_of_four_instances_gets_all_of_it(size, seed):
-    given, refused = await _fetched(size, 4, seed)
-    assert given == -(-size // (256 * KIB))
-    assert size < 30 * MIB or refused == 0
+@pytest.mark.parametrize("instances", [1, 2, 4, SLOTS])
+@pytest.mark.parametrize("size", [200 * KIB, 3 * MIB, 8 * MIB, 30 * MIB, 100 * MIB])
+async def test_an_honest_client_gets_all_of_it_and_no_instance_refuses_a_part(size, instances):
+    for seed in range(3):
+        assert await _fetched(size, instances, seed) == (-(-size // (256 * KIB)), 0)
+
+
+@given(st.lists(st.integers(1, 12 * MIB), min_size=1, max_size=SLOTS))
+def test_a_small_download_has_slots_for_all_instances_however_it_is_spread(parts):
+    """What each instance sends of it, in any way that it may be spread over them."""
+    allowance = ample(sum(parts), len(parts))
+    if allowance <= SLOTS * LEAST:
+        assert sum(-(-part // LEAST) for part in parts) <= slots(allowance).count(LEAST)
+    assert allowance >= enough(sum(parts))
+
+
+def test_no_more_is_granted_than_several_instances_can_need():
+    assert [ample(MIB, instances) // MIB for instances in (1, 2, 4, 8, 64)] == [5, 8, 16, 32, 32]
+    assert all(ample(400 * MIB, instances) == enough(400 * MIB) for instances in range(100))
 
 
 async def test_more_instances_than_slots_refuse_and_so_are_warned_of():

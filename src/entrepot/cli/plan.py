@@ -15,8 +15,11 @@ from entrepot.core.sizes import parse_size
 from entrepot.rules.plan import MONTH_DAYS, Fleet, PlannedContent
 from entrepot.rules.prices import PriceSheet
 
-_CONTENT = "name:size[:releases a month[:percent changed[:delta percent[:objects]]]], for example office:3GB:2:15:10"
-_NUMBERS: Final = ("releases_a_month", "changed_percent", "delta_percent", "objects")
+_CONTENT = (
+    "name:size[:releases a month[:percent changed[:delta percent[:objects[:large files]]]]], for example "
+    "office:3GB:2:15:10"
+)
+_NUMBERS: Final = ("releases_a_month", "changed_percent", "delta_percent", "objects", "files")
 
 
 def plan(
@@ -85,6 +88,8 @@ def plan(
         ],
         empty="",
     )
+    if fetched := max(one.fetched for one in found.tallies):
+        say(f"In these amounts: at most {size(fetched)} that the site itself fetches to collect what was transferred.")
     releases = "release" if found.releases == 1 else "releases"
     say(f"{found.downloads:,} downloads of {found.releases} {releases} through the cloud in {days} days.")
 

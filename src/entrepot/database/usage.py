@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, case, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.times import hour_of
+from entrepot.core.times import HOUR, hour_of
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
@@ -24,7 +24,8 @@ _ADDED = (*_FIGURES, "site_writes", "site_reads")
 class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Last measurement and last collection of a cloud point; times are 0 when there was none.
 
-    ``stored_…`` is what the provider says, as of when it measured it, ``counted_bytes`` what the site's books say,
+    ``stored_…`` is what the provider says, as of when it measured it, and by how much that was more than the site's
+    books of then (``stored_difference``), ``counted_bytes`` what the site's books say,
     ``listed_bytes`` the sum of the last full listing, and ``listed_difference`` by how many bytes its objects were more
     than the books said just then.
     """
@@ -32,6 +33,7 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     stored_bytes: int = 0
     stored_objects: int = 0
     stored_at: int = 0
+    stored_difference: int = 0
     listed_bytes: int = 0
     listed_at: int = 0
     listed_difference: int = 0
@@ -41,10 +43,13 @@ class StoredUsage(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
 
     def present(self) -> tuple[int, int]:
-        """Bytes stored as far as is known, and as of when (0: nothing is known): the newer of what the provider
-        measured and what the books say, for some clouds measure once a day."""
+        """Bytes stored as far as is known, and as of when (0: nothing is known).
+
+        That is what the provider measured last, and what the books say has come and gone since: some clouds measure
+        once a day, and hold more than objects. So the figure does not swing with which of them is newer.
+        """
         if self.counted_at > self.stored_at:
-            return self.counted_bytes, self.counted_at
+            return max(0, self.counted_bytes + self.stored_difference), self.counted_at
         return self.stored_bytes, self.stored_at
 
 
@@ -82,7 +87,7 @@ def add_to_hours(connection: Connection, point: str, hours: Mapping[int, Mapping
     """
     table = usage_hour
     statement = insert_into(connection, table)
-    fresh = {"point": point, "stored": -1} | dict.fromkeys(_ADDED, 0)
+    fresh = {"point": point, "stored": -1, "counted": -1} | dict.fromkeys(_ADDED, 0)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[table.c.point, table.c.hour],
@@ -137,8 +142,20 @@ def set_stored(
     _set_hour(connection, point, hour_of(now), instances=most)
     if stored is not None:
         measured = min(at or now, now)  # a cloud whose clock is ahead has not measured the future
-        _set_usage(connection, point, stored_bytes=stored, stored_objects=objects, stored_at=measured)
+        more = _beyond_books(connection, point, stored, hour_of(measured))
+        values = {"stored_bytes": stored, "stored_objects": objects, "stored_at": measured, "stored_difference": more}
+        _set_usage(connection, point, **values)
         _set_hour(connection, point, hour_of(measured), stored=stored)
+
+
+def _beyond_books(connection: Connection, point: str, stored: int, hour: int) -> int:
+    """By how much a measurement is more than the books said around its hour, which count what is on its way as well;
+    nothing where it is less, or where they were not counted then."""
+    table = usage_hour
+    counted = select(table.c.counted).where(table.c.point == point, table.c.counted >= 0)
+    around = connection.scalars(counted.where(table.c.hour.between(hour, hour + HOUR))).all()
+    before = counted.where(table.c.hour < hour).order_by(table.c.hour.desc()).limit(1)
+    return max(0, stored - max(*around, *connection.scalars(before), 0)) if around else 0
 
 
 def _set_hour(connection: Connection, point: str, hour: int, **values: Any) -> None:
@@ -148,7 +165,7 @@ def _set_hour(connection: Connection, point: str, hour: int, **values: Any) -> N
 
 def count_stored(connection: Connection, point: str, *, now: int) -> int:
     """Add up what the site's books say the point holds: the distinct objects of the sets that it has or is sent. In an
-    hour for which its cloud has not told what it stores, that counts."""
+    hour for which its cloud has not told what it stores, that counts, with what it measured beyond the books before."""
     books = (
         select(object_.c.id, object_set.c.id.label("numbered"))
         .join(point_set, point_set.c.set_id == object_.c.object_id)
@@ -162,9 +179,11 @@ def count_stored(connection: Connection, point: str, *, now: int) -> int:
     counted = int(connection.execute(total).scalar_one())
     _set_usage(connection, point, counted_bytes=counted, counted_at=now)
     add_to_hour(connection, point, hour_of(now))
+    _set_hour(connection, point, hour_of(now), counted=counted)
     table = usage_hour
     here = update(table).where(table.c.point == point, table.c.hour == hour_of(now))
-    connection.execute(here.where(table.c.stored < 0).values(stored=counted))
+    present, _ = stored_usage(connection, point).present()
+    connection.execute(here.where(table.c.stored < 0).values(stored=present))
     return counted
 
 

@@ -32,11 +32,12 @@ def enough(size: int) -> int:
 def ample(size: int, instances: int) -> int:
     """The allowance on which a download comes through whichever of the instances answers each request.
 
-    Each instance wins slots of its own, and of the last of them may need a byte only: so there is a slot for each on
-    top of what is downloaded. As long as slots are of the least size, nothing of the download can be refused; larger
-    ones are an eighth, and chance evens out what so many requests need. More instances than slots cannot all serve.
+    Each instance wins slots of its own, and of its last one it may need a byte only. As long as slots are of the least
+    size there are enough of them, however requests are spread; larger ones are an eighth of the allowance, and chance
+    evens out what so many requests need. Of more instances than slots some have none.
     """
-    return max(enough(size), size + min(instances, SLOTS) * LEAST)
+    several = min(instances, SLOTS)
+    return max(enough(size), (max(0, size - several) // LEAST + several) * LEAST)
 
 
 def granted(needed: int, *, budget: int, used: int, outstanding: int) -> int:

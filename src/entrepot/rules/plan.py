@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from entrepot.core.errors import BadInputError
+from entrepot.core.sizes import MIB
 from entrepot.core.times import DAY, HOUR
 from entrepot.rules.prices import POLLS_AN_HOUR, Cost, PriceSheet, Usage, cost, egress_cost
 
@@ -28,17 +29,28 @@ _CLIENT_BITS: Final = 23
 _CLIENTS: Final = (1 << _CLIENT_BITS) - 1  # not less than MAX_CLIENTS; a year in milliseconds takes 35 bits more
 SEGMENTS_AN_HOUR: Final = 120
 MANIFEST_REQUESTS: Final = 2
+"""Root and part of a manifest; of one that a delta leads to, its part is in the delta."""
+CHUNK_BYTES: Final = 1_200_000
+"""Of a large file, on average; each file ends one, too, and so adds half of one (as ``content.chunking`` cuts)."""
+PACK_BYTES: Final = 4 * MIB
+"""Patches of a delta that are read together (``content.delta.packing``)."""
+DELTA_REQUESTS: Final = 3
+"""Root of the manifest, root and part of the delta; its packs come on top."""
+RECORD_BYTES: Final = 130
+SEGMENT_BYTES: Final = 1_000
+"""What the site fetches to collect: of each request a record; of each segment its head, and its line in a list."""
 MONTH_DAYS: Final = 30
 """Egress tiers begin anew with every month: what is sent counts as sent evenly."""
 
 
 class PlannedContent(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Content: sealed bytes, objects, releases a month; percent of it that a release changes, and a delta's size in
-    percent of what changed."""
+    percent of what changed; large files (256 KiB and more), which tell about how many objects it has."""
 
     name: str
     size: int
-    objects: int = 0  # 0: one for each MiB
+    objects: int = 0  # 0: as many as its bytes and files give
+    files: int = 0
     releases_a_month: int = 1
     changed_percent: int = 20
     delta_percent: int = 15
@@ -62,7 +74,8 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Tally(msgspec.Struct, frozen=True, kw_only=True):
-    """What one variant comes to in the planned days; ``cost`` by the sheet, ``a_month`` of 30 days."""
+    """What one variant comes to in the planned days; ``fetched``: by the site, to collect; ``cost`` by the sheet,
+    ``a_month`` of 30 days."""
 
     deltas: bool
     peers: bool
@@ -71,6 +84,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     stored: int
     uploaded: int
+    fetched: int
     cost: Cost
     total: Decimal
     a_month: Decimal
@@ -115,8 +129,11 @@ def check_plan(fleet: Fleet, contents: tuple[PlannedContent, ...]) -> None:
     for one in contents:
         if not one.name or len(one.name) > 128:
             raise BadInputError("The name of a content has 1 to 128 characters.")
-        if not 0 < one.size < 2**50 or not 0 <= one.objects < 2**31 or not 1 <= one.releases_a_month <= 744:
-            raise BadInputError(f"The content {one.name!r} has a size, objects, or releases that are out of bounds.")
+        numbers = 0 <= one.objects < 2**31 and 0 <= one.files < 2**31 and 1 <= one.releases_a_month <= 744
+        if not 0 < one.size < 2**50 or not numbers:
+            raise BadInputError(
+                f"The content {one.name!r} has a size, objects, files, or releases that are out of bounds."
+            )
     outside = fleet.clients * fleet.internet_percent // 100
     events = outside * sum(max(1, one.releases_a_month * fleet.days // 30) for one in contents)
     if events > MAX_EVENTS:
@@ -219,19 +236,26 @@ def _count(
     whole: bool,
     neighbours: bool,
 ) -> None:
-    objects = content.objects or max(1, content.size >> 20)
+    objects = objects_of(content)
     unchanged = 0.0 if whole else (1 - content.changed_percent / 100) ** behind
     lacking = round(content.size * (1 - unchanged))
     lacking_objects = max(1, round(objects * (1 - unchanged)))
     by_delta = not whole and behind <= fleet.versions_kept
     small = lacking * content.delta_percent // 100 if by_delta else lacking
-    small_objects = max(1, small >> 20) if by_delta else lacking_objects
+    packs = max(1, -(-small // PACK_BYTES))
     for (deltas, peers), total in sums.items():
-        size, requests = (small, small_objects) if deltas else (lacking, lacking_objects)
+        size, requests, fixed = lacking, lacking_objects, MANIFEST_REQUESTS
+        if deltas and by_delta:
+            size, requests, fixed = small, packs, DELTA_REQUESTS
         shared = size * fleet.peer_percent // 100 if peers and neighbours else 0
         total.sent += size - shared
         total.from_peers += shared
-        total.requests += (requests * (size - shared) // size if size else 0) + MANIFEST_REQUESTS
+        total.requests += (requests * (size - shared) // size if size else 0) + fixed
+
+
+def objects_of(content: PlannedContent) -> int:
+    """Objects of one version, about, where nobody counted them."""
+    return content.objects or max(1, round(content.size / CHUNK_BYTES + content.files / 2))
 
 
 def _tally(
@@ -258,6 +282,7 @@ def _tally(
         month_hours=24 * MONTH_DAYS,
         byte_hours=stored * hours * points,
         sent=sums.sent,
+        fetched=sums.requests * RECORD_BYTES + records * SEGMENT_BYTES,
         uploaded=uploaded * points,
         client_reads=sums.requests,
         upload_writes=(uploaded >> 20) * points,
@@ -265,7 +290,11 @@ def _tally(
         overhead_writes=records,
         instance_hours=instance_hours,
     )
-    amounts = msgspec.structs.replace(cost(sheet, used), egress=egress_cost(sheet, int(sums.sent / months)) * months)
+    amounts = msgspec.structs.replace(
+        cost(sheet, used),
+        egress=egress_cost(sheet, int(sums.sent / months)) * months,
+        fetched=egress_cost(sheet, int(used.fetched / months), before=int(sums.sent / months)) * months,
+    )
     return Tally(
         deltas=deltas,
         peers=peers,
@@ -274,6 +303,7 @@ def _tally(
         requests=sums.requests,
         stored=stored * points,
         uploaded=uploaded * points,
+        fetched=used.fetched,
         cost=amounts,
         total=amounts.total,
         a_month=amounts.total / months,

@@ -72,6 +72,7 @@ usage_hour = Table(
     Column("granted", BigInteger, nullable=False, server_default="0"),  # of what was sent: by links, not by gateways
     Column("drilled", BigInteger, nullable=False, server_default="0"),  # of ``sent``, to synthetic devices
     Column("fetched", BigInteger, nullable=False, server_default="0"),  # by the site, from the point
+    Column("counted", BigInteger, nullable=False, server_default="-1"),  # stored by the site's books; -1: not counted
 )
 
 cloud_usage = Table(
@@ -81,6 +82,7 @@ cloud_usage = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("stored_objects", BigInteger, nullable=False),
     Column("stored_at", BigInteger, nullable=False),
+    Column("stored_difference", BigInteger, nullable=False, server_default="0"),  # of it, beyond the books of then
     Column("listed_bytes", BigInteger, nullable=False),  # by the last full listing
     Column("listed_at", BigInteger, nullable=False),
     Column("listed_difference", BigInteger, nullable=False, server_default="0"),  # its objects beyond the site's books

@@ -91,7 +91,10 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
 
 def _measured(kept: StoredUsage, at: int) -> str:
     """How old the figure of what is stored is, and whose it is."""
-    return f"{'Measured by the cloud' if at == kept.stored_at else 'Counted by the site'} at {iso(at)}."
+    if at == kept.stored_at:
+        return f"Measured by the cloud at {iso(at)}."
+    since = f", since the cloud measured at {iso(kept.stored_at)}" if kept.stored_at else ""
+    return f"Counted by the site at {iso(at)}{since}."
 
 
 def _collected(kept: StoredUsage) -> str:
