@@ -11,15 +11,17 @@ from sqlalchemy import Connection, insert
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.ids import ObjectId
 from entrepot.database import contents, distribution, points, pointsets, retention, versions
-from entrepot.database.contents import Content, Delta, Version
+from entrepot.database.contents import Delta, Version
 from entrepot.database.distribution import Distribution
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.content import content as content_table
 from entrepot.database.tables.library import object_, object_set, set_object
-from entrepot.protocol.contentapi import ContentType, DistributionState, Priority
+from entrepot.protocol.contentapi import DistributionState, Priority
 from entrepot.site.contents import kept_content
+
+from ..rows import content_row
 
 NOW = 1_774_267_200.0
 
@@ -44,20 +46,7 @@ class World:
             return points.add_point(connection, point).id
 
     def content(self, name: str) -> str:
-        content = Content(
-            id=f"pkg-{name}",
-            name=name,
-            type=ContentType.PACKAGE,
-            source="/src",
-            excludes=("*.pyc",),
-            for_windows=False,
-            isolated=False,
-            current=0,
-            pointer_counter=0,
-            deleting=False,
-            site="PS1",
-            created=0,
-        )
+        content = content_row(f"pkg-{name}", name, excludes=("*.pyc",))
         with self.database.transaction() as connection:
             return contents.add_content(connection, content).id
 

@@ -13,8 +13,9 @@ from entrepot.database.engine import Database
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
 from entrepot.database.recovery import indexed_in_set
 from entrepot.database.tables.library import chunk, object_, object_set, set_object
-from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.trust import Role
+
+from ..rows import content_row
 
 NOW = 1_774_267_200.0
 
@@ -30,20 +31,7 @@ def site(database: Database) -> None:
 
 
 def content(name: str) -> Content:
-    return Content(
-        id=f"pkg-{name}",
-        name=name,
-        type=ContentType.PACKAGE,
-        source="/src",
-        excludes=(),
-        for_windows=False,
-        isolated=False,
-        current=0,
-        pointer_counter=0,
-        deleting=False,
-        site="PS1",
-        created=1,
-    )
+    return content_row(f"pkg-{name}", name, created=1)
 
 
 def version(name: str, number: int = 1, **changes: object) -> Version:

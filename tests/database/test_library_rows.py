@@ -20,15 +20,16 @@ from entrepot.database import (
     retention,
     versions,
 )
-from entrepot.database.contents import Content, Delta, Version
+from entrepot.database.contents import Delta, Version
 from entrepot.database.engine import Database
 from entrepot.database.library import SqlLibrary
 from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.points import point as point_table
 from entrepot.objects.hashing import object_id_of
-from entrepot.protocol.contentapi import ContentType
 from entrepot.rules.verdicts import Verdict
+
+from ..rows import content_row
 
 NOW = 1_774_267_200.0
 
@@ -46,20 +47,7 @@ class Shop:
         self.library = SqlLibrary(
             database, clock=lambda: NOW, new_id=lambda: f"ses-{next(numbers)}", pause=lambda _: None
         )
-        self.content = Content(
-            id="pkg-1",
-            name="App",
-            type=ContentType.PACKAGE,
-            source="/srv/app",
-            excludes=(),
-            for_windows=False,
-            isolated=False,
-            current=0,
-            pointer_counter=0,
-            deleting=False,
-            site="PS1",
-            created=int(NOW),
-        )
+        self.content = content_row("pkg-1", "App", source="/srv/app", created=int(NOW))
         with database.transaction() as connection:
             contents.add_content(connection, self.content)
         self.one = self.version(1, "a", "b", "c")

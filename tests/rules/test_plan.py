@@ -1,5 +1,6 @@
 """The planner: a discrete-event simulation of a fleet (R29)."""
 
+import random
 import tracemalloc
 from decimal import Decimal
 
@@ -7,10 +8,21 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyfastcdc import FastCDC
 
+from entrepot.content.ahead import AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK
 from entrepot.core.errors import BadInputError
-from entrepot.core.sizes import GB
-from entrepot.rules.plan import Fleet, PlannedContent, Visits, plan
+from entrepot.core.sizes import GB, MIB
+from entrepot.rules.plan import (
+    RECORD_BYTES,
+    SEGMENT_BYTES,
+    SEGMENTS_AN_HOUR,
+    Fleet,
+    PlannedContent,
+    Visits,
+    objects_of,
+    plan,
+)
 from entrepot.rules.prices import PriceSheet, Tier
 
 SHEET = PriceSheet(
@@ -42,6 +54,34 @@ def test_clients_that_have_the_version_before_fetch_what_changed_or_its_delta():
     assert by[False, False].sent == 100 * GB // 5
     assert by[True, False].sent == 100 * GB // 50
     assert by[True, False].total < by[False, False].total
+
+
+def test_a_delta_is_asked_for_in_packs_and_the_rest_in_objects():
+    changed = msgspec.structs.replace(OFFICE, objects=1000, changed_percent=20, delta_percent=10)
+    _, by = tallies(Fleet(clients=100, internet_percent=100, hours=1), changed)
+    assert by[False, False].requests == 100 * (200 + 2), "objects that changed, root and part of the manifest"
+    assert by[True, False].requests == 100 * (5 + 3), "packs of 4 MiB, both roots and the delta's part"
+
+
+@pytest.mark.parametrize("mebibytes", [1, 2, 8])
+def test_objects_are_estimated_as_content_is_cut(mebibytes):
+    """Random files of one size, by three seeds: what they are cut into together."""
+    size, data = mebibytes * MIB, random.Random(3).randbytes(24 * MIB)
+    files = [data[begin : begin + size] for begin in range(0, len(data), size)]
+    chunks = 0
+    for seed in (11, 222, 3333):
+        chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
+        chunks += sum(1 for file in files for _ in chunker.cut_buf(file))
+    planned = objects_of(PlannedContent(name="x", size=len(data), files=len(files)))
+    assert planned == pytest.approx(chunks / 3, rel=0.15)
+
+
+def test_what_the_site_fetches_to_collect_is_planned_and_charged():
+    _, by = tallies(Fleet(clients=100, internet_percent=100, hours=1, instances=3), OFFICE)
+    one = by[False, False]
+    assert one.fetched == one.requests * RECORD_BYTES + 3 * 720 * SEGMENTS_AN_HOUR * SEGMENT_BYTES
+    assert one.cost.fetched == pytest.approx(Decimal(one.fetched) / GB * Decimal("0.1"))
+    assert one.total == one.cost.total
 
 
 def test_neighbours_share_what_the_first_of_them_fetched():

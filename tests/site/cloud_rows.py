@@ -4,6 +4,8 @@ from sqlalchemy import Connection
 
 from entrepot.database import cloud
 
+from ..rows import certificate_row
+
 
 def cloud_row() -> cloud.CloudPoint:
     """The cloud point cloud-eu, not yet ready."""
@@ -31,18 +33,6 @@ def cloud_row() -> cloud.CloudPoint:
 
 def add_cloud_point(connection: Connection) -> None:
     """The cloud point cloud-eu, ready, with its management certificate."""
-    certificate = cloud.ManagementCertificate(
-        id="cert-1",
-        name="m",
-        subject="CN=m",
-        thumbprint="00",
-        key_kind="ec",
-        not_before=0,
-        not_after=1,
-        imported=0,
-        certificate=b"",
-        sealed_key=b"",
-    )
-    cloud.add_certificate(connection, certificate)
+    cloud.add_certificate(connection, certificate_row())
     cloud.add_cloud_point(connection, cloud_row())
     cloud.update_cloud_point(connection, "pt-cloud", state=cloud.CloudPointState.READY, ready=1)

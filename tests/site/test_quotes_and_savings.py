@@ -23,6 +23,8 @@ from entrepot.protocol.costapi import (
 from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
 from entrepot.protocol.policy import DownloadReport, SourceBytes
 
+from ..rows import certificate_row
+
 SHEET = PriceSheetRequest(
     currency="EUR",
     storage_gb_month=Decimal(0),
@@ -54,20 +56,8 @@ def _cloud_point(number: int) -> cloud.CloudPoint:
 @pytest.fixture
 async def offices(site, source):
     """Two cloud points, three devices that may use them, and a content in its first version."""
-    certificate = cloud.ManagementCertificate(
-        id="cert-1",
-        name="m",
-        subject="CN=m",
-        thumbprint="00",
-        key_kind="ec",
-        not_before=0,
-        not_after=1,
-        imported=0,
-        certificate=b"",
-        sealed_key=b"",
-    )
     with site.database.transaction() as connection:
-        cloud.add_certificate(connection, certificate)
+        cloud.add_certificate(connection, certificate_row())
         for number in (1, 2):
             cloud.add_cloud_point(connection, _cloud_point(number))
     settings = ClientSettingsRequest(name="default", settings=SettingsValues(allow_cloud=True))

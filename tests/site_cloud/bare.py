@@ -1,25 +1,11 @@
 """A cloud point without a site, and a content without versions: also for processes that shall start quickly."""
 
 from entrepot.database.cloud import CloudPoint
-from entrepot.database.contents import Content
 from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
-from entrepot.protocol.contentapi import ContentType
 from entrepot.protocol.control import ServiceState
+from tests.rows import content_row
 
-APP = Content(
-    id="pkg-app",
-    name="app",
-    type=ContentType.PACKAGE,
-    source="",
-    excludes=(),
-    for_windows=False,
-    isolated=False,
-    current=0,
-    pointer_counter=0,
-    deleting=False,
-    site="PS1",
-    created=1_774_267_200,
-)
+APP = content_row("pkg-app", "app", source="", created=1_774_267_200)
 
 
 def bare_point(point: str) -> CloudPoint:

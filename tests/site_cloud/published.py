@@ -8,12 +8,12 @@ from sqlalchemy import insert
 from entrepot.content.objectset import encode_set
 from entrepot.core.ids import ObjectId
 from entrepot.database import contents, pointsets
-from entrepot.database.contents import Content, Version
+from entrepot.database.contents import Version
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.objects.hashing import object_id_of
-from entrepot.protocol.contentapi import ContentType
 
+from ..rows import content_row
 from .conftest import NOW, SITE, SiteUnderTest
 
 
@@ -40,20 +40,7 @@ def _enter(
 ) -> None:
     total = sum(sizes[1:])
     fields = dict.fromkeys(("set_size", "files", "folders", "links", "plain_size", "chunks", "new_objects"), 0)
-    content = Content(
-        id=f"pkg-{name}",
-        name=name,
-        type=ContentType.PACKAGE,
-        source="/src",
-        excludes=(),
-        for_windows=False,
-        isolated=False,
-        current=0,
-        pointer_counter=0,
-        deleting=False,
-        site=SITE,
-        created=0,
-    )
+    content = content_row(f"pkg-{name}", name, site=SITE)
     version = Version(
         content=content.id,
         number=1,

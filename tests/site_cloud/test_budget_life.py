@@ -36,6 +36,7 @@ from entrepot.web.allowances import Allowances
 from entrepot.web.dataplane import ShelfHolder
 from entrepot.web.grants import Grant as Shown
 
+from ..rows import certificate_row
 from .bare import bare_point
 from .conftest import NOW, Gateway, Ticking, _empty_database, record
 
@@ -81,7 +82,9 @@ class BudgetLife(RuleBasedStateMachine):
         self.budget = Budget(scope=Scope.POINT, subject=POINT, bytes=megabytes * MIB, created=NOW)
         with self.database.transaction() as connection:
             # more than run here: small downloads are granted slots for all of them
-            cloud.add_cloud_point(connection, msgspec.structs.replace(bare_point(POINT), instances_wanted=4))
+            cloud.add_certificate(connection, certificate_row())
+            four = {"instances_wanted": 4, "management_certificate": certificate_row().id}
+            cloud.add_cloud_point(connection, msgspec.structs.replace(bare_point(POINT), **four))
             budgets.put_budget(connection, self.budget)
             usage.set_collected(connection, POINT, now=NOW + LAG)
 

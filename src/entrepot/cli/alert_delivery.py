@@ -1,12 +1,13 @@
 """``entrepot alert mail|window``: how alerts are told, and when none is."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from entrepot.cli.alert_subscriptions import Authority, Name, Types, print_delivered
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, when, yes_no
+from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_listed, say, when, yes_no
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.alertapi import (
@@ -55,10 +56,8 @@ def set_mail(
     )
     with site_session(ctx) as session:
         info = session.call("PUT", "/mail-server", body, MailServerInfo)
-    if as_json:
-        print_json(info)
-    else:
-        say(f"Mails go through {info.host}:{info.port}. Try it: entrepot alert mail test ADDRESS")
+    told = f"Mails go through {info.host}:{info.port}. Try it: entrepot alert mail test ADDRESS"
+    print_done(info, told, as_json=as_json)
 
 
 @mail.command("show")
@@ -125,10 +124,7 @@ def add_window(
     )
     with site_session(ctx) as session:
         info = session.post("/maintenance-windows", body, MaintenanceWindowInfo)
-    if as_json:
-        print_json(info)
-    else:
-        say(f"In {info.name} no alert opens{': it is open now' if info.open else ''}.")
+    print_done(info, f"In {info.name} no alert opens{': it is open now' if info.open else ''}.", as_json=as_json)
 
 
 @windows.command("list")
@@ -141,27 +137,18 @@ def list_windows(ctx: typer.Context, as_json: AsJson = False) -> None:
     """
     with site_session(ctx) as session:
         found = session.get("/maintenance-windows", list[MaintenanceWindowInfo])
-    if as_json:
-        print_json(found)
-        return
-    print_rows(
-        ("Name", "Start", "Zone", ">Minutes", "Repeat", "Cloud point", "Alerts", "Open now", "Id"),
-        [
-            (
-                one.name,
-                one.start,
-                one.zone,
-                str(one.minutes),
-                one.repeat.value,
-                one.cloud_point or "all",
-                ", ".join(one.types) or "all",
-                yes_no(one.open),
-                one.id,
-            )
-            for one in found
-        ],
-        empty="No maintenance window.",
-    )
+    columns: dict[str, Callable[[MaintenanceWindowInfo], str]] = {
+        "Name": lambda one: one.name,
+        "Start": lambda one: one.start,
+        "Zone": lambda one: one.zone,
+        ">Minutes": lambda one: str(one.minutes),
+        "Repeat": lambda one: one.repeat.value,
+        "Cloud point": lambda one: one.cloud_point or "all",
+        "Alerts": lambda one: ", ".join(one.types) or "all",
+        "Open now": lambda one: yes_no(one.open),
+        "Id": lambda one: one.id,
+    }
+    print_listed(found, columns, as_json=as_json, empty="No maintenance window.")
 
 
 @windows.command("delete")

@@ -1,12 +1,13 @@
 """``entrepot alert subscription``: who is told of alerts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_json, print_rows, say, when
+from entrepot.cli.output import confirm, print_done, print_listed, say, when
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
@@ -73,10 +74,8 @@ def add_subscription(
     )
     with site_session(ctx) as session:
         info = session.post("/alert-subscriptions", body, AlertSubscriptionInfo)
-    if as_json:
-        print_json(info)
-    else:
-        say(f"{info.name} is told from now on. Try it: entrepot alert subscription test {info.name}")
+    told = f"{info.name} is told from now on. Try it: entrepot alert subscription test {info.name}"
+    print_done(info, told, as_json=as_json)
 
 
 @subscriptions.command("change")
@@ -128,10 +127,8 @@ def change_subscription(
         raise BadInputError("Nothing was named to change.", next_step="Run: entrepot alert subscription change --help")
     with site_session(ctx) as session:
         info = session.call("PATCH", f"/alert-subscriptions/{seg(name)}", body, AlertSubscriptionInfo)
-    if as_json:
-        print_json(info)
-    else:
-        say(f"{info.name} is changed. Try it: entrepot alert subscription test {info.name}")
+    told = f"{info.name} is changed. Try it: entrepot alert subscription test {info.name}"
+    print_done(info, told, as_json=as_json)
 
 
 @subscriptions.command("list")
@@ -144,28 +141,20 @@ def list_subscriptions(ctx: typer.Context, as_json: AsJson = False) -> None:
     """
     with site_session(ctx) as session:
         found = session.get("/alert-subscriptions", list[AlertSubscriptionInfo])
-    if as_json:
-        print_json(found)
-        return
-    print_rows(
-        ("Name", "To", "Language", "Alerts", ">Digest", "Delivered", ">Waiting", ">Given up", "Problem", "Id"),
-        [
-            (
-                one.name,
-                one.target,
-                one.language.value,
-                ", ".join((*one.types, *(severity.value for severity in one.severities))) or "all",
-                f"{one.digest_minutes} min" if one.digest_minutes else "",
-                when(one.delivered),
-                str(one.waiting),
-                str(one.failed),
-                one.error,
-                one.id,
-            )
-            for one in found
-        ],
-        empty="Nobody is told of alerts. Next: entrepot alert subscription add --help",
-    )
+    columns: dict[str, Callable[[AlertSubscriptionInfo], str]] = {
+        "Name": lambda one: one.name,
+        "To": lambda one: one.target,
+        "Language": lambda one: one.language.value,
+        "Alerts": lambda one: ", ".join((*one.types, *(severity.value for severity in one.severities))) or "all",
+        ">Digest": lambda one: f"{one.digest_minutes} min" if one.digest_minutes else "",
+        "Delivered": lambda one: when(one.delivered),
+        ">Waiting": lambda one: str(one.waiting),
+        ">Given up": lambda one: str(one.failed),
+        "Problem": lambda one: one.error,
+        "Id": lambda one: one.id,
+    }
+    nobody = "Nobody is told of alerts. Next: entrepot alert subscription add --help"
+    print_listed(found, columns, as_json=as_json, empty=nobody)
 
 
 @subscriptions.command("test")
@@ -196,7 +185,5 @@ def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False) -> Non
 
 def print_delivered(delivered: Delivered, as_json: bool) -> None:
     """That a test message was taken."""
-    if as_json:
-        print_json(delivered)
-    else:
-        say(f"The test message for {delivered.target} was taken. {delivered.detail}".strip())
+    told = f"The test message for {delivered.target} was taken. {delivered.detail}".strip()
+    print_done(delivered, told, as_json=as_json)

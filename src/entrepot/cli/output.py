@@ -2,11 +2,11 @@
 
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import PurePath
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import typer
@@ -20,6 +20,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
 
 PIPE_WIDTH = 240
+T = TypeVar("T")
 _LEAD: Final = re.compile(r"\[(green|yellow)\]([^\[\]]*)\[/\]")
 
 
@@ -68,6 +69,28 @@ def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
         console.print(f"  [dim]{name:<{width}}[/]  {escape(lines[0])}", soft_wrap=True)
         for line in lines[1:]:
             console.print(f"  {'':<{width}}  {escape(line)}", soft_wrap=True)
+
+
+def print_listed(
+    found: Sequence[T],
+    columns: Mapping[str, Callable[[T], str]],
+    *,
+    as_json: bool,
+    empty: str,
+) -> None:
+    """A list as JSON, or as a table: of each column its heading, and what it says of one."""
+    if as_json:
+        print_json(found)
+    else:
+        print_rows(tuple(columns), ([tell(one) for tell in columns.values()] for one in found), empty=empty)
+
+
+def print_done(info: object, told: str, *, as_json: bool) -> None:
+    """What came of an order: as JSON, or a sentence."""
+    if as_json:
+        print_json(info)
+    else:
+        say(told)
 
 
 def say(text: str, *, style: str = "") -> None:
