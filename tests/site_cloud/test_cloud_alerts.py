@@ -354,7 +354,7 @@ async def test_a_comment_on_an_accepted_gap_accepts_no_other(site) -> None:
     assert await _state(site, point.point, "accounting_gap") is AlertState.ACTIVE
 
 
-async def test_where_the_cloud_tells_no_storage_the_books_are_judged(site) -> None:
+async def test_where_the_cloud_tells_no_storage_what_it_told_last_and_the_books_are_judged(site) -> None:
     point = await site.make_point()
     await site.services.patch("cloud1", CloudPointPatch(storage_quota=1000))
     await _store(site, 990)
@@ -367,7 +367,10 @@ async def test_where_the_cloud_tells_no_storage_the_books_are_judged(site) -> No
     await site.services.collect("cloud1")
     alert = (await site.database.read(alerts.find, type_="storage_warning", subject=point.point)).alert
     assert alert.state is AlertState.ACTIVE, "the books were empty then as now: nothing has gone"
-    assert f"Counted by the site at {iso(site.clock())}, since the cloud measured at {iso(NOW)}." in alert.message
+    assert (
+        f"Counted by the site at {iso(site.clock())}, since the cloud measured at {iso(kept.stored_at)}."
+        in alert.message
+    )
 
 
 async def test_a_cloud_that_measures_once_a_day_delays_no_storage_alert_and_makes_no_figure_look_fresh(site) -> None:
