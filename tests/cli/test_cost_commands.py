@@ -193,7 +193,7 @@ def test_a_plan_takes_the_size_of_deltas_the_number_of_objects_and_of_versions_k
     assert _plan(entrepot, "office:1GB:1:20")[True, False]["sent"] == 100 * 10**9 // 5 * 15 // 100
 
 
-@pytest.mark.parametrize("content", ["office", "office:1GB:1:20:10:4000:1", "office:1GB:often"])
+@pytest.mark.parametrize("content", ["office", "office:1GB:1:20:10:4000:9:1", "office:1GB:often"])
 def test_a_plan_says_how_a_content_is_written(entrepot, content: str) -> None:
     ran = entrepot("plan", "--clients", "9", "--content", content)
     assert ran.code != 0

@@ -383,7 +383,8 @@ async def test_a_cloud_that_measures_once_a_day_delays_no_storage_alert_and_make
     await site.services.collect("cloud1")
     alert = (await site.database.read(alerts.find, type_="storage_critical", subject=point.point)).alert
     assert alert.state is AlertState.ACTIVE, "the books know at once what was sent: two objects and their set"
-    assert f"Counted by the site at {iso(site.clock())}." in alert.message
+    measured = f"since the cloud measured at {iso(NOW - 20 * HOUR)}."
+    assert f"Counted by the site at {iso(site.clock())}, {measured}" in alert.message
     used = (await site.database.read(cloud_point_info, point, now=site.clock())).usage
     assert (used.stored_bytes, used.stored_at) == (10, NOW - 20 * HOUR)
     assert (used.present_bytes, used.present_at, used.age_seconds) == (1000, int(site.clock()), 0)
