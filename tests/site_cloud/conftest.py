@@ -47,6 +47,8 @@ from entrepot.trust.vault import ServerVault
 from entrepot.web.answers import uncounted
 from entrepot.web.dataplane import ShelfHolder
 
+from ..lightpfx import light_pfx, light_service_pfx
+
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
 SITE = "PS1"
 PASSWORD = "correct horse"
@@ -433,10 +435,10 @@ class SiteUnderTest:
 
     def import_certificate(self, name: str = "management") -> None:
         pair = new_management("Test management", 365, "ec", now=NOW)
-        self.services.certificates.import_management(name, pair.pfx(Secret(PASSWORD)), Secret(PASSWORD))
+        self.services.certificates.import_management(name, light_pfx(pair, PASSWORD), Secret(PASSWORD))
 
     def request(self, name: str = "cloud1", fqdn: str = FQDN, **changes: object) -> CloudPointRequest:
-        pfx = self.keys.authority.issue_service_pfx(fqdn, days=200, password=Secret(PASSWORD), now=NOW)
+        pfx = light_service_pfx(self.keys.authority, fqdn, PASSWORD, days=200, now=NOW)
         request = CloudPointRequest(
             name=name,
             host_url="https://127.0.0.1:9",

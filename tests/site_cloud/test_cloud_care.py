@@ -40,11 +40,12 @@ from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
 from entrepot.trust.certificates import UnsuitableCertificateError, new_management
 
+from ..lightpfx import light_service_pfx
 from .conftest import FQDN, NOW, PASSWORD, Crash, SiteUnderTest
 
 
 def _renewal(site: SiteUnderTest, fqdn: str = FQDN, days: int = 300) -> RenewServiceCertificate:
-    pfx = site.keys.authority.issue_service_pfx(fqdn, days=days, password=Secret(PASSWORD), now=site.clock())
+    pfx = light_service_pfx(site.keys.authority, fqdn, PASSWORD, days=days, now=site.clock())
     return RenewServiceCertificate(service_pfx=pfx, service_password=PASSWORD)
 
 
