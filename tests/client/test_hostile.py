@@ -147,6 +147,14 @@ async def test_a_file_whose_hash_is_wrong_is_named(world, tools, tmp_path: Path,
     await refused(world, tools, tmp_path, match="'a' is not what the manifest promises")
 
 
+async def test_a_file_of_several_pieces_whose_hash_is_wrong_is_named_and_removed(
+    world, tools, tmp_path: Path, forge
+) -> None:
+    halves = (Extent(0, 0, 1), Extent(0, 1, len(DATA) - 1))
+    forge(file("a", sha256=b"x" * 32, extents=halves))
+    await refused(world, tools, tmp_path, match="'a' is not what the manifest promises")
+
+
 async def test_a_manifest_of_other_content_is_refused(world, tools, tmp_path: Path, forge) -> None:
     forge(file("a"), content="pkg-ffffffffffffffff")
     await refused(world, tools, tmp_path, match="not of pkg-0123456789abcdef")

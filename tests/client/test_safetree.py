@@ -83,6 +83,49 @@ def test_writing_replaces_links_and_follows_none(root: Path, open_tree: Open) ->
     assert {(root / name).read_bytes() for name in ("link", "dangling", "second-name")} == {b"ours"}
 
 
+def test_a_file_put_whole_replaces_whatever_stands_there_and_follows_no_link(root: Path, open_tree: Open) -> None:
+    outside = root.parent / "outside"
+    (root / "way").symlink_to(outside)
+    (root / "link").symlink_to(outside / "file")
+    (root / "dangling").symlink_to(outside / "new")
+    os.link(outside / "file", root / "second-name")
+    os.mkfifo(root / "pipe")
+    (root / "folder").mkdir()
+    (root / "longer").write_bytes(b"what an earlier run left")
+    (root / "longer").chmod(0o444)
+    paths = ("way/file", "link", "dangling", "second-name", "pipe", "folder", "longer", "a/new/one")
+    with open_tree(root) as tree:
+        for path in paths:
+            tree.put(path, memoryview(b"ours"), 0o540)
+    assert {(root / path).read_bytes() for path in paths} == {b"ours"}
+    assert {stat.S_IMODE((root / path).lstat().st_mode) for path in paths} == {0o540}
+    assert [(path.name, path.read_bytes()) for path in outside.iterdir()] == [("file", b"precious")]
+
+
+def test_a_file_is_not_put_in_place_of_a_folder_with_other_things(root: Path, open_tree: Open) -> None:
+    (root / "folder").mkdir()
+    (root / "folder" / "mine").touch()
+    with open_tree(root) as tree, pytest.raises(StorageError, match="folder"):
+        tree.put("folder", b"ours", 0o644)
+    assert (root / "folder" / "mine").exists()
+
+
+def test_a_file_put_whole_has_its_permissions_only_when_all_of_it_is_written(
+    root: Path, open_tree: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system = os.write
+
+    def short(descriptor: int, data: memoryview) -> int:
+        assert stat.S_IMODE(os.fstat(descriptor).st_mode) == 0o600
+        return system(descriptor, data[:3])
+
+    with open_tree(root) as tree, monkeypatch.context() as patched:
+        patched.setattr(os, "write", short)
+        tree.put("file", b"hello world", 0o755)
+    assert (root / "file").read_bytes() == b"hello world"
+    assert stat.S_IMODE((root / "file").stat().st_mode) == 0o755
+
+
 def test_removing_removes_links_themselves(root: Path, open_tree: Open) -> None:
     outside = root.parent / "outside"
     (root / "folder").symlink_to(outside)

@@ -108,9 +108,7 @@ class ManagedDestination:
 
     def finish(self, described: Described) -> Path:
         """See :class:`Destination`."""
-        for part in self.record.parts():
-            self.staging.link(part)
-        self.record.finish(described)
+        self.record.finish(described, meanwhile=self.staging.link)
         bring_to_disk(self._folder)
         return self._trees.install(self._name, self._folder, self.record.folder)
 

@@ -242,7 +242,7 @@ class _Task:
             outcome="failed" if error else "success",
             error=error[:2000],
             plain_size=work.total,
-            sources=source_bytes(work.used()),
+            sources=source_bytes(work.supply.used()),
         )
         with contextlib.suppress(EntrepotError):
             await asyncio.to_thread(self._reports.add, report)
@@ -258,10 +258,10 @@ class _Task:
             plain_size=work.total,
             present=work.present,
             located=describe(self._reply, SourceList(self._reply)),
-            used=work.used(),
+            used=work.supply.used(),
             failures=self._sources.failures(),
-            delta_from=work.delta.from_version if work.delta and work.delta.rebuilt else 0,
-            delta_chunks=work.delta.rebuilt if work.delta else 0,
-            delta_problem=work.delta.problem if work.delta else "",
+            delta_from=work.supply.delta.from_version if work.supply.delta and work.supply.delta.rebuilt else 0,
+            delta_chunks=work.supply.delta.rebuilt if work.supply.delta else 0,
+            delta_problem=work.supply.delta.problem if work.supply.delta else "",
             duration=self._clock() - self._started,
         )

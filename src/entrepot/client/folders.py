@@ -158,6 +158,21 @@ def open_to_write(level: Level, name: str) -> int:
     raise StorageError(f"Something keeps replacing {name!r} while it is written.")
 
 
+def open_new(level: Level, name: str) -> int:
+    """A new plain file, open for writing; whatever stands there is removed first, also what appears meanwhile.
+
+    Raises:
+        StorageError: somebody keeps putting something else there.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | FILE_FLAGS
+    for _ in range(RACES):
+        try:
+            return os.open(level.at(name), flags, 0o600, dir_fd=level.descriptor)
+        except FileExistsError:
+            _clear_away(level, name)
+    raise StorageError(f"Something keeps replacing {name!r} while it is written.")
+
+
 def _make_writable(level: Level, name: str) -> None:
     """Let the owner write a file; what appeared in its place meanwhile, or cannot be changed, is removed."""
     if sys.platform == "win32":
@@ -179,10 +194,17 @@ def _make_writable(level: Level, name: str) -> None:
 def _clear(level: Level, name: str) -> None:
     """Remove what is no plain file of one name."""
     found = find(level, name)
+    if found is not None and (found.kind != "file" or found.names != 1):
+        _clear_away(level, name)
+
+
+def _clear_away(level: Level, name: str) -> None:
+    """Remove a file, a link itself or an empty folder."""
+    found = find(level, name)
     with contextlib.suppress(FileNotFoundError):
         if found is not None and found.kind == "folder":
             os.rmdir(level.at(name), dir_fd=level.descriptor)
-        elif found is not None and (found.kind != "file" or found.names != 1):
+        elif found is not None:
             unlink(level, name)
 
 

@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -131,16 +131,25 @@ class Record:
                 raise IntegrityError(f"Part {number} of the manifest in {self.folder} is missing or damaged.")
             yield sequence.take_plain(plain)
 
-    def finish(self, described: Described) -> None:
+    def finish(self, described: Described, *, meanwhile: Callable[[Part], None] | None = None) -> None:
         """Build the index and declare the record whole.
+
+        Args:
+            meanwhile: called with each part, in order, so that they are read once for both.
 
         Raises:
             StorageError: the disk refuses.
             IntegrityError: a part is damaged.
         """
-        build_index(self.parts(), self.index)
+        build_index(self._parts_for(meanwhile), self.index)
         with folder_errors(str(self.folder)):
             write_private(self.folder / "record.json", to_json(described))
+
+    def _parts_for(self, meanwhile: Callable[[Part], None] | None) -> Iterator[Part]:
+        for part in self.parts():
+            if meanwhile is not None:
+                meanwhile(part)
+            yield part
 
     def described(self) -> Described | None:
         """What the tree is; None when the record is not whole."""

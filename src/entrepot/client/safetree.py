@@ -21,27 +21,21 @@ from typing import Final, Self
 
 from entrepot.client.folders import (
     FILE_FLAGS,
-    FOLDER_FLAGS,
     NONBLOCK,
-    RACES,
     Found,
-    Level,
-    NotRealError,
     find,
     folder_errors,
     folder_mode,
-    open_folder,
+    open_new,
     open_to_write,
     read_all,
     unlink,
 )
-from entrepot.client.home import native
-from entrepot.core.errors import ConflictError, StorageError
+from entrepot.client.way import HAS_DIR_FD, Way
+from entrepot.core.errors import ConflictError
 from entrepot.durable.sharing import insist
 
 _READ: Final = 1024 * 1024
-
-HAS_DIR_FD: Final = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 
 
 class SafeTree:
@@ -57,16 +51,8 @@ class SafeTree:
 
     def __init__(self, root: Path, *, descriptors: bool = HAS_DIR_FD) -> None:
         self.root = root
-        path = native(root)
         with folder_errors(str(root)):
-            if descriptors:
-                flags = FOLDER_FLAGS & ~getattr(os, "O_NOFOLLOW", 0)
-                top = Level("", os.open(path, flags), "")
-            else:
-                if not path.is_dir():
-                    raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(root))
-                top = Level("", None, str(path) + os.sep)
-        self._levels = [top]
+            self.way: Final = Way(root, descriptors=descriptors)
 
     def __enter__(self) -> Self:
         return self
@@ -76,52 +62,7 @@ class SafeTree:
 
     def close(self) -> None:
         """Give back all descriptors."""
-        while self._levels:
-            self._leave()
-
-    def _leave(self) -> None:
-        level = self._levels.pop()
-        if level.descriptor is not None:
-            os.close(level.descriptor)
-
-    # -- the way to a folder -------------------------------------------------------------------------------------
-
-    def parent(self, path: str, *, create: bool) -> tuple[Level, str] | None:
-        """The open folder that holds ``path`` and the last name; None when there is none and ``create`` is False."""
-        *folders, name = path.split("/")
-        level = self._enter(folders, create=create)
-        return None if level is None else (level, name)
-
-    def _enter(self, folders: list[str], *, create: bool) -> Level | None:
-        depth = 0
-        while depth < len(folders) and depth + 1 < len(self._levels):
-            if self._levels[depth + 1].name != folders[depth]:
-                break
-            depth += 1
-        while len(self._levels) > depth + 1:
-            self._leave()
-        for name in folders[depth:]:
-            level = self._open_child(self._levels[-1], name, create=create)
-            if level is None:
-                return None
-            self._levels.append(level)
-        return self._levels[-1]
-
-    def _open_child(self, parent: Level, name: str, *, create: bool) -> Level | None:
-        for _ in range(RACES):  # what is in the way is removed, then made, then opened; others may interfere
-            try:
-                return open_folder(parent, name)
-            except FileNotFoundError:
-                if not create:
-                    return None
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(parent.at(name), 0o755, dir_fd=parent.descriptor)
-            except (NotADirectoryError, NotRealError):
-                if not create:
-                    return None
-                with contextlib.suppress(FileNotFoundError):
-                    unlink(parent, name)
-        raise StorageError(f"Something keeps replacing the folder {name!r} while it is written.")
+        self.way.close()
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -132,7 +73,7 @@ class SafeTree:
             StorageError: the disk refuses.
         """
         with folder_errors(path):
-            place = self.parent(path, create=False)
+            place = self.way.to(path, create=False)
             return None if place is None else find(*place)
 
     def read(self, path: str, at: int, length: int) -> bytes | None:
@@ -175,7 +116,7 @@ class SafeTree:
             StorageError: the disk refuses.
         """
         with folder_errors(path):
-            place = self.parent(path, create=False)
+            place = self.way.to(path, create=False)
             found = find(*place) if place else None
             if place is None or found is None or found.kind != "link":
                 return None
@@ -184,7 +125,7 @@ class SafeTree:
 
     def _open(self, path: str) -> int | None:
         """A regular file for reading, or None."""
-        place = self.parent(path, create=False)
+        place = self.way.to(path, create=False)
         if place is None:
             return None
         level, name = place
@@ -206,6 +147,25 @@ class SafeTree:
 
     # -- writing -------------------------------------------------------------------------------------------------
 
+    def put(self, path: str, data: bytes | memoryview, mode: int) -> None:
+        """Write a whole file with its permissions, in place of whatever stands there: it is opened once.
+
+        It has its permissions only when all of it is written.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with folder_errors(path):
+            place = self.way.to(path, create=True)
+            assert place is not None
+            descriptor = open_new(*place)
+            try:
+                _write_all(descriptor, data)
+                if sys.platform != "win32":
+                    os.fchmod(descriptor, mode | stat.S_IRUSR)
+            finally:
+                os.close(descriptor)
+
     def write(self, path: str, at: int, data: bytes | memoryview) -> None:
         """Write into a file at an offset; the file and folders on the way are made as needed.
 
@@ -216,9 +176,7 @@ class SafeTree:
         """
         with self._opened(path) as descriptor:
             os.lseek(descriptor, at, os.SEEK_SET)
-            view = memoryview(data)
-            while view:
-                view = view[os.write(descriptor, view) :]
+            _write_all(descriptor, data)
 
     def cut(self, path: str, size: int) -> None:
         """Make a file exactly ``size`` bytes long.
@@ -232,7 +190,7 @@ class SafeTree:
     @contextlib.contextmanager
     def _opened(self, path: str) -> Iterator[int]:
         with folder_errors(path):
-            place = self.parent(path, create=True)
+            place = self.way.to(path, create=True)
             assert place is not None
             descriptor = open_to_write(*place)
             try:
@@ -247,7 +205,7 @@ class SafeTree:
             StorageError: the disk refuses.
         """
         with folder_errors(path):
-            place = self.parent(path, create=False)
+            place = self.way.to(path, create=False)
             if place is None:
                 raise FileNotFoundError(errno.ENOENT, "gone", path)
             level, name = place
@@ -272,7 +230,7 @@ class SafeTree:
             StorageError: the disk refuses.
         """
         with folder_errors(path):
-            level = self._enter(path.split("/"), create=True)
+            level = self.way.enter(path, create=True)
             assert level is not None
             if sys.platform == "win32":
                 return
@@ -293,7 +251,7 @@ class SafeTree:
         if not self.remove(path):
             raise self._in_the_way(path)
         with folder_errors(path):
-            place = self.parent(path, create=True)
+            place = self.way.to(path, create=True)
             assert place is not None
             level, name = place
             if sys.platform == "win32":
@@ -310,7 +268,7 @@ class SafeTree:
             StorageError: the disk refuses.
         """
         with folder_errors(path):
-            place = self.parent(path, create=False)
+            place = self.way.to(path, create=False)
             found = find(*place) if place else None
             if place is None or found is None:
                 return True
@@ -337,8 +295,8 @@ class SafeTree:
         if found is not None and found.kind == "folder" and not self.remove(path):
             raise self._in_the_way(path)
         with folder_errors(path):
-            there = other.parent(path, create=False)
-            here = self.parent(path, create=True)
+            there = other.way.to(path, create=False)
+            here = self.way.to(path, create=True)
             if there is None:
                 raise FileNotFoundError(errno.ENOENT, "gone", path)
             assert here is not None
@@ -351,3 +309,9 @@ class SafeTree:
             f"{str(self.root / path)!r} is a folder with files that are not part of the content.",
             next_step="Move them elsewhere, or choose another folder.",
         )
+
+
+def _write_all(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

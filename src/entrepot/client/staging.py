@@ -22,12 +22,16 @@ from entrepot.protocol import SealedRef
 
 
 class Use(msgspec.Struct, frozen=True):
-    """``length`` bytes of a chunk, from ``start`` in it, belong into the file ``path`` at ``offset``."""
+    """``length`` bytes of a chunk, from ``start`` in it, belong into the file ``path`` at ``offset``.
+
+    ``file`` is the file's entry when these bytes are all of it: it is proved and written at once, with its permissions.
+    """
 
     path: str
     offset: int
     start: int
     length: int
+    file: Entry | None = None
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -48,11 +52,13 @@ class PartPlan(msgspec.Struct, frozen=True):
     Attributes:
         jobs: in the order of the manifest.
         whole: paths of files that are there already, verified.
+        at_once: paths of files that one job proves, writes and gives their permissions.
         present: bytes that need not be written.
     """
 
     jobs: tuple[Job, ...]
     whole: frozenset[str]
+    at_once: frozenset[str]
     present: int
 
 
@@ -90,7 +96,8 @@ class Staging:
                 else:
                     present += self._missing_pieces(tree, part, entry, wanted)
         jobs = tuple(Job(part.chunks[number], tuple(uses)) for number, uses in wanted.items())
-        return PartPlan(jobs, frozenset(whole), present)
+        at_once = frozenset(use.path for uses in wanted.values() for use in uses if use.file)
+        return PartPlan(jobs, frozenset(whole), at_once, present)
 
     def _is_whole(self, tree: SafeTree, entry: Entry) -> bool:
         if entry.offset:
@@ -114,7 +121,8 @@ class Staging:
                 present += extent.length
             else:
                 uses = wanted.setdefault(extent.chunk, [])
-                uses.append(Use(entry.path, at, extent.offset, extent.length))
+                alone = entry if extent.length == entry.size else None
+                uses.append(Use(entry.path, at, extent.offset, extent.length, alone))
             at += extent.length
         return present
 
@@ -122,12 +130,19 @@ class Staging:
         """Write the verified bytes of a chunk to where they belong.
 
         Raises:
+            IntegrityError: a file is not what the manifest promises although its chunk was.
             StorageError: the disk refuses.
         """
         view = memoryview(plain)
         with SafeTree(self.folder) as tree:
             for use in job.uses:
-                tree.write(use.path, use.offset, view[use.start : use.start + use.length])
+                data = view[use.start : use.start + use.length]
+                if use.file is None:
+                    tree.write(use.path, use.offset, data)
+                elif hashlib.sha256(data).digest() == use.file.sha256:
+                    tree.put(use.path, data, use.file.mode)
+                else:
+                    raise _not_as_promised(use.path)
 
     def complete(self, part: Part, plan: PartPlan, *, sync: bool = False) -> int:
         """Prove every file that ends in this part, give it its permissions, make empty folders.
@@ -151,7 +166,9 @@ class Staging:
                     tree.make_folder(entry.path, entry.mode)
                 elif entry.kind == EntryKind.FILE and _ends_here(entry):
                     files += 1
-                    if entry.path not in plan.whole:
+                    if entry.path in plan.at_once and not sync:
+                        continue
+                    if entry.path not in plan.whole and entry.path not in plan.at_once:
                         _prove(tree, entry)
                     if tree.find(entry.path) is not None:
                         tree.finish(entry.path, entry.mode, sync=sync)
@@ -227,7 +244,11 @@ def _prove(tree: SafeTree, entry: Entry) -> None:
         tree.cut(entry.path, entry.size)
     if tree.digest(entry.path, entry.size) != entry.sha256:
         tree.remove(entry.path)
-        raise IntegrityError(
-            f"The file {entry.path!r} is not what the manifest promises, although each of its chunks was.",
-            next_step="Fetch again; if it persists, the content was published wrongly.",
-        )
+        raise _not_as_promised(entry.path)
+
+
+def _not_as_promised(path: str) -> IntegrityError:
+    return IntegrityError(
+        f"The file {path!r} is not what the manifest promises, although each of its chunks was.",
+        next_step="Fetch again; if it persists, the content was published wrongly.",
+    )

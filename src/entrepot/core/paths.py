@@ -73,6 +73,8 @@ def windows_problem(path: str) -> str:
     Source: Microsoft, "Naming Files, Paths, and Namespaces".
     """
     for part in path.split("/"):
+        if is_plain(part):
+            continue
         if _WINDOWS_FORBIDDEN.search(part):
             return f"{part!r} has a character that Windows forbids"
         if part.endswith((" ", ".")):
@@ -81,7 +83,7 @@ def windows_problem(path: str) -> str:
             return f"{part!r} is a reserved device name"
         if len(part.encode("utf-16-le")) // 2 > 255:
             return f"{part[:40]!r}… is longer than 255 characters"
-    if len(path.encode("utf-16-le")) // 2 > WINDOWS_MAX_PATH:
+    if len(path) > WINDOWS_MAX_PATH // 2 and len(path.encode("utf-16-le")) // 2 > WINDOWS_MAX_PATH:
         return "the path is longer than Windows allows"
     return ""
 
