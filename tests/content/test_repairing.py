@@ -1,12 +1,15 @@
 """Whatever version of this program sealed an object, a repair can make it again: each way is held fast by an id."""
 
 import random
+from pathlib import Path
 
 import pytest
 
 from entrepot.content.compressing import Earlier, Effort, Way
-from entrepot.content.repairing import WAYS, sealed_as
+from entrepot.content.manifest import Entry, EntryKind, Extent, Part
+from entrepot.content.repairing import WAYS, rebuilt, sealed_as
 from entrepot.content.sealing import Generation, Purpose, seal
+from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 
 GENERATION = Generation(1, Secret(bytes(32)))
@@ -36,3 +39,32 @@ def test_each_way_that_was_ever_shipped_still_makes_the_same_object_and_a_repair
 
 def test_no_effort_is_forgotten() -> None:
     assert {*Effort, *Earlier} - {Effort.NONE, Effort.SAMPLE} <= set(WAYS)
+
+
+def file(path: str, *extents: Extent, offset: int = 0, size: int = 0) -> Entry:
+    """A file of a manifest; its own hash does not matter here."""
+    size = size or sum(extent.length for extent in extents)
+    return Entry(EntryKind.FILE, path, 0o644, size, bytes(32), offset, extents)
+
+
+def test_a_chunk_that_goes_on_in_the_next_part_is_put_together(tmp_path: Path) -> None:
+    sealed = seal(b"first, second", purpose=Purpose.CHUNK, generation=GENERATION, level=3)
+    (tmp_path / "a").write_bytes(b"first, ")
+    (tmp_path / "b").write_bytes(b"second")
+    parts = [
+        Part(1, (sealed.ref,), (file("a", Extent(0, 0, 7)),)),
+        Part(1, (sealed.ref,), (file("b", Extent(0, 7, 6)),)),
+    ]
+    wanted = [ObjectId(sealed.ref.object_id)]
+    assert list(rebuilt(parts, wanted, tmp_path)) == [(wanted[0], sealed.data)]
+    assert list(rebuilt(parts[:1], wanted, tmp_path)) == []
+
+
+def test_a_chunk_comes_from_a_later_part_when_its_first_file_has_changed(tmp_path: Path) -> None:
+    sealed = seal(b"the same twice", purpose=Purpose.CHUNK, generation=GENERATION, level=3)
+    (tmp_path / "a").write_bytes(b"the same Twice")
+    (tmp_path / "z").write_bytes(b"the same twice")
+    parts = [Part(1, (sealed.ref,), (file(name, Extent(0, 0, 14)),)) for name in ("a", "z")]
+    wanted = [ObjectId(sealed.ref.object_id)]
+    assert list(rebuilt(parts[:1], wanted, tmp_path)) == []
+    assert list(rebuilt(parts, wanted, tmp_path)) == [(wanted[0], sealed.data)]

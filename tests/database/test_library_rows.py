@@ -207,9 +207,33 @@ def test_verdicts_and_who_needs_what(shop: Shop) -> None:
         found = librarystats.validation(connection)
         assert (found.objects, found.checked_objects, found.missing, found.damaged) == (8, 3, 2, 0)
         assert librarychecks.oldest_check(connection) == int(NOW)
-        assert [each.number for each in librarychecks.versions_with(connection, [chunk("a")], each=5)] == [1]
-        assert [each.number for each in librarychecks.versions_with(connection, [chunk("b")], each=1)] == [2]
         assert librarychecks.faults(connection, after="ff" * 32) == []
+
+
+def needing(shop: Shop, first: str, last: str, *, content: str = "", each: int = 5) -> list[int]:
+    with shop.database.reading() as connection:
+        found = librarychecks.versions_with(connection, content, chunk(first), chunk(last), each=each)
+        return [version.number for version in found]
+
+
+def test_versions_that_need_what_is_faulty_are_found(shop: Shop) -> None:
+    assert needing(shop, "a", "a") == [], "it is sound"
+    SqlCheckLedger(shop.database).note([], [chunk("a")], NOW, lambda _: Verdict.MISSING)
+    assert needing(shop, "a", "a") == needing(shop, "a", "a", content="pkg-1") == [1]
+    assert needing(shop, "a", "a", content="pkg-2") == needing(shop, "b", "b") == []
+    SqlCheckLedger(shop.database).note([], [chunk("b")], NOW, lambda _: Verdict.DAMAGED)
+    assert needing(shop, "b", "b") == [2, 1]
+    assert needing(shop, "b", "b", each=1) == [2]
+
+
+def test_versions_are_found_however_much_is_faulty(shop: Shop) -> None:
+    SqlCheckLedger(shop.database).note([], [chunk("a"), chunk("b")], NOW, lambda _: Verdict.MISSING)
+    named: list[int] = []
+    with shop.database.reading() as connection:
+        event.listen(connection, "before_cursor_execute", lambda *args: named.append(len(args[3])))
+        everything = ObjectId(bytes(32)), ObjectId(b"\xff" * 32)
+        assert len(librarychecks.versions_with(connection, "", *everything, each=5)) == 2
+        assert max(named) < 6, "not one variable for each object"
 
 
 def test_deltas_to_mend_are_found_however_many_sets_are_broken(shop: Shop) -> None:

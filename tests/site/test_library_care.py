@@ -144,6 +144,26 @@ async def test_chunks_are_made_again_from_the_source(care) -> None:
         care.server.shelf.read_whole(object_id)
 
 
+async def test_a_manifest_is_read_once_however_many_of_its_chunks_are_made_again(care, monkeypatch) -> None:
+    real, read = libraryrepair.open_root, []
+
+    def counted(*args: Any) -> Any:
+        read.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(libraryrepair, "open_root", counted)
+    monkeypatch.setattr(libraryrepair, "NOTED", 1)
+    chunks = care.of(Purpose.CHUNK)
+    assert len(chunks) > 1
+    for object_id in chunks:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.message) == (TaskState.COMPLETED, f"{len(chunks)} made again from the source.")
+    assert await care.faults() == []
+    assert len(read) == 1
+
+
 async def test_an_alert_opens_when_validation_finds_damage_and_closes_on_repair(care) -> None:
     await care.part.run_once()
     assert await care.alerts() == [(AlertState.NEVER_TRIGGERED, 0, "")]

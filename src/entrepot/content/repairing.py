@@ -6,7 +6,7 @@ asked, so the ways that publishing knows are tried. Nothing but the very object 
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,37 +28,54 @@ Piece = tuple[int, int, str, int]
 
 
 def rebuilt(parts: Iterable[Part], wanted: Collection[ObjectId], source: Path) -> Iterator[tuple[ObjectId, bytes]]:
-    """Make chunks again from the source folder (or the single file) of a version.
+    """Make chunks again from the source folder (or the single file) of a version, in one reading of its manifest.
+
+    Memory: the places of the chunks of one part, and of those that go on in the next.
 
     Args:
         parts: of the version's manifest.
-        wanted: at most so many as may be put together at once; what the source does not give is left out.
+        wanted: what the source does not give is left out.
     """
     left = set(wanted)
-    refs: dict[ObjectId, SealedRef] = {}
     pieces: dict[ObjectId, list[Piece]] = {}
     for part in parts:
-        numbers = {number for number, ref in enumerate(part.chunks) if ref.object_id in left}
-        if not numbers:
-            continue
-        refs |= {ObjectId(part.chunks[number].object_id): part.chunks[number] for number in numbers}
-        for entry in part.entries:
-            at = entry.offset
-            for extent in entry.extents:
-                if extent.chunk in numbers:
-                    object_id = ObjectId(part.chunks[extent.chunk].object_id)
-                    pieces.setdefault(object_id, []).append((extent.offset, extent.length, entry.path, at))
-                at += extent.length
-        for object_id in list(pieces):
-            data = _again(refs[object_id], pieces[object_id], source)
+        refs = {ObjectId(ref.object_id): ref for ref in part.chunks if ref.object_id in left}
+        for object_id, piece in _places(part, refs):
+            pieces.setdefault(object_id, []).append(piece)
+        for object_id, ref in refs.items():
+            found = sorted(pieces.get(object_id, ()))
+            if not _is_whole(ref, found):
+                continue  # it goes on in the next part
+            del pieces[object_id]
+            data = _again(ref, found, source)
             if data is not None:
-                yield object_id, data
                 left.discard(object_id)
-                del pieces[object_id], refs[object_id]
+                yield object_id, data
+
+
+def _places(part: Part, refs: Mapping[ObjectId, SealedRef]) -> Iterator[tuple[ObjectId, Piece]]:
+    """Where bytes of these chunks are in the files of a part."""
+    numbers = {number: ObjectId(ref.object_id) for number, ref in enumerate(part.chunks) if ref.object_id in refs}
+    for entry in part.entries if numbers else ():
+        at = entry.offset
+        for extent in entry.extents:
+            if extent.chunk in numbers:
+                yield numbers[extent.chunk], (extent.offset, extent.length, entry.path, at)
+            at += extent.length
+
+
+def _is_whole(ref: SealedRef, pieces: list[Piece]) -> bool:
+    """Whether pieces in order are all of a chunk."""
+    end = 0
+    for offset, length, _, _ in pieces:
+        if offset > end:
+            return False
+        end = max(end, offset + length)
+    return end == ref.plain_size
 
 
 def _again(ref: SealedRef, pieces: list[Piece], source: Path) -> bytes | None:
-    plain = _plain(ref, sorted(pieces), source)
+    plain = _plain(ref, pieces, source)
     if plain is None or hashlib.sha256(plain).digest() != ref.sha256:
         return None
     return sealed_as(plain, ref)

@@ -184,23 +184,31 @@ def _left_with(connection: Connection, wanted: Select[tuple[bytes]], limit: int)
     return [f"no version; {name} still has it" for name in connection.scalars(query)]
 
 
-def versions_with(connection: Connection, ids: Sequence[ObjectId], *, each: int) -> list[Version]:
-    """Versions that need some of these objects: of each content so many at most, the newest first."""
-    named, member = objects.alias("named"), objects.alias("member")
-    inside = exists(
-        select(set_object.c.object)
-        .join(object_set, object_set.c.id == set_object.c.object_set)
-        .join(named, named.c.id == object_set.c.object)
-        .join(member, member.c.id == set_object.c.object)
-        .where(named.c.object_id == versions.c.set_id, member.c.object_id.in_(ids))
+def versions_with(connection: Connection, content: str, first: ObjectId, last: ObjectId, *, each: int) -> list[Version]:
+    """Versions that need one of the objects with a bad verdict from ``first`` to ``last``: of each content so many at
+    most, the newest first. These may be more than a statement can name: the database looks for them itself.
+
+    Args:
+        content: of its objects only; empty: of all.
+    """
+    bad = (
+        select(objects.c.id)
+        .join(checks, checks.c.object == objects.c.id)
+        .where(checks.c.verdict != Verdict.GOOD.value, objects.c.object_id.between(first, last), in_scope(content))
     )
-    query = select(versions.c.content, versions.c.number).where(inside)
+    wanted = (
+        select(objects.c.object_id)
+        .join(object_set, object_set.c.object == objects.c.id)
+        .join(set_object, set_object.c.object_set == object_set.c.id)
+        .where(set_object.c.object.in_(bad))
+    )
+    query = select(versions.c.content, versions.c.number).where(versions.c.set_id.in_(wanted))
     counted: dict[str, int] = {}
     found = []
-    for content, number in connection.execute(query.order_by(versions.c.content, versions.c.number.desc())).all():
-        counted[content] = counted.get(content, 0) + 1
-        if counted[content] <= each:
-            found.append(get_version(connection, content, number))
+    for owner, number in connection.execute(query.order_by(versions.c.content, versions.c.number.desc())).all():
+        counted[owner] = counted.get(owner, 0) + 1
+        if counted[owner] <= each:
+            found.append(get_version(connection, owner, number))
     return found
 
 

@@ -7,9 +7,11 @@ the source is published again, and deltas are made anew (``librarysalvage``). Th
 """
 
 import asyncio
-from collections.abc import Iterator
+import contextlib
+import itertools
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 import structlog
@@ -35,13 +37,14 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
-from entrepot.site.librarysalvage import ASKED, Salvage, remake_deltas
+from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, remake_deltas
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import copies_of
 
-BATCH: Final = 200
 _VERSIONS: Final = 20
 """Of a content, so many versions are looked through for a chunk's place in the source, the newest first."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger("site.library")
 
@@ -73,6 +76,17 @@ class Mended(msgspec.Struct, kw_only=True):
         )
         return ", ".join(f"{number} {way}" for number, way in ways if number) or "Nothing to repair"
 
+    @property
+    def done(self) -> int:
+        """Objects that were tried."""
+        return self.sound + self.database + self.source + self.points + self.left
+
+
+Left = dict[ObjectId, Listed]
+"""What is still to be mended; who goes through a way takes out what came."""
+Found = AsyncGenerator[list[ObjectId], None]
+"""What came, by the batch, some of them empty."""
+
 
 class RepairHandler:
     """Does library-repair tasks."""
@@ -101,8 +115,8 @@ class RepairHandler:
         mended = Mended()
         report.step("Repairing", unit="objects")
         after: ObjectId | None = None
-        while page := await asyncio.to_thread(ledger.faulty, after, BATCH):
-            await self._repair(page, ledger, mended, report)
+        while page := await asyncio.to_thread(ledger.faulty, after, ASKED):
+            await self._repair(content, page, ledger, mended, report)
             after = page[-1].object_id
         if mended.left:
             await self._last_resorts(ledger, content, mended, report)
@@ -118,7 +132,7 @@ class RepairHandler:
     async def _last_resorts(self, ledger: SqlCheckLedger, content: str, mended: Mended, report: Reporter) -> None:
         """What only the whole source gives, and deltas, which need not be mended."""
         mended.source += await asyncio.to_thread(
-            self._salvage.find, _faulty(ledger), report, lambda found: self._note(ledger, found)
+            self._salvage.find, content, _faulty(ledger), report, lambda found: self._note(ledger, found)
         )
         mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())
         while await self._database.write(retention.drop_unused_sets):
@@ -128,37 +142,49 @@ class RepairHandler:
     def _note(self, ledger: SqlCheckLedger, found: list[ObjectId]) -> None:
         ledger.note(found, [], self._clock(), lambda each: look(self._shelf, each))
 
-    async def _repair(self, page: list[Listed], ledger: SqlCheckLedger, mended: Mended, report: Reporter) -> None:
+    async def _repair(
+        self, content: str, page: list[Listed], ledger: SqlCheckLedger, mended: Mended, report: Reporter
+    ) -> None:
+        """Try one way after the other. What came is told to the database by the batch: SIGKILL takes no more back."""
         left = {each.object_id: each for each in page}
-        for way in (self._look_again, self._from_database, self._from_source, self._from_points):
-            for object_id in await way(list(left.values()), mended, report):
-                del left[object_id]
+        for way in (
+            self._look_again(left, mended),
+            self._from_database(left, mended),
+            self._from_source(content, left, mended),
+            self._from_points(left, mended),
+        ):
+            async with contextlib.aclosing(way) as batches:
+                async for found in batches:
+                    await asyncio.to_thread(self._note, ledger, found)
+                    for object_id in found:
+                        del left[object_id]
+                    report.amount(mended.done)
+                    report.check()
             if not left:
                 break
-        sound = [each.object_id for each in page if each.object_id not in left]
-        await asyncio.to_thread(self._note, ledger, sound)
         mended.left += len(left)
-        report.amount(mended.sound + mended.database + mended.source + mended.points + mended.left)
+        report.amount(mended.done)
 
-    async def _look_again(self, page: list[Listed], mended: Mended, report: Reporter) -> list[ObjectId]:
-        found = []
-        for each in page:
-            report.check()
-            if await asyncio.to_thread(look, self._shelf, each.object_id) is Verdict.GOOD:
-                found.append(each.object_id)
-        mended.sound += len(found)
-        return found
+    async def _look_again(self, left: Left, mended: Mended) -> Found:
+        for batch in batched(list(left.values())):
+            found = await asyncio.to_thread(self._sound, batch)
+            mended.sound += len(found)
+            yield found
 
-    async def _from_database(self, page: list[Listed], mended: Mended, report: Reporter) -> list[ObjectId]:
+    def _sound(self, batch: Sequence[Listed]) -> list[ObjectId]:
+        return [each.object_id for each in batch if look(self._shelf, each.object_id) is Verdict.GOOD]
+
+    async def _from_database(self, left: Left, mended: Mended) -> Found:
         """Object sets: the database knows their members."""
-        found = []
-        for each in page:
-            report.check()
-            members = await self._database.read(_members_exist, each.object_id)
-            if members and await asyncio.to_thread(self._make_set, each.object_id):
-                found.append(each.object_id)
-        mended.database += len(found)
-        return found
+        for batch in batched(list(left.values())):
+            found = await asyncio.to_thread(self._sets_again, batch)
+            mended.database += len(found)
+            yield found
+
+    def _sets_again(self, batch: Sequence[Listed]) -> list[ObjectId]:
+        with self._database.reading() as connection:
+            known = [each.object_id for each in batch if pointsets.objects_of(connection, each.object_id, limit=1)]
+        return [set_id for set_id in known if self._make_set(set_id)]
 
     def _make_set(self, set_id: ObjectId) -> bool:
         try:
@@ -177,44 +203,39 @@ class RepairHandler:
             yield from (member.object_id for member in page)
             after = page[-1].object_id
 
-    async def _from_source(self, page: list[Listed], mended: Mended, report: Reporter) -> list[ObjectId]:
+    async def _from_source(self, content: str, left: Left, mended: Mended) -> Found:
         """Chunks, from where they were published: the files may be the same still, at least in part."""
-        wanted = {each.object_id for each in page}
-        found: list[ObjectId] = []
-        for version, source in await self._database.read(_published_with, sorted(wanted)):
-            report.check()
-            left = wanted.difference(found)
+        between = (min(left), max(left))
+        for version, source in await self._database.read(_published_with, content, between):
+            batches = batched(self._rebuilt(version, Path(source), set(left)))
+            while found := await asyncio.to_thread(next, batches, None):
+                mended.source += len(found)
+                yield list(found)
             if not left:
                 break
-            found += await asyncio.to_thread(self._rebuild, version, Path(source), left)
-        mended.source += len(found)
-        return found
 
-    def _rebuild(self, version: Version, source: Path, wanted: set[ObjectId]) -> list[ObjectId]:
-        found = []
+    def _rebuilt(self, version: Version, source: Path, wanted: set[ObjectId]) -> Iterator[ObjectId]:
         try:
             for object_id, data in rebuilt(self._parts(version), wanted, source):
                 self._shelf.put(object_id, data, replace=True)
-                found.append(object_id)
+                yield object_id
         except EntrepotError as error:  # a part of the manifest is damaged itself: points may have it
             log.info("manifest_not_readable", content=version.content, version=version.number, error=str(error))
-        return found
 
     def _parts(self, version: Version) -> Iterator[Part]:
         ref = self._keys.open_ref(root_name(version.content, version.number), version.root)
         root = open_root(self._shelf.read_whole(ObjectId(ref.object_id)), ref, self._keys.verify_manifest)
         return parts(root, lambda wanted: self._shelf.read_whole(ObjectId(wanted.object_id)))
 
-    async def _from_points(self, page: list[Listed], mended: Mended, report: Reporter) -> list[ObjectId]:
-        found = []
-        for each in page:
-            report.check()
+    async def _from_points(self, left: Left, mended: Mended) -> Found:
+        for each in list(left.values()):
             for point in await self._database.read(librarychecks.holders_of, each.object_id):
                 if await self._fetch(point, each):
-                    found.append(each.object_id)
+                    mended.points += 1
+                    yield [each.object_id]
                     break
-        mended.points += len(found)
-        return found
+            else:
+                yield []
 
     async def _fetch(self, point: str, each: Listed) -> bool:
         try:
@@ -237,13 +258,18 @@ def _faulty(ledger: SqlCheckLedger) -> Iterator[list[ObjectId]]:
         after = page[-1].object_id
 
 
-def _members_exist(connection: Connection, set_id: bytes) -> bool:
-    return bool(pointsets.objects_of(connection, set_id, limit=1))
+def batched(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
+    """So many at a time as the database is told of at once. The items are taken as they come."""
+    taken = iter(items)
+    while batch := tuple(itertools.islice(taken, NOTED)):
+        yield batch
 
 
-def _published_with(connection: Connection, wanted: list[ObjectId]) -> list[tuple[Version, str]]:
-    """Versions that need some of these objects, the newest of each content first, with the content's source."""
+def _published_with(
+    connection: Connection, content: str, between: tuple[ObjectId, ObjectId]
+) -> list[tuple[Version, str]]:
+    """Versions that need faulty objects between two, the newest of each content first, with the content's source."""
     return [
         (version, contents.get_content(connection, version.content).source)
-        for version in librarychecks.versions_with(connection, wanted, each=_VERSIONS)
+        for version in librarychecks.versions_with(connection, content, *between, each=_VERSIONS)
     ]

@@ -28,7 +28,10 @@ _VERSIONS: Final = 20
 """Of a content, the newest so many: those whose files are the source's come back whole."""
 
 ASKED: Final = 10_000
-"""The database is asked about so many objects at once."""
+"""So many faulty objects are looked for at a time: for each so many, a manifest or a source is read once."""
+
+NOTED: Final = 200
+"""Of so many the database is told at once."""
 
 log = structlog.get_logger("site.library")
 
@@ -43,33 +46,42 @@ class Salvage:
         self._keys = keys
         self._staging = staging
 
-    def find(self, wanted: Iterable[list[ObjectId]], report: Reporter, came: Callable[[list[ObjectId]], None]) -> int:
+    def find(
+        self,
+        scope: str,
+        wanted: Iterable[list[ObjectId]],
+        report: Reporter,
+        came: Callable[[list[ObjectId]], None],
+    ) -> int:
         """Read the source of every content that needs some of these once; how many objects came back.
 
         Args:
-            wanted: by the page, at most :data:`ASKED` each.
+            scope: the content whose faulty objects are looked for; empty: any.
+            wanted: what is faulty, by the page, ascending, at most :data:`ASKED` each.
             came: told of those that came, by the page, when all sources are read.
 
         Raises:
             CancelledError: the work is to stop.
         """
         with contextlib.closing(SalvageShelf(self._shelf.store)) as shelf:
-            for content, numbers in self._needing(wanted, shelf):
+            for content, numbers in self._needing(scope, wanted, shelf):
                 if shelf.lacking():
                     self._again(content, numbers, shelf, report)
             found = 0
-            for page in shelf.came(ASKED):
+            for page in shelf.came(NOTED):
                 came(page)
                 found += len(page)
             return found
 
-    def _needing(self, wanted: Iterable[list[ObjectId]], shelf: SalvageShelf) -> list[tuple[Content, list[int]]]:
+    def _needing(
+        self, scope: str, wanted: Iterable[list[ObjectId]], shelf: SalvageShelf
+    ) -> list[tuple[Content, list[int]]]:
         """Contents that need something that is wanted, and the numbers of these versions, the newest first."""
         numbers: dict[str, set[int]] = {}
         for page in wanted:
             shelf.want(page)
             with self._database.reading() as connection:
-                for version in librarychecks.versions_with(connection, page, each=_VERSIONS):
+                for version in librarychecks.versions_with(connection, scope, page[0], page[-1], each=_VERSIONS):
                     if version.generation == self._keys.generation:
                         numbers.setdefault(version.content, set()).add(version.number)
         with self._database.reading() as connection:
