@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from entrepot.client.treeindex import TreeIndex, build_index
 from entrepot.content import archives, manifest
 from entrepot.content.compressing import compress
 from entrepot.content.delta.format import DeltaPart, DeltaRoot, Patch, PlainRange, decode_delta_part, decode_delta_root
@@ -27,6 +29,7 @@ from entrepot.core.paths import check_path, link_stays_inside
 from entrepot.core.secret import Secret
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef, SignedType
+from entrepot.protocol.allowances import Mark, decode_mark, encode_mark
 from entrepot.protocol.enrolment import EnrolmentCode, parse_enrolment_code
 from entrepot.protocol.transactions import MAGIC as SEGMENT_MAGIC
 from entrepot.protocol.transactions import (
@@ -38,8 +41,12 @@ from entrepot.protocol.transactions import (
     frame,
     frames,
 )
+from entrepot.trust.assertions import make_client_assertion, verify_client_assertion
+from entrepot.trust.authority import make_csr, public_key_of
 from entrepot.trust.certificates import load_pfx, new_management
 from entrepot.trust.escrow import Exported, protect, read_header
+from entrepot.trust.inspection import certificate_name, describe, dns_names, load_cer, thumbprint, to_pem
+from entrepot.trust.pem import load_chain
 from entrepot.trust.publishsettings import load_publish_settings
 from entrepot.trust.root import verify_trust_by_fingerprint
 from entrepot.trust.signing import SigningKey, check_signature, sign, take_apart
@@ -136,6 +143,30 @@ def _archive(ending: str) -> Callable[[bytes], None]:
     return parse
 
 
+def _tree_index(data: bytes) -> None:
+    """Whatever a damaged index answers stays within the tree and within what was asked for."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "index"
+        path.write_bytes(data)
+        with TreeIndex(path) as index:
+            end = 0
+            for piece in index.covering(_REF.object_id, _REF.plain_size) or ():
+                _promise(check_path(piece.path) == piece.path and piece.start == end, "pieces leave gaps")
+                end += piece.length
+            _promise(end in (0, _REF.plain_size), "pieces are not the whole chunk")
+            length = min(index.plain_size, 5000)
+            found = index.ranges(index.plain_size - length, length)
+            _promise(sum(each.length for each in found) == length, "ranges are not what was asked for")
+
+
+def _index() -> bytes:
+    """Of a tree with the files of :data:`_PART`."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "index"
+        build_index([manifest.decode_part(_PART)], path)
+        return path.read_bytes()
+
+
 def _promise(kept: bool, broken: str) -> None:
     if not kept:
         raise AssertionError(broken)
@@ -210,6 +241,12 @@ def _range(data: bytes) -> None:
     _promise(span.start >= 0 and span.length > 0 and span.start + span.length <= 1000, "a range leaves its object")
 
 
+def _certificate(data: bytes) -> None:
+    """All that is asked of a certificate that an administrator hands in."""
+    certificate = load_cer(data)
+    describe(certificate), thumbprint(certificate), certificate_name(certificate), dns_names(certificate)
+
+
 _CODE: Final = EnrolmentCode(
     url="https://site.example:443", site="PS1", code_id="code-1", secret=bytes(16), fingerprint=bytes(32)
 ).encode()
@@ -223,7 +260,13 @@ _PUBLISHED: Final = (
 _ESCROW: Final = protect(
     Exported(secrets={}, keys=()), Secret(b"a passphrase of words"), hierarchy="h", root=bytes(32), site="PS1", now=1.0
 )
-_PFX: Final = new_management("fuzz", 30, "ec", now=0.0).pfx(Secret(b"x"))
+_PAIR: Final = new_management("fuzz", 30, "ec", now=0.0)
+_PFX: Final = _PAIR.pfx(Secret(b"x"))
+_CHAIN: Final = to_pem(_PAIR.certificate).encode()
+_EC: Final = ec.generate_private_key(ec.SECP256R1())
+_ASSERTION: Final = make_client_assertion(
+    _PAIR.key, _PAIR.certificate, subscription="sub-1", audience="https://host.example", now=0.0, jti="1"
+)
 _TOKEN: Final = sign(b"{}", typ=SignedType.MANIFEST, key=_KEY).encode()
 
 TARGETS: Final[dict[str, Target]] = {
@@ -234,6 +277,7 @@ TARGETS: Final[dict[str, Target]] = {
     "delta_root": Target(parse=decode_delta_root, seeds=(encode_delta(_DELTA),)),
     "delta_part": Target(parse=lambda data: decode_delta_part(data, _DELTA), seeds=(pack(DeltaPart(1, (_WHOLE,))),)),
     "delta_patch": Target(parse=_patch, seeds=(make_patch(_OLD, _NEW),)),
+    "tree_index": Target(parse=_tree_index, seeds=(_index(),)),
     "archive_zip": Target(parse=_archive(".zip"), seeds=(_zip(),)),
     "archive_tar": Target(parse=_archive(".tar"), seeds=(_tar("w"),)),
     "archive_tar_gz": Target(parse=_archive(".tar.gz"), seeds=(_tar("w:gz"),)),
@@ -252,6 +296,16 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "exported_secrets": Target(parse=read_header, seeds=(_ESCROW,)),
     "certificate_file": Target(parse=lambda data: load_pfx(data, Secret(b"x"), 0.0), seeds=(_PFX,)),
+    "certificate": Target(parse=_certificate, seeds=(_PAIR.cer, _CHAIN)),
+    "certificate_chain": Target(parse=lambda data: load_chain(data.decode("latin-1")), seeds=(_CHAIN,)),
+    "certificate_request": Target(parse=public_key_of, seeds=(make_csr(_EC),)),
+    "client_assertion": Target(
+        parse=lambda data: verify_client_assertion(
+            data.decode("latin-1"), [_PAIR.cer], "https://host.example", now=1.0
+        ),
+        seeds=(_ASSERTION.encode(),),
+    ),
+    "mark_of_an_instance": Target(parse=decode_mark, seeds=(encode_mark(Mark(before=0, segments=0, at=0)),)),
     "publish_settings": Target(parse=load_publish_settings, seeds=(_PUBLISHED,)),
     "problem": Target(parse=lambda data: error_from_problem(500, data), seeds=(b'{"title": "x", "code": "x"}',)),
     "range_header": Target(parse=_range, seeds=(b"bytes=1-5", b"bytes=-5")),

@@ -143,6 +143,14 @@ def test_a_damaged_request_is_refused():
             public_key_of(junk)
 
 
+def test_a_request_of_another_version_is_refused():
+    csr = make_csr(new_tls_key())
+    version = bytes.fromhex("020100")
+    assert csr.count(version) >= 1
+    with pytest.raises(BadInputError, match="not a valid certificate request"):
+        public_key_of(csr.replace(version, version[:-1] + b"\x05", 1))
+
+
 def test_a_request_for_a_key_of_an_unknown_kind_is_refused():
     csr = make_csr(new_tls_key())
     for known in (P256, EC_KEY):  # its last digit becomes one that nobody assigned

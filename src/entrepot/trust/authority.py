@@ -213,7 +213,7 @@ def public_key_of(csr: bytes) -> PublicKey:
     try:
         request = x509.load_der_x509_csr(csr) if len(csr) <= MAX_CSR else None
         public = request.public_key() if request is not None and request.is_signature_valid else None
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion):
         public = None
     if not isinstance(public, rsa.RSAPublicKey | ec.EllipticCurvePublicKey):
         raise BadInputError("This is not a valid certificate request.")
