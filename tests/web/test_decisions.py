@@ -17,7 +17,7 @@ from entrepot.web.asgi import query
 from entrepot.web.bearer import bearer_token
 from entrepot.web.downloads import IN_KERNEL, Download
 from entrepot.web.problems import error_from_problem, problem_of
-from entrepot.web.ranges import RangeNotSatisfiableError, choose_span, etag_matches
+from entrepot.web.ranges import RangeNotSatisfiableError, UnmatchedError, choose_span, etag_matches, require_match
 from entrepot.web.throttle import Throttle
 
 
@@ -55,6 +55,17 @@ def test_entity_tags_match_weakly_and_in_lists():
     assert etag_matches("*", '"b"')
     assert not etag_matches('"a"', '"b"')
     assert not etag_matches(None, '"b"')
+
+
+@pytest.mark.parametrize("header", [None, "*", '"b"', '"a", "b"'])
+def test_whom_if_match_lets_pass(header):
+    require_match(header, '"b"')
+
+
+@pytest.mark.parametrize("header", ["", '"a"', 'W/"b"'])
+def test_if_match_compares_strongly(header):
+    with pytest.raises(UnmatchedError):
+        require_match(header, '"b"')
 
 
 @pytest.mark.parametrize("kind", list(error_classes().values()))

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import struct
 
 import aiohttp
 import msgspec
@@ -173,6 +174,26 @@ async def test_a_server_that_speaks_no_tls_is_named(http):
         with pytest.raises((TrustError, UnavailableError)) as failed:
             await http.request("GET", f"https://127.0.0.1:{port}/")
     assert f"127.0.0.1:{port}" in failed.value.message
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x03\x00\x7a\x02\x00"])
+@pytest.mark.parametrize("reset", [True, False])
+async def test_a_handshake_that_is_broken_off_may_be_tried_again(http, first, reset):
+    """So it happens to whoever connects in the moment in which a server changes over to a renewed certificate."""
+
+    async def broken_off(reader, writer):
+        await reader.read(10)
+        writer.write(first)
+        if reset:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.close()
+
+    server = await asyncio.start_server(broken_off, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(UnavailableError, match=f"127.0.0.1:{port} closed the connection") as failed:
+            await http.request("GET", f"https://127.0.0.1:{port}/")
+    assert failed.value.retryable
 
 
 async def test_the_proxy_setting_is_used_and_its_refusal_is_named(site):

@@ -140,14 +140,16 @@ async def test_head_and_caching_headers(plane, served, http, stock, records):
             "GET", address, bearer="good", headers={"If-None-Match": head.headers["etag"]}, accept=(304,)
         )
         changed = await http.request("GET", address, bearer="good", headers={"Range": "bytes=1-2", "If-Range": '"x"'})
+        other = await http.request("GET", address, bearer="good", headers={"If-Match": '"x"'}, accept=(412,))
         missing = await http.request("HEAD", f"{url}/objects/{NOBODY.hex()}", bearer="good", accept=(404,))
     assert (head.status, head.body, head.headers["content-length"]) == (200, b"", "100")
     assert head.headers["etag"] == f'"{object_id.hex()}"'
     assert head.headers["cache-control"] == "private, max-age=31536000, immutable"
     assert (known.status, known.body) == (304, b"")
     assert (changed.status, len(changed.body)) == (200, 100)
+    assert other.headers["content-type"] == "application/problem+json"
     assert (missing.status, missing.body) == (404, b"")
-    assert [record.status for record in records] == [200, 304, 200, 404]
+    assert [record.status for record in records] == [200, 304, 200, 412, 404]
 
 
 async def test_what_a_token_does_not_cover_is_404_whether_it_exists_or_not(plane, served, http, stock, records):

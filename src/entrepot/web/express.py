@@ -26,6 +26,7 @@ from entrepot.web.served import Moments
 
 CACHE_CONTROL: Final = b"private, max-age=31536000, immutable"
 _PREFIX: Final = "/objects/"
+_CONDITIONS: Final = (b"if-match", b"if-none-match", b"if-range")
 _PATH_LENGTH: Final = len(_PREFIX) + 64
 _LONGEST_RANGE: Final = 48
 _KEPT: Final = 2048
@@ -75,7 +76,7 @@ class Express:
         begun = time.monotonic()
         opened = self._readers.known(object_id)
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        if opened is None or b"if-none-match" in headers or b"if-range" in headers:
+        if opened is None or not headers.keys().isdisjoint(_CONDITIONS):
             return None
         wanted = headers.get(b"range", b"")
         if len(wanted) > _LONGEST_RANGE or len(headers) != len(scope["headers"]):

@@ -25,7 +25,7 @@ from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Sen
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.express import Express, Whole, start_message, tags
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
-from entrepot.web.ranges import RangeNotSatisfiableError, Span, choose_span, etag_matches
+from entrepot.web.ranges import RangeNotSatisfiableError, Span, UnmatchedError, choose_span, etag_matches, require_match
 from entrepot.web.readers import Readers, Reading
 from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
 from entrepot.web.served import Moments, ServedRequest
@@ -264,6 +264,7 @@ class ObjectPlane:
             if wanted and header(scope, b"if-range") not in (None, etag):
                 wanted = None
             opened = await self._readers.open(object_id)
+            require_match(header(scope, b"if-match"), etag)
             span = choose_span(wanted, opened.size)
             matches = etag_matches(header(scope, b"if-none-match"), etag)
             bare = head or matches or not span.length
@@ -283,6 +284,8 @@ class ObjectPlane:
         except RangeNotSatisfiableError as error:
             size = [(b"content-range", b"bytes */%d" % opened.size)]
             return await send_problem(send, error, status=416, headers=size)
+        except UnmatchedError as error:
+            return await send_problem(send, error, status=412, head=head)
         except EntrepotError as error:
             self.limited += isinstance(error, LimitedError)
             return await send_problem(send, error, head=head)

@@ -39,6 +39,7 @@ _BY_STATUS: dict[int, type[EntrepotError]] = {
     405: BadInputError,
     408: UnavailableError,
     409: ConflictError,
+    412: BadInputError,
     413: BadInputError,
     416: BadInputError,
     422: RefusedError,

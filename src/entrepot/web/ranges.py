@@ -15,6 +15,12 @@ class RangeNotSatisfiableError(BadInputError):
     code = "range_not_satisfiable"
 
 
+class UnmatchedError(BadInputError):
+    """The object is not the one that the request is about (412)."""
+
+    code = "precondition_failed"
+
+
 class Span(msgspec.Struct, frozen=True, gc=False):
     """Which bytes to send: ``length`` from ``start``; ``partial`` makes it a 206."""
 
@@ -51,6 +57,16 @@ def choose_span(header: str | None, size: int) -> Span:
     if first >= size:
         raise RangeNotSatisfiableError(f"There is no byte {first}: the object has {size} bytes.")
     return Span(first, min(last + 1, size) - first, partial=True)
+
+
+def require_match(header: str | None, etag: str) -> None:
+    """Judge an If-Match header (strong comparison).
+
+    Raises:
+        UnmatchedError: it names other entity tags only.
+    """
+    if header is not None and not {"*", etag} & {tag.strip() for tag in header.split(",")}:
+        raise UnmatchedError("The object has none of the entity tags that If-Match names.")
 
 
 def etag_matches(header: str | None, etag: str) -> bool:
