@@ -51,6 +51,14 @@ def test_harmless_files_are_not(library: Any, tmp_path: Path, name: str, data: b
     assert library.publish(tmp_path / name).warnings == ()
 
 
+def test_what_the_next_file_begins_with_counts_for_itself(library: Any, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"-----BEGIN PRIVATE KEY-----\n")
+    (tmp_path / "b").write_bytes(b"MIIEowIBAAKCAQEA\n")
+    (tmp_path / "c").write_bytes(PEM)
+    (warning,) = library.publish(tmp_path).warnings
+    assert "'c'" in warning
+
+
 def test_version_control_is_named_once(library: Any, tmp_path: Path) -> None:
     for name in ("app/.git/HEAD", "app/.git/objects/aa/1", "app/.git/config"):
         path = tmp_path / name

@@ -1,5 +1,6 @@
 """Reads big files ahead of whoever keeps them: several at a time, given back in their order, cut into chunks right
-there, a window at a time. Groups of small files come read already, are hashed meanwhile, and keep their places.
+there, a window at a time. Groups of small files come read already, are hashed and looked at meanwhile, and keep their
+places.
 
 Memory: :data:`AHEAD`, and one window.
 """
@@ -16,6 +17,7 @@ from pyfastcdc import FastCDC
 from entrepot.content.grouping import BIG, ITEM, Group, Piece
 from entrepot.content.snapshot import FileItem
 from entrepot.content.sources import SourceFile
+from entrepot.content.surprises import Surprise, surprises_of
 from entrepot.core.sizes import MIB
 
 MIN_CHUNK: Final = BIG
@@ -26,10 +28,11 @@ AHEAD: Final = 16 * MIB
 
 
 class Hashed(msgspec.Struct, frozen=True, gc=False):
-    """A group, and the SHA-256 of its bytes."""
+    """A group, the SHA-256 of its bytes, and what surprises in it."""
 
     group: Group
     sha256: bytes
+    surprises: tuple[Surprise, ...]
 
 
 class Chunks(msgspec.Struct, frozen=True, gc=False):
@@ -81,7 +84,7 @@ def _given(piece: "Future[Hashed] | _Big") -> Iterator[Hashed | Chunks]:
 
 
 def _hash(group: Group) -> Hashed:
-    return Hashed(group, hashlib.sha256(group.plain).digest())
+    return Hashed(group, hashlib.sha256(group.plain).digest(), surprises_of(group))
 
 
 class _Big:

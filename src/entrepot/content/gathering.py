@@ -1,5 +1,5 @@
-"""Everything that is done to a source before its big files are cut: walk it, read and group what is small, and remark
-on what surprises. A large source is gathered in a process of its own (``content/apart.py``)."""
+"""Everything that is done to a source before its big files are cut: walk it, read and group what is small. A large
+source is gathered in a process of its own (``content/apart.py``)."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,6 @@ import msgspec
 from entrepot.content.grouping import Piece, grouped
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import Warnings, walk
-from entrepot.content.surprises import Surprises
 from entrepot.core.secret import Secret
 
 
@@ -36,7 +35,7 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """What there is to say of the whole, at its end: remarks, and whether Windows can store every name."""
+    """What there is to say of the whole, at its end: remarks on names, and whether Windows can store every one."""
 
     remarks: tuple[str, ...]
     windows_safe: bool
@@ -53,8 +52,7 @@ def gather(asked: Asked, pool: Executor) -> Iterator[Piece | Findings]:
         RefusedError: something in it cannot be published; the text names it.
     """
     warnings = Warnings(for_windows=asked.for_windows)
-    surprises = Surprises()
     source = Path(os.fsdecode(asked.source))
-    items = surprises.watch(walk(source, Excludes(asked.excludes), warnings))
-    yield from grouped(items, Secret(asked.grouping_key), pool, surprises.look)
-    yield Findings((*surprises.texts(), *warnings.texts()), not warnings.count)
+    items = walk(source, Excludes(asked.excludes), warnings)
+    yield from grouped(items, Secret(asked.grouping_key), pool)
+    yield Findings(warnings.texts(), not warnings.count)

@@ -8,7 +8,7 @@ import hashlib
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Final
 
@@ -72,14 +72,11 @@ def ends(key: Secret, sha256: bytes, mask: int) -> bool:
     return not hashlib.blake2b(sha256, key=key.reveal(), digest_size=8).digest()[0] & mask
 
 
-def grouped(
-    items: Iterable[Item], key: Secret, pool: Executor, look: Callable[[str, bytes], None] = lambda *_: None
-) -> Iterator[Piece]:
+def grouped(items: Iterable[Item], key: Secret, pool: Executor) -> Iterator[Piece]:
     """A snapshot's items in order: what is small in groups, what is big as it is.
 
     Args:
         key: decides where groups end (``DomainKeys.grouping_key``).
-        look: is shown the path and bytes of each small file.
 
     Raises:
         RefusedError: a file changed while it was read, or cannot be read.
@@ -91,8 +88,6 @@ def grouped(
             yield read
         else:
             for small in read:
-                if small.data:
-                    look(small.item.path, small.data)
                 yield from group.take(small)
     yield from group.close()
 

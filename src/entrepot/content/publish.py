@@ -25,6 +25,7 @@ from entrepot.content.keeping import Keeper, Kept, Note
 from entrepot.content.ledger import Ledger
 from entrepot.content.manifest import MAX_ROOT, VERSION, Entry, Root
 from entrepot.content.sealing import Purpose
+from entrepot.content.surprises import Surprises, surprises_of_big
 from entrepot.content.writing import Counts, ManifestWriter
 from entrepot.core.encoding import pack
 from entrepot.core.errors import CancelledError, RefusedError
@@ -126,6 +127,7 @@ class _Run:
         self._kept = Kept()
         self._read = 0
         self._findings = Findings((), windows_safe=True)
+        self._surprises = Surprises()
         self._parts: list[SealedRef] = []
         self._part_keeper: Keeper[None] = self._keeper(Purpose.MANIFEST_PART, self._take_part)
         self._writer = ManifestWriter(given.keys, lambda data: self._part_keeper.put(data, None))
@@ -160,7 +162,8 @@ class _Run:
             windows_safe=self._findings.windows_safe,
             parts=tuple(self._parts),
         )
-        return self._finish(self._keep_root(root, sign), root, counts, self._findings.remarks)
+        remarks = (*self._surprises.texts(), *self._findings.remarks)
+        return self._finish(self._keep_root(root, sign), root, counts, remarks)
 
     def _noted(self, pieces: Iterator[Piece | Findings]) -> Iterator[Piece]:
         """Keep the findings, pass the pieces on."""
@@ -176,13 +179,15 @@ class _Run:
             if self._cancelled():
                 raise CancelledError("Publishing was cancelled.")
             match piece:
-                case Hashed(group, sha256):
+                case Hashed(group, sha256, surprises):
+                    self._surprises.add(surprises)
                     self._read += len(group.plain)
                     keeper.put(group.plain or None, group.entries, sha256=sha256, weight=1 + len(group.entries))
                 case BigChunk(plain, sha256):
                     self._read += len(plain)
                     keeper.put(plain, None, sha256=sha256)
                 case BigEnd(entry):
+                    self._surprises.add(surprises_of_big(entry.path))
                     keeper.put(None, entry)
             self._report()
         keeper.finish()

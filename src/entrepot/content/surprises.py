@@ -5,10 +5,13 @@ Names are looked at always, bytes at the beginning of small files only, where su
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Final
 
-from entrepot.content.snapshot import FileItem, Item
+import msgspec
+
+from entrepot.content.grouping import Group
+from entrepot.content.manifest import EntryKind
 from entrepot.core.sizes import KIB, MIB, format_size
 
 MAX_NAMED: Final = 20
@@ -41,6 +44,63 @@ _TOKENS: Final = {
 }
 
 
+_VERSION_CONTROL: Final = ".git"
+
+
+class Surprise(msgspec.Struct, frozen=True, gc=False):
+    """A path that was hardly meant, and what says so; a version control folder speaks for itself."""
+
+    path: str
+    why: str = ""
+
+
+def surprises_of(group: Group) -> tuple[Surprise, ...]:
+    """What surprises in a group: names, and bytes at the beginning of its files."""
+    found: list[Surprise] = []
+    at = 0
+    for entry in group.entries:
+        why = ""
+        if _VERSION_CONTROL in entry.path:
+            found += _version_control(entry.path)
+        if entry.kind is EntryKind.FILE:
+            why = _by_name(entry.path) or _by_bytes(group.plain, at, at + entry.size)
+        if why:
+            found.append(Surprise(entry.path, why))
+        at += entry.size
+    return tuple(found)
+
+
+def surprises_of_big(path: str) -> tuple[Surprise, ...]:
+    """What surprises in the name of a big file."""
+    why = _by_name(path)
+    return (*_version_control(path), *((Surprise(path, why),) if why else ()))
+
+
+def _version_control(path: str) -> tuple[Surprise, ...]:
+    folders = path.split("/")[:-1]
+    if _VERSION_CONTROL not in folders:
+        return ()
+    return (Surprise("/".join(folders[: folders.index(_VERSION_CONTROL) + 1])),)
+
+
+def _by_name(path: str) -> str:
+    name = path.rpartition("/")[2].lower()
+    return "its name" if name.endswith(_SUFFIXES) or name in _NAMES else ""
+
+
+def _by_bytes(plain: bytes, at: int, end: int) -> str:
+    """Look at a small file, which lies there in its group."""
+    head = min(end, at + HEAD)
+    if plain.find(_KEY_MARK, at, head) >= 0 and _KEY.search(plain, at, head):
+        return "a private key in it"
+    if plain.find(_BINARY, at, min(end, at + BINARY_HEAD)) >= 0:
+        return ""
+    text = plain[at : min(end, at + TOKEN_HEAD)]
+    if any(map(text.__contains__, _TOKENS)) and any(each.search(text) for each in _TOKENS.values()):
+        return "an access token in it"
+    return ""
+
+
 class Surprises:
     """Collects remarks about one source, the first twenty by name."""
 
@@ -48,52 +108,28 @@ class Surprises:
         self._named: list[str] = []
         self._count = 0
         self._repositories: set[str] = set()
-        self._known: set[str] = set()
 
-    def watch(self, items: Iterator[Item]) -> Iterator[Item]:
-        """Pass items on, and look at their names."""
-        for item in items:
-            folder, _, name = item.path.rpartition("/")
-            if ".git" in folder:
-                self._version_control(folder)
-            if isinstance(item, FileItem):
-                lower = name.lower()
-                if lower.endswith(_SUFFIXES) or lower in _NAMES:
-                    self._note(item.path, "its name")
-            yield item
-
-    def look(self, path: str, data: bytes) -> None:
-        """Look at a small file's bytes."""
-        if data.find(_KEY_MARK, 0, HEAD) >= 0 and _KEY.search(data[:HEAD]):
-            self._note(path, "a private key in it")
-            return
-        head = data[:TOKEN_HEAD]
-        if _BINARY in head[:BINARY_HEAD]:
-            return
-        if any(map(head.__contains__, _TOKENS)) and any(each.search(head) for each in _TOKENS.values()):
-            self._note(path, "an access token in it")
+    def add(self, found: Iterable[Surprise]) -> None:
+        """Take what was found next."""
+        for each in found:
+            if each.why:
+                self._note(f"{each.path!r} looks like a secret ({each.why}): every client would get it.")
+            elif each.path not in self._repositories and len(self._repositories) < MAX_NAMED:
+                self._repositories.add(each.path)
+                self._named.append(
+                    f"{each.path!r} is a version control folder, with all history. Exclude it with '.git/'."
+                )
+                self._count += 1
 
     def texts(self) -> tuple[str, ...]:
         """What was found."""
         more = self._count - len(self._named)
         return (*self._named, f"There are {more} further files that look like secrets.") if more else (*self._named,)
 
-    def _version_control(self, folder: str) -> None:
-        parts = folder.split("/")
-        if ".git" in parts:
-            where = "/".join(parts[: parts.index(".git") + 1])
-            if where not in self._repositories and len(self._repositories) < MAX_NAMED:
-                self._repositories.add(where)
-                self._named.append(f"{where!r} is a version control folder, with all history. Exclude it with '.git/'.")
-                self._count += 1
-
-    def _note(self, path: str, why: str) -> None:
-        if path in self._known:  # a private key whose name says so is one remark
-            return
-        self._known.add(path)
+    def _note(self, text: str) -> None:
         self._count += 1
         if len(self._named) < MAX_NAMED:
-            self._named.append(f"{path!r} looks like a secret ({why}): every client would get it.")
+            self._named.append(text)
 
 
 def leap(before: int, after: int) -> str:
