@@ -75,7 +75,7 @@ def main() -> None:
         from benchmarks.library import open_site
         from entrepot.web.process import keep_freed_memory
 
-        keep_freed_memory()  # as the site's own process does
+        keep_freed_memory(one_heap=True)  # as the site's own process does
         open_site(Path(sys.argv[-1])).publish(Path(sys.argv[-2]))
         os._exit(0)  # at once, as that does: all is durable, and to take an interpreter apart takes 0.2 s
     tree = software_tree().resolve()

@@ -321,3 +321,37 @@ def test_memory_of_responses_is_taken_again_without_asking_the_system_for_its_pa
     done = subprocess.run([sys.executable, "-c", BUFFERS], capture_output=True, text=True, check=True)
     pages = 40 * 4 * 2**20 // 4096
     assert int(done.stdout) < pages // 20
+
+
+HANDED_ON = textwrap.dedent(
+    """
+    import resource
+    import threading
+    from entrepot.web.process import keep_freed_memory
+
+    keep_freed_memory(one_heap=True)
+    used, over = [], threading.Event()
+
+    def use(freed):
+        held = [bytearray(2**20) for _ in range(16)]
+        del held
+        used.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        freed.set()
+        over.wait(60)  # or the next thread would take its heap over
+
+    for _ in range(5):
+        freed = threading.Event()
+        threading.Thread(target=use, args=(freed,)).start()
+        freed.wait()
+    over.set()
+    print(used[-1] - used[0])
+    """
+)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of other systems has no such setting")
+def test_what_one_thread_has_freed_another_takes_where_they_share_a_heap():
+    done = subprocess.run([sys.executable, "-c", HANDED_ON], capture_output=True, text=True, check=True)
+    pages = 4 * 16 * 2**20 // 4096
+    assert int(done.stdout) < pages // 4

@@ -102,7 +102,7 @@ def serve(home: Home = HOME) -> None:
     from entrepot.web.server import run_process
 
     settings = load_settings(SiteHome(home))
-    run_process(serve_site(home, factory=cloud_providers(settings.proxy, settings.cloud_ca)))
+    run_process(serve_site(home, factory=cloud_providers(settings.proxy, settings.cloud_ca)), one_heap=True)
 
 
 @app.command("check-config")

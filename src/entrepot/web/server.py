@@ -166,18 +166,19 @@ def announce_ready(role: str, url: str) -> None:
     sys.stdout.flush()
 
 
-def run_process(main: Coroutine[Any, Any, None], *, loop: NewLoop | None = None) -> NoReturn:
+def run_process(main: Coroutine[Any, Any, None], *, loop: NewLoop | None = None, one_heap: bool = False) -> NoReturn:
     """Run a server process to its end and leave at once: native worker threads must not delay or abort the exit.
 
     Args:
         loop: makes the event loop; asyncio's own, if it is not given.
+        one_heap: see :func:`keep_freed_memory`.
 
     Logs become JSON lines on standard error.
 
     Errors of our own propagate to the command line instead, which shows them.
     """
     log_json()
-    keep_freed_memory()
+    keep_freed_memory(one_heap=one_heap)
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(_to_the_end(main))
     raise AssertionError("unreachable")
