@@ -57,3 +57,9 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     made = _filled(embedded_copy(request.getfixturevalue("sqlite_template"), tmp_path / "site.db"))
     yield made
     made.close()
+
+
+@pytest.fixture
+def postgres_hierarchy(postgres_database: Database) -> Database:
+    """An empty hierarchy on PostgreSQL, for what SQLite cannot do: two writers at once."""
+    return _filled(postgres_database)

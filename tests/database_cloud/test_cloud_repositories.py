@@ -6,7 +6,7 @@ import time
 import msgspec
 import pytest
 
-from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
 from entrepot.core.times import HOUR
 from entrepot.database import alerts, cloud, collection, controldocuments, grants, points, usage
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
@@ -368,3 +368,18 @@ def test_alerts_keep_their_history_and_outlive_their_subject_only_if_they_opened
             alerts.find(connection, type_="storage_warning", subject="pt-1")
         with pytest.raises(NotFoundError):
             alerts.change(connection, "alert-none", lambda alert: Step(alert=alert))
+
+
+@pytest.mark.postgres
+def test_who_decides_by_what_a_point_is_keeps_it_from_changing_meanwhile(postgres_hierarchy) -> None:
+    """SQLite's writers queue anyway."""
+    with postgres_hierarchy.transaction() as connection:
+        cloud.add_certificate(connection, CERTIFICATE)
+        cloud.add_cloud_point(connection, POINT)
+    with postgres_hierarchy.transaction() as first:
+        cloud.get_cloud_point(first, POINT.point, locked=True)
+        with pytest.raises(UnavailableError), postgres_hierarchy.transaction() as second:
+            second.exec_driver_sql("SET LOCAL lock_timeout = '20ms'")
+            cloud.get_cloud_point(second, POINT.point, locked=True)
+        with postgres_hierarchy.reading() as reader:
+            assert cloud.get_cloud_point(reader, POINT.point).name == "cloud1"

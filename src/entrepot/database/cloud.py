@@ -224,14 +224,19 @@ def larger_than(connection: Connection, instances: int) -> list[CloudPoint]:
     return [_cloud_point(dict(row)) for row in rows.mappings()]
 
 
-def get_cloud_point(connection: Connection, name_or_id: str) -> CloudPoint:
+def get_cloud_point(connection: Connection, name_or_id: str, *, locked: bool = False) -> CloudPoint:
     """One cloud point.
+
+    Args:
+        locked: nobody else changes it until the transaction ends: for what is decided by what is there.
 
     Raises:
         NotFoundError: there is none with this id or name.
     """
-    wanted = or_(point.c.id == name_or_id, point.c.name_key == name_key(name_or_id))
-    row = connection.execute(_select().where(wanted)).mappings().first()
+    query = _select().where(or_(point.c.id == name_or_id, point.c.name_key == name_key(name_or_id)))
+    if locked:
+        query = query.with_for_update(of=cloud_point, key_share=True)
+    row = connection.execute(query).mappings().first()
     if row is None:
         names = _select().with_only_columns(point.c.name).order_by(point.c.name_key).limit(MAX_COMPARED)
         raise unknown(name_or_id, "cloud point", connection.scalars(names))

@@ -224,15 +224,18 @@ def subscriptions(connection: Connection) -> list[Subscription]:
     return [_subscription(row) for row in connection.execute(query).mappings()]
 
 
-def get_subscription(connection: Connection, name_or_id: str) -> Subscription:
+def get_subscription(connection: Connection, name_or_id: str, *, locked: bool = False) -> Subscription:
     """One subscription.
+
+    Args:
+        locked: nobody else changes it until the transaction ends: for what is decided by what is there.
 
     Raises:
         NotFoundError: there is none with this id or name.
     """
     table = alert_subscription
-    which = or_(table.c.id == name_or_id, table.c.name_key == name_key(name_or_id))
-    row = connection.execute(select(table).where(which)).mappings().first()
+    query = select(table).where(or_(table.c.id == name_or_id, table.c.name_key == name_key(name_or_id)))
+    row = connection.execute(query.with_for_update(key_share=True) if locked else query).mappings().first()
     if row is None:
         raise NotFoundError(f"There is no subscription {name_or_id!r}.")
     return _subscription(row)

@@ -187,7 +187,7 @@ def _runs_unwanted(point: CloudPoint, seen: Look) -> bool:
 
 def _note(connection: Connection, before: CloudPoint, seen: Look, probes: tuple[Finding, ...], now: float) -> None:
     """Write down what was seen, unless the point changed hands meanwhile."""
-    point = cloud.get_cloud_point(connection, before.point)
+    point = cloud.get_cloud_point(connection, before.point, locked=True)
     if point.task != before.task:
         return
     values: dict[str, object] = {"checked": int(now)}
@@ -233,7 +233,7 @@ def _task(connection: Connection, point: CloudPoint) -> Task | None:
 
 def _settle_orphan(connection: Connection, before: CloudPoint, now: float) -> None:
     """A creation or deletion whose task ended without its handler (cancelled while waiting, given up) is failed."""
-    point = cloud.get_cloud_point(connection, before.point)
+    point = cloud.get_cloud_point(connection, before.point, locked=True)
     if point.state not in WORKING.values() or _busy(connection, point):
         return
     task = _task(connection, point)

@@ -78,7 +78,7 @@ class Orders:
             self._engine.wake()
 
     def _bind(self, connection: Connection, before: CloudPoint) -> bool:
-        point = cloud.get_cloud_point(connection, before.point)
+        point = cloud.get_cloud_point(connection, before.point, locked=True)
         last = tasks.listed(connection, limit=1, kind=CloudAction.UPDATE.value, subject=point.point)
         if last and self._clock() - last[0].created < BIND_SECONDS:
             return False
@@ -98,7 +98,7 @@ class Orders:
         forced: bool,
         keep: Keep,
     ) -> tuple[Task, list[str]]:
-        point = cloud.get_cloud_point(connection, name_or_id)
+        point = cloud.get_cloud_point(connection, name_or_id, locked=True)
         check_allowed(action, point.state, point.name)
         if not forced:
             crowding.check_instances(connection, point.point, instances, before=point.instances_wanted)

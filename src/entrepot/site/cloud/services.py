@@ -288,7 +288,7 @@ def _of_site(connection: Connection, site: str) -> list[CloudPoint]:
 
 
 def _patch(connection: Connection, name_or_id: str, patch: CloudPointPatch) -> CloudPoint:
-    point = cloud.get_cloud_point(connection, name_or_id)
+    point = cloud.get_cloud_point(connection, name_or_id, locked=True)
     given = {name: value for name, value in msgspec.structs.asdict(patch).items() if value is not None}
     check_features(PointKind.CLOUD, map(feature_named, given.pop("features")))
     description = given.pop("description", point.description)

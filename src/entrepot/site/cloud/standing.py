@@ -18,7 +18,7 @@ def note(connection: Connection, task: Task, values: dict[str, Any]) -> CloudPoi
         CancelledError: a later task is in charge.
         NotFoundError: the point is gone.
     """
-    if cloud.get_cloud_point(connection, task.subject).task != task.id:
+    if cloud.get_cloud_point(connection, task.subject, locked=True).task != task.id:
         raise CancelledError("A later request took over.")
     return cloud.update_cloud_point(connection, task.subject, **values)
 
@@ -30,7 +30,7 @@ def forget(connection: Connection, task: Task, now: int) -> None:
         CancelledError: a later task is in charge.
         NotFoundError: the point is gone.
     """
-    point = cloud.get_cloud_point(connection, task.subject)
+    point = cloud.get_cloud_point(connection, task.subject, locked=True)
     if point.task != task.id:
         raise CancelledError("A later request took over.")
     keep_for_cost(connection, point, now)

@@ -84,7 +84,7 @@ class Subscriptions:
         return (await self._database.read(_infos, [changed]))[0]
 
     def _change(self, connection: Connection, name_or_id: str, change: AlertSubscriptionChange) -> Subscription:
-        before = notifications.get_subscription(connection, name_or_id)
+        before = notifications.get_subscription(connection, name_or_id, locked=True)
         self._own(before)
         given = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}
         wanted = {name: getattr(before, name) for name in _CHANGEABLE} | given
