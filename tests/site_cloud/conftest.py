@@ -29,7 +29,15 @@ from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
-from entrepot.protocol.cloudhost import Instance, Remains, RunState, ServiceSpec, ServiceStatus, Subscription
+from entrepot.protocol.cloudhost import (
+    Instance,
+    NeededRecord,
+    Remains,
+    RunState,
+    ServiceSpec,
+    ServiceStatus,
+    Subscription,
+)
 from entrepot.protocol.cloudpointapi import CloudPointRequest, Thresholds
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
 from entrepot.protocol.siteapi import TaskState
@@ -138,6 +146,8 @@ class FakeCloud:
         self.left: list[str] = []
         self.state = "active"
         self.notes: list[str] = []
+        self.records: list[NeededRecord] = []
+        self.closed = 0
         self.time = 0
         self.instance_quota = 16
         self.tells_stored = True
@@ -242,6 +252,7 @@ class FakeCloud:
             certificate_expires=_expires(service.spec),
             root=service.spec.root,
             notes=tuple(self.notes),
+            records=tuple(self.records),
             parts=service.parts,
             redirects=self.redirects,
         )
@@ -293,6 +304,9 @@ class CloudAdapter:
 
     async def services(self) -> list[ServiceStatus]:
         return await self._cloud.listed()
+
+    async def close(self) -> None:
+        self._cloud.closed += 1
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._cloud, name)

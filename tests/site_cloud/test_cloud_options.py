@@ -8,12 +8,13 @@ import pytest
 from litestar import Litestar, Request, Response
 from litestar.testing import AsyncTestClient
 
+from entrepot.cli.cloud_output import print_cloud_point
 from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.core.secret import Secret
 from entrepot.database import tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudapi import AzureOptions, CloudPlan, UpdatePlan, UpdateRequest
-from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.options import changed, image_remarks
@@ -65,8 +66,10 @@ async def ask(site: SiteUnderTest) -> AsyncIterator[Ask]:
     routes = [cloud_router(site.services), care_router(site.services)]
     async with AsyncTestClient(Litestar(routes, exception_handlers={EntrepotError: problem})) as client:
 
-        async def asked(path: str, kind: object = None, *, status: int = 202, **body: object) -> object:
-            answer = await client.post(path, content=msgspec.json.encode(body) if body else None)
+        async def asked(
+            path: str, kind: object = None, *, status: int = 202, how: str = "POST", **body: object
+        ) -> object:
+            answer = await client.request(how, path, content=msgspec.json.encode(body) if body else None)
             assert answer.status_code == status, answer.text
             return answer.json() if kind is None else msgspec.json.decode(answer.content, type=kind)
 
@@ -89,6 +92,23 @@ async def test_a_new_image_password_and_size_reach_the_cloud_and_no_order_cuts_d
     site.database.close()
     raw = b"".join(path.read_bytes() for path in site.folder.glob("site.db*"))
     assert b"second-secret" not in raw
+
+
+async def test_options_are_shown_with_the_point_and_no_password(site, in_azure, ask, capsys) -> None:
+    shown = await ask("/cloud-points/cloud1", CloudPointInfo, how="GET", status=200)
+    assert isinstance(shown, CloudPointInfo)
+    assert shown.azure is not None
+    assert (shown.azure.image, shown.azure.registry_user, shown.azure.registry_password) == (
+        AZURE.image,
+        "puller",
+        True,
+    )
+    assert (shown.azure.cpu, shown.azure.memory_gib, shown.azure.redundancy) == (0.5, 1.0, "LRS")
+    print_cloud_point(shown)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "as puller; its password is kept sealed" in told
+    assert "0.5 cores, 1 GiB of memory" in told
+    assert "one of its own" in told
 
 
 async def test_what_is_left_out_stays_the_password_too(site, in_azure, ask) -> None:

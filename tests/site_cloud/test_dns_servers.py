@@ -11,14 +11,18 @@ import dns.rrset
 import pytest
 
 from entrepot.core.errors import BadInputError
-from entrepot.site.cloud.dns import Resolved, check_name, dns_resolver
+from entrepot.site.cloud.dns import Resolved, check_name, dns_resolver, dns_texts
 
 ZONE = {
     "cloud1.contoso.test.": ("CNAME", "app.azure.test."),
     "app.azure.test.": ("A", "192.0.2.1"),
     "old.contoso.test.": ("CNAME", "gone.azure.test."),
     "plain.contoso.test.": ("A", "198.51.100.7"),
+    "asuid.cloud1.contoso.test.": ("TXT", '"4711" "0815"'),
 }
+
+
+TYPES = {"A": 1, "TXT": 16}
 
 
 class _Answering(socketserver.BaseRequestHandler):
@@ -29,13 +33,13 @@ class _Answering(socketserver.BaseRequestHandler):
         name, wanted = query.question[0].name.to_text(), query.question[0].rdtype
         while name in ZONE:
             kind, value = ZONE[name]
-            if kind == "A" and wanted != 1:
+            if kind != "CNAME" and wanted != TYPES[kind]:
                 break
             reply.answer.append(dns.rrset.from_text(name, 60, "IN", kind, value))
             name = value
-            if kind == "A":
+            if kind != "CNAME":
                 break
-        if name not in ZONE and not any(entry.rdtype == 1 for entry in reply.answer):
+        if name not in ZONE and not any(entry.rdtype in TYPES.values() for entry in reply.answer):
             reply.set_rcode(dns.rcode.NXDOMAIN)
         self.request[1].sendto(reply.to_wire(), self.client_address)
 
@@ -70,6 +74,14 @@ async def test_an_alias_to_the_right_name_is_good_though_that_has_no_address_yet
     resolve = dns_resolver([server])
     verdict = await check_name("old.contoso.test", "gone.azure.test:443", resolve)
     assert (verdict.found, verdict.problem) == (True, "")
+
+
+async def test_text_records_are_told_whole_and_what_does_not_answer_tells_nothing(server) -> None:
+    texts = dns_texts([server])
+    assert await texts("asuid.cloud1.contoso.test") == ("47110815",), "a long text is several strings"
+    assert await texts("plain.contoso.test") == ()
+    assert await texts("new.contoso.test") == ()
+    assert await texts("not..a.name") is None
 
 
 async def test_without_servers_the_hosts_file_counts_as_well() -> None:

@@ -1,8 +1,20 @@
 """How cloud points and their usage are shown to people."""
 
+from typing import Final
+
 from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource, UpdatePlan
-from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, DnsCheck, DnsRecord, UsageBucket, UsageReport
+from entrepot.protocol.cloudpointapi import (
+    AzureInfo,
+    CloudPointInfo,
+    CloudUsage,
+    DnsCheck,
+    DnsRecord,
+    UsageBucket,
+    UsageReport,
+)
+
+_SEEN: Final = {True: "there", False: "missing", None: "not known: the site's DNS does not answer"}
 
 
 def print_cloud_points(points: list[CloudPointInfo]) -> None:
@@ -40,11 +52,12 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("DNS record to create", _record(info.dns)),
             ("instances", _instances(info)),
             ("under a budget", info.budget_note),
-            ("cloud host", info.host_url),
+            ("Azure Resource Manager" if info.azure else "cloud host", info.host_url),
             ("subscription", info.subscription),
             ("management certificate", info.management_certificate),
             ("service certificate", f"{info.certificate_subject}, expires {day(info.certificate_expires)}"),
             ("region", info.region),
+            *_azure_facts(info.azure),
             ("managed by site", info.site),
             ("contents", str(info.contents)),
             ("stored", _stored(used)),
@@ -78,10 +91,27 @@ def print_cloud_point(info: CloudPointInfo) -> None:
     )
 
 
+def _azure_facts(azure: AzureInfo | None) -> tuple[tuple[str, str], ...]:
+    """What only points in Azure have, and `entrepot cloud update` changes in part."""
+    if azure is None:
+        return ()
+    password = "its password is kept sealed" if azure.registry_password else "without a password"
+    return (
+        ("tenant", azure.tenant),
+        ("application", azure.application),
+        ("resource group", azure.resource_group or "one of its own"),
+        ("image", azure.image),
+        ("image registry", f"as {azure.registry_user}; {password}" if azure.registry_user else "asks nobody"),
+        ("size of a replica", f"{azure.cpu:g} cores, {azure.memory_gib:g} GiB of memory"),
+        ("redundancy of the store", azure.redundancy),
+    )
+
+
 def print_dns(name: str, check: DnsCheck) -> None:
     """The record, and what is wrong with it, if anything is."""
     verdict = "good: clients get to the service by its name" if check.good else check.problem
-    print_facts(name, (("DNS record to create", _record(check.record)), ("check", verdict)))
+    proofs = [("and besides", f"{_record(one)}  ({_SEEN[one.seen]})") for one in check.proofs]
+    print_facts(name, (("DNS record to create", _record(check.record)), *proofs, ("check", verdict)))
 
 
 def _record(record: DnsRecord | None) -> str:

@@ -166,12 +166,21 @@ class DnsRecord(Model, frozen=True, kw_only=True):
     value: str
 
 
+class DnsProof(DnsRecord, frozen=True, kw_only=True):
+    """A record that the cloud wants to see before it serves the name, beside the alias. ``seen`` None: the site's DNS
+    does not answer."""
+
+    seen: bool | None
+
+
 class DnsCheck(Model, frozen=True, kw_only=True):
-    """``GET /cloud-points/{id}/dns``: the record to create, and why clients would not reach the service by it."""
+    """``GET /cloud-points/{id}/dns``: the record to create, and why clients would not reach the service by it.
+    ``proofs``: what the cloud wants to see besides, as long as it does not serve the name."""
 
     record: DnsRecord | None
     good: bool
     problem: str
+    proofs: tuple[DnsProof, ...] = ()
 
 
 class CloudUsage(Model, frozen=True, kw_only=True):
@@ -202,6 +211,21 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     fetched_30_days: int = 0
     present_bytes: int = 0
     present_at: int = 0
+
+
+class AzureInfo(Model, frozen=True, kw_only=True):
+    """What a cloud point in Azure was created with, or was last updated to. ``registry_password``: whether one is kept;
+    it is never shown. ``resource_group`` empty: one of its own."""
+
+    tenant: str
+    application: str
+    image: str
+    registry_user: str
+    registry_password: bool
+    cpu: float
+    memory_gib: float
+    redundancy: str
+    resource_group: str
 
 
 class CloudPointInfo(Model, frozen=True, kw_only=True):
@@ -239,6 +263,7 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     delivery_note: str = ""  # what the way of delivery means now
     budget_note: str = ""  # what a budget means for so many instances
     compared: Comparison = Comparison()  # the last daily comparison with the cloud's own figures
+    azure: AzureInfo | None = None
 
 
 class CollectSummary(Model, frozen=True, kw_only=True):

@@ -142,7 +142,7 @@ _TYPES: Final = (
         title="The cloud service runs, but not as wanted",
         remedies=(
             "See what is missing: entrepot cloud health NAME --now",
-            "If it names DNS records: create them, then run: entrepot cloud update NAME",
+            "If it names DNS records: create them; the name is bound soon after. At once: entrepot cloud update NAME",
             "If instances do not run: look at their log at the cloud, and whether its quota has room for them.",
         ),
     ),

@@ -35,7 +35,7 @@ from entrepot.site.api.tasks import task_routes
 from entrepot.site.api.versions import version_routes
 from entrepot.site.auth import Sessions
 from entrepot.site.cloud.careroutes import care_router
-from entrepot.site.cloud.dns import dns_resolver
+from entrepot.site.cloud.dns import dns_resolver, dns_texts
 from entrepot.site.cloud.logfile import LogOptions
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.routes import cloud_router
@@ -133,6 +133,7 @@ class SiteServer:
             clock=clock,
             gateways=gateway_settings(settings),
             resolver=dns_resolver(settings.dns_servers),
+            texts=dns_texts(settings.dns_servers),
             log=LogOptions(
                 days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose
             ),

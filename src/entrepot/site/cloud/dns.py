@@ -27,6 +27,13 @@ class Resolved(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Resolver = Callable[[str], Awaitable[Resolved]]
+Texts = Callable[[str], Awaitable[tuple[str, ...] | None]]
+"""The TXT records of a name; None when DNS does not answer."""
+
+
+async def no_texts(_: str) -> tuple[str, ...] | None:
+    """Nobody to ask."""
+    return None
 
 
 async def system_resolver(name: str) -> Resolved:
@@ -56,11 +63,7 @@ def dns_resolver(servers: Sequence[str] = (), *, fallback: Resolver = system_res
 
     async def resolve(name: str) -> Resolved:
         try:
-            asking = dns.asyncresolver.Resolver(configure=not chosen)
-            if chosen:
-                asking.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in chosen]
-            asking.lifetime = DNS_SECONDS
-            found = await _ask(asking, name)
+            found = await _ask(_asking(chosen), name)
         except (dns.exception.DNSException, OSError, UnicodeError):
             found = None
         if found is None and not chosen:
@@ -68,6 +71,35 @@ def dns_resolver(servers: Sequence[str] = (), *, fallback: Resolver = system_res
         return found or Resolved(canonical="", addresses=())
 
     return resolve
+
+
+def dns_texts(servers: Sequence[str] = ()) -> Texts:
+    """Asks DNS for TXT records; the servers are as in :func:`dns_resolver`.
+
+    Raises:
+        BadInputError: a server that is no address.
+    """
+    chosen = [ip_and_port(text, _PORT) for text in servers]
+
+    async def texts(name: str) -> tuple[str, ...] | None:
+        try:
+            answer = await _asking(chosen).resolve(name, "TXT", raise_on_no_answer=False)
+        except dns.resolver.NXDOMAIN:
+            return ()
+        except (dns.exception.DNSException, OSError, UnicodeError):
+            return None
+        return tuple(b"".join(entry.strings).decode("ascii", "replace") for entry in answer.rrset or ())
+
+    return texts
+
+
+def _asking(chosen: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resolver:
+    """Asks these servers, or the system's where there are none."""
+    asking = dns.asyncresolver.Resolver(configure=not chosen)
+    if chosen:
+        asking.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in chosen]
+    asking.lifetime = DNS_SECONDS
+    return asking
 
 
 async def _ask(asking: dns.asyncresolver.Resolver, name: str) -> Resolved | None:

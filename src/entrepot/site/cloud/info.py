@@ -10,9 +10,10 @@ from entrepot.core.times import DAY
 from entrepot.database import alerts, charges, cloud, clouddetails, controldocuments, points, usage
 from entrepot.database.alerts import StoredAlert
 from entrepot.database.cloud import CloudPoint
+from entrepot.database.clouddetails import CloudDetail
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
 from entrepot.protocol.cloudapi import Comparison
-from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudUsage, UsageBucket, UsageReport
+from entrepot.protocol.cloudpointapi import AzureInfo, CloudPointInfo, CloudUsage, UsageBucket, UsageReport
 from entrepot.rules import alerts as rules
 from entrepot.rules.thresholds import rolling_start
 from entrepot.site.cloud import crowding, delivery
@@ -26,6 +27,7 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
     """Everything that the console shows of a cloud point."""
     control = controldocuments.control(connection, point.point)
     certificate = cloud.certificate(connection, point.management_certificate)
+    kept = clouddetails.detail(connection, point.point)
     return CloudPointInfo(
         id=point.point,
         name=point.name,
@@ -54,12 +56,20 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         checked=point.checked,
         created=point.created,
         status=status_of(point.state),
-        health=clouddetails.detail(connection, point.point).health,
+        health=kept.health,
         delivery=point.delivery,
         delivery_note=delivery.note_on(connection, point.point, point.delivery),
         budget_note=crowding.note_on(connection, point),
         compared=_compared(connection, point.point, now),
+        azure=_azure(kept),
     )
+
+
+def _azure(kept: CloudDetail) -> AzureInfo | None:
+    if kept.azure is None:
+        return None
+    shown = {name: getattr(kept.azure, name) for name in AzureInfo.__struct_fields__ if name != "registry_password"}
+    return AzureInfo(**shown, registry_password=bool(kept.sealed_secret))
 
 
 def _usage(connection: Connection, point: str, now: float) -> CloudUsage:

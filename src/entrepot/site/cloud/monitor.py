@@ -1,8 +1,8 @@
 """Watches cloud points: health, storage, transactions, thresholds (R26, R36, R37)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection
@@ -15,15 +15,17 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import RunState
-from entrepot.protocol.cloudpointapi import CloudPointState, CollectSummary
+from entrepot.protocol.cloudpointapi import CloudPointState, CollectSummary, DnsProof
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.collection import Collector
-from entrepot.site.cloud.dns import Resolver, system_resolver
+from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
 from entrepot.site.cloud.judging import certificate_finding, judge_usage
 from entrepot.site.cloud.metering import Meter
 from entrepot.site.cloud.probing import certificate_findings, clock_finding, details_of, dns_finding, probe_store
+from entrepot.site.cloud.proofs import all_seen, look_for
+from entrepot.site.cloud.proofs import details_of as proof_details
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 from entrepot.site.cloud.waiting import Sleep
@@ -33,8 +35,14 @@ from entrepot.site.findings import Finding, judge, resume_postponed
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
 
-Bind = Callable[[CloudPoint], Awaitable[None]]
-"""Told of a point whose name leads to it, and whose cloud does not serve it by that name."""
+
+class Bind(Protocol):
+    """Told of a point whose name leads to it, and whose cloud does not serve it by that name. ``seen``: whether all
+    records are there that the cloud wants to see."""
+
+    async def __call__(self, point: CloudPoint, *, seen: bool) -> None: ...
+
+
 COLLECT_SECONDS: Final = HOUR
 RECONCILE_SECONDS: Final = DAY
 T = TypeVar("T")
@@ -56,9 +64,11 @@ class Monitor:
         bind: Bind,
         sleep: Sleep = asyncio.sleep,
         resolver: Resolver = system_resolver,
+        texts: Texts = no_texts,
         lag: int = grants.LAG,
     ) -> None:
         self._resolver = resolver
+        self._texts = texts
         self._bind = bind
         self._database = database
         self._providers = providers
@@ -81,12 +91,14 @@ class Monitor:
             return
         seen, leads = await asyncio.gather(self._seen(point), dns_finding(point, self._resolver))
         probes = (leads, *await self._probe(point, seen, now))
-        await self._database.write(_note, point, seen, probes, now)
+        unserved = seen.status is not None and seen.status.notes
+        proofs = await look_for(seen.status.records, self._texts) if seen.status is not None and unserved else ()
+        await self._database.write(_note, point, seen, probes, proofs, now)
         if seen.status is not None and _runs_unwanted(point, seen):
             log.warning("stopping_unwanted_service", point=point.point)
             await (await self._providers.of(point)).stop(point.service)
-        if seen.status is not None and seen.status.notes and leads.condition is Condition.GOOD:
-            await self._bind(point)
+        if unserved and leads.condition is Condition.GOOD:
+            await self._bind(point, seen=all_seen(proofs))
 
     async def _seen(self, point: CloudPoint) -> Look:
         try:
@@ -185,7 +197,14 @@ def _runs_unwanted(point: CloudPoint, seen: Look) -> bool:
     return settled and stopped and seen.status is not None and seen.status.state is not RunState.STOPPED
 
 
-def _note(connection: Connection, before: CloudPoint, seen: Look, probes: tuple[Finding, ...], now: float) -> None:
+def _note(
+    connection: Connection,
+    before: CloudPoint,
+    seen: Look,
+    probes: tuple[Finding, ...],
+    proofs: tuple[DnsProof, ...],
+    now: float,
+) -> None:
     """Write down what was seen, unless the point changed hands meanwhile."""
     point = cloud.get_cloud_point(connection, before.point, locked=True)
     if point.task != before.task:
@@ -208,7 +227,8 @@ def _note(connection: Connection, before: CloudPoint, seen: Look, probes: tuple[
     certificate = cloud.certificate(connection, point.management_certificate)
     levels = certificate_findings(point, certificate.not_after, now)
     findings: list[Finding] = [certificate_finding(point, certificate.not_after, now), *levels, *probes]
-    clouddetails.keep_health(connection, point.point, details_of(point, seen, (*levels, *probes)), int(now))
+    details = (*details_of(point, seen, (*levels, *probes)), *proof_details(proofs))
+    clouddetails.keep_health(connection, point.point, details, int(now))
     if not _busy(connection, point):
         findings += findings_of(point, seen)
     cloud.update_cloud_point(connection, point.point, **values)

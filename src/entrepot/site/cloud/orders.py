@@ -6,7 +6,7 @@ from typing import Final
 from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError
-from entrepot.core.times import HOUR, Clock
+from entrepot.core.times import DAY, Clock
 from entrepot.database import cloud, clouddetails, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
@@ -15,11 +15,12 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.options import image_remarks
+from entrepot.site.cloud.proofs import pause_before
 from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
 from entrepot.site.tasks import TaskEngine
 
-BIND_SECONDS: Final = HOUR
-"""So long after an update none is ordered just because a name could be bound: its proof may be missing still."""
+MANY: Final = 16
+"""So many updates are looked at when it is decided whether another may bind a name."""
 Keep = Callable[[Connection, CloudPoint], None]
 """Writes down what an order is to bring to the cloud."""
 
@@ -68,19 +69,21 @@ class Orders:
         self._engine.wake()
         return task
 
-    async def bind(self, point: CloudPoint) -> None:
+    async def bind(self, point: CloudPoint, *, seen: bool) -> None:
         """Order an update of a service whose name leads to it, but which is not served by that name yet (R6).
 
         Args:
             point: as it was looked at; nothing is ordered while a task of it is under way, or was begun meanwhile.
+            seen: whether all records are there that the cloud wants to see.
         """
-        if await self._database.write(self._bind, point):
+        if await self._database.write(self._bind, point, seen):
             self._engine.wake()
 
-    def _bind(self, connection: Connection, before: CloudPoint) -> bool:
+    def _bind(self, connection: Connection, before: CloudPoint, seen: bool) -> bool:
         point = cloud.get_cloud_point(connection, before.point, locked=True)
-        last = tasks.listed(connection, limit=1, kind=CloudAction.UPDATE.value, subject=point.point)
-        if last and self._clock() - last[0].created < BIND_SECONDS:
+        updates = tasks.listed(connection, limit=MANY, kind=CloudAction.UPDATE.value, subject=point.point)
+        ages = [self._clock() - task.created for task in updates]
+        if ages and min(ages) < pause_before(sum(age < DAY for age in ages), seen=seen):
             return False
         if point.task != before.task or point.state is not CloudPointState.DEGRADED:
             return False

@@ -3,6 +3,7 @@
 Work that takes long answers 202 with its task.
 """
 
+import asyncio
 from typing import Any
 
 from litestar import Request, Router, delete, get, patch, post
@@ -31,6 +32,7 @@ from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.dns import problem_with, record_for
 from entrepot.site.cloud.info import alert_events, alert_info, alert_infos, cloud_point_info, usage_report
+from entrepot.site.cloud.proofs import missing
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.taskinfo import task_info
@@ -117,8 +119,12 @@ def _figure_routes(services: CloudServices) -> Handlers:
     @get("/cloud-points/{name:str}/dns")
     async def check_cloud_point_dns(name: FromPath[str]) -> DnsCheck:
         point = await services.get(name)
-        problem = await problem_with(point.fqdn, point.address, services.resolver)
-        return DnsCheck(record=record_for(point.fqdn, point.address), good=not problem, problem=problem)
+        leads, proofs = await asyncio.gather(
+            problem_with(point.fqdn, point.address, services.resolver), services.awaited_proofs(point)
+        )
+        problem = f"{leads} {missing(proofs)}".strip()
+        record = record_for(point.fqdn, point.address)
+        return DnsCheck(record=record, good=not problem, problem=problem, proofs=proofs)
 
     @post("/cloud-points/{name:str}/collect", status_code=200)
     async def collect_cloud_point(name: FromPath[str]) -> CollectSummary:

@@ -22,6 +22,7 @@ from entrepot.protocol.cloudpointapi import (
     CloudPointRequest,
     CloudPointState,
     CollectSummary,
+    DnsProof,
     Thresholds,
 )
 from entrepot.protocol.control import Delivery, GatewaySettings
@@ -34,7 +35,7 @@ from entrepot.site.cloud.certificates import Certificates
 from entrepot.site.cloud.collection import DEFAULT_LOGS, Collector
 from entrepot.site.cloud.control import DEFAULT_GATEWAYS, ControlPublisher
 from entrepot.site.cloud.creation import Creation
-from entrepot.site.cloud.dns import Resolver, system_resolver
+from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
 from entrepot.site.cloud.judging import limits_of, upload_limits
 from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.logfile import LogOptions
@@ -44,6 +45,7 @@ from entrepot.site.cloud.options import Options, plan_update
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import REMOVE, Orphans
 from entrepot.site.cloud.planning import Prices, no_prices
+from entrepot.site.cloud.proofs import look_for
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.renewal import Renewal
 from entrepot.site.cloud.states import CloudAction
@@ -65,6 +67,7 @@ class CloudServices:
         logs: folder of ``CloudDP-<service>.log``.
         holder: names this process among those that share the database.
         resolver: how DNS records are checked.
+        texts: asks DNS for TXT records.
         gateways: what every gateway instance is set to.
         log: how the logs are kept.
     """
@@ -80,6 +83,7 @@ class CloudServices:
         holder: str,
         clock: Clock,
         resolver: Resolver = system_resolver,
+        texts: Texts = no_texts,
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
         sleep: Sleep = asyncio.sleep,
         rates: Prices = no_prices,
@@ -90,6 +94,7 @@ class CloudServices:
         self.keys = keys
         self.clock = clock
         self.resolver = resolver
+        self.texts = texts
         self.certificates = Certificates(database, keys, clock=clock)
         self.meter = Meter(database, clock=clock, folder=logs.parent / "tallies", site=keys.site.code)
         self.providers = Providers(database, keys.vault, factory, self.meter, mark=keys.hierarchy.root_public)
@@ -105,6 +110,7 @@ class CloudServices:
             bind=self.orders.bind,
             sleep=sleep,
             resolver=resolver,
+            texts=texts,
             lag=grants.known_after(gateways.segment_seconds),
         )
         self.cycle = LifeCycle(
@@ -265,6 +271,16 @@ class CloudServices:
             provider = await self.providers.of(point)
             await until_running(provider, point.service, control=counter, seen=look, sleep=self._sleep, seconds=6.0)
         await self._sleep(SHIPPED_SECONDS)
+
+    async def awaited_proofs(self, point: CloudPoint) -> tuple[DnsProof, ...]:
+        """The DNS records that the cloud wants to see before it serves the point's name; none when it does, or does
+        not tell."""
+        if point.state is not CloudPointState.DEGRADED:
+            return ()
+        with contextlib.suppress(EntrepotError):
+            status = await (await self.providers.of(point)).status(point.service)
+            return await look_for(status.records if status.notes else (), self.texts)
+        return ()
 
     async def get(self, name_or_id: str) -> CloudPoint:
         """One cloud point.

@@ -119,8 +119,8 @@ def _name_notes(app: Any, fqdn: str, bound: Any) -> tuple[tuple[str, ...], tuple
         return (), (proof,)
     host = app.properties.configuration.ingress.fqdn or ""
     return (
-        f"Azure does not serve {fqdn} yet: create the records {fqdn} CNAME {host} and {proof.name} TXT {proof.value}, "
-        "then update the cloud point.",
+        f"Azure does not serve {fqdn} yet: create the DNS records {fqdn} CNAME {host} and {proof.name} TXT "
+        f"{proof.value}. The site binds the name soon after it sees them.",
     ), (proof,)
 
 
