@@ -8,7 +8,7 @@ from typing import Final
 import structlog
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError
-from entrepot.core.times import MINUTE
+from entrepot.core.times import HOUR, MINUTE
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.services import CloudServices
@@ -17,6 +17,7 @@ CONTROL_SECONDS: Final = 5.0
 METER_SECONDS: Final = 1.0
 HEALTH_SECONDS: Final = 2 * MINUTE
 COLLECT_LOOK_SECONDS: Final = MINUTE
+TIDY_SECONDS: Final = HOUR
 LONGEST_PAUSE: Final = 5 * MINUTE
 
 log = structlog.get_logger("site.cloud.loops")
@@ -51,6 +52,7 @@ class CloudLoops:
                 group.create_task(self._every(HEALTH_SECONDS, self.health_once))
                 group.create_task(self._every(COLLECT_LOOK_SECONDS, self.collect_once))
                 group.create_task(self._every(COLLECT_LOOK_SECONDS, self.reconcile_once))
+                group.create_task(self._every(TIDY_SECONDS, self.tidy_once))
         finally:
             for task in self._busy.values():
                 task.cancel()
@@ -92,6 +94,10 @@ class CloudLoops:
             await self._services.monitor.reconcile_if_due(point.point)
         finally:  # two questions: that one brings no answer does not keep the other from being asked
             await self._services.books.compare_if_due(point)
+
+    async def tidy_once(self) -> None:
+        """Close connections to clouds of which nothing is needed any more."""
+        await self._services.providers.tidy(await self._services.points())
 
     async def meter_once(self) -> None:
         """Write down what was sent to cloud points."""

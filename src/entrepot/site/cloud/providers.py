@@ -1,12 +1,15 @@
 """From a cloud point to its provider and its store."""
 
-from typing import TYPE_CHECKING
+import contextlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.errors import IntegrityError, TrustError, UnavailableError
+from entrepot.core.errors import EntrepotError, IntegrityError, TrustError, UnavailableError
 from entrepot.core.secret import Secret
+from entrepot.core.times import DAY, Clock
 from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
@@ -19,6 +22,9 @@ from entrepot.trust.vault import ServerVault
 
 if TYPE_CHECKING:
     from entrepot.web.dataplane import Holder
+
+UNUSED_SECONDS: Final = DAY
+"""A provider that nobody asked for so long has no work under way either: the longest is a large transfer."""
 
 
 def management_secret(certificate_id: str) -> str:
@@ -36,8 +42,18 @@ def service_secret(point: str) -> str:
     return f"service-certificate/{point}"
 
 
+class _Kept(msgspec.Struct, kw_only=True):
+    """A provider, and when it was last asked for."""
+
+    cloud: Cloud
+    asked: float
+
+
 class Providers:
     """Makes providers from what the database knows, and keeps them: each has its own connections and tokens.
+
+    A changed subscription, certificate or option makes another provider; the old one works on for whoever has it, and
+    :meth:`tidy` closes it when nobody can have it any more.
 
     Args:
         factory: wired by the command line; None where this process was given no clouds.
@@ -51,6 +67,7 @@ class Providers:
         factory: ProviderFactory | None,
         meter: Meter,
         *,
+        clock: Clock,
         mark: bytes = b"",
     ) -> None:
         self._database = database
@@ -58,7 +75,8 @@ class Providers:
         self._factory = factory
         self._meter = meter
         self._mark = mark
-        self._made: dict[tuple[object, ...], Cloud] = {}
+        self._clock = clock
+        self._made: dict[tuple[object, ...], _Kept] = {}
         self._pacers: dict[str, Pacer] = {}
 
     async def of(self, point: CloudPoint) -> Cloud:
@@ -108,8 +126,11 @@ class Providers:
         where = (account.provider, account.host_url.rstrip("/"), account.host_pin.lower(), account.subscription)
         key = (*where, certificate.thumbprint, account.region, account.azure)
         if key not in self._made:
-            self._made[key] = self.connect(account, certificate.certificate, self.open_management_key(certificate))
-        return self._made[key]
+            made = self.connect(account, certificate.certificate, self.open_management_key(certificate))
+            self._made[key] = _Kept(cloud=made, asked=0)
+        kept = self._made[key]
+        kept.asked = self._clock()
+        return kept.cloud
 
     def connect(self, account: CloudAccount, certificate: bytes, private_key: Secret) -> Cloud:
         """A provider of its own, which the caller closes: to try a certificate before it is kept.
@@ -137,8 +158,23 @@ class Providers:
     async def close(self) -> None:
         """Give the connections of the providers back, where they have any."""
         made, self._made = self._made, {}
-        for provider in made.values():
-            await close_provider(provider)
+        for kept in made.values():
+            await close_provider(kept.cloud)
+
+    async def tidy(self, points: Sequence[CloudPoint]) -> None:
+        """Close the providers of accounts that are none any more, and forget how fast deleted points were sent to.
+
+        Args:
+            points: all cloud points of the site; their providers stay.
+        """
+        for point in points:
+            with contextlib.suppress(EntrepotError):  # one that cannot be made is not kept either
+                await self.of(point)
+        oldest = self._clock() - UNUSED_SECONDS
+        for key in [key for key, kept in self._made.items() if kept.asked < oldest]:
+            await close_provider(self._made.pop(key).cloud)
+        there = {point.point for point in points}
+        self._pacers = {point: pacer for point, pacer in self._pacers.items() if point in there}
 
     def open_management_key(self, certificate: ManagementCertificate) -> Secret:
         """The private key of a management certificate.

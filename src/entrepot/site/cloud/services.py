@@ -97,7 +97,9 @@ class CloudServices:
         self.texts = texts
         self.certificates = Certificates(database, keys, clock=clock)
         self.meter = Meter(database, clock=clock, folder=logs.parent / "tallies", site=keys.site.code)
-        self.providers = Providers(database, keys.vault, factory, self.meter, mark=keys.hierarchy.root_public)
+        self.providers = Providers(
+            database, keys.vault, factory, self.meter, clock=clock, mark=keys.hierarchy.root_public
+        )
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock, options=log)
         self.orders = Orders(database, engine, site=keys.site.code, clock=clock)
