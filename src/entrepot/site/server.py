@@ -1,67 +1,43 @@
 """A site server, wired: every part constructed once, in the order in which they need each other."""
 
 import asyncio
-import contextlib
 import os
 import random
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import structlog
-
-from entrepot.core.errors import EntrepotError
 from entrepot.core.times import Clock
 from entrepot.database import grants
-from entrepot.database.engine import CHANGES, Database
-from entrepot.database.hierarchy import count
+from entrepot.database.engine import Database
 from entrepot.database.library import SqlLibrary
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
-from entrepot.protocol.keysapi import KeysInfo
 from entrepot.rules.location import Switches
-from entrepot.site.api.app import build_app
-from entrepot.site.api.contents import content_routes
-from entrepot.site.api.deployments import deployment_routes
-from entrepot.site.api.devices import device_routes
-from entrepot.site.api.keys import key_routes
-from entrepot.site.api.library import library_routes
-from entrepot.site.api.points import point_routes
-from entrepot.site.api.sessions import login_routes, session_routes
-from entrepot.site.api.tasks import task_routes
-from entrepot.site.api.versions import version_routes
 from entrepot.site.auth import Sessions
-from entrepot.site.cloud.careroutes import care_router
+from entrepot.site.background import background_work
 from entrepot.site.cloud.dns import dns_resolver, dns_texts
 from entrepot.site.cloud.logfile import LogOptions
-from entrepot.site.cloud.loops import CloudLoops
-from entrepot.site.cloud.routes import cloud_router
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.comparison import Comparisons
 from entrepot.site.contents import DELETE, Contents, DeleteHandler
 from entrepot.site.controls import Controls
-from entrepot.site.cost.budgets import BudgetBook, enforce_stops, sweep_slots
+from entrepot.site.cost.budgets import BudgetBook
 from entrepot.site.cost.pruning import Pruning, Retention
-from entrepot.site.cost.routes import cost_router
 from entrepot.site.deltas import DeltaHandler
 from entrepot.site.distribution import DistributionEngine
-from entrepot.site.drills.permits import Drills
-from entrepot.site.drills.routes import drill_router
+from entrepot.site.doors import site_app
 from entrepot.site.enrolment import Enrolment
-from entrepot.site.front import FrontPage
 from entrepot.site.holders import Holders
-from entrepot.site.keyloading import refresh
 from entrepot.site.keys import SiteKeys, new_id
-from entrepot.site.keysinfo import keys_info
 from entrepot.site.library import LibraryCare
 from entrepot.site.locating import Locator
 from entrepot.site.managementpoint import ManagementPoint
 from entrepot.site.notifications.outbox import Outbox
-from entrepot.site.notifications.routes import notification_router
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
 from entrepot.site.rehearsals import REHEARSAL, RehearsalHandler, Rehearsals
@@ -73,19 +49,11 @@ from entrepot.site.settings import Home, Settings, gateway_settings
 from entrepot.site.signers import Signers
 from entrepot.site.staging import Staging, free_space
 from entrepot.site.tasks import TaskEngine
-from entrepot.site.upkeep import Upkeep, load_tls_certificate
+from entrepot.site.upkeep import Upkeep
 from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
-from entrepot.trust.inspection import expires
-from entrepot.web.asgi import App, Receive, Scope, Send
-from entrepot.web.health import Health
+from entrepot.web.asgi import App
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
-
-FLUSH_SECONDS: Final = 15.0
-SWEEP_SECONDS: Final = 3600.0
-KEYS_SECONDS: Final = 5.0
-
-log = structlog.get_logger("site.server")
 
 
 class SiteServer:
@@ -152,13 +120,13 @@ class SiteServer:
             transfers=settings.transfers,
         )
         self.controls = Controls(database, site=site, publisher=self.clouds.control, holders=self.holders)
-        self._lag = grants.known_after(settings.segment_seconds)
+        self.lag = grants.known_after(settings.segment_seconds)
         self.locator = Locator(
             database,
             keys=keys,
             clock=clock,
             switches=Switches(cloud_after_internet_facing=settings.cloud_after_internet_facing),
-            budgets=BudgetBook(database, clock=clock, lag=self._lag),
+            budgets=BudgetBook(database, clock=clock, lag=self.lag),
         )
         self.enrolment = Enrolment(database, keys=keys, clock=clock, pushed=self._point_enrolled)
         self.management_point = ManagementPoint(
@@ -172,7 +140,7 @@ class SiteServer:
         self.rotation = Rotation(database, keys=keys, clock=clock, work=self._wake)
         self.signers = Signers(database, keys=keys, clock=clock, changed=self._trust_changed)
         self.renew = asyncio.Event()
-        self._home = home
+        self.home = home
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
         self.staging = Staging(home.folder / "scratch" / "unpacked", free=free)
@@ -243,7 +211,8 @@ class SiteServer:
         self.rehearsing.wake()
         self.distribution.wake()
 
-    def _cancel(self, task_id: str) -> None:
+    def cancel(self, task_id: str) -> None:
+        """Let a task of this process end, whichever engine runs it."""
         self.tasks.cancel(task_id)
         self.publishing.cancel(task_id)
         self.rehearsing.cancel(task_id)
@@ -253,113 +222,14 @@ class SiteServer:
         self.http.rely_on(TlsTrust.hierarchy(self.keys.authorities))
         self.controls.retry()
 
-    async def _follow_keys(self) -> None:
-        """See what other processes of the site changed, and which points have confirmed the trust document."""
-        if await self.database.read(refresh, self.keys, now=self.clock()):
-            self.http.rely_on(TlsTrust.hierarchy(self.keys.authorities))
-            log.info("keys_changed", generation=self.keys.generation, trust=self.keys.hierarchy.trust_number)
-
-    async def _keys_info(self) -> KeysInfo:
-        certificate = await asyncio.to_thread(load_tls_certificate, self._home)
-        return await self.database.read(keys_info, self.keys, certificate, now=self.clock())
-
     def _point_enrolled(self) -> None:
         self.controls.retry()
         self.distribution.wake()
 
     def app(self) -> App:
         """The ASGI application: health, the management point, the admin API."""
-        database, clock = self.database, self.clock
-        api = build_app(
-            self.sessions,
-            open_routes=login_routes(self.sessions),
-            routes=[
-                *session_routes(self.sessions, database, self.keys),
-                *content_routes(self.contents, self.rehearsals, database),
-                *version_routes(self.versions, self.comparisons),
-                *library_routes(self.library_care),
-                *point_routes(database, self.enrolment, self.controls.retire),
-                *device_routes(database, self.enrolment, self.locator, clock),
-                *deployment_routes(database, clock),
-                *task_routes(database, self._cancel, clock),
-                *key_routes(self.rotation, self.signers, self._keys_info),
-                cloud_router(self.clouds),
-                notification_router(self.subscriptions),
-                cost_router(database, site=self.keys.site.code, clock=clock),
-                care_router(self.clouds),
-                drill_router(Drills(database, self.keys, clock=clock, lag=self._lag)),
-            ],
-        )
-        front = FrontPage(site=self.keys.site.code, url=self.keys.site.url)
-        return Health(_Doors(self.management_point, front, api), check=self._health)  # type: ignore[arg-type]  # Litestar's own ASGI types
-
-    async def _health(self) -> dict[str, Any]:
-        try:
-            await self.database.read(count, CHANGES)
-        except EntrepotError as error:
-            return {"status": "database", "detail": error.message, "site": self.keys.site.code}
-        certificate = await asyncio.to_thread(load_tls_certificate, self._home)
-        return {"status": "ok", "site": self.keys.site.code, "certificate_expires": expires(certificate)}
+        return site_app(self)
 
     async def work(self) -> None:
         """All background work, until cancelled; what is interrupted goes on after the next start."""
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to wake
-                loop.call_soon_threadsafe(self.controls.wake)
-
-        self.database.on_change(wake)
-        await asyncio.to_thread(self.deltas.sweep)
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self.tasks.serve())
-                group.create_task(self.publishing.serve())
-                group.create_task(self.rehearsing.serve())
-                group.create_task(self.distribution.serve())
-                group.create_task(self.controls.serve())
-                group.create_task(self.upkeep.serve())
-                group.create_task(self.library_care.serve())
-                group.create_task(_every(FLUSH_SECONDS, self.management_point.flush))
-                group.create_task(_every(KEYS_SECONDS, self._follow_keys))
-                group.create_task(CloudLoops(self.clouds).serve())
-                group.create_task(self.outbox.serve())
-                group.create_task(_every(SWEEP_SECONDS, lambda: sweep_slots(self.database, self.clouds)))
-                group.create_task(_every(KEYS_SECONDS, lambda: enforce_stops(self.database, self.clouds)))
-        finally:
-            await self.distribution.stop()
-            engines = (self.tasks, self.publishing, self.rehearsing, self.library_care.tasks)
-            await asyncio.gather(*(engine.stop() for engine in engines))
-            with contextlib.suppress(EntrepotError):
-                await self.management_point.flush()
-            await self.http.close()
-
-
-class _Doors:
-    """The management point for devices, a page for people who come by, the admin API for everyone else."""
-
-    def __init__(self, management_point: App, front: App, api: App) -> None:
-        self._management_point = management_point
-        self._front = front
-        self._api = api
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._behind(scope)(scope, receive, send)
-
-    def _behind(self, scope: Scope) -> App:
-        if scope["type"] == "http" and scope["path"].startswith("/mp/"):
-            return self._management_point
-        if scope["type"] == "http" and scope["path"] == "/" and scope["method"] in ("GET", "HEAD"):
-            return self._front
-        return self._api
-
-
-async def _every(seconds: float, once: Callable[[], Awaitable[object]]) -> None:
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await once()
-        except EntrepotError as error:
-            log.warning("background_work_failed", error=str(error), code=error.code)
-        except Exception:  # a defect in one work must not end all others
-            log.exception("background_work_broke")
+        await background_work(self)

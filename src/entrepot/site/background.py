@@ -1,0 +1,77 @@
+"""The background work of a site server: everything that goes on without anybody asking."""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from entrepot.core.errors import EntrepotError
+from entrepot.site.cloud.loops import CloudLoops
+from entrepot.site.cost.budgets import enforce_stops, sweep_slots
+from entrepot.site.keyloading import refresh
+from entrepot.web.tls import TlsTrust
+
+if TYPE_CHECKING:
+    from entrepot.site.server import SiteServer
+
+FLUSH_SECONDS: Final = 15.0
+SWEEP_SECONDS: Final = 3600.0
+KEYS_SECONDS: Final = 5.0
+
+log = structlog.get_logger("site.background")
+
+
+async def background_work(server: "SiteServer") -> None:
+    """All background work, until cancelled; what is interrupted goes on after the next start."""
+    loop = asyncio.get_running_loop()
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody is left to wake
+            loop.call_soon_threadsafe(server.controls.wake)
+
+    server.database.on_change(wake)
+    await asyncio.to_thread(server.deltas.sweep)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(server.tasks.serve())
+            group.create_task(server.publishing.serve())
+            group.create_task(server.rehearsing.serve())
+            group.create_task(server.distribution.serve())
+            group.create_task(server.controls.serve())
+            group.create_task(server.upkeep.serve())
+            group.create_task(server.library_care.serve())
+            group.create_task(every(FLUSH_SECONDS, server.management_point.flush))
+            group.create_task(every(KEYS_SECONDS, lambda: follow_keys(server)))
+            group.create_task(CloudLoops(server.clouds).serve())
+            group.create_task(server.outbox.serve())
+            group.create_task(every(SWEEP_SECONDS, lambda: sweep_slots(server.database, server.clouds)))
+            group.create_task(every(KEYS_SECONDS, lambda: enforce_stops(server.database, server.clouds)))
+    finally:
+        await server.distribution.stop()
+        engines = (server.tasks, server.publishing, server.rehearsing, server.library_care.tasks)
+        await asyncio.gather(*(engine.stop() for engine in engines))
+        with contextlib.suppress(EntrepotError):
+            await server.management_point.flush()
+        await server.clouds.close()
+        await server.http.close()
+
+
+async def follow_keys(server: "SiteServer") -> None:
+    """See what other processes of the site changed, and which points have confirmed the trust document."""
+    if await server.database.read(refresh, server.keys, now=server.clock()):
+        server.http.rely_on(TlsTrust.hierarchy(server.keys.authorities))
+        log.info("keys_changed", generation=server.keys.generation, trust=server.keys.hierarchy.trust_number)
+
+
+async def every(seconds: float, once: Callable[[], Awaitable[object]]) -> None:
+    """Do it again and again, with a pause before each time; one that fails ends nothing."""
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await once()
+        except EntrepotError as error:
+            log.warning("background_work_failed", error=str(error), code=error.code)
+        except Exception:  # a defect in one work must not end all others
+            log.exception("background_work_broke")
