@@ -222,6 +222,7 @@ async def test_every_refusal_is_a_problem_document(plane, served, connect, stock
         asked = (
             ("GET", "", "", 401),
             ("GET", "", "Authorization: Basic abc", 401),
+            ("GET", "", "Authorization: Bearer good\r\nAuthorization: Bearer good", 401),
             ("GET", "", "Authorization: Bearer other", 403),
             ("GET", "", "Authorization: Bearer good", 503),
             ("GET", "/x", "Authorization: Bearer good", 400),

@@ -9,9 +9,11 @@ def bearer_token(scope: Scope) -> str:
     """The token.
 
     Raises:
-        UnauthenticatedError: no such header, another scheme, or longer than any token of ours.
+        UnauthenticatedError: no such header or several, another scheme, or longer than any token of ours.
     """
     text = header(scope, b"authorization") or ""
+    if sum(name == b"authorization" for name, _ in scope["headers"]) > 1:  # a proxy might have judged another one
+        raise UnauthenticatedError("This request has more than one Authorization header.")
     scheme, _, token = text.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
