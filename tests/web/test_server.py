@@ -113,32 +113,48 @@ async def test_a_drain_has_a_deadline_and_what_is_broken_off_does_not_look_whole
     assert (await process.end())[0] == 0
 
 
+async def serial(site, url: str) -> str | None:
+    """Of the certificate that is shown; None where the server changed over meanwhile."""
+    host, port = url.removeprefix("https://").split(":")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=site.authority.pem())
+    try:
+        _, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    except ConnectionError:
+        return None
+    found = writer.get_extra_info("peercert")["serialNumber"]
+    writer.close()
+    return found
+
+
+async def swap(process: Process, site, tls, url: str) -> None:
+    """Have the certificate swapped, and wait until the new one is shown."""
+    before = await serial(site, url)
+    site.tls_files(tls.cert.parent)
+    process.signal(signal.SIGHUP)
+    while await serial(site, url) in (before, None):  # noqa: ASYNC110  # another process swaps it
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.process
+async def test_an_end_waits_for_requests_that_began_under_an_older_certificate(start, site, tls):
+    process = start(slow=3.0, drain=60.0)
+    url = await process.ready()
+    async with HttpClient(site.tls_trust) as http, http.stream("GET", f"{url}/slow") as begun:
+        await swap(process, site, tls, url)
+        process.signal(signal.SIGTERM)
+        assert await begun.content.read() == b"0123456789"
+    assert (await process.end())[0] == 0
+
+
 @pytest.mark.process
 async def test_a_certificate_is_swapped_without_a_failed_request(start, site, tls):
     process = start(slow=1.0)
     url = await process.ready()
-
-    async def serial() -> str | None:
-        """Of the certificate that is shown; None where the server changed over meanwhile."""
-        host, port = url.removeprefix("https://").split(":")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=site.authority.pem())
-        try:
-            _, writer = await asyncio.open_connection(host, int(port), ssl=context)
-        except ConnectionError:
-            return None
-        found = writer.get_extra_info("peercert")["serialNumber"]
-        writer.close()
-        return found
-
     async with HttpClient(site.tls_trust) as http:
-        before = await serial()
         running = asyncio.create_task(http.request("GET", f"{url}/slow"))
         await asyncio.sleep(0.3)
-        site.tls_files(tls.cert.parent)
-        process.signal(signal.SIGHUP)
-        while await serial() in (before, None):  # noqa: ASYNC110  # another process swaps it
-            await asyncio.sleep(0.05)
+        await swap(process, site, tls, url)
         assert (await running).body == b"0123456789"
         tls.cert.write_text("no certificate")
         process.signal(signal.SIGHUP)

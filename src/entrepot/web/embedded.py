@@ -5,6 +5,7 @@ Its own loop would install logging handlers, wait without limit for running requ
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 import ssl
@@ -56,7 +57,8 @@ class Workers:
         self._requests = requests
         self._listener = listener
         self._tls = tls
-        self._running: list[Any] = []  # granian.server.embed.AsyncWorker, which has no types
+        self._running: dict[int, Any] = {}  # by number: granian.server.embed.AsyncWorker, which has no types
+        self._numbers = itertools.count(1)
 
     def start(self) -> None:
         """Accept connections from now on."""
@@ -77,9 +79,10 @@ class Workers:
         )
         # Granian closes the descriptor that it is given, and dies of a double close.
         server._shd = _holder(os.dup(self._listener.fileno()), False, BACKLOG)  # noqa: SLF001  # the listener is ours
-        worker = server._spawn_worker(0, _work, self._requests)  # noqa: SLF001  # instead of its own loop
+        number = next(self._numbers)
+        worker = server._spawn_worker(number - 1, self._work, self._requests)  # noqa: SLF001  # instead of its own loop
+        self._running[number] = worker
         worker.start()
-        self._running.append(worker)
 
     def _ssl(self) -> dict[str, Any]:
         """Nothing where a front of the cloud ends TLS."""
@@ -89,7 +92,11 @@ class Workers:
         return {"ssl_cert": self._tls.cert, "ssl_key": self._tls.key, "ssl_protocol_min": minimum}
 
     def renew(self) -> None:
-        """Start a worker on the new certificate, let the old one finish. A bad certificate changes nothing."""
+        """Start a worker on the new certificate, let the old one finish. A bad certificate changes nothing.
+
+        Whoever is just shaking hands with the old one is broken off, and tries again: a worker cannot stop to accept
+        and go on with handshakes.
+        """
         if self._tls is None:
             return
         try:
@@ -97,31 +104,40 @@ class Workers:
         except EntrepotError as error:
             _log.error("certificate_not_swapped", problem=str(error))
             return
-        old = list(self._running)
+        old = list(self._running.values())
         self.start()
         for worker in old:
-            worker.terminate()
-        self._running = [worker for worker in self._running if worker not in old or worker.is_alive()]
+            _let_finish(worker)
         _log.info("certificate_swapped", certificate=str(self._tls.cert))
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting; wait until running requests end, or the time is over."""
-        for worker in self._running:
-            worker.terminate()
+        running = list(self._running.values())
+        for worker in running:
+            _let_finish(worker)
         deadline = asyncio.get_running_loop().time() + seconds
-        for worker in self._running:
+        for worker in running:
             with contextlib.suppress(TimeoutError, asyncio.CancelledError):
                 await worker.join(max(0.0, deadline - asyncio.get_running_loop().time()))
 
+    async def _work(self, number: int, signal: Any, requests: Requests, sock: Any, *settings: Any) -> None:
+        """What Granian's own ``_spawn_asgi_worker`` does, but that requests come to ours; its settings, in its order.
+        It ends with the worker's last request."""
+        *threads, _, mode, http1, http2, websockets, static, _, tls, _ = settings
+        worker = _worker(number, sock, None, *threads, mode, http1, http2, websockets, static, *tls, _NO_METRICS)
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        signal.add_cb(lambda: loop.call_soon_threadsafe(ended.set))
+        worker.serve_async(scheduler(requests, loop), loop, signal)
+        try:
+            await ended.wait()
+        finally:
+            del self._running[number]
 
-async def _work(number: int, signal: Any, requests: Requests, sock: Any, *settings: Any) -> None:
-    """What Granian's own ``_spawn_asgi_worker`` does, but that requests come to ours; its settings, in its order."""
-    *threads, _, mode, http1, http2, websockets, static, _, tls, _ = settings
-    worker = _worker(number, sock, None, *threads, mode, http1, http2, websockets, static, *tls, _NO_METRICS)
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    signal.add_cb(lambda: loop.call_soon_threadsafe(ended.set))
-    worker.serve_async(scheduler(requests, loop), loop, signal)
-    await ended.wait()
+
+def _let_finish(worker: Any) -> None:
+    """No further requests. A worker is told once: a second time could wait for ever."""
+    if worker.is_alive():
+        worker.terminate()
 
 
 def check_tls(tls: TlsFiles) -> None:
