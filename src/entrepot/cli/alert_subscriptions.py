@@ -75,6 +75,8 @@ def add_subscription(
     with site_session(ctx) as session:
         info = session.post("/alert-subscriptions", body, AlertSubscriptionInfo)
     told = f"{info.name} is told from now on. Try it: entrepot alert subscription test {info.name}"
+    if info.error:
+        told = f"{info.name} is kept, and not told yet. {info.error}"
     print_done(info, told, as_json=as_json)
 
 

@@ -126,7 +126,7 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         print_json(found)
         return
     print_rows(
-        ("Of", "Name", ">Budget", "Period", ">Used", ">Granted", ">Left", "Now", "By"),
+        ("Of", "Name", ">Budget", "Period", ">Used", ">Granted", ">Left", "Now", "Grades", "By"),
         [
             (
                 one.scope,
@@ -137,6 +137,7 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
                 size(one.granted),
                 size(one.left),
                 one.grade,
+                one.grades,
                 one.by,
             )
             for one in found

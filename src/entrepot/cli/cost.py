@@ -16,6 +16,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.protocol.costapi import (
     CostBy,
     CostReport,
+    EgressTier,
     PriceSheetInfo,
     PriceSheetRequest,
     PriceUseRequest,
@@ -237,7 +238,7 @@ def _print_sheets(found: list[PriceSheetInfo], as_json: bool) -> None:
                 str(one.version) if one.version else "example",
                 one.currency,
                 str(one.storage_gb_month),
-                " / ".join(str(tier.per_gb) for tier in one.egress),
+                " / ".join(_tier(tier) for tier in one.egress),
                 str(one.instance_hour),
                 ", ".join("all others" if name == "*" else name for name in one.used_by),
                 one.source,
@@ -246,3 +247,8 @@ def _print_sheets(found: list[PriceSheetInfo], as_json: bool) -> None:
         ],
         empty="No price sheet.",
     )
+
+
+def _tier(tier: EgressTier) -> str:
+    """A price, and up to which gigabyte of the month it holds."""
+    return f"{tier.per_gb}" if tier.up_to_gb is None else f"{tier.per_gb} to {tier.up_to_gb:,}"

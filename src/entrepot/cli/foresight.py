@@ -108,7 +108,7 @@ def quote(
         return
     print_quote(found)
     for one in found.forecasts:
-        say(f"[bold]{one.cloud_point}[/] with this deployment:")
+        say(f"{one.cloud_point} with this deployment:")
         _print_point(one)
 
 

@@ -133,7 +133,8 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     ``unaccounted``: of this what gateway instances won on tokens that ended a day ago, and never accounted for.
     ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since). ``refused``: when it
     last had no room for a download, since it was set or changed; 0: never. ``warning``: cloud points that it bounds
-    have more instances than can serve one client under a budget."""
+    have more instances than can serve one client under a budget. ``grades``: the shares in words, ``grade``: how far
+    it has come."""
 
     scope: str
     name: str
@@ -158,6 +159,7 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     by: str
     refused: int = 0
     warning: str = ""
+    grades: str = ""
 
 
 class BudgetChange(Model, frozen=True, kw_only=True):

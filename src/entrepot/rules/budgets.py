@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from entrepot.core.sizes import format_size
 from entrepot.core.times import hour_of
 from entrepot.rules.thresholds import NEAR_PERCENT, rolling_start
 
@@ -42,6 +43,18 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
     critical_percent: int = 100
     grant_percent: int = 100
     stop_percent: int = 0
+
+
+def described(shares: Shares, rate: int) -> str:
+    """The grades of a budget in words, in their order."""
+    told = [
+        f"throttle to {format_size(rate)}/s at {shares.throttle_percent} %" if shares.throttle_percent else "",
+        f"peers only at {shares.peers_percent} %" if shares.peers_percent else "",
+        f"critical content only at {shares.critical_percent} %" if _before_end(shares) else "",
+        f"no new grants at {shares.grant_percent} %",
+        f"stop when {shares.stop_percent} % are used" if shares.stop_percent else "",
+    ]
+    return ", ".join(filter(None, told))
 
 
 def bound(shares: Shares, budget: int, *, critical: bool) -> int:

@@ -242,7 +242,7 @@ def _count(
     lacking_objects = max(1, round(objects * (1 - unchanged)))
     by_delta = not whole and behind <= fleet.versions_kept
     small = lacking * content.delta_percent // 100 if by_delta else lacking
-    packs = max(1, -(-small // PACK_BYTES))
+    packs = packs_of(small)
     for (deltas, peers), total in sums.items():
         size, requests, fixed = lacking, lacking_objects, MANIFEST_REQUESTS
         if deltas and by_delta:
@@ -251,6 +251,11 @@ def _count(
         total.sent += size - shared
         total.from_peers += shared
         total.requests += (requests * (size - shared) // size if size else 0) + fixed
+
+
+def packs_of(delta: int) -> int:
+    """Packs that a delta of so many bytes has, about."""
+    return max(1, -(-delta // PACK_BYTES))
 
 
 def objects_of(content: PlannedContent) -> int:

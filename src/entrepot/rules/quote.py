@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from entrepot.rules.plan import DELTA_REQUESTS, packs_of
+
 
 class Size(msgspec.Struct, frozen=True, kw_only=True):
     """Sizes of the version that is deployed: sealed bytes of all it needs, what of it was new, and how many objects
@@ -52,11 +54,11 @@ def volume(size: Size, held: Mapping[int, int], *, version: int, share: float) -
         elif number in size.deltas:
             by_delta += count
             sent += count * min(size.deltas[number], size.stored)
-            requests += count * 3  # index, and packs that are read together
+            requests += count * (DELTA_REQUESTS + packs_of(size.deltas[number]))
         elif 0 < number < version:
             by_difference += count
             sent += count * min(size.new_bytes, size.stored)
-            requests += count * (size.new_objects + 2)
+            requests += count * size.new_objects  # the parts of its manifest that changed are among them
         else:
             by_whole += count
             sent += count * size.stored

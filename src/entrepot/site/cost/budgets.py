@@ -13,8 +13,8 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
+from entrepot.core.sizes import format_size
 from entrepot.core.times import DAY, HOUR, MINUTE, Clock
 from entrepot.database import budgets, cloud, contents, device_collections, granting, grants
 from entrepot.database.budgets import Budget, Scope
@@ -26,7 +26,7 @@ from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
 from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import MAX_TOKEN_SETS
 from entrepot.rules.allowance import LEAST, SLOTS, enough
-from entrepot.rules.budgets import WORDS, Shares, grade, next_period, period_start, stops
+from entrepot.rules.budgets import WORDS, Shares, described, grade, next_period, period_start, stops
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
@@ -237,8 +237,15 @@ def put(connection: Connection, name: str, request: BudgetRequest, *, by: str, n
     info = _info(connection, one, now)
     if not request.dry_run:
         budgets.put_budget(connection, one)
-        budgets.note_change(connection, scope, one.subject, at=now, by=by, what=to_json(request).decode())
+        budgets.note_change(connection, scope, one.subject, at=now, by=by, what=_told(one, request.critical))
     return info
+
+
+def _told(one: Budget, critical: tuple[str, ...]) -> str:
+    """A budget in words, for its history."""
+    period = f"the month of {one.zone}" if one.zone else "30 days"
+    named = f"; critical: {', '.join(critical)}" if critical else ""
+    return f"{format_size(one.bytes)} in {period}: {described(one.shares, one.rate)}{named}"
 
 
 def _check(request: BudgetRequest, scope: Scope) -> None:
@@ -276,6 +283,7 @@ def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
         granted=outstanding,
         unaccounted=grants.unaccounted(connection, one, now, ended=int(now) - DAY),
         left=max(0, one.bytes - used - outstanding),
+        grades=described(one.shares, one.rate),
         grade=WORDS[grade(one.shares, one.bytes, used=used, granted=outstanding)],
         period_from=period_start(one.zone, now),
         period_ends=next_period(one.zone, now),

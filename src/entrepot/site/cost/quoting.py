@@ -232,7 +232,8 @@ def _summary(found: Volume, amount: Decimal, currency: str, *, there_are_points:
     money = f", about {amount} {currency}"
     if not currency:
         money = NO_SHEET if there_are_points else ", and there is no cloud point"
-    return f"This deployment: {found.clients:,} clients through the cloud, {format_size(found.sent)}{instead}{money}."
+    clients = f"{found.clients:,} {'client' if found.clients == 1 else 'clients'}"
+    return f"This deployment: {clients} through the cloud, {format_size(found.sent)}{instead}{money}."
 
 
 def point_forecast(connection: Connection, point: CloudPoint, now: float, planned: Planned) -> PointForecast:

@@ -302,8 +302,12 @@ def _all_infos(connection: Connection) -> list[AlertSubscriptionInfo]:
     return _infos(connection, notifications.subscriptions(connection))
 
 
+_NO_MAIL: Final = "No mail server is set: entrepot alert mail set --help"
+
+
 def _infos(connection: Connection, found: list[Subscription]) -> list[AlertSubscriptionInfo]:
     counts = notifications.counts(connection)
+    through = {one.site: notifications.get_mail_server(connection, one.site) for one in found}
     return [
         AlertSubscriptionInfo(
             id=one.id,
@@ -318,7 +322,7 @@ def _infos(connection: Connection, found: list[Subscription]) -> list[AlertSubsc
             site=one.site,
             created=one.created,
             delivered=one.delivered,
-            error=one.error,
+            error=one.error or (_NO_MAIL if one.channel is Channel.MAIL and through[one.site] is None else ""),
             waiting=counts.get((one.id, notifications.WAITING), 0),
             failed=counts.get((one.id, notifications.FAILED), 0),
         )
