@@ -38,7 +38,7 @@ POINT, CONTENT = "pt-0000000000000001", "pkg-0000000000000001"
 SCOPES = ((Scope.POINT, POINT), (Scope.CONTENT, CONTENT), (Scope.COLLECTION, ALL_DEVICES_ID))
 
 
-def prepare(database: Database, rows: int) -> None:
+def prepare(database: Database, *, summed: bool) -> None:
     """Budgets that never end, figures of thirty days, and grants that nobody has accounted for."""
     created = int(NOW) - 40 * DAY
     hours = [hour_of(NOW) - back * HOUR for back in range(720)]
@@ -49,7 +49,7 @@ def prepare(database: Database, rows: int) -> None:
         usage.set_collected(connection, POINT, now=created + LAG)
         usage.add_to_hours(connection, POINT, {hour: {"requests": 9, "sent": GB} for hour in hours})
         kept = [{"scope": s.value, "subject": name, "bytes": GB} for s, name in SCOPES[1:]]
-        if not rows:  # else they were summed when the budgets were set
+        if not summed:  # else they were summed when the budgets were set
             connection.execute(insert(budget_hour), [one | {"hour": hour} for one in kept for hour in hours])
         ended = {"point": POINT, "content": CONTENT, "version": 1, "bytes": GB, "rate": 0, "charged": MIB}
         ended |= {"expires": int(NOW) - HOUR, "held": json.dumps({"gw-1": MIB})}
@@ -104,7 +104,7 @@ def main() -> None:
         rows = int(os.environ.get("ROWS", "0"))
         if rows:
             fill(database, rows)
-        prepare(database, rows)
+        prepare(database, summed=bool(rows))
         grants(database, OPEN, 0)
         times = grants(database, count, OPEN)
         database.close()
