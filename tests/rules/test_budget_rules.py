@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrepot.rules.budgets import Grade, Shares, bound, grade, next_period, period_start
+from entrepot.rules.budgets import Grade, Shares, bound, described, grade, next_period, period_start
 
 ALL = Shares(throttle_percent=50, peers_percent=60, critical_percent=80, grant_percent=90, stop_percent=95)
 
@@ -20,6 +20,14 @@ def test_each_grade_holds_from_its_share_on_and_stopping_counts_what_was_used():
     found = [grade(ALL, 100, used=used, granted=0) for used in (49, 50, 60, 80, 90, 95)]
     assert found == list(Grade)
     assert grade(ALL, 100, used=0, granted=100) is Grade.NO_GRANTS
+
+
+def test_grades_are_told_in_words_and_in_their_order():
+    assert described(ALL, 512_000) == (
+        "throttle to 512.0 kB/s at 50 %, peers only at 60 %, critical content only at 80 %, no new grants at 90 %, "
+        "stop when 95 % are used"
+    )
+    assert described(Shares(), 0) == "no new grants at 100 %"
 
 
 def test_critical_content_is_held_back_by_the_end_alone():

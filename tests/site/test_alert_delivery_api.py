@@ -45,6 +45,16 @@ async def test_a_subscription_is_added_listed_without_its_secret_and_deleted(sit
         assert (await site.raw(method, path)).status == 404
 
 
+async def test_whoever_cannot_be_told_yet_for_want_of_a_mail_server_is_shown_so(site) -> None:
+    body = {"name": "ops", "channel": "mail", "target": "ops@contoso.com"}
+    added = await site.call("POST", "/alert-subscriptions", AlertSubscriptionInfo, body)
+    assert "No mail server is set" in added.error
+    server = MailServerRequest(host="smtp.contoso.com", port=25, security=Security.NONE, sender="site@contoso.com")
+    await site.call("PUT", "/mail-server", MailServerInfo, server)
+    [listed] = await site.call("GET", "/alert-subscriptions", list[AlertSubscriptionInfo])
+    assert listed.error == ""
+
+
 async def test_what_is_given_of_a_subscription_changes_and_the_rest_stays(site) -> None:
     body = {"name": "pager", "channel": "webhook", "target": "https://hooks.example/a", "secret": SECRET}
     added = await site.call("POST", "/alert-subscriptions", AlertSubscriptionInfo, body | {"digest_minutes": 5})

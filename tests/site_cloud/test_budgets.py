@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
 from entrepot.core.errors import BadInputError, LimitedError, NotFoundError, UnavailableError
-from entrepot.core.sizes import MIB
+from entrepot.core.sizes import MIB, format_size
 from entrepot.core.times import HOUR, MINUTE, hour_of
 from entrepot.database import budgets, cloud, usage
 from entrepot.database.budgets import Budget, Scope
@@ -253,6 +253,7 @@ async def test_a_preview_sets_nothing_and_history_says_who_set_what(site, bounde
     _set(site, NEEDED)
     [change] = await site.database.read(history)
     assert (change.by, change.name) == ("anna", "cloud1")
+    assert change.what == f"{format_size(NEEDED)} in 30 days: no new grants at 100 %"
 
 
 @pytest.mark.parametrize(
