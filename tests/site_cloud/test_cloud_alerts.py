@@ -387,7 +387,8 @@ async def test_a_cloud_that_measures_once_a_day_delays_no_storage_alert_and_make
     assert f"Counted by the site at {iso(site.clock())}, {measured}" in alert.message
     used = (await site.database.read(cloud_point_info, point, now=site.clock())).usage
     assert (used.stored_bytes, used.stored_at) == (10, NOW - 20 * HOUR)
-    assert (used.present_bytes, used.present_at, used.age_seconds) == (1000, int(site.clock()), 0)
+    told = (used.present_bytes, used.present_at, used.age_seconds)
+    assert told == (1010, int(site.clock()), 0), "and 10 of which no books know"
     site.cloud.measured_at = int(site.clock()) + 60
     await _store(site, 11)
     alert = (await site.database.read(alerts.find, type_="storage_critical", subject=point.point)).alert
@@ -414,6 +415,34 @@ async def test_a_cloud_that_stores_more_than_the_books_say_makes_no_storage_aler
     site.cloud.tells_stored = False
     await site.services.collect("cloud1")
     assert await _state(site, point.point, "storage_warning") is AlertState.CANCELED, "before it is measured again"
+
+
+async def test_what_a_cloud_holds_beyond_the_books_stays_and_what_came_meanwhile_is_not_counted_twice(site) -> None:
+    point = await site.make_point()
+    begin = hour_of(NOW) + 10 * HOUR
+
+    def count(minutes: int) -> int:
+        """The books are counted; the present figure by then."""
+        with site.database.transaction() as connection:
+            usage.count_stored(connection, point.point, now=begin + minutes * 60)
+            return usage.stored_usage(connection, point.point).present()[0]
+
+    def measure(minutes: int, stored: int) -> None:
+        with site.database.transaction() as connection:
+            usage.set_stored(connection, point.point, stored=stored, objects=1, now=begin + minutes * 60)
+
+    publish(site, point.point, "first", (960,))  # 1,000 with its set
+    assert count(0) == 1000
+    measure(61, 1040)
+    assert count(62) == 1040, "40 beyond the books"
+    publish(site, point.point, "second", (560,))
+    assert count(120) == 1640, "600 came"
+    measure(181, 3640)  # 2,000 came since the books were counted
+    publish(site, point.point, "third", (1960,))
+    assert count(182) == 3640, "they are in the books by now, and the 40 still are not"
+    publish(site, point.point, "fourth", (960,))
+    measure(240, 4640)
+    assert count(420) == 4640, "also when the next count is late"
 
 
 def _forget_sets(connection, point: str) -> None:

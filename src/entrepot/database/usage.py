@@ -7,7 +7,7 @@ import msgspec
 from sqlalchemy import Connection, case, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.times import HOUR, hour_of
+from entrepot.core.times import hour_of
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
@@ -142,20 +142,23 @@ def set_stored(
     _set_hour(connection, point, hour_of(now), instances=most)
     if stored is not None:
         measured = min(at or now, now)  # a cloud whose clock is ahead has not measured the future
-        more = _beyond_books(connection, point, stored, hour_of(measured))
-        values = {"stored_bytes": stored, "stored_objects": objects, "stored_at": measured, "stored_difference": more}
+        kept = stored_usage(connection, point)
+        values = {"stored_bytes": stored, "stored_objects": objects, "stored_at": measured}
+        if kept.counted_at > measured and (kept.stored_at, kept.stored_bytes) != (measured, stored):  # told late
+            values["stored_difference"] = _beyond_books(connection, point, stored, hour_of(measured))
         _set_usage(connection, point, **values)
         _set_hour(connection, point, hour_of(measured), stored=stored)
 
 
 def _beyond_books(connection: Connection, point: str, stored: int, hour: int) -> int:
-    """By how much a measurement is more than the books said around its hour, which count what is on its way as well;
-    nothing where it is less, or where they were not counted then."""
+    """By how much a measurement is more than the books said before its hour, in it, and when they were counted next.
+    Nothing where it is less (the books count what is on its way as well), or where that is not known any more."""
     table = usage_hour
     counted = select(table.c.counted).where(table.c.point == point, table.c.counted >= 0)
-    around = connection.scalars(counted.where(table.c.hour.between(hour, hour + HOUR))).all()
+    since = connection.scalars(counted.where(table.c.hour >= hour).order_by(table.c.hour).limit(2)).all()
     before = counted.where(table.c.hour < hour).order_by(table.c.hour.desc()).limit(1)
-    return max(0, stored - max(*around, *connection.scalars(before), 0)) if around else 0
+    known = [int(count) for count in (*since, *connection.scalars(before))]
+    return max(0, stored - max(known)) if known else 0
 
 
 def _set_hour(connection: Connection, point: str, hour: int, **values: Any) -> None:
@@ -177,7 +180,11 @@ def count_stored(connection: Connection, point: str, *, now: int) -> int:
     there = or_(object_.c.id.in_(named), object_.c.id.in_(select(books.c.id)))
     total = select(func.coalesce(func.sum(object_.c.size), 0)).where(there)
     counted = int(connection.execute(total).scalar_one())
-    _set_usage(connection, point, counted_bytes=counted, counted_at=now)
+    kept = stored_usage(connection, point)
+    values = {"counted_bytes": counted, "counted_at": now}
+    if kept.counted_at <= kept.stored_at:  # the first count after a measurement: what came before it is in one of them
+        values["stored_difference"] = max(0, kept.stored_bytes - max(kept.counted_bytes, counted))
+    _set_usage(connection, point, **values)
     add_to_hour(connection, point, hour_of(now))
     _set_hour(connection, point, hour_of(now), counted=counted)
     table = usage_hour
