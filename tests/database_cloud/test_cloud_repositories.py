@@ -299,7 +299,7 @@ def test_a_measurement_belongs_to_the_hour_that_it_was_made_in(database) -> None
         assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 7}, "hour 9 is not known otherwise"
         assert usage.stored_usage(connection, "pt-1").present() == (8, 9 * HOUR)
         usage.count_stored(connection, "pt-1", now=9 * HOUR + 1)
-        assert usage.stored_usage(connection, "pt-1").present() == (0, 9 * HOUR + 1)
+        assert usage.stored_usage(connection, "pt-1").present() == (8, 9 * HOUR + 1), "which no books know"
 
 
 def test_the_books_count_in_an_hour_for_which_the_cloud_told_nothing(database) -> None:
@@ -307,7 +307,7 @@ def test_the_books_count_in_an_hour_for_which_the_cloud_told_nothing(database) -
         usage.set_stored(connection, "pt-1", stored=5, objects=1, now=10 * HOUR)
         usage.count_stored(connection, "pt-1", now=10 * HOUR + 60)
         usage.count_stored(connection, "pt-1", now=11 * HOUR)
-        assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 5, 11 * HOUR: 0}
+        assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 5, 11 * HOUR: 5}, "5 beyond the books"
         usage.set_stored(connection, "pt-1", stored=6, objects=1, now=12 * HOUR, at=11 * HOUR + 60)
         assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 5, 11 * HOUR: 6}, "told later"
 
