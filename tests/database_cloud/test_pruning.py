@@ -73,7 +73,7 @@ async def test_the_shortest_retention_keeps_month_quota_and_forecast(database):
             forecast = hour_of(NOW) - LOOKED_AT_DAYS * DAY
             return (
                 usage.totals_since(connection, POINT, hour_of(NOW) - 30 * DAY),
-                charges.by_device(connection, POINT, since=month, limit=10),
+                charges.by_device(connection, POINT, since=month, devices=["dev-1", "dev-2"]),
                 charges.hours(connection, POINT, since=forecast, until=NOW),
             )
 
