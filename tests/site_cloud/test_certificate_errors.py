@@ -73,7 +73,11 @@ def pfx(made: x509.Certificate, kind: str = "p256", chain: tuple[x509.Certificat
 ANY: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "a wrong password": (lambda: pfx(certificate()), "wrong", "password does not open"),
     "no password": (lambda: pfx(certificate()), "", "password does not open"),
-    "no private key": (lambda: pfx(certificate(), without_key=True), PASSWORD, "no private key"),
+    "no private key": (
+        lambda: pfx(certificate(), without_key=True),
+        PASSWORD,
+        "only the certificate cloud1",
+    ),
     "a certificate alone": (lambda: certificate().public_bytes(Encoding.DER), PASSWORD, "certificate alone"),
     "PEM text": (lambda: certificate().public_bytes(Encoding.PEM), PASSWORD, "PEM text"),
     "something else": (lambda: b"MZ\x90\x00" * 40, PASSWORD, "not a .pfx"),
@@ -81,8 +85,8 @@ ANY: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "a torn file": (lambda: pfx(certificate())[:-40], PASSWORD, "password does not open"),
     "one that has expired": (lambda: pfx(certificate(begins=-100 * DAY)), PASSWORD, "expired"),
     "one of the future": (lambda: pfx(certificate(begins=DAY)), PASSWORD, "valid"),
-    "an RSA key of 1,024 bits": (lambda: pfx(certificate("rsa1024"), "rsa1024"), PASSWORD, "key"),
-    "a P-384 key": (lambda: pfx(certificate("p384"), "p384"), PASSWORD, "key"),
+    "an RSA key of 1,024 bits": (lambda: pfx(certificate("rsa1024"), "rsa1024"), PASSWORD, "an RSA key of 1024 bits"),
+    "a P-384 key": (lambda: pfx(certificate("p384"), "p384"), PASSWORD, "key on secp384r1"),
     "an Ed25519 key": (lambda: pfx(certificate("ed25519"), "ed25519"), PASSWORD, "neither RSA nor"),
 }
 SERVICE: dict[str, tuple[Callable[[], bytes], str, str]] = {
@@ -198,3 +202,28 @@ async def test_a_certificate_that_expires_while_the_creation_waits_is_told_by_th
     ended = await site.task(task)
     assert "service certificate of cloud1 expired" in ended.error
     assert "create" not in site.cloud.calls
+
+
+async def test_a_certificate_without_its_issuer_is_taken_with_a_remark(site) -> None:
+    """A root that clients trust may have issued it; if it was not one, they will refuse the service."""
+    site.import_certificate()
+    alone = certificate(issuer="Contoso issuing CA", by="other")
+    request = site.request(service_pfx=pfx(alone), service_password=PASSWORD)
+    (remark,) = (await site.services.plan(request)).remarks
+    assert "comes without its issuer, CN=Contoso issuing CA" in remark
+    assert "with its chain" in remark
+    task = await site.services.create(request)
+    await site.settle()
+    assert remark in (await site.database.read(tasks.get, task.id)).message
+    issuer = certificate("other", cn="Contoso issuing CA", ca=True)
+    whole = site.request(
+        name="cloud2",
+        service_pfx=pfx(
+            certificate(
+                cn="cloud2.contoso.com", names=("cloud2.contoso.com",), issuer="Contoso issuing CA", by="other"
+            ),
+            chain=(issuer,),
+        ),
+        service_password=PASSWORD,
+    )
+    assert (await site.services.plan(whole)).remarks == ()

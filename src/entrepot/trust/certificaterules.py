@@ -3,6 +3,7 @@
 Every refusal names the certificate, says what is wrong with it and what to request instead.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -19,6 +20,7 @@ from entrepot.trust.inspection import (
     check_validity,
     covers,
     describe,
+    describe_key,
     dns_names,
     expires,
     is_p256,
@@ -86,6 +88,21 @@ def ordered_chain(loaded: "LoadedPfx") -> tuple[x509.Certificate, ...]:
     return tuple(chain)
 
 
+def chain_remarks(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
+    """What should be thought over about a service certificate and the issuers that are sent with it.
+
+    Args:
+        chain: the service certificate first.
+    """
+    first = chain[0]
+    if len(chain) > 1 or first.issuer == first.subject:
+        return ()
+    return (
+        f"The service certificate {describe(first)} comes without its issuer, {first.issuer.rfc4514_string()[:200]}: "
+        "clients accept it only if they trust that one as a root. If not, export it with its chain.",
+    )
+
+
 def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
@@ -136,7 +153,7 @@ def _check_key(certificate: x509.Certificate) -> None:
     if not (is_strong_rsa(certificate.public_key()) or is_p256(certificate.public_key())):
         raise _unsuitable(
             certificate,
-            "has a key that is too weak or of another kind",
+            f"has {describe_key(certificate)}",
             "Request RSA with 2048 bits or more, or P-256.",
         )
     if _is_weakly_signed(certificate):

@@ -31,6 +31,7 @@ from entrepot.trust.inspection import (
     covers,
     days_left,
     describe,
+    describe_key,
     dns_names,
     expires,
     is_p256,
@@ -197,8 +198,9 @@ def load_pfx(data: bytes, password: Secret, now: float) -> LoadedPfx:
     _check_shape(data)
     key, certificate, chain = _open_pfx(data, password)
     if key is None or certificate is None:
+        held = f", only the certificate {describe(chain[0])}" if chain else ""
         raise NoPrivateKeyError(
-            "The .pfx file holds no private key.",
+            f"The .pfx file holds no private key{held}.",
             next_step="Export the certificate again, with its private key (marked exportable) and a password.",
         )
     if not is_readable(certificate):
@@ -279,6 +281,6 @@ def assertion_algorithm(certificate: x509.Certificate) -> str:
     if is_p256(certificate.public_key()):
         return "ES256"
     raise UnsuitableCertificateError(
-        f"The management certificate {describe(certificate)} has a key of an unsuitable kind.",
+        f"The management certificate {describe(certificate)} has {describe_key(certificate)}.",
         next_step="Use RSA with 2048 bits or more, or P-256.",
     )

@@ -189,6 +189,16 @@ def fits(certificate: x509.Certificate, key: bytes) -> bool:
     return private.public_key() == certificate.public_key()
 
 
+def describe_key(certificate: x509.Certificate) -> str:
+    """A certificate's kind of key, for errors that refuse it."""
+    key = certificate.public_key()
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"an RSA key of {key.key_size} bits"
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return f"an elliptic-curve key on {key.curve.name}"
+    return "a key that is neither RSA nor elliptic-curve"
+
+
 def is_strong_rsa(key: object) -> bool:
     """Tell whether a public key is RSA of 2048 bits or more."""
     return isinstance(key, rsa.RSAPublicKey) and key.key_size >= MIN_RSA_BITS

@@ -30,6 +30,7 @@ from entrepot.site.cloud.planning import Prices, priced, sheet_prices
 from entrepot.site.cloud.providers import Providers, service_secret
 from entrepot.site.cloud.states import WORKING, CloudAction
 from entrepot.site.keys import SiteKeys
+from entrepot.trust.certificaterules import chain_remarks, ordered_chain
 from entrepot.trust.certificates import (
     LoadedPfx,
     certificate_name,
@@ -129,7 +130,9 @@ class Creation:
         sheet = await self._database.read(prices.sheet_of, "")
         rates = self._rates() if sheet is None else sheet_prices(sheet)
         plan = priced(parts, rates, request.region, (told, f"The service certificate serves {fqdn}."))
-        return msgspec.structs.replace(plan, remarks=image_remarks(request.azure))
+        return msgspec.structs.replace(
+            plan, remarks=(*image_remarks(request.azure), *chain_remarks((loaded.certificate, *ordered_chain(loaded))))
+        )
 
     def _add(
         self,

@@ -35,6 +35,8 @@ from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
 from entrepot.site.cloudport import CloudProvider, Progress
 from entrepot.site.reporting import Reporter
+from entrepot.trust.certificaterules import chain_remarks
+from entrepot.trust.pem import load_chain
 
 COLLECT_ATTEMPTS: Final = 4
 """A deletion tries so often to bring in the last transactions before it goes on without them."""
@@ -155,7 +157,8 @@ class LifeCycle:
         report.message(f"The cloud point {point.name} is ready at {point.url}. {told}".strip())
 
     async def _remarks(self, point: CloudPoint) -> str:
-        return " ".join(image_remarks((await self._database.read(clouddetails.detail, point.point)).azure))
+        azure = (await self._database.read(clouddetails.detail, point.point)).azure
+        return " ".join((*image_remarks(azure), *chain_remarks(load_chain(point.certificate))))
 
     def _spec(self, point: CloudPoint) -> ServiceSpec:
         return ServiceSpec(
