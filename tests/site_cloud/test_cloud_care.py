@@ -184,8 +184,10 @@ AZURE = AzureOptions(
 async def test_azure_wants_an_rsa_certificate_a_region_and_no_pin(site) -> None:
     site.import_certificate()  # its key is on a curve
     azure = site.request(provider="azure", azure=AZURE, host_url="", host_pin="", region="westeurope")
-    with pytest.raises(UnsuitableCertificateError, match="RSA only"):
-        await site.services.create(azure)
+    for order in (site.services.create, site.services.plan):
+        with pytest.raises(UnsuitableCertificateError, match=r"The management certificate .* RSA only"):
+            await order(azure)
+    assert site.connections == []
     for changes in ({"region": ""}, {"host_pin": "ab" * 32}, {"azure": None}, {"port": 8443}, {"provider": "other"}):
         with pytest.raises(BadInputError):
             await site.services.create(msgspec.structs.replace(azure, **changes))

@@ -12,7 +12,7 @@ from entrepot.core.ids import prefixed_id, service_name
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
 from entrepot.database import cloud, prices
-from entrepot.database.cloud import CloudPoint
+from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudapi import CloudPlan
@@ -122,6 +122,7 @@ class Creation:
         loaded = load_pfx(request.service_pfx, Secret(request.service_password), now)
         fqdn = check_service_certificate(loaded, request.fqdn, now)
         await self._database.read(_refuse_names, fqdn, loaded)
+        await self._database.read(self._management, request)
         provider = await self._providers.of_account(account_of(request))
         subscription = await provider.check()
         delivery.check_store(request.delivery, redirects=subscription.redirects)
@@ -134,6 +135,13 @@ class Creation:
             plan, remarks=(*image_remarks(request.azure), *chain_remarks((loaded.certificate, *ordered_chain(loaded))))
         )
 
+    def _management(self, connection: Connection, request: CloudPointRequest) -> ManagementCertificate:
+        """The management certificate of a request, which opens here and is of a kind that its cloud takes."""
+        certificate = cloud.certificate(connection, request.management_certificate)
+        self._providers.open_management_key(certificate)
+        check_key_kind(request.provider, certificate)
+        return certificate
+
     def _add(
         self,
         connection: Connection,
@@ -145,9 +153,7 @@ class Creation:
         adopted: bool,
     ) -> Task:
         now = int(self._clock())
-        certificate = cloud.certificate(connection, request.management_certificate)
-        self._providers.open_management_key(certificate)
-        check_key_kind(request.provider, certificate)
+        certificate = self._management(connection, request)
         _refuse_names(connection, fqdn, loaded)
         point = self._new_point(request, service, fqdn, loaded, certificate.id, point_id)
         cloud.add_cloud_point(connection, point)
