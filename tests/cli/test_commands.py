@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from entrepot.cli import waiting
 from entrepot.cli.waiting import amount, error_of
 from entrepot.core.errors import ConflictError, LimitedError, RefusedError
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
@@ -18,6 +19,7 @@ from entrepot.protocol.contentapi import (
     DistributionInfo,
     DistributionState,
     Priority,
+    VersionInfo,
 )
 from entrepot.protocol.deviceapi import CollectionInfo, DeviceInfo, DeviceState, EnrolmentCodeReply
 from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryPoint, PointCode, PointInfo
@@ -106,6 +108,54 @@ def test_waiting_follows_the_task_to_its_end_and_fails_as_it_failed(logged_in, e
     assert ran.code == 11
     assert "Disk full." in ran.err
     assert "entrepot task show tsk-1" in ran.err
+
+
+def test_what_is_surprising_in_the_current_version_is_shown_with_the_content(logged_in, entrepot) -> None:
+    version = VersionInfo(
+        number=1, set_id="00", files=1, folders=0, links=0, plain_size=1, chunks=1, stored_size=1, new_objects=1,
+        new_bytes=1, objects=1, created=1, warnings=("'[x].key' looks like a secret.",),
+    )  # fmt: skip
+    older = msgspec.structs.replace(version, number=2, warnings=("It was withdrawn.",))
+    logged_in.replies["GET /api/v1/contents/7-Zip"] = content(versions=(version, older))
+    ran = entrepot("content", "show", "7-Zip")
+    assert "Warning: version 1: '[x].key' looks like a secret." in ran.err
+    assert "withdrawn" not in ran.err
+
+
+def interrupted_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody presses Ctrl-C as soon as progress is shown."""
+
+    def pressed(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(waiting.time, "sleep", pressed)
+
+
+def test_ctrl_c_ends_the_watching_and_says_that_the_site_goes_on(
+    logged_in, entrepot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_while_waiting(monkeypatch)
+    logged_in.replies["POST /api/v1/contents"] = task(TaskState.IN_PROGRESS)
+    ran = entrepot("content", "publish", str(tmp_path))
+    assert ran.code == 130
+    assert "The site goes on" in ran.err
+    assert "entrepot task show tsk-1 --wait" in ran.err
+    assert "entrepot task cancel tsk-1" in ran.err
+    assert "POST /api/v1/tasks/tsk-1/cancel" not in [asked for asked, _, _ in logged_in.asked]
+
+
+def test_ctrl_c_cancels_a_rehearsal_which_is_of_no_use_later(
+    logged_in, entrepot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted_while_waiting(monkeypatch)
+    logged_in.replies |= {
+        "POST /api/v1/rehearsals": task(TaskState.IN_PROGRESS),
+        "POST /api/v1/tasks/tsk-1/cancel": task(TaskState.CANCELLED),
+    }
+    ran = entrepot("content", "publish", str(tmp_path), "--dry-run")
+    assert ran.code == 130
+    assert "Cancelled" in ran.err
+    assert "POST /api/v1/tasks/tsk-1/cancel" in [asked for asked, _, _ in logged_in.asked]
 
 
 def test_a_cancelled_task_has_its_own_exit_code(logged_in, entrepot) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -319,7 +320,9 @@ async def test_the_commands_roll_rotate_export_and_import(estate: Estate, source
     assert "newest" in await command("key", "list")
     assert "nothing" in await command("key", "status")
     target, home = str(estate.folder / "ps1.secrets"), str(estate.home.folder)
-    await command("key", "export", target, "--home", home, *secret)
+    exported = json.loads(await command("key", "export", target, "--home", home, *secret, "--json"))
+    assert exported["file"] == target
+    assert exported["secrets_and_keys"] > 0
     estate.server.end()
     other = Home(estate.folder / "other")
     shutil.copytree(estate.home.folder, other.folder)

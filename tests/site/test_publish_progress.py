@@ -4,8 +4,10 @@ import os
 
 from entrepot.core.errors import RefusedError
 from entrepot.core.sizes import MIB
+from entrepot.database import tasks
 from entrepot.protocol.contentapi import ContentInfo
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.site.publishing import PublishJob
 from entrepot.site.reporting import Reporter
 
 
@@ -64,6 +66,20 @@ async def test_what_a_killed_attempt_has_stored_counts_as_new(site, source, monk
     version = (await site.next_version("App")).versions[0]
     assert version.new_objects == version.objects + 1
     assert abs(version.new_bytes - stored) < 2000
+
+
+async def test_an_attempt_that_finds_the_version_made_says_the_same(site, source) -> None:
+    """The one before was killed between the version's transaction and its own end."""
+    await site.publish("App", source)
+    [first] = await site.database.read(tasks.listed, kind="publish")
+    again = {"site": first.site, "kind": first.kind, "subject": first.subject, "title": first.title}
+    job = first.payload_as(PublishJob)
+    second = await site.database.write(tasks.create, **again, payload=job, now=site.clock())
+    await site.run_tasks()
+    ended = await site.call("GET", f"/tasks/{second.id}", TaskInfo)
+    assert first.message.startswith("Version 1: ")
+    assert (ended.state, ended.message) == (TaskState.COMPLETED, first.message)
+    assert len((await site.call("GET", "/contents/App", ContentInfo)).versions) == 1
 
 
 async def test_a_version_in_which_nothing_changed_says_so(site, source) -> None:

@@ -98,6 +98,8 @@ def show(ctx: typer.Context, content: Content, as_json: AsJson = False) -> None:
         versions,
         empty="No version yet.",
     )
+    for text in next((v.warnings for v in info.versions if v.number == info.current), ()):
+        say(f"[yellow]Warning:[/] version {info.current}: {text}")
     print_distribution(info.distribution)
 
 

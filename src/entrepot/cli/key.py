@@ -197,6 +197,7 @@ def export_keys(
     home: Home = SITE_HOME,
     passphrase_file: PassphraseFile = None,
     passphrase_stdin: PasswordStdin = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export this site's secrets and signing keys to a file, protected by a passphrase. Run it on the site server.
 
@@ -211,6 +212,8 @@ def export_keys(
 
     passphrase = _passphrase("Passphrase for the exported secrets", passphrase_file, passphrase_stdin, new=True)
     count = export_secrets(home, output, passphrase, now=time.time())
+    if as_json:
+        print_json({"file": str(output), "secrets_and_keys": count})
     say(f"{count} secrets and keys are in {output}. Keep it offline, and the passphrase elsewhere.")
 
 

@@ -9,7 +9,7 @@ from rich.markup import escape
 from entrepot.cli.options import AsJson, Wait
 from entrepot.cli.output import print_facts, print_json, say, size
 from entrepot.cli.session import SiteSession, seg, site_session
-from entrepot.cli.waiting import finish, follow
+from entrepot.cli.waiting import finish, succeeded, watched
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.protocol.contentapi import (
     ContentInfo,
@@ -140,9 +140,10 @@ def _rehearse(session: SiteSession, asked: RehearsalRequest, *, wait: bool, as_j
             say(f"Started: {task.title} ({task.id}). Then: entrepot content rehearsal {task.id}")
         return
     try:
-        follow(session, task)
-    except KeyboardInterrupt:
+        succeeded(watched(session, task))
+    except KeyboardInterrupt:  # nobody waits for the answer: unlike a publish, it is of no use later
         session.post(f"/tasks/{seg(task.id)}/cancel", None, TaskInfo)
+        say(f"Cancelled: {task.title}.")
         raise
     _show_rehearsal(session.get(f"/rehearsals/{seg(task.id)}", Rehearsal), as_json=as_json)
 

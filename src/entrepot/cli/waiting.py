@@ -41,13 +41,35 @@ def finish(session: SiteSession, task: TaskInfo, *, wait: bool, as_json: bool, d
 
 
 def follow(session: SiteSession, task: TaskInfo) -> TaskInfo:
-    """Show a task's progress until it ends.
+    """Show a task's progress until it ends. Ctrl-C ends the watching only, and says so.
+
+    Raises:
+        EntrepotError: it failed or was cancelled.
+        KeyboardInterrupt: nobody waits any more.
+    """
+    try:
+        task = watched(session, task)
+    except KeyboardInterrupt:
+        say(
+            f"The site goes on: {task.title}. Watch it again with: entrepot task show {task.id} --wait; "
+            f"end it with: entrepot task cancel {task.id}"
+        )
+        raise
+    return succeeded(task)
+
+
+def watched(session: SiteSession, task: TaskInfo) -> TaskInfo:
+    """The end of a task, whatever it was; with progress until then."""
+    with TaskProgress() as progress:
+        return progress.until_final(task, lambda task_id: session.get(f"/tasks/{task_id}", TaskInfo))
+
+
+def succeeded(task: TaskInfo) -> TaskInfo:
+    """A task that ended well.
 
     Raises:
         EntrepotError: it failed or was cancelled.
     """
-    with TaskProgress() as progress:
-        task = progress.until_final(task, lambda task_id: session.get(f"/tasks/{task_id}", TaskInfo))
     if task.state is TaskState.FAILED:
         raise error_of(task)
     if task.state is TaskState.CANCELLED:

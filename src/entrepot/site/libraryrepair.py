@@ -113,7 +113,8 @@ class RepairHandler:
         content = task.payload_as(RepairJob).content
         ledger = SqlCheckLedger(self._database, content)
         mended = Mended()
-        report.step("Repairing", unit="objects")
+        bad = sum((await self._database.read(librarychecks.verdicts, content)).values())
+        report.step("Repairing", total=bad, unit="objects")
         after: ObjectId | None = None
         while page := await asyncio.to_thread(ledger.faulty, after, ASKED):
             await self._repair(content, page, ledger, mended, report)

@@ -127,10 +127,11 @@ class PublishHandler:
         """See :class:`entrepot.site.tasks.TaskHandler`."""
         job = task.payload_as(PublishJob)
         content = await self._database.read(contents.get_content, job.content)
-        if await self._database.read(_has_version, job):
-            self._published()
-            return
-        await asyncio.to_thread(self._stage, job, content, report)
+        made = await self._database.read(_made_already, job)
+        if made is None:
+            await asyncio.to_thread(self._stage, job, content, report)
+        else:
+            report.message(_told_of(made))
         self._published()
 
     def _stage(self, job: PublishJob, content: Content, report: Reporter) -> None:
@@ -173,7 +174,7 @@ class PublishHandler:
         except BaseException:
             self._library.close_session(ledger.session)
             raise
-        report.message(f"Version {job.number}: {published.files} files; {published.new_objects} objects are new")
+        report.message(_told_of(version))
 
     def _add(
         self,
@@ -296,9 +297,13 @@ def compared(before: Version | None, published: Published) -> tuple[str, ...]:
     return (leap(before.plain_size, published.plain_size),)
 
 
-def _has_version(connection: Connection, job: PublishJob) -> bool:
+def _made_already(connection: Connection, job: PublishJob) -> Version | None:
+    """The version, where an attempt was killed after it had made it."""
     try:
-        contents.get_version(connection, job.content, job.number)
+        return contents.get_version(connection, job.content, job.number)
     except NotFoundError:
-        return False
-    return True
+        return None
+
+
+def _told_of(version: Version) -> str:
+    return f"Version {version.number}: {version.files} files; {version.new_objects} objects are new"
