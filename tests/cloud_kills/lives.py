@@ -8,7 +8,7 @@ everywhere. ``cut_at`` takes the way to the cloud away instead, from that reques
 """
 
 import asyncio
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -48,18 +48,14 @@ FOLDER = Path(__file__).resolve().parent
 NAME, FQDN, PASSWORD = "cloud1", "cloud1.contoso.com", "correct horse"
 
 
-def _module(path: Path) -> Any:
-    """The tests of the site's cloud room have a site without a server; it is loaded by its path."""
-    spec = importlib.util.spec_from_file_location("site_cloud_fixtures", path)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = made
-    spec.loader.exec_module(made)
-    return made
+def _fixtures() -> Any:
+    """The tests of the site's cloud room have a site without a server; this is no test, so it finds them by their
+    place."""
+    sys.path.append(str(FOLDER.parent.parent))
+    return importlib.import_module("tests.site_cloud.conftest")
 
 
-fixtures = _module(FOLDER.parent / "site_cloud" / "conftest.py")
+fixtures = _fixtures()
 
 
 class Place(msgspec.Struct, frozen=True):
