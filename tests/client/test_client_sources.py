@@ -7,6 +7,7 @@ import pytest
 
 from entrepot.client.fetch import fetch
 from entrepot.core.errors import IntegrityError, NotFoundError, TrustError, UnavailableError
+from entrepot.core.ids import ObjectId
 from entrepot.protocol.location import TierKind
 
 
@@ -22,6 +23,10 @@ def content(world, tmp_path: Path) -> Path:
 
 def by_name(result) -> dict[str, int]:
     return {one.name: one.bytes for one in result.used}
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def codes(result, name: str) -> set[str]:
@@ -64,6 +69,45 @@ async def test_a_flipped_bit_is_named_and_the_next_source_asked(world, content: 
     assert (failure.name, failure.code, failure.count) == ("near", "integrity", 1)
     assert victim.hex()[:16] in failure.reason
     assert "near" in by_name(result) and "other" in by_name(result)
+
+
+@pytest.mark.parametrize("sent", ["cut short", "nothing", "more", "another", "a former root"])
+async def test_whatever_a_source_sends_instead_is_named_and_the_next_one_asked(
+    world, content: Path, tools, tmp_path: Path, sent: str
+) -> None:
+    """Truncated, oversized, swapped with a genuine object, replayed: no byte of it is used."""
+    former = ObjectId(world.library.roots[1][0].object_id)
+    (content / "new").write_bytes(b"of the second version")
+    world.publish(content, 2)
+    genuine = ObjectId(world.library.root(2).parts[0].object_id)
+    victim = ObjectId(world.library.roots[2][0].object_id) if sent == "a former root" else world.library.a_chunk(1)
+    near = world.point("near")
+    world.point("other", TierKind.REMOTE)
+
+    def instead(object_id: ObjectId, data: bytes) -> bytes:
+        read = world.library.shelf.read_whole
+        what = {
+            "cut short": data[:-1],
+            "nothing": b"",
+            "more": data + bytes(100),
+            "another": read(genuine),
+            "a former root": read(former),
+        }
+        if object_id != victim:
+            return data
+        longer.append(len(what[sent]) > len(data))
+        return what[sent]
+
+    longer: list[bool] = []
+    near.damage = instead
+    home = await world.client()
+    before = names_in(tmp_path)
+    result = await fetch(home, tools.content)
+    assert tools.listing(result.folder) == tools.listing(content)
+    assert names_in(tmp_path) == before
+    [failure] = result.failures
+    assert (failure.name, failure.code) == ("near", "limited" if longer[0] else "integrity")
+    assert longer[0] or victim.hex()[:16] in failure.reason
 
 
 async def test_a_source_that_damages_everything_is_left_alone(world, content: Path, tools) -> None:
