@@ -84,6 +84,18 @@ def test_the_command_line_loads_no_server_library_for_administrators() -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.process
+def test_a_plan_is_made_where_no_server_package_is_installed() -> None:
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('alembic', 'argon2', 'dns', 'granian', 'jinja2', 'litestar',"
+        "'obstore', 'prometheus_client', 'psycopg', 'sqlalchemy', 'uvloop')));"
+        "from entrepot.cli.failures import run; sys.exit(run(['plan', '--clients', '5', '--prices', 'azure-blob']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "From the cloud" in done.stdout
+
+
 def test_the_reader_of_a_pipe_may_leave() -> None:
     program = "import os, sys; sys.argv = ['entrepot', '--help']; os.close(1); os.dup2(os.pipe()[1], 1);"
     program += "from entrepot.cli import main; main()"

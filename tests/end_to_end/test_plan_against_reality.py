@@ -24,7 +24,7 @@ from entrepot.protocol.contentapi import (
 from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.rules.plan import Fleet, PlannedContent, plan
-from entrepot.site.cost.sheets import shipped
+from entrepot.site.cost.shipped import shipped
 
 CLIENTS = 3
 FILES = 12

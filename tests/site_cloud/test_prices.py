@@ -11,7 +11,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import GB
 from entrepot.rules.prices import Cost, PriceSheet, Tier, Usage, check_sheet, cost, egress_cost, shares
 from entrepot.rules.quote import Size, volume
-from entrepot.site.cost.sheets import shipped
+from entrepot.site.cost.shipped import shipped
 
 D = Decimal
 SHEET = PriceSheet(

@@ -11,6 +11,7 @@ from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import money, print_json, print_rows, say, size
 from entrepot.core.errors import BadInputError
+from entrepot.core.names import name_key
 from entrepot.core.sizes import parse_size
 from entrepot.rules.plan import MONTH_DAYS, Fleet, PlannedContent
 from entrepot.rules.prices import PriceSheet
@@ -108,9 +109,9 @@ def _content(text: str) -> PlannedContent:
 
 def _sheet(text: str) -> PriceSheet:
     from entrepot.rules.prices import check_sheet
-    from entrepot.site.cost.sheets import shipped
+    from entrepot.site.cost.shipped import shipped
 
-    found = shipped().get(text)
+    found = shipped().get(name_key(text))
     if found is not None:
         return found
     try:

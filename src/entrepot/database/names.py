@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, Table, or_, select
 
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.ids import is_prefixed_id
+from entrepot.core.names import name_key as name_key
 
 MAX_COMPARED: Final = 5000
 """Names that a wrong one is compared with, at most."""
@@ -24,11 +25,6 @@ _LISTED: Final = {
     "set of client settings": "entrepot settings list",
 }
 """What is named: the commands that list all of its kind."""
-
-
-def name_key(name: str) -> str:
-    """Two names with equal keys are the same name."""
-    return unicodedata.normalize("NFC", name.strip()).casefold()
 
 
 def check_name(name: str, what: str) -> str:

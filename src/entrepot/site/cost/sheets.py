@@ -1,7 +1,5 @@
 """Price sheets: the examples that are shipped, and what an administrator makes of them."""
 
-import tomllib
-from importlib.resources import files
 from typing import Any
 
 import msgspec
@@ -13,16 +11,7 @@ from entrepot.database.names import check_name, name_key
 from entrepot.database.prices import StoredSheet
 from entrepot.protocol.costapi import EgressTier, PriceSheetInfo, PriceSheetRequest
 from entrepot.rules.prices import PriceSheet, Tier, check_sheet
-
-
-def shipped() -> dict[str, PriceSheet]:
-    """The examples, by name key: data files beside this module."""
-    found = {}
-    for file in (files(__package__) / "examples").iterdir():
-        if file.name.endswith(".toml"):
-            sheet = msgspec.convert(tomllib.loads(file.read_text("utf-8")), PriceSheet)
-            found[name_key(sheet.name)] = sheet
-    return found
+from entrepot.site.cost.shipped import shipped
 
 
 def listed(connection: Connection) -> list[PriceSheetInfo]:
