@@ -353,15 +353,33 @@ def test_a_maintenance_window_is_added_listed_and_deleted(logged_in, entrepot, g
     assert entrepot("alert", "window", "delete", "patching", "--yes").code == 0
 
 
-def test_budgets_tell_what_was_never_accounted_for_and_of_too_many_instances(logged_in, entrepot) -> None:
+def _budget(**more) -> BudgetInfo:
     unset = ("throttle_percent", "peers_percent", "stop_percent", "rate", "period_from", "period_ends")
     amounts = {"bytes": 10**12, "used": 10**9, "granted": 5 * 10**8, "unaccounted": 2 * 10**8, "left": 10**11}
     texts = {"scope": "cloud-point", "name": "cloud-eu", "zone": "", "grade": "open", "stopped": "", "by": "anna"}
-    texts["warning"] = "cloud-eu has 12 instances, but 8 serve."
-    found = BudgetInfo(
-        critical_percent=100, grant_percent=100, critical=(), created=NOW, **dict.fromkeys(unset, 0), **amounts, **texts
-    )
-    logged_in.replies["GET /api/v1/budgets"] = [found]
+    values = {"critical_percent": 100, "grant_percent": 100, "critical": (), "created": NOW}
+    return BudgetInfo(**(dict.fromkeys(unset, 0) | amounts | texts | values | more))
+
+
+def test_of_a_budget_only_what_is_named_is_changed(logged_in, entrepot) -> None:
+    request = "PATCH /api/v1/budgets/cloud-eu"
+    logged_in.replies[request] = _budget()
+    assert entrepot("budget", "set", "cloud-eu", "3TB").code == 0
+    assert entrepot("budget", "set", "cloud-eu", "--peers-percent", "70", "--critical", "agent").code == 0
+    assert entrepot("budget", "set", "cloud-eu", "--stop-percent", "0", "--no-critical", "--no-month").code == 0
+    asked = [{name: value for name, value in body.items() if value is not None} for body in logged_in.bodies(request)]
+    always = {"scope": "cloud-point", "dry_run": False}
+    assert [body | always for body in asked] == [
+        always | {"bytes": 3 * 10**12},
+        always | {"peers_percent": 70, "critical": ["agent"]},
+        always | {"stop_percent": 0, "critical": [], "zone": ""},
+    ]
+    assert entrepot("budget", "set", "cloud-eu", "--critical", "agent", "--no-critical").code == 2
+    assert len(logged_in.bodies(request)) == 3
+
+
+def test_budgets_tell_what_was_never_accounted_for_and_of_too_many_instances(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/budgets"] = [_budget(warning="cloud-eu has 12 instances, but 8 serve.")]
     ran = entrepot("budget", "list")
     assert ran.code == 0, ran.err
     assert "cloud-eu" in ran.out

@@ -29,7 +29,7 @@ from entrepot.protocol.contentapi import (
     DistributionRequest,
     DistributionState,
 )
-from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
+from entrepot.protocol.costapi import BudgetInfo, BudgetPatch, BudgetRequest
 from entrepot.protocol.deviceapi import (
     CollectionInfo,
     CollectionRequest,
@@ -257,6 +257,9 @@ async def test_budgets_hold_collections_and_go_with_contents(site, source) -> No
     for scope, name in (("content", "App"), ("collection", "Lab")):
         request = BudgetRequest(bytes=10**9, scope=scope)
         assert (await site.call("PUT", f"/budgets/{name}", BudgetInfo, request)).scope == scope
+    patch = BudgetPatch(scope="collection", peers_percent=70)
+    changed = await site.call("PATCH", "/budgets/Lab", BudgetInfo, patch)
+    assert (changed.bytes, changed.peers_percent) == (10**9, 70)
     with pytest.raises(ConflictError, match="Budgets use"):
         await site.call("DELETE", "/collections/Lab", type(None))
     with pytest.raises(NotFoundError):

@@ -1,17 +1,20 @@
 """What people are told of budgets, and when a budget acts (R23): figures before one is set, no swinging at a share."""
 
+import msgspec
 import pytest
 from sqlalchemy import insert
 
+from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import hour_of
 from entrepot.database import alerts, contents, usage
 from entrepot.database.grants import LAG
 from entrepot.database.tables.usage import transfer_bucket
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.costapi import BudgetRequest
+from entrepot.protocol.costapi import BudgetInfo, BudgetPatch, BudgetRequest
 from entrepot.rules.alerts import AlertState
-from entrepot.site.cost.budgets import BudgetBook, enforce_stops, listed, put
+from entrepot.site.cost.budgets import BudgetBook, enforce_stops, history, listed, put
+from entrepot.site.cost.changing import change
 
 from .bare import APP
 from .conftest import NOW
@@ -48,6 +51,63 @@ async def test_a_preview_shows_what_was_used_of_a_content_that_has_no_budget_yet
     [info] = await site.database.read(listed, now=site.clock())
     assert preview == then == info
     assert (again.used, again.created) == (7, NOW)
+
+
+FULL = {
+    "throttle_percent": 50,
+    "rate": 512_000,
+    "peers_percent": 70,
+    "critical_percent": 80,
+    "stop_percent": 95,
+    "critical": ("app",),
+    "zone": "Europe/Berlin",
+}
+
+
+def _change(site, **named) -> BudgetInfo:
+    with site.database.transaction() as connection:
+        return change(connection, "cloud1", BudgetPatch(**named), by="ben", now=NOW)
+
+
+async def test_what_a_change_of_a_budget_does_not_name_stays(site, bounded):
+    with site.database.transaction() as connection:
+        contents.add_content(connection, APP)
+    _set(site, 2 * 10**12, **FULL)
+    [before] = await site.database.read(listed, now=NOW)
+    after = _change(site, bytes=3 * 10**12)
+    assert after == msgspec.structs.replace(before, bytes=3 * 10**12, left=3 * 10**12, by="ben")
+    assert await site.database.read(listed, now=NOW) == [after]
+    [told, *_] = [each.what for each in await site.database.read(history) if each.by == "ben"]
+    assert "3.0 TB in the month of Europe/Berlin: throttle to 512.0 kB/s at 50 %" in told
+    assert told.endswith("critical: app")
+
+
+async def test_what_is_taken_off_a_budget_is_named(site, bounded):
+    with site.database.transaction() as connection:
+        contents.add_content(connection, APP)
+    _set(site, 2 * 10**12, **FULL)
+    after = _change(site, throttle_percent=0, stop_percent=0, critical=(), zone="")
+    assert (after.bytes, after.throttle_percent, after.rate, after.stop_percent) == (2 * 10**12, 0, 0, 0)
+    assert (after.critical, after.zone, after.peers_percent, after.critical_percent) == ((), "", 70, 80)
+    assert _change(site, peers_percent=0, dry_run=True).peers_percent == 0
+    assert await site.database.read(listed, now=NOW) == [after], "a dry run sets nothing"
+
+
+async def test_a_critical_content_that_was_deleted_holds_no_change_up(site, bounded):
+    with site.database.transaction() as connection:
+        contents.add_content(connection, APP)
+    _set(site, 2 * 10**12, **FULL)
+    with site.database.transaction() as connection:
+        contents.remove_content(connection, APP.id)
+    assert _change(site, bytes=10**12).critical == ()
+
+
+async def test_a_budget_that_is_new_needs_its_bytes_and_begins_with_the_defaults(site, bounded):
+    with pytest.raises(BadInputError, match="no budget yet"):
+        _change(site, peers_percent=70)
+    assert await site.database.read(listed, now=NOW) == []
+    info = _change(site, bytes=10**12, peers_percent=70)
+    assert (info.peers_percent, info.grant_percent, info.critical_percent, info.zone) == (70, 100, 100, "")
 
 
 async def test_a_budget_too_small_for_a_download_says_so_although_little_is_used(site, bounded):

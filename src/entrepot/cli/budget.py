@@ -8,9 +8,10 @@ import typer
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
+from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
 from entrepot.core.times import iso
-from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetRequest
+from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetPatch
 
 app = typer.Typer(no_args_is_help=True, help="Transfer budgets: opt-in bounds that are never exceeded.")
 
@@ -31,47 +32,64 @@ Of = Annotated[ScopeName, typer.Option("--of", help="What the name is of.")]
 def set_budget(
     ctx: typer.Context,
     name: Subject,
-    amount: Annotated[str, typer.Argument(help="Bytes to clients in the period, for example 500GB.")],
+    amount: Annotated[
+        str | None, typer.Argument(help="Bytes to clients in the period, for example 500GB; a new budget needs it.")
+    ] = None,
     of: Of = ScopeName.POINT,
-    throttle_percent: Annotated[int, typer.Option(min=0, max=100, help="Throttle from this share on.")] = 0,
-    rate: Annotated[str, typer.Option(help="Bytes a second of a throttled download, for example 512KB.")] = "0",
-    peers_percent: Annotated[int, typer.Option(min=0, max=100, help="From this share on only peers.")] = 0,
+    throttle_percent: Annotated[
+        int | None, typer.Option(min=0, max=100, help="Throttle from this share on; 0: never.")
+    ] = None,
+    rate: Annotated[str | None, typer.Option(help="Bytes a second of a throttled download, for example 512KB.")] = None,
+    peers_percent: Annotated[
+        int | None, typer.Option(min=0, max=100, help="From this share on only peers; 0: never.")
+    ] = None,
     critical_percent: Annotated[
-        int, typer.Option(min=0, max=100, help="From this share on only critical contents.")
-    ] = 100,
-    grant_percent: Annotated[int, typer.Option(min=1, max=100, help="From this share on nothing new.")] = 100,
+        int | None, typer.Option(min=0, max=100, help="From this share on only critical contents; 0: never.")
+    ] = None,
+    grant_percent: Annotated[
+        int | None, typer.Option(min=1, max=100, help="From this share on nothing new; at first 100.")
+    ] = None,
     stop_percent: Annotated[
-        int, typer.Option(min=0, max=100, help="Stop the cloud point when this share is used.")
-    ] = 0,
-    critical: Annotated[list[str] | None, typer.Option(help="A critical content; may be repeated.")] = None,
+        int | None, typer.Option(min=0, max=100, help="Stop the cloud point when this share is used; 0: never.")
+    ] = None,
+    critical: Annotated[
+        list[str] | None, typer.Option(help="A critical content; may be repeated. Those named before go.")
+    ] = None,
+    no_critical: Annotated[bool, typer.Option("--no-critical", help="No content is critical any more.")] = False,
     month: Annotated[
-        str, typer.Option(help="Calendar months in this time zone; left out: the last 30 days.", metavar="ZONE")
-    ] = "",
+        str | None, typer.Option(help="Calendar months in this time zone; at first the last 30 days.", metavar="ZONE")
+    ] = None,
+    no_month: Annotated[bool, typer.Option("--no-month", help="The last 30 days again.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do now; set nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Bound what is sent to clients. Off by default: without a budget nothing is interrupted.
+    """Bound what is sent to clients, or change such a bound: what is left out stays. Without a budget nothing is
+    interrupted.
 
     \b
-    Example:
+    Examples:
       entrepot budget set cloud-eu 2TB --critical-percent 80 --critical security-agent
+      entrepot budget set cloud-eu 3TB                          (all else stays)
+      entrepot budget set cloud-eu --critical-percent 0 --no-critical
       entrepot budget set 'Field staff' 300GB --of collection --month Europe/Berlin --dry-run
     """
-    body = BudgetRequest(
-        bytes=parse_size(amount),
+    if (critical and no_critical) or (month and no_month):
+        raise BadInputError("What is given is also taken off.", next_step="Give one of the two options.")
+    body = BudgetPatch(
+        bytes=None if amount is None else parse_size(amount),
         scope=of.value,
         throttle_percent=throttle_percent,
-        rate=parse_size(rate),
+        rate=None if rate is None else parse_size(rate),
         peers_percent=peers_percent,
         critical_percent=critical_percent,
         grant_percent=grant_percent,
         stop_percent=stop_percent,
-        critical=tuple(critical or ()),
-        zone=month,
+        critical=() if no_critical else tuple(critical) if critical else None,
+        zone="" if no_month else month,
         dry_run=dry_run,
     )
     with site_session(ctx) as session:
-        info = session.call("PUT", f"/budgets/{seg(name)}", body, BudgetInfo)
+        info = session.call("PATCH", f"/budgets/{seg(name)}", body, BudgetInfo)
     _print_budgets([info], as_json)
     if dry_run:
         say(f"Nothing was set. Now it would be: {info.grade}.")

@@ -111,9 +111,10 @@ BudgetScope = Literal["cloud-point", "content", "collection"]
 
 
 class BudgetRequest(Model, frozen=True, kw_only=True):
-    """``PUT /budgets/{name}`` (R23): bytes to clients in a period that are never exceeded in stream mode. The shares
-    say from where each grade holds; 0: never. ``zone``: calendar months there; empty: 30 rolling days. ``rate``: bytes
-    a second of a throttled token. ``dry_run``: say what it would do now, and set nothing."""
+    """``PUT /budgets/{name}`` (R23), in place of what was there: bytes to clients in a period that are never exceeded
+    in stream mode. The shares say from where each grade holds; 0: never. ``zone``: calendar months there; empty: 30
+    rolling days. ``rate``: bytes a second of a throttled token. ``dry_run``: say what it would do now, and set
+    nothing."""
 
     bytes: Annotated[int, Meta(ge=1, le=2**62)]
     scope: BudgetScope = "cloud-point"
@@ -125,6 +126,24 @@ class BudgetRequest(Model, frozen=True, kw_only=True):
     rate: Annotated[int, Meta(ge=0, le=2**40)] = 0
     critical: Annotated[tuple[Name, ...], Meta(max_length=1000)] = ()
     zone: Annotated[str, Meta(max_length=64)] = ""
+    dry_run: bool = False
+
+
+class BudgetPatch(Model, frozen=True, kw_only=True):
+    """``PATCH /budgets/{name}``: what is left out stays, or is as in :class:`BudgetRequest` where there is no budget
+    yet, which needs ``bytes``. ``throttle_percent`` 0 takes the rate off, too; an empty ``critical`` or ``zone`` that
+    is given is meant."""
+
+    scope: BudgetScope = "cloud-point"
+    bytes: Annotated[int, Meta(ge=1, le=2**62)] | None = None
+    throttle_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    peers_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    critical_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    grant_percent: Annotated[int, Meta(ge=1, le=100)] | None = None
+    stop_percent: Annotated[int, Meta(ge=0, le=100)] | None = None
+    rate: Annotated[int, Meta(ge=0, le=2**40)] | None = None
+    critical: Annotated[tuple[Name, ...], Meta(max_length=1000)] | None = None
+    zone: Annotated[str, Meta(max_length=64)] | None = None
     dry_run: bool = False
 
 

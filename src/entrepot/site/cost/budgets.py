@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
 from entrepot.core.sizes import format_size
 from entrepot.core.times import DAY, HOUR, MINUTE, Clock
-from entrepot.database import budgets, cloud, contents, device_collections, granting, grants
+from entrepot.database import budgets, cloud, contents, granting, grants
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.engine import Database
 from entrepot.database.granting import Refusal
@@ -32,7 +32,7 @@ from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost import settling
-from entrepot.site.cost.naming import label_of, name_of
+from entrepot.site.cost.naming import label_of, name_of, subject_of
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.tokens import mint_content_token
 
@@ -222,7 +222,7 @@ def put(connection: Connection, name: str, request: BudgetRequest, *, by: str, n
     _check(request, scope)
     one = Budget(
         scope=scope,
-        subject=_subject(connection, scope, name),
+        subject=subject_of(connection, scope, name),
         bytes=request.bytes,
         **{share: getattr(request, share) for share in Shares.__struct_fields__},
         rate=request.rate,
@@ -259,14 +259,6 @@ def _check(request: BudgetRequest, scope: Scope) -> None:
         raise BadInputError(
             f"There is no time zone {request.zone}.", next_step="Give a name such as Europe/Berlin; none: 30 days."
         )
-
-
-def _subject(connection: Connection, scope: Scope, name: str) -> str:
-    if scope is Scope.POINT:
-        return cloud.get_cloud_point(connection, name).point
-    if scope is Scope.CONTENT:
-        return contents.get_content(connection, name).id
-    return device_collections.get(connection, name).id
 
 
 def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
@@ -321,7 +313,7 @@ def delete(connection: Connection, name: str, *, scope: str = "cloud-point", by:
         NotFoundError: there is none, or no such cloud point, content or collection.
     """
     which = Scope(scope)
-    subject = _subject(connection, which, name)
+    subject = subject_of(connection, which, name)
     if not budgets.delete_budget(connection, which, subject):
         raise NotFoundError(f"The {scope.replace('-', ' ')} {name} has no budget.")
     budgets.note_change(connection, which, subject, at=now, by=by, what="lifted")

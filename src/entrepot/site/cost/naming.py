@@ -19,6 +19,19 @@ def name_of(connection: Connection, one: Budget) -> str:
         return one.subject
 
 
+def subject_of(connection: Connection, scope: Scope, name: str) -> str:
+    """The id of what a budget is for.
+
+    Raises:
+        NotFoundError: there is no such cloud point, content or collection.
+    """
+    if scope is Scope.POINT:
+        return cloud.get_cloud_point(connection, name).point
+    if scope is Scope.CONTENT:
+        return contents.get_content(connection, name).id
+    return device_collections.get(connection, name).id
+
+
 def label_of(connection: Connection, one: Budget) -> str:
     """With what it is: ``content Office``."""
     return f"{one.scope.value.replace('-', ' ')} {name_of(connection, one)}"

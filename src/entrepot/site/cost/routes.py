@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import Request, Router, delete, get, post, put
+from litestar import Request, Router, delete, get, patch, post, put
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy import Connection
@@ -15,6 +15,7 @@ from entrepot.database.engine import Database
 from entrepot.protocol.costapi import (
     BudgetChange,
     BudgetInfo,
+    BudgetPatch,
     BudgetRequest,
     BudgetScope,
     CostBy,
@@ -31,6 +32,7 @@ from entrepot.protocol.costapi import (
 from entrepot.protocol.deviceapi import ALL_DEVICES
 from entrepot.rules.forecast import Planned
 from entrepot.site.cost import budgets, sheets
+from entrepot.site.cost.changing import change
 from entrepot.site.cost.charging import report
 from entrepot.site.cost.quoting import foresee, point_forecast, quote
 from entrepot.site.cost.saving import savings_report
@@ -122,6 +124,13 @@ def _budget_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
         """Set the budget of a cloud point, content or collection, or say what it would do now."""
         return await database.write(budgets.put, name, data, by=_who(request), now=clock())
 
+    @patch("/budgets/{name:str}")
+    async def change_budget(
+        request: Request[Any, Any, Any], name: FromPath[str], data: JSONBody[BudgetPatch]
+    ) -> BudgetInfo:
+        """Change what is given; the rest stays. Sets the budget where there is none yet."""
+        return await database.write(change, name, data, by=_who(request), now=clock())
+
     @delete("/budgets/{name:str}")
     async def delete_budget(
         request: Request[Any, Any, Any], name: FromPath[str], of: FromQuery[BudgetScope] = "cloud-point"
@@ -134,7 +143,7 @@ def _budget_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:
         """Who changed which budget, newest first."""
         return await database.read(budgets.history)
 
-    return [list_budgets, put_budget, delete_budget, list_budget_changes]
+    return [list_budgets, put_budget, change_budget, delete_budget, list_budget_changes]
 
 
 def _deployment(asked: dict[str, object]) -> QuoteRequest:
