@@ -298,6 +298,28 @@ async def test_on_the_intranet_the_cloud_comes_last(with_cloud) -> None:
     assert [tier.kind for tier in reply.tiers] == [TierKind.PREFERRED, TierKind.CLOUD]
 
 
+@pytest.fixture
+def cloud_afterwards(home):
+    """The site's setting, before the site starts."""
+    home.settings_file.write_text(f"cloud_after_internet_facing = true\n{home.settings_file.read_text()}")
+
+
+async def _tiers_on_the_internet(device) -> list[TierKind]:
+    await allow_cloud(device.site)
+    await device.site.call("PATCH", "/points/Berlin", PointInfo, {"internet_facing": True})
+    return [tier.kind for tier in (await locate(device, addresses=("203.0.113.9",))).tiers]
+
+
+async def test_r33_with_an_internet_facing_point_the_cloud_is_not_offered(with_cloud) -> None:
+    assert await _tiers_on_the_internet(with_cloud) == [TierKind.INTERNET_FACING]
+
+
+async def test_r33_a_setting_of_the_site_offers_the_cloud_after_an_internet_facing_point(
+    cloud_afterwards, with_cloud
+) -> None:
+    assert await _tiers_on_the_internet(with_cloud) == [TierKind.INTERNET_FACING, TierKind.CLOUD]
+
+
 async def test_a_stopped_cloud_point_is_not_offered_and_named_as_stopped(with_cloud) -> None:
     site = with_cloud.site
     await allow_cloud(site)

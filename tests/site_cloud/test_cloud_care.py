@@ -12,6 +12,7 @@ from entrepot.core.errors import (
     ForbiddenError,
     NotFoundError,
     StorageError,
+    TrustError,
     UnavailableError,
 )
 from entrepot.core.ids import ObjectId
@@ -36,9 +37,11 @@ from entrepot.rules.prices import PriceSheet, Tier
 from entrepot.site.cloud.accounts import account_of
 from entrepot.site.cloud.dns import Resolved
 from entrepot.site.cloud.planning import sheet_prices
+from entrepot.site.cloud.providers import service_secret
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
 from entrepot.trust.certificates import UnsuitableCertificateError, new_management
+from entrepot.trust.vault import ServerVault
 
 from ..lightpfx import light_service_pfx
 from .conftest import FQDN, NOW, PASSWORD, Crash, SiteUnderTest
@@ -85,6 +88,30 @@ async def test_renewing_a_stopped_point_leaves_it_stopped(site) -> None:
     await site.completed(task)
     assert (await site.services.get("cloud1")).state is CloudPointState.STOPPED
     assert site.cloud.services["cloud1"].state is RunState.STOPPED
+
+
+async def test_after_a_restore_elsewhere_the_same_service_certificate_is_brought_in_again(site, tmp_path) -> None:
+    await site.make_point()
+    renewal = _renewal(site)
+    await site.completed(await _renewed(site, renewal))
+    point = await site.services.get("cloud1")
+    key = site.services.providers.open_service_key(point).reveal()
+    elsewhere = ServerVault.create(tmp_path / "new-vault.key").seal(service_secret(point.point), Secret("a key"))
+    sealed = msgspec.structs.replace(point, sealed_key=elsewhere)
+    await site.database.write(clouddetails.keep_service_certificate, sealed)
+    with pytest.raises(TrustError, match="does not open on this server"):
+        site.services.providers.open_service_key(await site.services.get("cloud1"))
+    await site.completed(await _renewed(site, renewal))
+    restored = await site.services.get("cloud1")
+    assert (restored.state, restored.certificate) == (CloudPointState.READY, point.certificate)
+    assert site.services.providers.open_service_key(restored).reveal() == key
+    assert site.cloud.services["cloud1"].spec.private_key.encode() == key
+
+
+async def _renewed(site: SiteUnderTest, request: RenewServiceCertificate) -> Task:
+    task = await site.services.renew("cloud1", request)
+    await site.settle()
+    return task
 
 
 async def test_a_management_certificate_is_tried_at_the_cloud_before_it_is_kept(site) -> None:
