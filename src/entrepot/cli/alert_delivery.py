@@ -152,7 +152,7 @@ def list_windows(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @windows.command("delete")
-def delete_window(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
+def delete_window(ctx: typer.Context, name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Forget a maintenance window.
 
     \b
@@ -162,4 +162,4 @@ def delete_window(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
     confirm(f"Forget the maintenance window {name}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/maintenance-windows/{seg(name)}", None, type(None))
-    say(f"{name} is forgotten.")
+    print_done({"deleted": name}, f"{name} is forgotten.", as_json=as_json)

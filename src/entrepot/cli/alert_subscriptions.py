@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_listed, say, when
+from entrepot.cli.output import confirm, print_done, print_listed, when
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
@@ -172,7 +172,7 @@ def test_subscription(ctx: typer.Context, name: Name, as_json: AsJson = False) -
 
 
 @subscriptions.command("delete")
-def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False) -> None:
+def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
     """Tell somebody no longer; what waits for them is dropped.
 
     \b
@@ -182,7 +182,7 @@ def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False) -> Non
     confirm(f"Tell {name} no longer?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/alert-subscriptions/{seg(name)}", None, type(None))
-    say(f"{name} is told no longer.")
+    print_done({"deleted": name}, f"{name} is told no longer.", as_json=as_json)
 
 
 def print_delivered(delivered: Delivered, as_json: bool) -> None:

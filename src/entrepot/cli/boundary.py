@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_json, print_rows, say
+from entrepot.cli.output import confirm, print_done, print_json, print_rows
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, Speed
@@ -98,7 +98,7 @@ def set_group(
 
 
 @app.command()
-def remove(ctx: typer.Context, group: Group, yes: Yes = False) -> None:
+def remove(ctx: typer.Context, group: Group, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a boundary group; its addresses no longer belong to it.
 
     \b
@@ -108,7 +108,7 @@ def remove(ctx: typer.Context, group: Group, yes: Yes = False) -> None:
     confirm(f"Remove the boundary group {group}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/boundary-groups/{seg(group)}", None, type(None))
-    say(f"{group} is removed.")
+    print_done({"removed": group}, f"{group} is removed.", as_json=as_json)
 
 
 def _find(session: SiteSession, group: str) -> BoundaryGroupInfo:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_json, print_rows, say, size
+from entrepot.cli.output import confirm, print_done, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
@@ -126,7 +126,9 @@ def history(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @app.command("delete")
-def delete_budget(ctx: typer.Context, name: Subject, of: Of = ScopeName.POINT, yes: Yes = False) -> None:
+def delete_budget(
+    ctx: typer.Context, name: Subject, of: Of = ScopeName.POINT, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Lift a budget. A service that it stopped stays stopped until you start it.
 
     \b
@@ -136,7 +138,7 @@ def delete_budget(ctx: typer.Context, name: Subject, of: Of = ScopeName.POINT, y
     confirm(f"Lift the budget of the {of.value} {name}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/budgets/{seg(name)}?of={of.value}", None, type(None))
-    say(f"{name} has no budget.")
+    print_done({"of": of.value, "deleted": name}, f"{name} has no budget.", as_json=as_json)
 
 
 def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
-from entrepot.cli.output import confirm, day, print_json, print_rows, say, yes_no
+from entrepot.cli.output import confirm, day, print_done, print_json, print_rows, say, yes_no
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError, ConflictError
@@ -210,7 +210,10 @@ def _print(certificates: list[CertificateInfo]) -> None:
 
 @app.command()
 def remove(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name or id of the certificate.")], yes: Yes = False
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the certificate.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a management certificate and its private key from the site.
 
@@ -221,4 +224,4 @@ def remove(
     confirm(f"Remove the management certificate {name} and its private key?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/management-certificates/{seg(name)}", None, type(None))
-    say(f"{name} is removed.")
+    print_done({"removed": name}, f"{name} is removed.", as_json=as_json)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from entrepot.cli.options import AsJson, CodeStdin, Home, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, size, when, yes_no
 from entrepot.cli.secrets import read_code
 from entrepot.core.errors import BadInputError, EntrepotError
 
@@ -275,7 +275,7 @@ def _show_result(result: "FetchResult") -> None:
 
 
 @app.command("clear-cache")
-def clear_cache(home: Home = HOME, yes: Yes = False) -> None:
+def clear_cache(home: Home = HOME, yes: Yes = False, as_json: AsJson = False) -> None:
     """Empty the cache of sealed objects; installed contents stay.
 
     \b
@@ -289,4 +289,4 @@ def clear_cache(home: Home = HOME, yes: Yes = False) -> None:
     confirm("Empty this device's cache?", yes=yes)
     with HomeLock(home, "a client's home"):
         freed = Cache(ClientHome(home).cache, 0).clear()
-    say(f"{size(freed)} freed.")
+    print_done({"freed": freed}, f"{size(freed)} freed.", as_json=as_json)

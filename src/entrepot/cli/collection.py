@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, yes_no
+from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, yes_no
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.deviceapi import CollectionInfo, CollectionRequest
 
@@ -72,7 +72,7 @@ def add(
 
 
 @app.command()
-def join(ctx: typer.Context, collection: Collection, device: Device) -> None:
+def join(ctx: typer.Context, collection: Collection, device: Device, as_json: AsJson = False) -> None:
     """Add a device to a collection.
 
     \b
@@ -81,11 +81,11 @@ def join(ctx: typer.Context, collection: Collection, device: Device) -> None:
     """
     with site_session(ctx) as session:
         session.call("PUT", f"/collections/{seg(collection)}/members/{seg(device)}", None, type(None))
-    say(f"{device} is in {collection}.")
+    _print_member(collection, device, True, f"{device} is in {collection}.", as_json)
 
 
 @app.command()
-def leave(ctx: typer.Context, collection: Collection, device: Device) -> None:
+def leave(ctx: typer.Context, collection: Collection, device: Device, as_json: AsJson = False) -> None:
     """Take a device out of a collection.
 
     \b
@@ -94,11 +94,15 @@ def leave(ctx: typer.Context, collection: Collection, device: Device) -> None:
     """
     with site_session(ctx) as session:
         session.call("DELETE", f"/collections/{seg(collection)}/members/{seg(device)}", None, type(None))
-    say(f"{device} is no longer in {collection}.")
+    _print_member(collection, device, False, f"{device} is no longer in {collection}.", as_json)
+
+
+def _print_member(collection: str, device: str, member: bool, told: str, as_json: bool) -> None:
+    print_done({"collection": collection, "device": device, "member": member}, told, as_json=as_json)
 
 
 @app.command()
-def remove(ctx: typer.Context, collection: Collection, yes: Yes = False) -> None:
+def remove(ctx: typer.Context, collection: Collection, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a collection; its devices stay.
 
     \b
@@ -108,4 +112,4 @@ def remove(ctx: typer.Context, collection: Collection, yes: Yes = False) -> None
     confirm(f"Remove the collection {collection}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/collections/{seg(collection)}", None, type(None))
-    say(f"{collection} is removed.")
+    print_done({"removed": collection}, f"{collection} is removed.", as_json=as_json)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Wait, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, size, when, yes_no
 from entrepot.cli.publishing import Content, app
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.uses import show_content_uses
@@ -174,6 +174,7 @@ def remove(
     content: Content,
     point: Annotated[str, typer.Option("--from", help="The distribution point.")],
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Take a content off one distribution point; the site keeps it.
 
@@ -184,7 +185,8 @@ def remove(
     confirm(f"Remove {content} from {point}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/contents/{seg(content)}/distribution/{seg(point)}", None, type(None))
-    say(f"{content} is being removed from {point}. Watch: entrepot content status {content}")
+    told = f"{content} is being removed from {point}. Watch: entrepot content status {content}"
+    print_done({"content": content, "removed_from": point}, told, as_json=as_json)
 
 
 @app.command()

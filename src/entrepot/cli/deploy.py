@@ -6,7 +6,7 @@ import typer
 
 from entrepot.cli.foresight import print_quote
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_json, print_rows, say, when, yes_no
+from entrepot.cli.output import confirm, print_done, print_json, print_rows, say, when, yes_no
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.core.errors import EntrepotError
 from entrepot.protocol.costapi import Quote, QuoteRequest
@@ -124,7 +124,10 @@ def _preview(ctx: typer.Context, content: str, collection: str, *, allow_remote:
 
 @app.command()
 def remove(
-    ctx: typer.Context, deployment: Annotated[str, typer.Argument(help="Id of the deployment.")], yes: Yes = False
+    ctx: typer.Context,
+    deployment: Annotated[str, typer.Argument(help="Id of the deployment.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a deployment; devices keep what they have.
 
@@ -135,4 +138,4 @@ def remove(
     confirm(f"Remove the deployment {deployment}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/deployments/{seg(deployment)}", None, type(None))
-    say(f"{deployment} is removed.")
+    print_done({"removed": deployment}, f"{deployment} is removed.", as_json=as_json)

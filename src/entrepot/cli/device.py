@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, size, when, yes_no
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.deviceapi import (
     DeviceInfo,
@@ -124,6 +124,7 @@ def withdraw(
     ctx: typer.Context,
     code: Annotated[str, typer.Argument(help="Id of the enrolment code, as `entrepot device codes` lists it.")],
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Withdraw an enrolment code: nobody enrols with it any more. Devices that did stay enrolled.
 
@@ -134,7 +135,7 @@ def withdraw(
     confirm(f"Withdraw the enrolment code {code}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/enrolment-codes/{seg(code)}", None, type(None))
-    say(f"The enrolment code {code} is withdrawn.")
+    print_done({"withdrawn": code}, f"The enrolment code {code} is withdrawn.", as_json=as_json)
 
 
 @app.command()
@@ -171,7 +172,7 @@ def block(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson 
 
 
 @app.command()
-def remove(ctx: typer.Context, device: Device, yes: Yes = False) -> None:
+def remove(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson = False) -> None:
     """Forget a device that waits for approval, or that was blocked so long ago that all its tokens have ended (8 h).
 
     \b
@@ -182,7 +183,7 @@ def remove(ctx: typer.Context, device: Device, yes: Yes = False) -> None:
     confirm(f"Forget the device {device}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/devices/{seg(device)}", None, type(None))
-    say(f"{device} is forgotten.")
+    print_done({"removed": device}, f"{device} is forgotten.", as_json=as_json)
 
 
 @app.command()

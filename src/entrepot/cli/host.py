@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Home, Yes
-from entrepot.cli.output import confirm, day, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.output import confirm, day, print_done, print_facts, print_json, print_rows, say, size, when
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
 
@@ -166,7 +166,7 @@ def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
 
 
 @subscriptions.command("disable")
-def disable_subscription(subscription: Which, home: Home = HOME, yes: Yes = False) -> None:
+def disable_subscription(subscription: Which, home: Home = HOME, yes: Yes = False, as_json: AsJson = False) -> None:
     """Serve a subscription's services no more and refuse its certificates; content stays.
 
     \b
@@ -176,11 +176,12 @@ def disable_subscription(subscription: Which, home: Home = HOME, yes: Yes = Fals
     from entrepot.cloud.host.administration import HostAdministration
 
     confirm(f"Disable {subscription}? Its clients are cut off.", yes=yes)
-    say(f"{HostAdministration(home).disable_subscription(subscription).name} is disabled.")
+    row = HostAdministration(home).disable_subscription(subscription)
+    print_done(row, f"{row.name} is disabled.", as_json=as_json)
 
 
 @subscriptions.command("enable")
-def enable_subscription(subscription: Which, home: Home = HOME) -> None:
+def enable_subscription(subscription: Which, home: Home = HOME, as_json: AsJson = False) -> None:
     """Take `disable` back.
 
     \b
@@ -189,11 +190,12 @@ def enable_subscription(subscription: Which, home: Home = HOME) -> None:
     """
     from entrepot.cloud.host.administration import HostAdministration
 
-    say(f"{HostAdministration(home).enable_subscription(subscription).name} is active.")
+    row = HostAdministration(home).enable_subscription(subscription)
+    print_done(row, f"{row.name} is active.", as_json=as_json)
 
 
 @subscriptions.command("remove")
-def remove_subscription(subscription: Which, home: Home = HOME, yes: Yes = False) -> None:
+def remove_subscription(subscription: Which, home: Home = HOME, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a subscription that has no services.
 
     \b
@@ -203,7 +205,8 @@ def remove_subscription(subscription: Which, home: Home = HOME, yes: Yes = False
     from entrepot.cloud.host.administration import HostAdministration
 
     confirm(f"Remove {subscription} with its certificates?", yes=yes)
-    say(f"{HostAdministration(home).remove_subscription(subscription).name} is removed.")
+    row = HostAdministration(home).remove_subscription(subscription)
+    print_done({"removed": row.name, "id": row.id}, f"{row.name} is removed.", as_json=as_json)
 
 
 @certificates.command("upload")
@@ -255,6 +258,7 @@ def revoke_certificate(
     thumbprint: Annotated[str, typer.Argument(help="At least its first 8 digits.")],
     home: Home = HOME,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Refuse a certificate from now on, and what it opened.
 
@@ -266,7 +270,7 @@ def revoke_certificate(
 
     confirm(f"Revoke the certificate {thumbprint}?", yes=yes)
     row = HostAdministration(home).revoke_certificate(subscription, thumbprint)
-    say(f"{row.name} ({row.thumbprint}) is revoked.")
+    print_done(row, f"{row.name} ({row.thumbprint}) is revoked.", as_json=as_json)
 
 
 def _read_cer(path: Path) -> bytes:

@@ -7,7 +7,7 @@ import typer
 
 from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, day, print_json, print_rows, say
+from entrepot.cli.output import confirm, day, print_done, print_json, print_rows, say, stderr
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import SiteSession, site_session
 from entrepot.core.encoding import from_json
@@ -40,6 +40,7 @@ def trust_draft(
     withdraw: Withdraw = None,
     raise_epoch: RaiseEpoch = False,
     force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
     """Draft the next trust document, to be signed where the root key is.
 
@@ -53,7 +54,8 @@ def trust_draft(
     with site_session(ctx) as session:
         made = session.post("/keys/roll", request, TrustDraft)
     output.write_bytes(to_json(made))
-    say(f"Next, where the root key is: entrepot key trust sign {output} trust.jws --root-key FILE")
+    told = f"Next, where the root key is: entrepot key trust sign {output} trust.jws --root-key FILE"
+    print_done({"draft": output}, told, as_json=as_json)
 
 
 @trust.command("sign")
@@ -63,6 +65,7 @@ def trustsign_draft(
     root_key: RootKeyFile,
     passphrase_file: PassphraseFile = None,
     yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Sign a draft with the root key: shows what it changes, and asks for the passphrase. Needs no connection.
 
@@ -72,7 +75,8 @@ def trustsign_draft(
     """
     made = from_json(read_bounded(draft), TrustDraft, "draft of a trust document")
     output.write_text(sign_draft(made, root_key, passphrase_file, yes=yes) + "\n")
-    say(f"Next, from where the site is reached: entrepot key trust publish {output}")
+    told = f"Next, from where the site is reached: entrepot key trust publish {output}"
+    print_done({"signed": output}, told, as_json=as_json)
 
 
 @trust.command("publish")
@@ -112,7 +116,7 @@ def sign_draft(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *
         if kid in before and each.not_after != before[kid].not_after
     ]
     rows += [("goes", each.role.value, kid, "now") for kid, each in before.items() if kid not in after]
-    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.")
+    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.", console=stderr())
     if document.hierarchy != present.hierarchy or document.number <= present.number or document.epoch < present.epoch:
         raise BadInputError("The draft does not follow the present trust document.", next_step="Draft it anew.")
     epoch = f", epoch {document.epoch}" if document.epoch != present.epoch else ""

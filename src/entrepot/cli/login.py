@@ -7,7 +7,7 @@ import typer
 
 from entrepot.cli.credentials import SiteLogin, forget_login, load_credentials, save_login, trust_file
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin
-from entrepot.cli.output import print_json, say, when
+from entrepot.cli.output import print_done, print_json, say, when
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import SiteSession, fingerprint_from, hierarchy_trust, site_session
 from entrepot.core.errors import BadInputError, EntrepotError
@@ -67,7 +67,7 @@ def _pin(url: str, fingerprint: str | None) -> str:
     return wanted.hex()
 
 
-def logout(ctx: typer.Context) -> None:
+def logout(ctx: typer.Context, as_json: AsJson = False) -> None:
     """End the session at the current site and forget it.
 
     \b
@@ -81,4 +81,4 @@ def logout(ctx: typer.Context) -> None:
         except EntrepotError as error:
             say(f"[yellow]Warning:[/] the site was not told: {error.message}")
     forget_login(url)
-    say(f"Logged out of {url}.")
+    print_done({"logged_out": url}, f"Logged out of {url}.", as_json=as_json)

@@ -42,8 +42,20 @@ def stdout() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 
 
-def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """A table without frames; ``empty`` says what an empty listing means and what to do next."""
+def stderr() -> Console:
+    """Where a table goes that comes before a result, so that the result can be piped."""
+    return Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else PIPE_WIDTH)
+
+
+def print_rows(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str, console: Console | None = None
+) -> None:
+    """A table without frames; ``empty`` says what an empty listing means and what to do next.
+
+    Args:
+        console: where to, if not to standard output.
+    """
+    console = console or stdout()
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
         right = column.startswith(">")
@@ -53,9 +65,9 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: 
         table.add_row(*(escape(cell) for cell in row))
         count += 1
     if count:
-        stdout().print(table)
+        console.print(table)
     else:
-        stdout().print(empty, markup=False)
+        console.print(empty, markup=False)
 
 
 def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, day, print_facts, print_json, print_rows, say, when, yes_no
+from entrepot.cli.output import confirm, day, print_done, print_facts, print_json, print_rows, say, when, yes_no
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointPatch, PointRequest
 
@@ -151,7 +151,7 @@ def approve(ctx: typer.Context, point: Point, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def remove(ctx: typer.Context, point: Point, yes: Yes = False) -> None:
+def remove(ctx: typer.Context, point: Point, yes: Yes = False, as_json: AsJson = False) -> None:
     """Remove a distribution point from the site; its tokens are revoked.
 
     \b
@@ -161,4 +161,4 @@ def remove(ctx: typer.Context, point: Point, yes: Yes = False) -> None:
     confirm(f"Remove the distribution point {point}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/points/{seg(point)}", None, type(None))
-    say(f"{point} is removed.")
+    print_done({"removed": point}, f"{point} is removed.", as_json=as_json)

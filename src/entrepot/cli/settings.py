@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_json, print_rows, say, size, yes_no
+from entrepot.cli.output import confirm, print_done, print_json, print_rows, size, yes_no
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
@@ -87,7 +87,10 @@ def set_settings(
 
 @app.command()
 def remove(
-    ctx: typer.Context, name: Annotated[str, typer.Argument(help="Name of a custom set.")], yes: Yes = False
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a custom set.")],
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Remove a custom set of client settings.
 
@@ -98,4 +101,4 @@ def remove(
     confirm(f"Remove the client settings {name}?", yes=yes)
     with site_session(ctx) as session:
         session.call("DELETE", f"/client-settings/{seg(name)}", None, type(None))
-    say(f"{name} is removed.")
+    print_done({"removed": name}, f"{name} is removed.", as_json=as_json)
