@@ -166,7 +166,7 @@ def test_interrupting_a_rehearsal_cancels_it(logged_in, entrepot, monkeypatch: p
     def interrupt(*_: object) -> TaskInfo:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("entrepot.cli.publishing.follow", interrupt)
+    monkeypatch.setattr("entrepot.cli.publishing.watched", interrupt)
     logged_in.replies |= {
         "POST /api/v1/rehearsals": task(TaskState.CREATED),
         "POST /api/v1/tasks/tsk-1/cancel": task(TaskState.CANCELLED),
