@@ -156,6 +156,20 @@ def test_a_private_key_lies_sealed_in_the_database_and_is_gone_after_removal(hom
     assert not any(b"PRIVATE KEY" in data for data in files)
 
 
+def test_a_quota_of_instances_is_never_set_below_what_services_have(home: Path, site: Any) -> None:
+    with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
+        subscriptions, services = Subscriptions(database), Services(database, ServerVault.load(home / "vault.key"))
+        owner = subscriptions.add("a", storage_quota=1, instance_quota=4, now=NOW)
+        services.put(owner.id, "dp1", site.spec(3), expires=1, instance_quota=4, now=NOW)
+        assert subscriptions.instances() == {owner.id: 3}
+        with pytest.raises(ConflictError, match="3 instances already"):
+            subscriptions.set_quotas(owner.id, storage_quota=7, instance_quota=2)
+        assert subscriptions.find("a") == owner
+        subscriptions.set_quotas(owner.id, storage_quota=7, instance_quota=3)
+        changed = subscriptions.find("a")
+        assert (changed.storage_quota, changed.instance_quota) == (7, 3)
+
+
 def test_a_database_of_another_version_is_refused(home: Path) -> None:
     database = HostDatabase(home / "host.sqlite")
     with database.write() as connection:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from entrepot.cli.options import AsJson, Home, Yes
@@ -146,7 +147,7 @@ def add_subscription(
 
 @subscriptions.command("list")
 def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
-    """List the subscriptions.
+    """List the subscriptions, with their quotas and how many instances their services have.
 
     \b
     Example:
@@ -154,15 +155,55 @@ def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
     """
     from entrepot.cloud.host.administration import HostAdministration
 
-    rows = HostAdministration(home).subscriptions()
+    host = HostAdministration(home)
+    rows, used = host.subscriptions(), host.instances()
     if as_json:
-        print_json(rows)
+        print_json([msgspec.structs.asdict(row) | {"instances": used.get(row.id, 0)} for row in rows])
         return
     print_rows(
-        ("Name", "State", ">Storage", ">Instances", "Created", "Id"),
-        [(r.name, r.state, size(r.storage_quota), str(r.instance_quota), when(r.created), r.id) for r in rows],
+        ("Name", "State", ">Storage quota", ">Instances", "Created", "Id"),
+        [
+            (
+                r.name,
+                r.state,
+                size(r.storage_quota),
+                f"{used.get(r.id, 0)} of {r.instance_quota}",
+                when(r.created),
+                r.id,
+            )
+            for r in rows
+        ],
         empty="No subscription yet. Next: entrepot host subscription add NAME --certificate FILE.cer",
     )
+
+
+@subscriptions.command("set")
+def set_subscription(
+    subscription: Which,
+    storage: Annotated[str | None, typer.Option(help="New storage quota, such as 4TB.")] = None,
+    instances: Annotated[int | None, typer.Option(min=1, help="New quota of gateway instances.")] = None,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
+    """Change a subscription's quotas; what is left out stays. They count at once, while the host runs, too.
+
+    A storage quota below what is stored lets nothing more in; a quota of instances below what its services have is
+    refused.
+
+    \b
+    Example:
+      entrepot host subscription set contoso --storage 4TB --instances 32
+    """
+    from entrepot.cloud.host.administration import HostAdministration
+
+    if storage is None and instances is None:
+        raise BadInputError("Nothing was given to change.", next_step="Give --storage or --instances.")
+    quota = None if storage is None else parse_size(storage)
+    row = HostAdministration(home).set_quotas(subscription, storage_quota=quota, instance_quota=instances)
+    if as_json:
+        print_json(row)
+    else:
+        say(f"{row.name} may store {size(row.storage_quota)} and run {row.instance_quota} instances.")
 
 
 @subscriptions.command("disable")

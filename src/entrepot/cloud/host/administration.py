@@ -68,6 +68,34 @@ class HostAdministration:
         with self._open() as subscriptions:
             return subscriptions.all()
 
+    def instances(self) -> dict[str, int]:
+        """How many instances the services of each subscription have, by its id; of one without services: nothing."""
+        with self._open() as subscriptions:
+            return subscriptions.instances()
+
+    def set_quotas(
+        self, id_or_name: str, *, storage_quota: int | None = None, instance_quota: int | None = None
+    ) -> SubscriptionRow:
+        """Change a subscription's quotas; what is None stays. They count at once, while the host runs, too.
+
+        Raises:
+            NotFoundError: there is none.
+            BadInputError: no proper quota.
+            ConflictError: its services have more instances than that.
+        """
+        with self._open() as subscriptions:
+            found = subscriptions.find(id_or_name).id
+            subscriptions.set_quotas(found, storage_quota=storage_quota, instance_quota=instance_quota)
+            row = subscriptions.find(found)
+        self._audit.note(
+            "subscription.set",
+            actor=_LOCAL,
+            subject=row.id,
+            storage_quota=row.storage_quota,
+            instance_quota=row.instance_quota,
+        )
+        return row
+
     def disable_subscription(self, id_or_name: str) -> SubscriptionRow:
         """Serve its services no more and refuse its certificates; content stays.
 

@@ -256,7 +256,8 @@ class Services:
         if others + instances > quota:
             raise LimitedError(
                 f"The subscription may run {quota} instances; its other services have {others}.",
-                next_step="Ask for fewer instances, or let the cloud host's administrator raise the quota.",
+                next_step="Ask for fewer instances, or let the cloud host's administrator raise the quota:"
+                " entrepot host subscription set NAME --instances N.",
             )
 
 

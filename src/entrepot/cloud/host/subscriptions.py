@@ -20,6 +20,8 @@ from entrepot.trust import inspection
 
 ACTIVE: Final = "active"
 DISABLED: Final = "disabled"
+MOST: Final = 2**63 - 1
+"""What the database can hold."""
 
 
 class SubscriptionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,8 +69,7 @@ class Subscriptions:
         """
         if not 1 <= len(name) <= 64 or not name.isprintable():
             raise BadInputError("A subscription's name has 1 to 64 printable characters.")
-        if storage_quota < 1 or instance_quota < 1:
-            raise BadInputError("A subscription's quotas are at least 1.")
+        _check_quotas(storage_quota, instance_quota)
         row = SubscriptionRow(
             id=prefixed_id("sub", secrets.token_bytes(8)),
             name=name,
@@ -103,6 +104,42 @@ class Subscriptions:
         """Make it active or disabled; a disabled one serves nobody and keeps its content."""
         with self._database.write() as connection:
             connection.execute("UPDATE subscription SET state = ? WHERE id = ?", (state, subscription))
+
+    def set_quotas(self, subscription: str, *, storage_quota: int | None, instance_quota: int | None) -> None:
+        """Change a subscription's quotas; None leaves one as it is. Who asks next is judged by the new ones.
+
+        A storage quota may be set below what is stored: then nothing more is let in. Instances that run cannot be
+        refused afterwards, and would keep their service from being changed.
+
+        Raises:
+            NotFoundError: there is no such subscription.
+            BadInputError: no proper quota.
+            ConflictError: its services have more instances than that.
+        """
+        with self._database.write() as connection:
+            held = connection.execute("SELECT * FROM subscription WHERE id = ?", (subscription,)).fetchone()
+            if held is None:
+                raise NotFoundError(f"There is no subscription {subscription!r}.")
+            storage = held["storage_quota"] if storage_quota is None else storage_quota
+            instances = held["instance_quota"] if instance_quota is None else instance_quota
+            _check_quotas(storage, instances)
+            (used,) = connection.execute(
+                "SELECT coalesce(sum(instances), 0) FROM service WHERE subscription = ?", (subscription,)
+            ).fetchone()
+            if instance_quota is not None and used > instances:
+                raise ConflictError(
+                    f"The subscription's services have {used} instances already.",
+                    next_step="Let its sites scale or delete cloud points first.",
+                )
+            connection.execute(
+                "UPDATE subscription SET storage_quota = ?, instance_quota = ? WHERE id = ?",
+                (storage, instances, subscription),
+            )
+
+    def instances(self) -> dict[str, int]:
+        """How many instances the services of each subscription have, by its id; of one without services: nothing."""
+        query = "SELECT subscription, sum(instances) AS used FROM service GROUP BY subscription"
+        return {row["subscription"]: row["used"] for row in self._database.read(query)}
 
     def remove(self, subscription: str) -> None:
         """Remove a subscription with its certificates and tokens.
@@ -250,6 +287,11 @@ class Subscriptions:
             thumbprint=rows[0]["thumbprint"],
             certificate_expires=rows[0]["not_after"],
         )
+
+
+def _check_quotas(storage: int, instances: int) -> None:
+    if not (1 <= storage <= MOST and 1 <= instances <= MOST):
+        raise BadInputError("A subscription's quotas are at least 1, and less than 2^63.")
 
 
 def _subscription(row: sqlite3.Row) -> SubscriptionRow:

@@ -145,6 +145,7 @@ class _Counter:
             if self.size > self._most:
                 raise QuotaExceededError(
                     f"The subscription's storage quota is used up: {format_size(max(0, self._most))} are left.",
-                    next_step="Remove content, or let the cloud host's administrator raise the quota.",
+                    next_step="Remove content, or let the cloud host's administrator raise the quota:"
+                    " entrepot host subscription set NAME --storage SIZE.",
                 )
             yield piece

@@ -1,0 +1,56 @@
+"""``entrepot host``: what the administrator of a cloud host does on its own machine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from entrepot.core.errors import Family
+
+from .conftest import Command
+
+
+@pytest.fixture
+def host(entrepot: Command, tmp_path: Path) -> Path:
+    """A cloud host's home with the subscription contoso: 500 GB, 4 instances."""
+    home = tmp_path / "host"
+    assert entrepot("host", "init", "--home", str(home)).code == 0
+    quotas = ("--storage", "500GB", "--instances", "4")
+    assert entrepot("host", "subscription", "add", "contoso", *quotas, "--home", str(home)).code == 0
+    return home
+
+
+def _listed(entrepot: Command, home: Path) -> dict[str, object]:
+    (row,) = entrepot("host", "subscription", "list", "--home", str(home), "--json").value
+    return {name: row[name] for name in ("storage_quota", "instance_quota", "instances")}
+
+
+def test_a_quota_is_changed_by_itself_and_noted_in_the_audit_log(host, entrepot) -> None:
+    ran = entrepot("host", "subscription", "set", "contoso", "--storage", "4TB", "--home", str(host))
+    assert (ran.code, "4.0 TB and run 4 instances" in ran.err) == (0, True)
+    assert _listed(entrepot, host) == {"storage_quota": 4 * 10**12, "instance_quota": 4, "instances": 0}
+    changed = entrepot("host", "subscription", "set", "contoso", "--instances", "32", "--home", str(host), "--json")
+    assert (changed.value["storage_quota"], changed.value["instance_quota"]) == (4 * 10**12, 32)
+    assert "0 of 32" in entrepot("host", "subscription", "list", "--home", str(host)).out
+    last = json.loads((host / "audit.log").read_text().splitlines()[-1])
+    assert (last["action"], last["actor"], last["storage_quota"], last["instance_quota"]) == (
+        "subscription.set",
+        "local",
+        4 * 10**12,
+        32,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("contoso",), Family.USAGE),
+        (("contoso", "--storage", "0"), Family.USAGE),
+        (("contoso", "--storage", "99999999999TB"), Family.USAGE),
+        (("contoso", "--instances", "0"), Family.USAGE),
+        (("fabrikam", "--instances", "8"), Family.NOT_FOUND),
+    ],
+)
+def test_quotas_that_make_no_sense_change_nothing(host, entrepot, arguments, code) -> None:
+    assert entrepot("host", "subscription", "set", *arguments, "--home", str(host)).code == code.exit_code
+    assert _listed(entrepot, host) == {"storage_quota": 500 * 10**9, "instance_quota": 4, "instances": 0}
