@@ -4,7 +4,10 @@ import asyncio
 import threading
 from typing import Any
 
+import pytest
+
 from entrepot.core.errors import LimitedError
+from entrepot.core.sizes import MIB
 from entrepot.web.arrivals import Queue, Requests
 from entrepot.web.asgi import send_response
 
@@ -42,6 +45,22 @@ class Asked:
     @property
     def status(self) -> int:
         return self.sent[0]["status"]
+
+
+class Staying(Asked):
+    """A request for an object, by a client that waits for all of it."""
+
+    def __init__(self, object_id: bytes) -> None:
+        super().__init__(f"/objects/{object_id.hex()}")
+        self.scope |= {"client": ("192.0.2.1", 5), "headers": [(b"authorization", b"Bearer good")]}
+
+    async def receive(self) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    @property
+    def got(self) -> int:
+        return sum(len(message.get("body", b"")) for message in self.sent)
 
 
 async def application(scope, _receive, send) -> None:
@@ -129,3 +148,24 @@ async def test_what_comes_meanwhile_waits_for_the_next_step_so_that_others_have_
     queue.add(99)
     await requests.last.wait()
     assert (seen_by_others, requests.taken) == ([1, 99], [1, 99, 901, 999])
+
+
+@pytest.mark.parametrize("withdrawn", [True, False])
+async def test_an_order_between_admission_and_the_first_step_of_the_answer_counts(plane, stock, keyring, withdrawn):
+    object_id, data = stock(4 * MIB)  # more than is handed over at once
+    requests = Requests(plane, plane.at_once)
+    before = Staying(object_id)
+    requests.take(before)
+    await before.ended.wait()
+    assert (before.status, before.got) == (200, len(data)), "its file is open now: the next one is admitted at once"
+    asked = Staying(object_id)
+    requests.take(asked)
+    if withdrawn:
+        keyring.revoked.add("good")
+    assert plane.cut_all() == 0, "it is not registered yet"
+    await asked.ended.wait()
+    if withdrawn:
+        assert asked.status == 403
+        assert data[:100] not in b"".join(message.get("body", b"") for message in asked.sent)
+    else:
+        assert (asked.status, asked.got) == (200, len(data)), "whoever still has a good token is served"

@@ -37,7 +37,8 @@ _QUESTIONS: Final = ("/objects/missing", "/objects/verify")
 _DOCUMENTS: Final = "/documents"
 _COPIES: Final = "/copies"
 _ADMITTED: Final = "entrepot.admitted"
-"""Where a scope holds the grant of a request that was admitted, and counted, before it took the general way."""
+"""Where a scope holds the grant of a request that was admitted, and counted, before it took the general way; and the
+:attr:`Downloads.generation` in which it was."""
 LEFT: Final = "client left"
 _log = structlog.get_logger("entrepot.web")
 
@@ -169,7 +170,7 @@ class ObjectPlane:
             self.sent += found.size
             return found.start, found.body
         if found is not None:
-            scope[_ADMITTED] = found
+            scope[_ADMITTED] = found, self.downloads.generation
         return ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -221,7 +222,7 @@ class ObjectPlane:
     async def _serve_client(self, object_id: ObjectId, scope: Scope, receive: Receive, send: Send) -> None:
         request = ServedRequest(self._clock(), time.monotonic())
         address = self.admission.address_of(scope)
-        grant = scope.get(_ADMITTED) or await self.admission.client(scope, object_id, address, now=request.begun)
+        grant = await self._admitted(object_id, scope, address, now=request.begun)
         self.downloads.took(scope.get("client"))
         method = scope["method"]
         request.grant, request.object_id, request.method = grant, object_id, method
@@ -251,6 +252,13 @@ class ObjectPlane:
             self.sent += download.sent
             self._allowances.give_back(grant, download.promised - download.sent)
             self._recorder(request.record(download.sent, download.granted))
+
+    async def _admitted(self, object_id: ObjectId, scope: Scope, address: str, *, now: float) -> Grant:
+        """Its grant. What was cut between the step that admitted it and this one could not cut it: then ask again."""
+        admitted: tuple[Grant, int] | None = scope.get(_ADMITTED)
+        if admitted is not None and admitted[1] == self.downloads.generation:
+            return admitted[0]
+        return await self.admission.client(scope, object_id, address, now=now)
 
     async def _answer(
         self, download: Download, grant: Grant, object_id: ObjectId, scope: Scope, receive: Receive, send: Send
