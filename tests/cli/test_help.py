@@ -81,6 +81,17 @@ def test_the_reference_page_is_up_to_date() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == reference(), "run: python -m entrepot.cli.reference > docs/cli.md"
 
 
+def test_the_reference_tells_choices_defaults_and_the_options_before_every_command() -> None:
+    lines = set(reference().splitlines())
+    assert {
+        "| `--of` | What the name is of. One of `cloud-point`, `content`, `collection`. Default: `cloud-point`. |",
+        "| `--wait, --no-wait` | Wait until the task has ended, with progress; or only start it. Default: `--wait`. |",
+        "| `--site` | Address of the site to talk to; default: of the last login. |",
+    } <= lines
+    assert any(line.startswith("| `--home` ") and "account's own" in line for line in lines)
+    assert any(line.startswith("| `--home` ") and "`/var/lib/entrepot/host`" in line for line in lines)
+
+
 def test_version_and_completion_are_offered(entrepot) -> None:
     ran = entrepot("--version")
     assert ran.code == 0

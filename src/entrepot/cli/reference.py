@@ -3,12 +3,17 @@
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, get_args
 
 import typer.main
 
 from entrepot.cli.app import app
 from entrepot.core.errors import Family
+
+STATE: Final = Path("/var/lib")
+"""Folders below it are the same on every machine; others are the account's own."""
 
 INTRO = """\
 # The command line
@@ -36,7 +41,11 @@ def reference() -> str:
     """The whole page."""
     codes = "".join(f"| {f.exit_code} | {f.name.lower().replace('_', ' ')} |\n" for f in Family)
     root: Any = typer.main.get_command(app)
-    return INTRO + codes + "| 130 | interrupted (Ctrl-C) |\n" + "".join(_commands(root, "entrepot"))
+    rows = "".join(_row(option) for option in root.params if option.name != "help")
+    before = (
+        f"{INTRO}{codes}| 130 | interrupted (Ctrl-C) |\n\n## Options before the command\n\n| | |\n|---|---|\n{rows}"
+    )
+    return before + "".join(_commands(root, "entrepot"))
 
 
 def _commands(group: Any, path: str) -> Iterator[str]:
@@ -55,10 +64,40 @@ def _command(command: Any, path: str) -> Iterator[str]:
     yield f"\n### {path}\n\n```\n{usage}\n```\n\n{_text(command.help)}\n"
     if arguments or options:
         yield "\n| | |\n|---|---|\n"
-    for parameter in (*arguments, *options):
-        names = parameter.name.upper() if parameter in arguments else _names(parameter)
-        required = " *Required.*" if parameter.required else ""
-        yield f"| `{names}` | {(parameter.help or '').replace('|', '/')}{required} |\n"
+    yield from (_row(parameter) for parameter in (*arguments, *options))
+
+
+def _row(parameter: Any) -> str:
+    names = parameter.name.upper() if parameter.param_type_name == "argument" else _names(parameter)
+    choices = ", ".join(f"`{choice}`" for choice in _choices(parameter.type_descriptor.annotation))
+    default = _default(parameter)
+    told = (
+        (parameter.help or "").replace("|", "/"),
+        "*Required.*" if parameter.required else "",
+        f"One of {choices}." if choices else "",
+        f"Default: {default}." if default else "",
+    )
+    return f"| `{names}` | {' '.join(part for part in told if part)} |\n"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """The values of an enumeration, also where it is one of several types or that of a list."""
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return [str(choice.value) for choice in annotation]
+    return [choice for part in get_args(annotation) for choice in _choices(part)]
+
+
+def _default(parameter: Any) -> str:
+    """What holds when nothing is given; empty where that is nothing, or a flag that is not set."""
+    value = parameter.default
+    if isinstance(value, bool):
+        names = parameter.opts if value else parameter.secondary_opts
+        return f"`{names[0]}`" if parameter.secondary_opts else ""
+    if isinstance(value, Path) and value.is_absolute() and not value.is_relative_to(STATE):
+        return "a folder of the account's own"
+    if value is None or value in ("", ()) or callable(value):
+        return ""
+    return f"`{value.value if isinstance(value, Enum) else value}`"
 
 
 def _names(option: Any) -> str:
