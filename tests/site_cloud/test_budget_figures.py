@@ -13,6 +13,7 @@ from entrepot.database.tables.usage import transfer_bucket
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.costapi import BudgetInfo, BudgetPatch, BudgetRequest
 from entrepot.rules.alerts import AlertState
+from entrepot.rules.throttle import LEAST_RATE
 from entrepot.site.cost.budgets import BudgetBook, enforce_stops, history, listed, put
 from entrepot.site.cost.changing import change
 
@@ -143,7 +144,7 @@ async def test_a_service_that_a_budget_stopped_stays_so_while_what_was_used_is_n
 
 
 async def test_alerts_of_a_budget_name_it_and_do_not_flap_around_its_shares(site, bounded):
-    _set(site, 1000, throttle_percent=50, rate=1)
+    _set(site, 1000, throttle_percent=50, rate=LEAST_RATE)
     states = []
     for used in (499, 500, 499, 500, 490, 489, 1000, 999, 981, 979):
         _use(site, bounded, used)

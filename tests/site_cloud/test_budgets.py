@@ -18,9 +18,10 @@ from entrepot.database.tables import cost
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol import Freshness, SealedRef
 from entrepot.protocol.control import ServiceState
-from entrepot.protocol.costapi import BudgetRequest
+from entrepot.protocol.costapi import BudgetPatch, BudgetRequest
 from entrepot.protocol.location import LocationReply, Network, Source, Tier, TierKind, Withheld
 from entrepot.rules.allowance import SLOTS, enough, granted
+from entrepot.rules.throttle import LEAST_RATE
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import (
     REFUSED,
@@ -33,6 +34,7 @@ from entrepot.site.cost.budgets import (
     sweep_slots,
     within_budgets,
 )
+from entrepot.site.cost.changing import change
 from entrepot.trust.tokens import verify_content_token
 from entrepot.web.allowances import Allowances
 from entrepot.web.grants import Grant as Shown
@@ -238,12 +240,32 @@ async def test_peers_only_says_so_and_lets_critical_content_pass(site, bounded):
 
 
 async def test_a_throttled_token_carries_its_rate(site, bounded):
-    _set(site, 2 * NEEDED, throttle_percent=100, rate=1000)
+    _set(site, 2 * NEEDED, throttle_percent=100, rate=100_000)
     rates = []
     for device in ("dev-1", "dev-2"):
         token = _answer(site, bounded, device).tokens[bounded.point]
         rates.append(verify_content_token(token, site.keys.ring, SITE, bounded.point, None, site.clock()).rate)
-    assert rates == [0, 1000]
+    assert rates == [0, 100_000]
+
+
+async def test_a_rate_that_was_set_before_there_was_a_least_one_is_served_at_the_least(site, bounded):
+    with site.database.transaction() as connection:
+        budgets.put_budget(connection, Budget(subject=bounded.point, bytes=NEEDED, throttle_percent=1, rate=1))
+    book = BudgetBook(site.database, clock=site.clock)
+    assert book.grant(bounded.point, device="dev-1", content="pkg-1", version=1, size=SIZE).rate == LEAST_RATE
+    [info] = await site.database.read(listed, now=site.clock())
+    assert "throttle to 64.0 kB/s at 1 %" in info.grades
+    with site.database.transaction() as connection:
+        changed = change(connection, "cloud1", BudgetPatch(peers_percent=50), by="anna", now=NOW)
+    assert (changed.peers_percent, changed.rate) == (50, LEAST_RATE)
+
+
+async def test_a_rate_at_which_downloads_would_never_end_is_refused_with_what_to_do(site, bounded):
+    for preview in (True, False):
+        with pytest.raises(BadInputError, match="time limits") as caught:
+            _set(site, NEEDED, throttle_percent=50, rate=LEAST_RATE - 1, dry_run=preview)
+        assert "64KB or more" in caught.value.next_step
+    _set(site, NEEDED, throttle_percent=50, rate=LEAST_RATE)
 
 
 async def test_a_preview_sets_nothing_and_history_says_who_set_what(site, bounded):

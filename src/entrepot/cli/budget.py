@@ -39,7 +39,7 @@ def set_budget(
     throttle_percent: Annotated[
         int | None, typer.Option(min=0, max=100, help="Throttle from this share on; 0: never.")
     ] = None,
-    rate: Annotated[str | None, typer.Option(help="Bytes a second of a throttled download, for example 512KB.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Bytes a second of a throttled device, 64KB or more.")] = None,
     peers_percent: Annotated[
         int | None, typer.Option(min=0, max=100, help="From this share on only peers; 0: never.")
     ] = None,

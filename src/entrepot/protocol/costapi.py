@@ -113,8 +113,8 @@ BudgetScope = Literal["cloud-point", "content", "collection"]
 class BudgetRequest(Model, frozen=True, kw_only=True):
     """``PUT /budgets/{name}`` (R23), in place of what was there: bytes to clients in a period that are never exceeded
     in stream mode. The shares say from where each grade holds; 0: never. ``zone``: calendar months there; empty: 30
-    rolling days. ``rate``: bytes a second of a throttled token. ``dry_run``: say what it would do now, and set
-    nothing."""
+    rolling days. ``rate``: bytes a second of a throttled token, 64,000 or more (``rules.throttle``); 0: none.
+    ``dry_run``: say what it would do now, and set nothing."""
 
     bytes: Annotated[int, Meta(ge=1, le=2**62)]
     scope: BudgetScope = "cloud-point"

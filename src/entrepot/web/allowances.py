@@ -19,6 +19,7 @@ from entrepot.core.times import Clock
 from entrepot.objects.store import ObjectStore
 from entrepot.protocol.allowances import encode_slot, slot_key
 from entrepot.rules.allowance import slots
+from entrepot.rules.throttle import kept
 from entrepot.web.grants import Grant
 
 KEPT: Final = 20_000
@@ -54,13 +55,14 @@ class NoPurses:
 class _Purse:
     """What this instance has won of one token's allowance and not spent."""
 
-    __slots__ = ("due", "left", "lock", "next")
+    __slots__ = ("due", "left", "lock", "next", "turn")
 
     def __init__(self) -> None:
         self.left = 0
         self.next = 0
         self.due = 0.0  # when the next bytes may go, where the token has a rate
         self.lock = asyncio.Lock()
+        self.turn = asyncio.Lock()  # held by whoever's bytes go next; the others queue up in their order
 
 
 class Allowances:
@@ -131,15 +133,19 @@ class Allowances:
             purse.left += count
 
     async def pace(self, grant: Grant, count: int) -> None:
-        """See :class:`Purses`: all downloads on the token together keep its rate here."""
+        """See :class:`Purses`: all downloads on the token together keep its rate here, and take turns.
+
+        Whoever is cancelled while he waits leaves nothing behind for which the others would have to wait.
+        """
         if not grant.rate:
             return
         purse = self._purse(grant.jti)
-        now = self._clock()
-        begin = max(now, purse.due)
-        purse.due = begin + count / grant.rate
-        if begin > now:
-            await asyncio.sleep(begin - now)
+        async with purse.turn:
+            now = self._clock()
+            begin = max(now, purse.due)
+            if begin > now:
+                await asyncio.sleep(begin - now)
+            purse.due = begin + count / kept(grant.rate)
 
     def _purse(self, jti: str) -> _Purse:
         purse = self._purses.setdefault(jti, _Purse())

@@ -18,6 +18,7 @@ from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.times import Clock
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.transactions import Record
+from entrepot.rules import throttle
 from entrepot.web.addresses import AddressOf, peer_address
 from entrepot.web.admission import Admission
 from entrepot.web.allowances import NoPurses, Purses
@@ -286,9 +287,8 @@ class ObjectPlane:
                 await self._noted()
             if not bare:
                 peer, now = scope.get("client"), asyncio.get_running_loop().time()
-                most = span.length if self.downloads.whole(peer, span.length, now) else self.downloads.piece
-                first = await opened.read(span.start, span.length, most)
-                await self._allowances.pace(grant, len(first))
+                whole = not grant.rate and self.downloads.whole(peer, span.length, now)
+                first = await opened.read(span.start, span.length, span.length if whole else self._piece(grant))
         except RangeNotSatisfiableError as error:
             size = [(b"content-range", b"bytes */%d" % opened.size)]
             return await send_problem(send, error, status=416, headers=size)
@@ -305,7 +305,9 @@ class ObjectPlane:
         return await self._pump_watched(download, _Transfer(grant, opened, span, first), receive, send)
 
     async def _pump_watched(self, download: Download, transfer: _Transfer, receive: Receive, send: Send) -> None:
-        if len(transfer.first) == transfer.span.length:  # handed over at once: nothing to watch for
+        if transfer.grant.rate:  # the client shall not wait for the head until it is his turn; it goes with some body
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+        elif len(transfer.first) == transfer.span.length:  # handed over at once: nothing to watch for
             return await self._pump(download, transfer, send)
         watch = asyncio.create_task(_watch(receive, download))
         try:
@@ -320,6 +322,7 @@ class ObjectPlane:
         loop = asyncio.get_running_loop()
         at, left, piece = transfer.span.start, transfer.span.length, transfer.first
         while piece:
+            await self._allowances.pace(transfer.grant, len(piece))  # before it counts: many a client leaves meanwhile
             at += len(piece)
             left -= len(piece)
             download.expect(len(piece), minimum_rate=self.downloads.minimum_rate, now=loop.time())
@@ -329,10 +332,12 @@ class ObjectPlane:
             if left <= 0:
                 return
             await asyncio.sleep(0)  # send did not wait if the transport had room: others' turn, and cuts'
-            piece = await transfer.opened.read(at, left, self.downloads.piece)
-            await self._allowances.pace(transfer.grant, len(piece))
+            piece = await transfer.opened.read(at, left, self._piece(transfer.grant))
         _log.error("object_truncated", missing=left)
         raise ResponseAbortedError("truncated")
+
+    def _piece(self, grant: Grant) -> int:
+        return min(self.downloads.piece, throttle.piece(grant.rate)) if grant.rate else self.downloads.piece
 
     def _changed(self, object_id: ObjectId, size: int) -> None:
         self._readers.forget(object_id)

@@ -27,6 +27,7 @@ from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import MAX_TOKEN_SETS
 from entrepot.rules.allowance import LEAST, SLOTS, enough
 from entrepot.rules.budgets import WORDS, Shares, described, grade, next_period, period_start, stops
+from entrepot.rules.throttle import LEAST_RATE
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
@@ -255,6 +256,11 @@ def _check(request: BudgetRequest, scope: Scope) -> None:
         )
     if bool(request.throttle_percent) != bool(request.rate):
         raise BadInputError("To throttle needs both a share and a rate.", next_step="Give both, or neither.")
+    if 0 < request.rate < LEAST_RATE:
+        raise BadInputError(
+            f"Downloads that are throttled below {format_size(LEAST_RATE)}/s would run into the clients' time limits.",
+            next_step=f"Give a rate of {LEAST_RATE // 1000}KB or more; to hold back more, lower the share for grants.",
+        )
     if request.zone and request.zone not in available_timezones():
         raise BadInputError(
             f"There is no time zone {request.zone}.", next_step="Give a name such as Europe/Berlin; none: 30 days."

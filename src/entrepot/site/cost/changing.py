@@ -9,6 +9,7 @@ from entrepot.core.errors import BadInputError
 from entrepot.database import budgets, contents
 from entrepot.database.budgets import Budget, Scope
 from entrepot.protocol.costapi import BudgetInfo, BudgetPatch, BudgetRequest
+from entrepot.rules import throttle
 from entrepot.rules.budgets import Shares
 from entrepot.site.cost.budgets import put
 from entrepot.site.cost.naming import subject_of
@@ -37,5 +38,8 @@ def change(connection: Connection, name: str, patch: BudgetPatch, *, by: str, no
 def _kept(connection: Connection, one: Budget) -> dict[str, Any]:
     """What stays of a budget; critical contents by their names, without those that were deleted since."""
     named = {each.id: each.name for each in contents.list_contents(connection)} if one.critical else {}
-    values = {key: getattr(one, key) for key in ("bytes", "rate", "zone", *Shares.__struct_fields__)}
-    return values | {"critical": tuple(named[each] for each in one.critical if each in named)}
+    values = {key: getattr(one, key) for key in ("bytes", "zone", *Shares.__struct_fields__)}
+    return values | {
+        "rate": throttle.kept(one.rate),
+        "critical": tuple(named[each] for each in one.critical if each in named),
+    }
