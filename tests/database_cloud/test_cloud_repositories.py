@@ -16,7 +16,7 @@ from entrepot.database.hierarchy import CHANGES, count
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.control import ServiceState
-from entrepot.rules.alerts import AlertState, Condition, Step, evaluate
+from entrepot.rules.alerts import AlertState, Condition, Step, annotate, evaluate
 
 CERTIFICATE = ManagementCertificate(
     id="cert-0000000000000001",
@@ -354,6 +354,8 @@ def test_alerts_keep_their_history_and_outlive_their_subject_only_if_they_opened
         kept = alerts.find(connection, type_="transfer_warning", subject="pt-1")
         alerts.change(connection, kept.id, judged(Condition.BAD, 5))
         alerts.change(connection, kept.id, judged(Condition.BAD, 6))
+        noted = alerts.change(connection, kept.id, lambda alert: annotate(alert, comment="n", now=7), by="anna").alert
+        assert (noted.changed, noted.comment) == (5, "n")
         assert alerts.open_count(connection) == 1
         assert [one.id for one in alerts.listed(connection, only_open=True)] == [kept.id]
         assert len(alerts.listed(connection, subject="cloud1")) == 2
@@ -363,7 +365,7 @@ def test_alerts_keep_their_history_and_outlive_their_subject_only_if_they_opened
             (kept.id, AlertState.CANCELED, "SYSTEM")
         ]
         events = [(row.event.value, row.at) for row in alerts.history(connection, kept.id)]
-        assert events == [("opened", 5), ("closed", 9)]
+        assert events == [("opened", 5), ("commented", 7), ("closed", 9)]
         with pytest.raises(NotFoundError):
             alerts.find(connection, type_="storage_warning", subject="pt-1")
         with pytest.raises(NotFoundError):

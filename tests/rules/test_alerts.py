@@ -133,9 +133,15 @@ def test_disabling_and_enabling_twice_is_a_conflict():
 
 
 def test_a_comment_can_be_replaced_and_is_bounded():
-    assert annotate(FRESH, comment=" hello ", now=5).alert.comment == "hello"
+    step = annotate(FRESH, comment=" hello ", now=5)
+    assert (step.alert.comment, step.event, step.at) == ("hello", Event.COMMENTED, 5)
     with pytest.raises(BadInputError):
         annotate(FRESH, comment="x" * 1025, now=5)
+
+
+def test_a_comment_does_not_change_since_when_an_alert_is_open():
+    opened = evaluate(FRESH, Condition.BAD, message="m", now=100).alert
+    assert annotate(opened, comment="asked finance", now=500).alert.changed == 100
 
 
 def test_every_type_has_a_title_and_something_to_do():

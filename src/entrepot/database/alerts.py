@@ -90,7 +90,7 @@ def _moved(connection: Connection, before: StoredAlert, move: Callable[[Alert], 
         connection.execute(
             alert_history.insert().values(
                 alert=before.id,
-                at=step.alert.changed,
+                at=step.at,
                 event=step.event.value,
                 state=step.alert.state.value,
                 by=by,
@@ -199,7 +199,7 @@ def _ended(alert: Alert, now: int) -> Step:
         closed_by=SYSTEM,
         message="What it is about was removed.",
     )
-    return Step(alert=closed, event=Event.CLOSED)
+    return Step(alert=closed, event=Event.CLOSED, at=now)
 
 
 def _stored(row: RowMapping) -> StoredAlert:

@@ -61,8 +61,8 @@ class Event(StrEnum):
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
-    """One alert. Times in seconds since 1970; ``skip_until`` 0 when it is not postponed; ``condition`` is the last one
-    that could be evaluated."""
+    """One alert. Times in seconds since 1970; ``changed``: since when it is in its state; ``skip_until`` 0 when it is
+    not postponed; ``condition`` is the last one that could be evaluated."""
 
     type: str
     subject: str
@@ -77,10 +77,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """An alert after something happened; ``event`` is None when its state did not change."""
+    """An alert after something happened; ``event`` is None when nothing did that the history keeps, and ``at`` is
+    when it did, in seconds since 1970."""
 
     alert: Alert
     event: Event | None = None
+    at: int = 0
 
 
 def settled(before: Condition, *, reached: bool, near: bool) -> Condition:
@@ -185,19 +187,19 @@ def enable(alert: Alert, *, comment: str, now: float) -> Step:
 
 
 def annotate(alert: Alert, *, comment: str, now: float) -> Step:
-    """Replace the comment, in any state.
+    """Replace the comment, in any state, which it is in as long as before.
 
     Raises:
         BadInputError: the comment is too long.
     """
-    return Step(
-        alert=msgspec.structs.replace(alert, comment=_comment(comment), changed=int(now)), event=Event.COMMENTED
-    )
+    noted = msgspec.structs.replace(alert, comment=_comment(comment))
+    return Step(alert=noted, event=Event.COMMENTED, at=int(now))
 
 
 def _moved(alert: Alert, state: AlertState, event: Event, now: float, **changes: object) -> Step:
     fields: dict[str, object] = {"skip_until": 0, **changes}
-    return Step(alert=msgspec.structs.replace(alert, state=state, changed=int(now), **fields), event=event)
+    moved = msgspec.structs.replace(alert, state=state, changed=int(now), **fields)
+    return Step(alert=moved, event=event, at=moved.changed)
 
 
 def _comment(text: str) -> str:
