@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from entrepot.core.errors import ConflictError
-from entrepot.core.times import DAY
+from entrepot.core.times import DAY, HOUR
 from entrepot.protocol.alertapi import (
     AlertSubscriptionInfo,
     Channel,
@@ -21,6 +21,9 @@ from entrepot.protocol.alertapi import (
 from entrepot.protocol.cloudpointapi import UsageBucket, UsageReport
 from entrepot.protocol.costapi import (
     BudgetInfo,
+    CostBy,
+    CostLine,
+    CostReport,
     CrossingInfo,
     EgressTier,
     ForecastInfo,
@@ -34,6 +37,7 @@ from entrepot.protocol.costapi import (
 from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions
 
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
+AMOUNTS = ("total", "storage", "egress", "uploads", "requests_cost", "instances", "overhead")
 
 
 def _forecast(metric: str, days: int = 40) -> ForecastInfo:
@@ -376,6 +380,42 @@ def test_of_a_budget_only_what_is_named_is_changed(logged_in, entrepot) -> None:
     ]
     assert entrepot("budget", "set", "cloud-eu", "--critical", "agent", "--no-critical").code == 2
     assert len(logged_in.bodies(request)) == 3
+
+
+def test_budgets_tell_how_old_their_figures_are(logged_in, entrepot) -> None:
+    never = _budget(name="cloud-us")
+    logged_in.replies["GET /api/v1/budgets"] = [_budget(collected=NOW, age_seconds=60 * 12), never]
+    ran = entrepot("budget", "list", "--json")
+    assert [(one["collected"], one["age_seconds"]) for one in ran.value] == [(NOW, 720), (0, 0)]
+    told = entrepot("budget", "list").out
+    assert "12 min old" in told
+    assert "not collected yet" in told
+
+
+@pytest.mark.parametrize(
+    ("figures_from", "told"), [(NOW, "Figures: 3 h old, collected 2026-03-2"), (0, "Figures: not collected yet.")]
+)
+def test_costs_tell_how_old_their_figures_are(logged_in, entrepot, figures_from: int, told: str) -> None:
+    one = CostLine(
+        subject="pt-1", name="cloud-eu", bytes=10**9, requests=5, **dict.fromkeys(AMOUNTS, Decimal(1)), month_end=None
+    )
+    logged_in.replies["GET /api/v1/cost?by=point"] = CostReport(
+        by=CostBy.POINT,
+        since=NOW - DAY,
+        until=NOW + DAY,
+        currency="EUR",
+        total=Decimal(6),
+        month_end=Decimal(9),
+        lines=(one,),
+        others=(),
+        notes=(),
+        figures_from=figures_from,
+        age_seconds=3 * HOUR if figures_from else 0,
+    )
+    ran = entrepot("cost", "show")
+    assert ran.code == 0, ran.err
+    assert told in ran.err
+    assert entrepot("cost", "show", "--json").value["figures_from"] == figures_from
 
 
 def test_budgets_tell_what_was_never_accounted_for_and_of_too_many_instances(logged_in, entrepot) -> None:

@@ -111,6 +111,21 @@ async def test_a_budget_that_is_new_needs_its_bytes_and_begins_with_the_defaults
     assert (info.peers_percent, info.grant_percent, info.critical_percent, info.zone) == (70, 100, 100, "")
 
 
+async def test_a_budget_tells_how_old_its_figures_are(site, bounded):
+    with site.database.transaction() as connection:
+        contents.add_content(connection, APP)
+        put(connection, "cloud1", BudgetRequest(bytes=10), by="anna", now=NOW)
+        put(connection, "app", BudgetRequest(bytes=10, scope="content"), by="anna", now=NOW)
+    assert [(one.collected, one.age_seconds) for one in await site.database.read(listed, now=NOW)] == [(0, 0)] * 2
+    with site.database.transaction() as connection:
+        usage.set_collected(connection, bounded.point, now=NOW - 90)
+    figures = [(one.collected, one.age_seconds) for one in await site.database.read(listed, now=NOW)]
+    assert figures == [(NOW - 90, 90)] * 2
+    await site.make_point("cloud2", fqdn="cloud2.contoso.com")
+    told = {one.scope: one.collected for one in await site.database.read(listed, now=NOW)}
+    assert told == {"cloud-point": NOW - 90, "content": 0}, "of all cloud points one was never collected"
+
+
 async def test_a_budget_too_small_for_a_download_says_so_although_little_is_used(site, bounded):
     with site.database.transaction() as connection:
         usage.set_collected(connection, bounded.point, now=NOW + LAG)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_json, print_rows, say, size
+from entrepot.cli.output import confirm, how_old, print_done, print_json, print_rows, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
@@ -146,7 +146,7 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         print_json(found)
         return
     print_rows(
-        ("Of", "Name", ">Budget", "Period", ">Used", ">Granted", ">Left", "Now", "Grades", "By"),
+        ("Of", "Name", ">Budget", "Period", ">Used", ">Granted", ">Left", "Figures", "Now", "Grades", "By"),
         [
             (
                 one.scope,
@@ -156,6 +156,7 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
                 size(one.used),
                 size(one.granted),
                 size(one.left),
+                how_old(one.collected, one.age_seconds),
                 one.grade,
                 one.grades,
                 one.by,

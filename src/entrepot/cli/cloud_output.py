@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from entrepot.cli.output import age, day, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.output import age, day, how_old, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource, UpdatePlan
 from entrepot.protocol.cloudpointapi import (
     AzureInfo,
@@ -144,7 +144,7 @@ def _transferred(info: CloudPointInfo) -> str:
 
 
 def _figures(info: CloudPointInfo) -> str:
-    return f"{age(info.usage.age_seconds)} old" if info.usage.collected else "not collected yet"
+    return how_old(info.usage.collected, info.usage.age_seconds)
 
 
 def _difference(count: int) -> str:

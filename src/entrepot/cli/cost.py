@@ -10,7 +10,7 @@ import typer
 from entrepot.cli import foresight
 from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import day, money, print_json, print_rows, say, size
+from entrepot.cli.output import day, how_old, money, print_json, print_rows, say, size, when
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.costapi import (
@@ -75,6 +75,9 @@ def show(
         f"Since {day(found.since)}: {money(found.total)} {found.currency}; "
         f"at the month's end about {money(found.month_end)}."
     )
+    if found.lines:
+        told = f", collected {when(found.figures_from)}" if found.figures_from else ""
+        say(f"Figures: {how_old(found.figures_from, found.age_seconds)}{told}.")
     if fetched := sum(one.fetched_bytes for one in found.lines):
         say(f"The site's own downloads from the cloud are in it: {size(fetched)}, to validate, repair and collect.")
     if found.others:

@@ -158,6 +158,11 @@ def age(seconds: int) -> str:
     return f"{seconds // 86_400} d"
 
 
+def how_old(collected: int, seconds: int) -> str:
+    """How old collected figures are, in words; ``collected`` 0: there are none yet."""
+    return f"{age(seconds)} old" if collected else "not collected yet"
+
+
 def yes_no(flag: bool) -> str:
     """A flag in words."""
     return "yes" if flag else "no"

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, case, delete, func, or_, select, update
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import hour_of
 from entrepot.database.engine import insert_into
+from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.hierarchy import counter
 from entrepot.database.tables.library import object_, object_set, set_object
 from entrepot.database.tables.points import point_set
@@ -216,6 +217,14 @@ def set_comparison(connection: Connection, point: str, found: Comparison) -> Non
 def set_collected(connection: Connection, point: str, *, now: int) -> None:
     """A collection has brought in everything that there was."""
     _set_usage(connection, point, collected=now, error="")
+
+
+def collected(connection: Connection, point: str = "") -> int:
+    """When a cloud point was collected last; of all that serve or did, the one that was longest ago. 0: never."""
+    told = func.coalesce(cloud_usage.c.collected, 0)
+    both = cloud_point.outerjoin(cloud_usage, cloud_usage.c.point == cloud_point.c.point)
+    query = select(func.min(told)).select_from(both).where(cloud_point.c.ready > 0)
+    return connection.execute(query.where(cloud_point.c.point == point) if point else query).scalar() or 0
 
 
 def set_collect_error(connection: Connection, point: str, error: str) -> None:

@@ -91,7 +91,9 @@ class CostLine(Model, frozen=True, kw_only=True):
 
 class CostReport(Model, frozen=True, kw_only=True):
     """``GET /cost?by=point``. One currency a report: lines of sheets with another one are in ``others``. At most 1,000
-    lines, the dearest first; ``rest_count`` further contents, collections or devices come together to ``rest``."""
+    lines, the dearest first; ``rest_count`` further contents, collections or devices come together to ``rest``.
+    ``figures_from``: when the cloud point that was collected longest ago was (0: one never was), ``age_seconds`` how
+    long that is ago."""
 
     by: CostBy
     since: int
@@ -103,6 +105,7 @@ class CostReport(Model, frozen=True, kw_only=True):
     others: tuple[str, ...]
     notes: tuple[str, ...]
     figures_from: int
+    age_seconds: int = 0
     rest: CostLine | None = None
     rest_count: int = 0
 
@@ -153,7 +156,8 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since). ``refused``: when it
     last had no room for a download, since it was set or changed; 0: never. ``warning``: cloud points that it bounds
     have more instances than can serve one client under a budget. ``grades``: the shares in words, ``grade``: how far
-    it has come."""
+    it has come. ``collected``: when the cloud point that it bounds and that was collected longest ago was (0: one never
+    was, or there is none), ``age_seconds`` how long that is ago."""
 
     scope: str
     name: str
@@ -179,6 +183,8 @@ class BudgetInfo(Model, frozen=True, kw_only=True):
     refused: int = 0
     warning: str = ""
     grades: str = ""
+    collected: int = 0
+    age_seconds: int = 0
 
 
 class BudgetChange(Model, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
 from entrepot.core.sizes import format_size
 from entrepot.core.times import DAY, HOUR, MINUTE, Clock
-from entrepot.database import budgets, cloud, contents, granting, grants
+from entrepot.database import budgets, cloud, contents, granting, grants, usage
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.engine import Database
 from entrepot.database.granting import Refusal
@@ -269,6 +269,7 @@ def _check(request: BudgetRequest, scope: Scope) -> None:
 
 def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
     used, outstanding = grants.standing(connection, one, now)
+    collected = usage.collected(connection, one.subject if one.scope is Scope.POINT else "")
     return BudgetInfo(
         scope=one.scope.value,
         name=name_of(connection, one),
@@ -290,6 +291,8 @@ def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
         by=one.by,
         refused=one.refused,
         warning=crowding.note_of(connection, one),
+        collected=collected,
+        age_seconds=max(0, int(now) - collected) if collected else 0,
     )
 
 

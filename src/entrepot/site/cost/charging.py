@@ -65,6 +65,7 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
     included = {one.point for one in counted}
     named = [(point.point, point.name) for point in points] + [(point.point, point.name) for point in gone]
     kept = [usage.stored_usage(connection, point.point).collected for point in points if point.point in included]
+    figures_from = min(kept, default=max((point.deleted for point in gone), default=0))
     return CostReport(
         by=by,
         since=since,
@@ -77,7 +78,8 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
         rest_count=found_lines.count,
         others=tuple(name for point, name in named if point not in included),
         notes=_notes(connection, by, found_lines.unsplit, gone, since=0 if cloud_point else since),
-        figures_from=min(kept, default=0),
+        figures_from=figures_from,
+        age_seconds=max(0, int(now) - figures_from) if figures_from else 0,
     )
 
 
