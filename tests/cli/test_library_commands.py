@@ -91,6 +91,17 @@ def test_a_sweep_asks_first_and_a_dry_run_only_tells(logged_in, entrepot) -> Non
     assert logged_in.bodies("POST /api/v1/library/sweep") == [{"now": True, "strays": False}]
 
 
+def test_a_dry_run_counts_files_that_nobody_knows_where_they_would_go_too(logged_in, entrepot) -> None:
+    known = SweepPreview(due_objects=0, due_bytes=0, later_objects=0, later_bytes=0, lapsed_sessions=0, unused_sets=0)
+    logged_in.replies["GET /api/v1/library/sweep"] = known
+    counted = msgspec.structs.replace(known, stray_objects=7, stray_bytes=1500)
+    logged_in.replies["GET /api/v1/library/sweep?strays=true"] = counted
+    assert "only with --strays" in entrepot("library", "sweep", "--dry-run").out
+    assert "7 objects, 1.5 kB" in entrepot("library", "sweep", "--dry-run", "--strays").out
+    assert entrepot("library", "sweep", "--dry-run", "--strays", "--json").value["stray_objects"] == 7
+    assert "files that the database does not know" in entrepot("library", "sweep", "--strays").err
+
+
 def test_deleting_a_version_shows_what_uses_it_and_asks(logged_in, entrepot) -> None:
     logged_in.replies["GET /api/v1/contents/App/versions/1/uses"] = USES
     logged_in.replies["DELETE /api/v1/contents/App/versions/1?force=false"] = done("version-delete")

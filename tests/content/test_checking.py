@@ -132,6 +132,7 @@ def test_a_chunk_that_was_lost_is_replaced_in_the_index_by_another_sealing_of_it
 def test_a_file_without_a_row_is_claimed_and_one_with_a_row_is_not(ledgers, shelf) -> None:
     [mine, *_] = adopted(ledgers, shelf, [b"one"])
     stray = object_id_of(b"stray")
+    assert ledgers.sweeping.unknown([(mine, 3), (stray, 5)]) == [(stray, 5)]
     assert ledgers.sweeping.claim_strays([(mine, 3), (stray, 5)], ledgers.now) == 1
     gone: list[ObjectId] = []
     assert ledgers.sweeping.finish_deletion(10, gone.extend) == 1

@@ -491,6 +491,11 @@ async def test_files_that_the_database_does_not_know_go_when_asked(care) -> None
     care.server.shelf.put(object_id_of(data), data)
     await care.run("POST", "/library/sweep", SweepRequest(now=True))
     assert len(care.server.shelf.page(limit=9999)) == len(known) + 1
+    preview = await care.site.call("GET", "/library/sweep", SweepPreview)
+    assert (preview.stray_objects, preview.stray_bytes) == (None, None), "not asked for"
+    preview = await care.site.call("GET", "/library/sweep", SweepPreview, query="strays=true")
+    assert (preview.stray_objects, preview.stray_bytes) == (1, 1000)
+    assert len(care.server.shelf.page(limit=9999)) == len(known) + 1
     ended = await care.run("POST", "/library/sweep", SweepRequest(strays=True))
     assert ended.message.endswith("1 stray files deleted.")
     assert care.server.shelf.page(limit=9999) == known

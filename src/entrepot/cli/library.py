@@ -28,6 +28,7 @@ Only = Annotated[str | None, typer.Option("--content", help="Only this content; 
 Rate = Annotated[
     str | None, typer.Option("--rate", help="Read at most so much a second, such as 50MB; 0: as fast as it goes.")
 ]
+LISTING_SECONDS = 900.0  # a library of millions of files on a slow disk
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")]
 
 
@@ -194,12 +195,15 @@ def sweep(
     Examples:
       entrepot library sweep --dry-run
       entrepot library sweep --now --yes
+      entrepot library sweep --strays --dry-run
     """
     with site_session(ctx) as session:
         if dry_run:
-            _show_preview(session.get("/library/sweep", SweepPreview), as_json=as_json)
+            path, patience = ("/library/sweep?strays=true", LISTING_SECONDS) if strays else ("/library/sweep", None)
+            _show_preview(session.call("GET", path, None, SweepPreview, patience=patience), as_json=as_json)
             return
-        confirm("Delete what nothing needs from the library?", yes=yes)
+        what = "what nothing needs, and files that the database does not know," if strays else "what nothing needs"
+        confirm(f"Delete {what} from the library?", yes=yes)
         task = session.post("/library/sweep", SweepRequest(now=now, strays=strays), TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
@@ -215,6 +219,13 @@ def _show_preview(found: SweepPreview, *, as_json: bool) -> None:
             ("after an hour, or with --now", f"{found.later_objects} objects, {size(found.later_bytes)}"),
             ("sets nobody needs", str(found.unused_sets)),
             ("lapsed sessions", str(found.lapsed_sessions)),
+            ("files that nobody knows", _strays(found)),
         ),
     )
     say("Nothing was deleted.")
+
+
+def _strays(found: SweepPreview) -> str:
+    if found.stray_objects is None:
+        return "only with --strays: then they are counted, too"
+    return f"{found.stray_objects} objects, {size(found.stray_bytes or 0)}"

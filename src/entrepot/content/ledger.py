@@ -177,6 +177,13 @@ class SweepLedger(Protocol):
             how many are gone; 0 when none is left that no other sweep is busy with.
         """
 
+    def unknown(self, found: Sequence[tuple[ObjectId, int]]) -> list[tuple[ObjectId, int]]:
+        """Those files that have no row; changes nothing.
+
+        Args:
+            found: ids of files and their sizes, listed before this call.
+        """
+
     def claim_strays(self, found: Sequence[tuple[ObjectId, int]], now: float) -> int:
         """Move files that have no row, such as after the database was restored from a backup, to *deleting*.
 

@@ -134,10 +134,15 @@ class MemoryLibrary:
                 self.checks.pop(object_id, None)
             return len(ids)
 
+    def unknown(self, found: Sequence[tuple[ObjectId, int]]) -> list[tuple[ObjectId, int]]:
+        """See :meth:`SweepLedger.unknown`."""
+        with self.lock:
+            return [each for each in found if each[0] not in self.objects]
+
     def claim_strays(self, found: Sequence[tuple[ObjectId, int]], now: float) -> int:
         """See :meth:`SweepLedger.claim_strays`."""
         with self.lock:
-            strays = [each for each in found if each[0] not in self.objects]
+            strays = self.unknown(found)
             for object_id, size in strays:
                 self.objects[object_id] = _Row(size, SET, State.DELETING, now)
             return len(strays)

@@ -64,6 +64,22 @@ def finish_deletions(ledger: SweepLedger, shelf: Shelf) -> int:
     return deleted
 
 
+def count_strays(ledger: SweepLedger, shelf: Shelf) -> tuple[int, int]:
+    """How many files :func:`sweep_strays` would delete now, and their bytes; changes nothing.
+
+    Raises:
+        UnavailableError, StorageError: by the ledger or the store.
+    """
+    count = size = 0
+    after: ObjectId | None = None
+    while page := shelf.page(after, BATCH):
+        strays = ledger.unknown(page)
+        count += len(strays)
+        size += sum(each for _, each in strays)
+        after = page[-1][0]
+    return count, size
+
+
 def sweep_strays(
     ledger: SweepLedger, shelf: Shelf, *, now: float, cancelled: Callable[[], bool] = lambda: False
 ) -> int:

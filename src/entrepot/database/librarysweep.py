@@ -79,6 +79,13 @@ class SqlSweepLedger:
                 connection.execute(sql_delete(object_).where(object_.c.id.in_([row.id for row in found])))
         return len(found)
 
+    def unknown(self, found: Sequence[tuple[ObjectId, int]]) -> list[tuple[ObjectId, int]]:
+        """See :meth:`SweepLedger.unknown`."""
+        known = select(object_.c.object_id).where(object_.c.object_id.in_([object_id for object_id, _ in found]))
+        with self._database.reading() as connection:
+            ids = set(connection.scalars(known))
+        return [each for each in found if each[0] not in ids]
+
     def claim_strays(self, found: Sequence[tuple[ObjectId, int]], now: float) -> int:
         """See :meth:`SweepLedger.claim_strays`. A row in *deleting* keeps publishers waiting until the file is gone."""
         claimed = 0

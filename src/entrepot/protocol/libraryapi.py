@@ -242,7 +242,8 @@ class SweepRequest(Model, frozen=True, kw_only=True):
 
 class SweepPreview(Model, frozen=True, kw_only=True):
     """``GET /library/sweep``: what a sweep would delete: ``due`` at its next run, ``later`` once the hour of grace is
-    over (or with ``now``). Sets that nobody needs count as gone."""
+    over (or with ``now``). Sets that nobody needs count as gone. ``stray``: files that the database does not know,
+    where the query asks for ``strays``; else None."""
 
     due_objects: int
     due_bytes: int
@@ -250,6 +251,8 @@ class SweepPreview(Model, frozen=True, kw_only=True):
     later_bytes: int
     lapsed_sessions: int
     unused_sets: int
+    stray_objects: int | None = None
+    stray_bytes: int | None = None
 
 
 class PointValidationRequest(Model, frozen=True, kw_only=True):

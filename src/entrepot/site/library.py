@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 from typing import Final
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
 from entrepot.content.checking import recheck
 from entrepot.content.ledger import Library
-from entrepot.content.sweep import GRACE_SECONDS
+from entrepot.content.sweep import GRACE_SECONDS, count_strays
 from entrepot.core.errors import ConflictError, EntrepotError
 from entrepot.core.times import DAY, Clock
 from entrepot.database import contents, librarychecks, librarystats, librarysweep, pointchecks, points, tasks
@@ -117,9 +118,18 @@ class LibraryCare:
         """
         return await self._database.read(_faults, name_or_id, after, limit)
 
-    async def preview_sweep(self) -> SweepPreview:
-        """What a sweep would delete."""
-        return await self._database.read(librarysweep.preview, now=self._clock(), grace_seconds=GRACE_SECONDS)
+    async def preview_sweep(self, *, strays: bool) -> SweepPreview:
+        """What a sweep would delete.
+
+        Args:
+            strays: also look through all files for those that the database does not know.
+        """
+        found = await self._database.read(librarysweep.preview, now=self._clock(), grace_seconds=GRACE_SECONDS)
+        if not strays:
+            return found
+        ledger = librarysweep.SqlSweepLedger(self._database)
+        count, size = await asyncio.to_thread(count_strays, ledger, self._shelf)
+        return msgspec.structs.replace(found, stray_objects=count, stray_bytes=size)
 
     async def on_point(self, point: str, name_or_id: str = "") -> list[SetValidation]:
         """What validation found on a point.

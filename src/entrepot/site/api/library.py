@@ -47,9 +47,9 @@ def _questions(care: LibraryCare) -> Handlers:
         return await care.faults(content, after=after, limit=limit)
 
     @get("/library/sweep", tags=["Library"])
-    async def preview_sweep() -> SweepPreview:
-        """What a sweep would delete."""
-        return await care.preview_sweep()
+    async def preview_sweep(strays: FromQuery[bool] = False) -> SweepPreview:
+        """What a sweep would delete; ``strays`` lists all files, which takes its time."""
+        return await care.preview_sweep(strays=strays)
 
     return [get_library, get_library_contents, list_faults, preview_sweep]
 
