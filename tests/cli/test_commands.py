@@ -309,6 +309,13 @@ def test_json_is_one_document_of_the_protocols_model(logged_in, entrepot) -> Non
     assert msgspec.convert(json.loads(entrepot("task", "list", "--json").out), list[TaskInfo]) == [task()]
 
 
+def test_tasks_are_chosen_by_state_kind_and_subject(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/tasks?active=true&kind=publish&subject=pkg-1&limit=5"] = []
+    ran = entrepot("task", "list", "--active", "--kind", "publish", "--subject", "pkg-1", "--limit", "5")
+    assert (ran.code, "No such task." in ran.out) == (0, True)
+    assert entrepot("task", "list", "--limit", "0").code == 2
+
+
 def test_a_device_is_forgotten_and_a_code_withdrawn(logged_in, entrepot) -> None:
     logged_in.replies |= {"DELETE /api/v1/devices/pc%201": None, "DELETE /api/v1/enrolment-codes/code-1": None}
     assert entrepot("device", "remove", "pc 1", "--yes").code == 0

@@ -47,7 +47,7 @@ class SiteSession:
             self._runner.run(self._http.close())
         self._runner.close()
 
-    def get(self, path: str, kind: type[T], **query: str | int | None) -> T:
+    def get(self, path: str, kind: type[T], /, **query: str | int | None) -> T:
         """``GET`` below ``/api/v1``; queries that are ``None`` are left out."""
         given = {name: value for name, value in query.items() if value is not None}
         return self.call("GET", path + (f"?{urlencode(given)}" if given else ""), None, kind)

@@ -16,22 +16,34 @@ Id = Annotated[str, typer.Argument(help="Id of the task.")]
 
 
 @app.command("list")
-def list_tasks(ctx: typer.Context, as_json: AsJson = False) -> None:
+def list_tasks(
+    ctx: typer.Context,
+    active: Annotated[bool, typer.Option("--active", help="Only those that have not ended.")] = False,
+    kind: Annotated[str | None, typer.Option(help="Only this kind, such as publish; --json shows kinds.")] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Only about this: the id of a content, a point and so on; --json shows ids.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=10_000, help="Show so many at most; default: 100.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List tasks, the newest first.
 
     \b
-    Example:
+    Examples:
       entrepot task list
+      entrepot task list --active
+      entrepot task list --kind publish --limit 10
     """
+    only = "true" if active else None
     with site_session(ctx) as session:
-        tasks = session.get("/tasks", list[TaskInfo])
+        tasks = session.get("/tasks", list[TaskInfo], active=only, kind=kind, subject=subject, limit=limit)
     if as_json:
         print_json(tasks)
         return
     print_rows(
         ("Task", "State", "Step", "Progress", "Started", "Error", "Id"),
         [(t.title, t.state.value.replace("_", " "), t.step, amount(t), when(t.started), t.error, t.id) for t in tasks],
-        empty="The site has no tasks.",
+        empty="No such task." if active or kind or subject else "The site has no tasks.",
     )
 
 
