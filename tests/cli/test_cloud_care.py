@@ -61,6 +61,16 @@ PLAN = CloudResources(
             kind="Storage", name="entrepot01", meter="storage_gb_month", unit="GB-month", quantity=50, monthly=1
         ),
         PlannedResource(kind="Operations", name="entrepot01", meter="writes_per_10000", unit="10,000 operations"),
+        PlannedResource(
+            kind="Transfers",
+            name="cloud-az",
+            meter="egress_gb",
+            unit="GB",
+            stays=False,
+            monthly=0,
+            rate=0.08,
+            currency="EUR",
+        ),
     ),
     running=74,
     stopped=1,
@@ -84,8 +94,20 @@ def test_resources_tell_what_goes_on_costing(logged_in, entrepot) -> None:
         "1.00 EUR a month while it is",
     ):
         assert text in ran.err
-    assert "in neither sum: writes_per_10000" in ran.err
+    assert "by use, 0.08 EUR per GB" in lines["Transfers"]
+    assert "Without a known price: writes_per_10000" in ran.err
     assert entrepot("cloud", "resources", "cloud-az", "--json").value["stopped"] == 1
+
+
+def test_costs_that_are_not_known_are_said_to_be_with_what_to_do(logged_in, entrepot) -> None:
+    parts = tuple(msgspec.structs.replace(one, monthly=None, rate=None) for one in PLAN.resources)
+    unknown = CloudResources(resources=parts, running=None, stopped=None, currency="", unpriced=("instance_hour",))
+    logged_in.replies["GET /api/v1/cloud-points/cloud-az/resources"] = unknown
+    ran = entrepot("cloud", "resources", "cloud-az")
+    assert "What cloud-az costs a month is not known." in ran.err
+    assert "Next: entrepot cost sheet use" in ran.err
+    assert " 0.00" not in ran.out + ran.err
+    assert entrepot("cloud", "resources", "cloud-az", "--json").value["running"] is None
 
 
 def test_metrics_say_whether_the_clouds_figures_agree(logged_in, entrepot) -> None:

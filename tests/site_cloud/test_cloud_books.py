@@ -6,10 +6,9 @@ import pytest
 
 from entrepot.core.errors import UnavailableError
 from entrepot.core.times import DAY, HOUR, hour_of
-from entrepot.database import usage
+from entrepot.database import prices, usage
 from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
 from entrepot.rules.prices import PriceSheet, Tier
-from entrepot.site.cloud.planning import sheet_prices
 
 from .conftest import NOW, Gateway, SiteUnderTest, record
 
@@ -35,7 +34,8 @@ async def _priced(site: SiteUnderTest) -> None:
         return PARTS
 
     site.cloud.plan = plan  # type: ignore[method-assign]  # another cloud than the fixture's
-    site.services.prices = sheet_prices(SHEET)
+    await site.database.write(prices.add_version, SHEET, by="anna", now=NOW)
+    await site.database.write(prices.use, "", SHEET.name)
 
 
 async def test_what_goes_on_costing_after_a_stop_is_listed_with_what_is_stored_now(site) -> None:
@@ -51,7 +51,20 @@ async def test_what_goes_on_costing_after_a_stop_is_listed_with_what_is_stored_n
 async def test_meters_without_a_price_are_named_and_in_no_sum(site) -> None:
     await site.make_point()
     found = await site.services.books.resources(await site.services.get("cloud1"))
-    assert (found.running, found.stopped, found.unpriced) == (0.0, 0.0, ("x/hour", "x/disk"))
+    assert (found.running, found.stopped, found.unpriced) == (None, None, ("x/hour", "x/disk"))
+
+
+async def test_what_is_charged_by_use_has_the_price_of_a_unit(site) -> None:
+    await site.make_point()
+    await _priced(site)
+    found = await site.services.books.resources(await site.services.get("cloud1"))
+    rates = {one.meter: (one.monthly, one.rate) for one in found.resources if not one.quantity}
+    assert rates == {
+        "": (0.0, None),
+        "storage_gb_month": (0.0, 0.02),
+        "writes_per_10000": (0.0, 0.05),
+        "egress_gb": (0.0, 0.08),
+    }
 
 
 async def _told(site: SiteUnderTest, asked: list[tuple[int, int]], stored: int | None, sent: int | None) -> None:

@@ -18,12 +18,13 @@ from entrepot.core.errors import (
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
-from entrepot.database import alerts, clouddetails
+from entrepot.database import alerts, clouddetails, prices
 from entrepot.database.tasks import Task
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudapi import (
     AzureOptions,
     OrphanRequest,
+    PlannedResource,
     RenewManagementCertificate,
     RenewServiceCertificate,
     UploadSchedule,
@@ -36,7 +37,7 @@ from entrepot.rules.alerts import AlertState
 from entrepot.rules.prices import PriceSheet, Tier
 from entrepot.site.cloud.accounts import account_of
 from entrepot.site.cloud.dns import Resolved
-from entrepot.site.cloud.planning import sheet_prices
+from entrepot.site.cloud.planning import rates_of
 from entrepot.site.cloud.providers import service_secret
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
@@ -172,9 +173,27 @@ async def test_a_stop_tells_what_goes_on_costing(site) -> None:
     assert "instance (" not in message
 
 
+OURS = PriceSheet(
+    name="ours",
+    currency="EUR",
+    storage_gb_month=Decimal("0.02"),
+    egress=(Tier(per_gb=Decimal("0.08")),),
+    instance_hour=Decimal("0.1"),
+)
+
+
 async def test_a_plan_has_prices_and_creates_nothing(site) -> None:
     site.import_certificate()
-    site.services.prices = lambda meter, quantity, _region: (quantity * 0.1, "EUR") if meter == "x/hour" else None
+
+    async def parts(*_: object) -> tuple[PlannedResource, ...]:
+        hours = PlannedResource(kind="instance", name="i", meter="instance_hour", quantity=2190, stays=False)
+        return hours, PlannedResource(kind="disk", name="d", meter="x/disk")
+
+    site.cloud.plan = parts
+    unpriced = await site.services.plan(site.request(instances=3))
+    assert (unpriced.monthly, unpriced.currency, unpriced.unpriced) == (None, "", ("instance_hour", "x/disk"))
+    await site.database.write(prices.add_version, OURS, by="anna", now=NOW)
+    await site.database.write(prices.use, "", OURS.name)
     plan = await site.services.plan(site.request(instances=3))
     assert (plan.monthly, plan.currency, plan.unpriced) == (219.0, "EUR", ("x/disk",))
     assert site.cloud.services == {}
@@ -182,18 +201,11 @@ async def test_a_plan_has_prices_and_creates_nothing(site) -> None:
         await site.services.get("cloud1")
 
 
-def test_a_price_sheet_prices_a_plan() -> None:
-    sheet = PriceSheet(
-        name="ours",
-        currency="EUR",
-        storage_gb_month=Decimal("0.02"),
-        egress=(Tier(per_gb=Decimal("0.08")),),
-        instance_hour=Decimal("0.1"),
-    )
-    prices = sheet_prices(sheet)
-    assert prices("instance_hour", 730, "") == (pytest.approx(73.0), "EUR")
-    assert prices("egress_gb", 0, "") == (0.0, "EUR")
-    assert prices("unheard-of", 1, "") is None
+def test_transfers_are_quoted_at_the_first_price_that_is_not_nothing() -> None:
+    free = Tier(per_gb=Decimal(0), up_to_gb=100)
+    assert rates_of(OURS)["egress_gb"] == 0.08
+    assert rates_of(msgspec.structs.replace(OURS, egress=(free, *OURS.egress)))["egress_gb"] == 0.08
+    assert rates_of(msgspec.structs.replace(OURS, egress=(Tier(per_gb=Decimal(0)),)))["egress_gb"] == 0.0
 
 
 # --- kinds of cloud

@@ -166,9 +166,7 @@ async def test_a_cloud_that_never_answers_holds_no_collection_up_and_is_given_up
     await loops._busy["collect", compared.id]
     assert (await site.database.read(usage.totals_since, compared.id, 0)).sent == GB
     loops._busy["reconcile", compared.id].cancel()
-    books = Books(
-        site.database, site.services.providers, clock=site.clock, rates=lambda: site.services.prices, patience=0
-    )
+    books = Books(site.database, site.services.providers, clock=site.clock, patience=0)
     assert not await books.compare_if_due(compared.point)
     assert "does not answer" in (await compared.shown()).error
 

@@ -174,13 +174,12 @@ def print_plan(plan: CloudPlan, *, as_json: bool) -> None:
     for check in plan.checks:
         say(f"[green]✓[/] {check}")
     rows = [
-        (one.kind, one.name, one.meter or "free", _price(one), "stays" if one.stays else "ends")
+        (one.kind, one.name, one.meter or "free", price(one), "stays" if one.stays else "ends")
         for one in plan.resources
     ]
     print_rows(("What", "Name", "Charged by", ">A month", "While stopped"), rows, empty="Nothing would be created.")
-    say(f"Together, before anything is stored or sent: {plan.monthly:.2f} {plan.currency}".rstrip())
-    if plan.unpriced:
-        say(f"[yellow]Without a known price:[/] {', '.join(plan.unpriced)}")
+    say(f"Together, before anything is stored or sent: {money(plan.monthly, plan.currency)}")
+    print_unpriced(plan.unpriced)
     _print_remarks(plan.remarks)
     say("Nothing was created.")
 
@@ -201,10 +200,26 @@ def _print_remarks(remarks: tuple[str, ...]) -> None:
         say(f"[yellow]Remark:[/] {remark}")
 
 
-def _price(resource: PlannedResource) -> str:
-    if resource.monthly is None:
-        return "not known"
-    return f"{resource.monthly:.2f} {resource.currency}".rstrip() if resource.meter else ""
+def print_unpriced(meters: tuple[str, ...]) -> None:
+    """What has no price, and where prices come from."""
+    if meters:
+        say(f"[yellow]Without a known price:[/] {', '.join(meters)}")
+        say("Next: entrepot cost sheet use NAME; the sheets: entrepot cost sheet list")
+
+
+def money(amount: float | None, currency: str) -> str:
+    """An amount, or that it is not known."""
+    return "not known" if amount is None else f"{amount:.2f} {currency}".rstrip()
+
+
+def price(resource: PlannedResource) -> str:
+    """What a part costs a month; of what is charged by use, and is not used yet, the price of a unit."""
+    if not resource.meter:
+        return ""
+    if resource.rate is None or resource.quantity:
+        return money(resource.monthly, resource.currency)
+    rate = f"{resource.rate:.6f}".rstrip("0").rstrip(".")
+    return f"by use, {rate} {resource.currency} per {resource.unit or 'unit'}"
 
 
 def print_usage(report: UsageReport, *, by: str) -> None:

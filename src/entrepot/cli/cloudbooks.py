@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.cloud import Name
-from entrepot.cli.cloud_output import print_usage
+from entrepot.cli.cloud_output import money, price, print_unpriced, print_usage
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import age, print_json, print_rows, say, size, when
 from entrepot.cli.session import seg, site_session
@@ -110,7 +110,7 @@ def resources(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
 def _print_resources(name: str, found: CloudResources) -> None:
     """What there is, what it costs, and what of it goes on costing after a stop."""
     rows = [
-        (one.kind, one.name, _quantity(one), _price(one, found.currency), "goes on" if one.stays else "ends")
+        (one.kind, one.name, _quantity(one), price(one), "goes on" if one.stays else "ends")
         for one in found.resources
         if one.meter
     ]
@@ -118,15 +118,14 @@ def _print_resources(name: str, found: CloudResources) -> None:
     free = [one.name for one in found.resources if not one.meter]
     if free:
         say(f"Free of charge: {', '.join(free)}")
-    say(f"{name} costs {found.running:.2f} {found.currency} a month while it runs, beside what clients download;")
-    say(f"{found.stopped:.2f} {found.currency} a month while it is stopped, until it is deleted.")
-    if found.unpriced:
-        say(f"Without a known price, in neither sum: {', '.join(found.unpriced)}")
+    if found.running is None or found.stopped is None:
+        say(f"What {name} costs a month is not known.")
+    else:
+        running, stopped = money(found.running, found.currency), money(found.stopped, found.currency)
+        say(f"{name} costs {running} a month while it runs, beside what clients download;")
+        say(f"{stopped} a month while it is stopped, until it is deleted.")
+    print_unpriced(found.unpriced)
 
 
 def _quantity(resource: PlannedResource) -> str:
     return f"{resource.quantity:,.2f} {resource.unit}" if resource.quantity else "by use"
-
-
-def _price(resource: PlannedResource, currency: str) -> str:
-    return "not known" if resource.monthly is None else f"{resource.monthly:.2f} {currency}".rstrip()

@@ -147,6 +147,7 @@ class PlannedResource(_Model, frozen=True, kw_only=True):
             here, and are charged by use.
         stays: it exists, and costs, while the service is stopped.
         monthly: cost of ``quantity``; None: no price is known.
+        rate: price of one ``unit``; None: not known, or free.
     """
 
     kind: str
@@ -156,15 +157,17 @@ class PlannedResource(_Model, frozen=True, kw_only=True):
     quantity: float = 0.0
     stays: bool = True
     monthly: float | None = None
+    rate: float | None = None
     currency: str = ""
 
 
 class CloudPlan(_Model, frozen=True, kw_only=True):
     """``POST /cloud-points/plan``: what would be created, and what it costs before anything is stored or sent.
-    ``monthly`` sums what has a price; ``unpriced`` names the meters without one; ``remarks`` should be thought over."""
+    ``monthly`` sums what has a price, and is None when nothing has; ``unpriced`` names the meters without one;
+    ``remarks`` should be thought over."""
 
     resources: tuple[PlannedResource, ...]
-    monthly: float
+    monthly: float | None
     currency: str
     unpriced: tuple[str, ...]
     checks: tuple[str, ...]
@@ -229,14 +232,15 @@ class CloudResources(_Model, frozen=True, kw_only=True):
     """What a cloud point is made of now, with what each part costs a month (R25, R27).
 
     Attributes:
-        running: a month's cost of all parts while the service runs; what clients download comes on top.
-        stopped: of those that stay, and go on costing, when it is stopped.
+        running: a month's cost of all parts while the service runs; what clients download comes on top. None: no
+            price is known.
+        stopped: of those that stay, and go on costing, when it is stopped; None as well.
         unpriced: meters without a known price: they are in neither sum.
     """
 
     resources: tuple[PlannedResource, ...]
-    running: float
-    stopped: float
+    running: float | None
+    stopped: float | None
     currency: str
     unpriced: tuple[str, ...]
 

@@ -1,7 +1,7 @@
 """What a cloud point is made of and what that costs now, and the cloud's own figures held against the site's."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -28,7 +28,7 @@ from entrepot.rules.reconciling import (
     lasting,
 )
 from entrepot.site.cloud.judging import comparison_finding
-from entrepot.site.cloud.planning import Prices, priced, sheet_prices
+from entrepot.site.cloud.planning import monthly_sum, priced
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.findings import judge
 
@@ -46,7 +46,6 @@ class Books:
     """Looks into the books of cloud points.
 
     Args:
-        rates: prices where no sheet was chosen for a cloud point.
         patience: seconds that a daily comparison waits for the cloud's answer.
     """
 
@@ -56,14 +55,12 @@ class Books:
         providers: Providers,
         *,
         clock: Clock,
-        rates: Callable[[], Prices],
         patience: float = ANSWER_SECONDS,
     ) -> None:
         self._patience = patience
         self._database = database
         self._providers = providers
         self._clock = clock
-        self._rates = rates
 
     async def resources(self, point: CloudPoint) -> CloudResources:
         """What it is made of, priced as it is now: so many instances, so much stored.
@@ -75,13 +72,12 @@ class Books:
         parts = await provider.plan(point.service, point.point, point.instances_wanted)
         kept = await self._database.read(usage.stored_usage, point.point)
         sheet = await self._database.read(prices.sheet_of, point.point)
-        rates = self._rates() if sheet is None else sheet_prices(sheet)
-        plan = priced(with_stored(parts, kept.present()[0]), rates, point.region, ())
-        costs = [(one.stays, one.monthly) for one in plan.resources if one.monthly is not None]
+        plan = priced(with_stored(parts, kept.present()[0]), sheet, ())
+        staying = [one for one in plan.resources if one.stays]
         return CloudResources(
             resources=plan.resources,
             running=plan.monthly,
-            stopped=round(sum(monthly for stays, monthly in costs if stays), 2),
+            stopped=None if plan.monthly is None else monthly_sum(staying),
             currency=plan.currency,
             unpriced=plan.unpriced,
         )

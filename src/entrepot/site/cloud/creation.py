@@ -1,7 +1,6 @@
 """Making cloud points: created, only planned, or taken over from what is in the cloud already (R1)."""
 
 import secrets
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -26,7 +25,7 @@ from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.options import Options, image_remarks
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import Orphans
-from entrepot.site.cloud.planning import Prices, priced, sheet_prices
+from entrepot.site.cloud.planning import priced
 from entrepot.site.cloud.providers import Providers, service_secret
 from entrepot.site.cloud.states import WORKING, CloudAction
 from entrepot.site.keys import SiteKeys
@@ -44,11 +43,7 @@ MAX_SERVICE_NAME: Final = 40
 
 
 class Creation:
-    """Reserves names, keeps certificates, and orders what is to be made.
-
-    Args:
-        rates: prices where no sheet was chosen.
-    """
+    """Reserves names, keeps certificates, and orders what is to be made."""
 
     def __init__(
         self,
@@ -60,7 +55,6 @@ class Creation:
         orphans: Orphans,
         options: Options,
         clock: Clock,
-        rates: Callable[[], Prices],
     ) -> None:
         self._database = database
         self._keys = keys
@@ -69,7 +63,6 @@ class Creation:
         self._orphans = orphans
         self._options = options
         self._clock = clock
-        self._rates = rates
 
     async def create(self, request: CloudPointRequest, *, adopted: str = "") -> Task:
         """Reserve the name, keep the certificate and start the creation (R1).
@@ -129,8 +122,7 @@ class Creation:
         parts = await provider.plan(service, "", request.instances)
         told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
         sheet = await self._database.read(prices.sheet_of, "")
-        rates = self._rates() if sheet is None else sheet_prices(sheet)
-        plan = priced(parts, rates, request.region, (told, f"The service certificate serves {fqdn}."))
+        plan = priced(parts, sheet, (told, f"The service certificate serves {fqdn}."))
         return msgspec.structs.replace(
             plan, remarks=(*image_remarks(request.azure), *chain_remarks((loaded.certificate, *ordered_chain(loaded))))
         )

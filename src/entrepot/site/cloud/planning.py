@@ -1,59 +1,60 @@
 """What a cloud point is made of, what that costs a month, and what of it goes on costing after a stop (R25, R27)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from entrepot.core.errors import EntrepotError
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
-from entrepot.rules.prices import PriceSheet
+from entrepot.rules.prices import ZERO, PriceSheet
 from entrepot.site.cloudport import Cloud
 
-Prices = Callable[[str, float, str], tuple[float, str] | None]
-"""Cost of so much of a meter (name, quantity, region) in a month, and the currency; None when no price is known."""
 
-
-def no_prices(_meter: str, _quantity: float, _region: str) -> None:
-    """No price sheet was loaded: nothing is known."""
-
-
-def sheet_prices(sheet: PriceSheet) -> Prices:
-    """Prices of a price sheet; transfers at the price of their first gigabyte."""
-    rates = {
-        "instance_hour": sheet.instance_hour,
-        "storage_gb_month": sheet.storage_gb_month,
-        "writes_per_10000": sheet.writes_per_10000,
-        "egress_gb": sheet.egress[0].per_gb,
+def rates_of(sheet: PriceSheet) -> dict[str, float]:
+    """The price of a unit of each meter; of transfers that of the first tier that is not free, as many sheets begin
+    with a little for nothing."""
+    egress = next((tier.per_gb for tier in sheet.egress if tier.per_gb), ZERO)
+    return {
+        "instance_hour": float(sheet.instance_hour),
+        "storage_gb_month": float(sheet.storage_gb_month),
+        "writes_per_10000": float(sheet.writes_per_10000),
+        "egress_gb": float(egress),
     }
 
-    def price(meter: str, quantity: float, _region: str) -> tuple[float, str] | None:
-        rate = rates.get(meter)
-        return None if rate is None else (float(rate) * quantity, sheet.currency)
 
-    return price
+def priced(resources: Sequence[PlannedResource], sheet: PriceSheet | None, checks: Sequence[str]) -> CloudPlan:
+    """A plan with what each part costs a month, before anything is stored or sent.
 
-
-def priced(resources: Sequence[PlannedResource], prices: Prices, region: str, checks: Sequence[str]) -> CloudPlan:
-    """A plan with what each part costs a month, before anything is stored or sent."""
-    found = tuple(_priced(one, prices, region) for one in resources)
-    known = [one for one in found if one.monthly is not None]
+    Args:
+        sheet: what the cloud charges; None: no sheet is in use, and no price is known.
+    """
+    rates = {} if sheet is None else rates_of(sheet)
+    currency = "" if sheet is None else sheet.currency
+    found = tuple(_priced(one, rates.get(one.meter), currency) for one in resources)
     return CloudPlan(
         resources=found,
-        monthly=round(sum(one.monthly or 0.0 for one in known), 2),
-        currency=next((one.currency for one in known if one.currency), ""),
+        monthly=monthly_sum(found),
+        currency=next((one.currency for one in found if one.currency), ""),
         unpriced=tuple(dict.fromkeys(one.meter for one in found if one.meter and one.monthly is None)),
         checks=tuple(checks),
     )
 
 
-def _priced(resource: PlannedResource, prices: Prices, region: str) -> PlannedResource:
+def monthly_sum(resources: Sequence[PlannedResource]) -> float | None:
+    """What those with a known price cost together; None: some of them are charged, and of none the price is known."""
+    charged = [one for one in resources if one.meter]
+    known = [one.monthly for one in charged if one.monthly is not None]
+    return None if charged and not known else round(sum(known), 2)
+
+
+def _priced(resource: PlannedResource, rate: float | None, currency: str) -> PlannedResource:
     if not resource.meter:
         return msgspec.structs.replace(resource, monthly=0.0)
-    price = prices(resource.meter, resource.quantity, region)
-    if price is None:
+    if rate is None:
         return resource
-    return msgspec.structs.replace(resource, monthly=round(price[0], 4), currency=price[1])
+    cost = round(rate * resource.quantity, 4)
+    return msgspec.structs.replace(resource, monthly=cost, rate=rate, currency=currency)
 
 
 async def still_charged(provider: Cloud, point: CloudPoint) -> str:

@@ -44,7 +44,6 @@ from entrepot.site.cloud.monitor import Monitor
 from entrepot.site.cloud.options import Options, plan_update
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import REMOVE, Orphans
-from entrepot.site.cloud.planning import Prices, no_prices
 from entrepot.site.cloud.proofs import look_for
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.renewal import Renewal
@@ -86,11 +85,9 @@ class CloudServices:
         texts: Texts = no_texts,
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
         sleep: Sleep = asyncio.sleep,
-        rates: Prices = no_prices,
         log: LogOptions = DEFAULT_LOGS,
     ) -> None:
         self.database = database
-        self.prices = rates
         self.keys = keys
         self.clock = clock
         self.resolver = resolver
@@ -137,9 +134,8 @@ class CloudServices:
             orphans=self.orphans,
             options=self.options,
             clock=clock,
-            rates=lambda: self.prices,
         )
-        self.books = Books(database, self.providers, clock=clock, rates=lambda: self.prices)
+        self.books = Books(database, self.providers, clock=clock)
         register_actions(engine, self.cycle, self.monitor.check)
         engine.register(REMOVE, self.orphans)
 
