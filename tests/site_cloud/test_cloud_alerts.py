@@ -9,7 +9,7 @@ from sqlalchemy import delete
 from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError, UnavailableError
 from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR, hour_of, iso
-from entrepot.database import alerts, cloud, usage
+from entrepot.database import alerts, cloud, clouddetails, usage
 from entrepot.database.tables.points import point_set
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudhost import RunState
@@ -246,6 +246,18 @@ async def test_certificates_are_warned_of_thirty_days_before_they_expire(site) -
     site.clock.now = point.certificate_expires - 30 * DAY
     await site.services.monitor.check(point.point)
     assert await _state(site, point.point, "certificate_problem") is AlertState.ACTIVE
+
+
+@pytest.mark.parametrize(
+    ("days", "state"), [(61, "good"), (60, "bad"), (45, "bad"), (30, "bad"), (20, "bad"), (5, "bad"), (0, "bad")]
+)
+async def test_health_names_a_certificate_once_from_the_first_warning_on(site, days, state) -> None:
+    point = await site.make_point()
+    site.clock.now = point.certificate_expires - days * DAY
+    await site.services.monitor.check(point.point)
+    kept = await site.database.read(clouddetails.detail, point.point)
+    [detail] = [one for one in kept.health if one.name == "certificates"]
+    assert (detail.state, detail.message.count("The service certificate")) == (state, int(state == "bad"))
 
 
 async def test_a_vault_that_is_not_this_servers_is_told_with_what_to_do(site) -> None:

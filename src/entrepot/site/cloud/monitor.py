@@ -23,7 +23,14 @@ from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
 from entrepot.site.cloud.judging import certificate_finding, judge_usage
 from entrepot.site.cloud.metering import Meter
-from entrepot.site.cloud.probing import certificate_findings, clock_finding, details_of, dns_finding, probe_store
+from entrepot.site.cloud.probing import (
+    certificate_findings,
+    certificates_detail,
+    clock_finding,
+    details_of,
+    dns_finding,
+    probe_store,
+)
 from entrepot.site.cloud.proofs import all_seen, look_for
 from entrepot.site.cloud.proofs import details_of as proof_details
 from entrepot.site.cloud.providers import Providers
@@ -227,7 +234,8 @@ def _note(
     certificate = cloud.certificate(connection, point.management_certificate)
     levels = certificate_findings(point, certificate.not_after, now)
     findings: list[Finding] = [certificate_finding(point, certificate.not_after, now), *levels, *probes]
-    details = (*details_of(point, seen, (*levels, *probes)), *proof_details(proofs))
+    certificates = certificates_detail(point, certificate.not_after, now)
+    details = (*details_of(point, seen, probes), certificates, *proof_details(proofs))
     clouddetails.keep_health(connection, point.point, details, int(now))
     if not _busy(connection, point):
         findings += findings_of(point, seen)

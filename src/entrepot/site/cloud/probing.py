@@ -30,6 +30,7 @@ LEVELS: Final = (
 )
 """From the most urgent; ``certificate_problem`` opens at 30 days and stays until there is a new certificate."""
 _QUIET_AT: Final = 30 * DAY
+_FIRST_WARNING: Final = max(seconds for _, seconds in LEVELS)
 
 
 async def probe_store(holder: "Holder") -> Finding:
@@ -76,18 +77,32 @@ async def dns_finding(point: CloudPoint, resolver: Resolver) -> Finding:
 
 def certificate_findings(point: CloudPoint, management_expires: int, now: float) -> tuple[Finding, ...]:
     """Warnings 60, 7 and 1 days before a certificate expires, and when it has; one of them is open at a time."""
-    kinds = (("service", point.certificate_expires), ("management", management_expires))
+    kinds = _expiries(point, management_expires)
     level = {what: _level(expires - now) for what, expires in kinds}
     findings = []
     for key in ("certificate_expired", *(name for name, _ in LEVELS)):
-        told = [
-            f"The {what} certificate of {point.name} {_word(expires, now)}."
-            for what, expires in kinds
-            if level[what] == key
-        ]
+        told = [_expiry(point, what, expires, now) for what, expires in kinds if level[what] == key]
         condition = Condition.BAD if told else Condition.GOOD
         findings.append(Finding(type=key, condition=condition, message=" ".join(told)))
     return tuple(findings)
+
+
+def certificates_detail(point: CloudPoint, management_expires: int, now: float) -> HealthDetail:
+    """The certificates for people: each is named from the first warning on until there is a new one."""
+    told = [
+        _expiry(point, what, expires, now)
+        for what, expires in _expiries(point, management_expires)
+        if expires - now <= _FIRST_WARNING
+    ]
+    return HealthDetail(name="certificates", state="bad" if told else "good", message=" ".join(told))
+
+
+def _expiries(point: CloudPoint, management_expires: int) -> tuple[tuple[str, int], ...]:
+    return ("service", point.certificate_expires), ("management", management_expires)
+
+
+def _expiry(point: CloudPoint, what: str, expires: int, now: float) -> str:
+    return f"The {what} certificate of {point.name} {_word(expires, now)}."
 
 
 def _level(left: float) -> str:
@@ -105,7 +120,7 @@ def _word(expires: int, now: float) -> str:
 
 
 def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> tuple[HealthDetail, ...]:
-    """Everything that was looked at, one line each, for people."""
+    """Everything that was looked at but certificates, one line each, for people."""
     subscription = seen.subscription
     lines = [
         HealthDetail(
@@ -129,8 +144,6 @@ def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> 
         for one in findings
         if one.type in names
     ]
-    bad = [one.message for one in findings if one.type.startswith("certificate_") and one.condition is Condition.BAD]
-    lines.append(HealthDetail(name="certificates", state="bad" if bad else "good", message=" ".join(bad)))
     return tuple(lines)
 
 
