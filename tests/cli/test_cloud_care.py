@@ -16,6 +16,7 @@ from entrepot.protocol.cloudapi import (
     PlannedResource,
     Reconciled,
     Reconciliation,
+    UploadSchedule,
     UploadWindow,
 )
 from entrepot.protocol.cloudpointapi import CloudPointInfo
@@ -43,6 +44,20 @@ def test_windows_are_read_as_people_write_them(text, window) -> None:
 def test_other_texts_are_refused_with_an_example(text) -> None:
     with pytest.raises(BadInputError):
         parse_window(text)
+
+
+def test_upload_windows_can_be_removed_and_the_rate_stays(logged_in, entrepot) -> None:
+    path = "/api/v1/cloud-points/cloud-eu/upload"
+    kept = UploadSchedule(bytes_per_second=5_000_000, windows=(UploadWindow(begin=480, end=1080),))
+    logged_in.replies |= {f"GET {path}": kept, f"PUT {path}": UploadSchedule(bytes_per_second=5_000_000)}
+    ran = entrepot("cloud", "upload-limit", "cloud-eu", "--no-windows", "--json")
+    assert ran.value == {"bytes_per_second": 5_000_000, "windows": []}
+    assert logged_in.bodies(f"PUT {path}") == [{"bytes_per_second": 5_000_000, "windows": []}]
+    both = entrepot("cloud", "upload-limit", "cloud-eu", "--no-windows", "--window", "mon 08:00-18:00 0")
+    assert (both.code, "contradict" in both.err) == (BadInputError.family.exit_code, True)
+    entrepot("cloud", "upload-limit", "cloud-eu", "--rate", "1MB")
+    assert logged_in.bodies(f"PUT {path}")[-1]["windows"], "what is not named stays"
+    assert len(logged_in.bodies(f"PUT {path}")) == 2
 
 
 PLAN = CloudResources(

@@ -139,6 +139,7 @@ def upload_limit(
         list[str] | None,
         typer.Option(help="DAYS HH:MM-HH:MM RATE, such as 'mon-fri 08:00-18:00 0'; repeat; 0 closes. Replaces all."),
     ] = None,
+    no_windows: Annotated[bool, typer.Option("--no-windows", help="Remove all windows.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show or change how fast the site sends content to a cloud point, and when. The site server's time zone counts.
@@ -147,13 +148,17 @@ def upload_limit(
     Examples:
       entrepot cloud upload-limit cloud-eu
       entrepot cloud upload-limit cloud-eu --rate 5MB --window 'mon-fri 08:00-18:00 500KB'
+      entrepot cloud upload-limit cloud-eu --no-windows
     """
+    if window and no_windows:
+        raise BadInputError("--window and --no-windows contradict each other.", next_step="Give one of them.")
+    windows = () if no_windows else tuple(parse_window(text) for text in window or ())
     with site_session(ctx) as session:
         kept = session.get(f"/cloud-points/{seg(name)}/upload", UploadSchedule)
-        if rate is not None or window is not None:
+        if rate is not None or window or no_windows:
             changed = UploadSchedule(
                 bytes_per_second=kept.bytes_per_second if rate is None else parse_size(rate),
-                windows=kept.windows if window is None else tuple(parse_window(text) for text in window),
+                windows=windows if window or no_windows else kept.windows,
             )
             kept = session.call("PUT", f"/cloud-points/{seg(name)}/upload", changed, UploadSchedule)
     if as_json:
