@@ -225,7 +225,33 @@ def test_orphans_of_azure_are_listed_with_their_parts_and_removed(logged_in, ent
     assert "being removed already" in ran.err
     (removed,) = logged_in.bodies("POST /api/v1/cloud-orphans/remove")
     assert (removed["service"], removed["point"]) == ("cloud-old", "pt-1")
-    assert entrepot("cloud", "orphans", *AZURE_OPTIONS, "--remove", "cloud-new", "--yes").code != 0
+    assert entrepot("cloud", "orphans", *AZURE_OPTIONS, "--remove", "cloud-new", "--yes").code == 3
+
+
+def test_of_orphans_with_the_same_name_none_is_removed_until_one_is_named(logged_in, entrepot) -> None:
+    accounts = [
+        CloudAccount(subscription=name, management_certificate="c", provider="host", host_url=f"https://{name}")
+        for name in ("sub-a", "sub-b")
+    ]
+    first, second = (_orphan(account) for account in accounts)
+    second = msgspec.structs.replace(second, point="pt-2")
+    logged_in.replies |= {
+        "POST /api/v1/cloud-orphans/search": [first, second],
+        "POST /api/v1/cloud-orphans/remove": task_info("remove", "It is gone."),
+    }
+    refused = entrepot("cloud", "orphans", "--remove", "cloud-old", "--yes")
+    assert refused.code == ConflictError.family.exit_code
+    for text in ("pt-1 in sub-a at https://sub-a", "pt-2 in sub-b at https://sub-b", "--subscription"):
+        assert text in refused.err
+    tried = entrepot("cloud", "orphans", "--remove", "pt-2", "--dry-run")
+    assert (tried.code, "pt-2 in sub-b" in tried.err, "Nothing was removed." in tried.err) == (0, True, True)
+    assert logged_in.bodies("POST /api/v1/cloud-orphans/remove") == []
+    assert entrepot("cloud", "orphans", "--remove", "pt-2", "--yes").code == 0
+    [removed] = logged_in.bodies("POST /api/v1/cloud-orphans/remove")
+    assert (removed["point"], removed["account"]["subscription"]) == ("pt-2", "sub-b")
+    asked = entrepot("cloud", "orphans", "--remove", "pt-1")
+    assert (asked.code, "pt-1 in sub-a at https://sub-a" in asked.err) == (BadInputError.family.exit_code, True)
+    assert entrepot("cloud", "orphans", "--dry-run").code == BadInputError.family.exit_code
 
 
 @pytest.mark.parametrize("left_out", range(0, len(AZURE_OPTIONS), 2))

@@ -5,10 +5,10 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Wait, Yes, pin_digits
-from entrepot.cli.output import confirm, print_json, print_rows, size
+from entrepot.cli.output import confirm, print_json, print_rows, say, size
 from entrepot.cli.session import site_session
 from entrepot.cli.waiting import finish
-from entrepot.core.errors import BadInputError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.protocol.cloudapi import (
     ARM,
     AZURE,
@@ -26,6 +26,7 @@ Tenant = Annotated[str, typer.Option(help="Directory (tenant) id: the subscripti
 Application = Annotated[str, typer.Option(help="Client id of the application registration there.")]
 Pin = Annotated[str, typer.Option(help="SHA-256 of that host's TLS certificate.")]
 Subscription = Annotated[str, typer.Option(help="Subscription id there.")]
+REMOVE = "Remove the orphan of this name, or of the cloud point with this id, and all that it stores."
 Certificate = Annotated[str, typer.Option("--certificate", help="Name of an imported management certificate.")]
 
 
@@ -37,7 +38,8 @@ def orphans(
     certificate: Certificate = "",
     azure_tenant: Tenant = "",
     azure_application: Application = "",
-    remove: Annotated[str | None, typer.Option(help="Remove the orphan of this name and all that it stores.")] = None,
+    remove: Annotated[str | None, typer.Option(help=REMOVE)] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --remove: say what would go, and end.")] = False,
     yes: Yes = False,
     wait: Wait = True,
     as_json: AsJson = False,
@@ -51,23 +53,60 @@ def orphans(
     \b
     Examples:
       entrepot cloud orphans
+      entrepot cloud orphans --remove cloud-old --dry-run
       entrepot cloud orphans --remove cloud-old --yes
       entrepot cloud orphans --subscription 2222… --certificate contoso-cloud \\
         --azure-tenant contoso.onmicrosoft.com --azure-application 1111…
     """
+    if dry_run and remove is None:
+        raise BadInputError("--dry-run goes with --remove.", next_step="To list orphans changes nothing: leave it out.")
     account = _account(host, host_pin, subscription, certificate, azure_tenant, azure_application)
     with site_session(ctx) as session:
         found = session.post("/cloud-orphans/search", OrphanSearch(account=account), list[Orphan])
         if remove is None:
             _print_orphans(found, as_json)
             return
-        orphan = next((one for one in found if one.service == remove), None)
-        if orphan is None:
-            raise BadInputError(f"There is no orphan {remove!r}.", next_step="List them: entrepot cloud orphans")
-        confirm(f"Remove the orphan {remove} and all that it stores ({_stored(orphan)})?", yes=yes)
+        orphan = one_orphan(found, remove)
+        if dry_run:
+            _tell(orphan, as_json=as_json)
+            return
+        confirm(f"Remove {_which(orphan)}, and all that it stores ({_stored(orphan)})?", yes=yes)
         body = OrphanRequest(service=orphan.service, point=orphan.point, account=orphan.account)
         task = session.post("/cloud-orphans/remove", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
+
+
+def one_orphan(found: list[Orphan], wanted: str) -> Orphan:
+    """The orphan of a name or a cloud point's id.
+
+    Raises:
+        NotFoundError: there is none.
+        ConflictError: there are several: subscriptions may have services of the same name.
+    """
+    fitting = [one for one in found if wanted in (one.service, one.point)]
+    if not fitting:
+        raise NotFoundError(f"There is no orphan {wanted!r}.", next_step="List them: entrepot cloud orphans")
+    if len(fitting) > 1:
+        raise ConflictError(
+            f"There are {len(fitting)} orphans {wanted!r}: {'; '.join(map(_which, fitting))}.",
+            next_step="Name the one by its cloud point's id, or its subscription by --subscription, --certificate, and"
+            " --host with --host-pin or --azure-tenant with --azure-application.",
+        )
+    return fitting[0]
+
+
+def _which(one: Orphan) -> str:
+    place = f"{one.account.subscription} at {one.account.host_url}"
+    return f"the orphan {one.service} of the cloud point {one.point} in {place}"
+
+
+def _tell(one: Orphan, *, as_json: bool) -> None:
+    """What would go."""
+    if as_json:
+        print_json(one)
+        return
+    say(f"It would remove {_which(one)}: {', '.join(one.parts) or 'everything'}; stored: {_stored(one)}.")
+    say("Nothing was removed.")
 
 
 def _account(
