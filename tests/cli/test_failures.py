@@ -1,7 +1,10 @@
 """Errors are one message, one next step and the exit code of their family."""
 
+import importlib.metadata
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +74,15 @@ def test_a_bug_is_reported_as_one(entrepot, logged_in) -> None:
 def test_a_client_only_installation_says_which_extra_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     code = failures._missing(ModuleNotFoundError("No module named 'granian'", name="granian.server"))
     assert code == Family.USAGE.exit_code
-    assert "pip install 'entrepot[server]'" in capsys.readouterr().err
+    assert "pip install '.[server]'" in capsys.readouterr().err
+
+
+def test_every_package_of_the_servers_is_known_to_be_one() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    wanted = {re.split(r"[^\w.-]", line)[0] for line in project["optional-dependencies"]["server"]}
+    brought_by = importlib.metadata.packages_distributions()
+    known = {distribution.lower() for module in failures.EXTRA_PACKAGES for distribution in brought_by[module]}
+    assert {name.replace("_", "-") for name in known} >= wanted
 
 
 def test_the_command_line_loads_no_server_library_for_administrators() -> None:

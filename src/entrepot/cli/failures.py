@@ -17,12 +17,17 @@ INTERRUPTED = 130
 EXTRA_PACKAGES = {
     "alembic": "server",
     "argon2": "server",
+    "defusedxml": "server",
+    "dns": "server",
     "granian": "server",
+    "jinja2": "server",
     "litestar": "server",
+    "obstore": "server",
     "prometheus_client": "server",
     "psycopg": "server",
     "sqlalchemy": "server",
     "swagger_ui_bundle": "server",
+    "uvloop": "server",
 }
 """Packages that a client-only installation does without, and the extra that brings them."""
 
@@ -115,7 +120,7 @@ def _missing(error: ModuleNotFoundError) -> int:
         return _bug(error)
     return _report(
         f"This installation has no {package}: it was made for clients only.",
-        f"Install the servers too: pip install 'entrepot[{extra}]'",
+        f"Install the servers too; in the checkout: pip install '.[{extra}]'",
         Family.USAGE.exit_code,
     )
 

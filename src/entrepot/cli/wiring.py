@@ -41,7 +41,8 @@ def _azure(connection: CloudConnection, proxy: str, ca: str) -> Cloud:
         from entrepot.cloud.providers.azure.provider import AzureProvider
     except ModuleNotFoundError:
         raise BadInputError(
-            "The Azure SDKs are not installed on this site server.", next_step="Run: pip install 'entrepot[azure]'"
+            "The Azure SDKs are not installed on this site server.",
+            next_step="Run in the checkout: pip install '.[server,azure]'",
         ) from None
     if connection.azure is None:
         raise BadInputError("Azure needs a tenant, an application (client) id and the gateway's image.")
