@@ -310,6 +310,21 @@ def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
     assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
 
 
+def test_a_deletion_tells_the_newest_figure_of_what_is_stored(entrepot, logged_in) -> None:
+    info = cloud_point_info()
+    used = msgspec.structs.replace(
+        info.usage, stored_bytes=10**9, stored_at=1_774_224_000, present_bytes=3 * 10**9, present_at=1_774_267_200
+    )
+    logged_in.replies |= {
+        "GET /api/v1/cloud-points/cloud-eu": msgspec.structs.replace(info, usage=used),
+        "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
+    }
+    told = entrepot("cloud", "delete", "cloud-eu", "--dry-run")
+    assert "3.0 GB" in told.out
+    assert "0 objects" not in told.out
+    assert entrepot("cloud", "delete", "cloud-eu", "--dry-run", "--json").value["stored_bytes"] == 3 * 10**9
+
+
 def test_a_cloud_that_is_silent_keeps_nobody_from_looking_at_a_deletion(entrepot, logged_in) -> None:
     logged_in.replies |= {
         "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),

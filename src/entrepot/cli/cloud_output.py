@@ -60,7 +60,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             *_azure_facts(info.azure),
             ("managed by site", info.site),
             ("contents", str(info.contents)),
-            ("stored", _stored(used)),
+            ("stored", stored(used)),
             (
                 "storage threshold",
                 f"warning at {limits.storage_warning_free_percent} % free of {size(limits.storage_quota)}",
@@ -123,7 +123,7 @@ def _instances(info: CloudPointInfo) -> str:
     return f"{running} of {info.instances_wanted}"
 
 
-def _stored(used: CloudUsage) -> str:
+def stored(used: CloudUsage) -> str:
     """The newest figure, by which thresholds are judged, and whose it is."""
     if not used.present_at:
         return "not known yet"

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.cloud import Name
+from entrepot.cli.cloud_output import stored
 from entrepot.cli.options import AsJson, Wait, Yes
-from entrepot.cli.output import confirm, print_facts, print_json, say, size
+from entrepot.cli.output import confirm, print_facts, print_json, say
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import EntrepotError
@@ -55,7 +56,7 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
             {
                 "cloud_point": info.name,
                 "contents": info.contents,
-                "stored_bytes": info.usage.stored_bytes,
+                "stored_bytes": info.usage.present_bytes,
                 "stored_objects": info.usage.stored_objects,
                 "parts": parts,
                 "dns_record": record,
@@ -64,7 +65,7 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
         return
     facts = (
         ("contents", f"{info.contents}: the library and other points keep them"),
-        ("stored", f"{size(info.usage.stored_bytes)} in {info.usage.stored_objects} objects"),
+        ("stored", stored(info.usage)),
         ("in the cloud", "\n".join(parts)),
         ("clients", "go to other points; those that have no other get nothing"),
         ("figures", "collected once more, then kept as long as any"),
