@@ -52,6 +52,7 @@ REGISTRY_PASSWORD_FILE = "File with that user's password."
 CPU = "Cores of an Azure replica: 0.25 to 4 in steps of 0.25."
 MEMORY = "GiB of memory of an Azure replica; it has twice as many as cores, so one of both is enough."
 WARN = "Warn when so many percent of the transfer quota are used."
+UPLOADS = "Upper bound of what the site sends in 30 days."
 CRITICAL = "Critical alert when so many percent of the transfer quota are used."
 
 
@@ -86,6 +87,7 @@ def create(
     transfer_quota: TransferQuota = "10000GB",
     transfer_warning: Annotated[int, typer.Option(min=1, max=100, help=WARN)] = 50,
     transfer_critical: Annotated[int, typer.Option(min=1, max=100, help=CRITICAL)] = 90,
+    upload_quota: Annotated[str, typer.Option(help=UPLOADS)] = "10000GB",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything and list what would be made.")] = False,
     adopt: Annotated[bool, typer.Option("--adopt", help="Take over the orphaned service of this name.")] = False,
     wait: Wait = True,
@@ -145,6 +147,7 @@ def create(
             transfer_quota=parse_size(transfer_quota),
             transfer_warning_percent=transfer_warning,
             transfer_critical_percent=transfer_critical,
+            upload_quota=parse_size(upload_quota),
         ),
     )
     with site_session(ctx) as session:
@@ -293,7 +296,7 @@ def scale(
 
 @app.command()
 def collect(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
-    """Collect the transaction data now instead of at the full hour, and evaluate the thresholds (R26).
+    """Collect the transaction data now instead of an hour after the last collection, and evaluate the thresholds (R26).
 
     \b
     Example:
@@ -318,7 +321,7 @@ def thresholds(
     transfer_quota: Annotated[str | None, typer.Option(help="Upper bound of transfers in 30 days.")] = None,
     transfer_warning: Annotated[int | None, typer.Option(min=1, max=100, help=WARN)] = None,
     transfer_critical: Annotated[int | None, typer.Option(min=1, max=100, help=CRITICAL)] = None,
-    upload_quota: Annotated[str | None, typer.Option(help="Upper bound of what the site sends in 30 days.")] = None,
+    upload_quota: Annotated[str | None, typer.Option(help=UPLOADS)] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change the alert thresholds; what is left out stays (R24). Percentages: free storage, used transfer.
