@@ -15,7 +15,8 @@ Invariants:
 - Keys are plain ASCII and cannot leave the store (``keys.check_key``), nor the prefix that a store was opened with.
 - Credentials and signed addresses never become part of an error, a log line or the text form of a value.
 
-How wrappers stack, from the store outwards: meter (every try costs), retry, remember, verify, pace.
+How wrappers stack, from the store outwards: meter (every try costs), retry, remember, verify, pace. Our servers pace
+elsewhere, where the reason is known (``docs/adr/0009-object-stores.md``).
 
 What it is not: no cache policy, no knowledge of what an object holds.
 """

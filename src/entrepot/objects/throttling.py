@@ -1,4 +1,7 @@
-"""Keeps a store's traffic below a rate that may change at any time, as a schedule says."""
+"""Keeps a store's traffic below a rate that may change at any time, as a schedule says.
+
+For whoever shares a store's line with others; ADR 0009 tells where our own servers keep to a rate instead.
+"""
 
 import threading
 import time
