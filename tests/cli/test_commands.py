@@ -219,6 +219,18 @@ def test_open_alerts_are_listed_with_postponed_ones_and_disabled_ones_are_counte
     assert "disabled" not in entrepot("alert", "list", "--all").err
 
 
+def test_alerts_are_narrowed_down_by_what_they_are_about_type_and_severity(logged_in, entrepot) -> None:
+    named = "subject=cloud-eu&of_type=transfer_warning&severity=warning"
+    logged_in.replies |= {
+        f"GET /api/v1/alerts?open_only=true&{named}": [alert(AlertState.ACTIVE)],
+        f"GET /api/v1/alerts?in_state=disabled&{named}": [],
+    }
+    ran = entrepot("alert", "list", "--about", "cloud-eu", "--type", "transfer_warning", "--severity", "warning")
+    assert ran.code == 0, ran.err
+    assert "[full]" in ran.out
+    assert ran.err == ""
+
+
 def test_codes_are_printed_alone_on_standard_output(logged_in, entrepot) -> None:
     point = PointInfo(
         id="pt-1", name="dp", kind="standard", url="", state="awaiting", fallback=False, internet_facing=False,

@@ -96,6 +96,12 @@ async def test_a_cloud_point_from_certificate_to_deletion(site, api) -> None:
     assert {one.type for one in opened} == {"transfer_warning", "transfer_critical"}
     assert all(one.remedies and one.title and one.subject_name == "cloud1" for one in opened)
 
+    for query in ("severity=critical", "of_type=transfer_critical", "subject=cloud1&severity=critical"):
+        found = await _ask(api, "GET", f"/alerts?open_only=true&{query}", list[AlertInfo])
+        assert [one.type for one in found] == ["transfer_critical"], query
+    assert await _ask(api, "GET", "/alerts?open_only=true&subject=cloud2", list[AlertInfo]) == []
+    await _ask(api, "GET", "/alerts?of_type=transfer", None, status=400)
+
     await _ask(api, "POST", f"/alerts/{opened[0].id}/postpone", AlertInfo, hours=5, comment="known")
     canceled = await _ask(api, "POST", f"/alerts/{opened[1].id}/cancel", AlertInfo, comment="paid for")
     assert (canceled.state, canceled.comment) == ("canceled", "paid for")

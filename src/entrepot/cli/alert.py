@@ -7,7 +7,14 @@ import typer
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import print_facts, print_json, print_rows, say, when
 from entrepot.cli.session import seg, site_session
-from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
+from entrepot.protocol.alertapi import (
+    AlertCommentRequest,
+    AlertEvent,
+    AlertInfo,
+    AlertPostponeRequest,
+    AlertState,
+    Severity,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Alerts: thresholds reached, services down, certificates expiring.")
 
@@ -21,6 +28,11 @@ def list_alerts(
     every: Annotated[
         bool, typer.Option("--all", help="Also those that are closed, disabled or never triggered.")
     ] = False,
+    about: Annotated[
+        str | None, typer.Option(help="Only those about this: name or id of a cloud point, for example.")
+    ] = None,
+    of_type: Annotated[str | None, typer.Option("--type", help="Only this type, for example transfer_warning.")] = None,
+    severity: Annotated[Severity | None, typer.Option(help="Only this severity.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the alerts that are open: active ones, then postponed ones, with when they come back.
@@ -28,14 +40,16 @@ def list_alerts(
     \b
     Examples:
       entrepot alert list
+      entrepot alert list --about cloud-eu --severity critical
       entrepot alert list --all --json
     """
+    named = {"subject": about, "of_type": of_type, "severity": None if severity is None else severity.value}
     with site_session(ctx) as session:
-        alerts = session.get("/alerts", list[AlertInfo], open_only=None if every else "true")
+        alerts = session.get("/alerts", list[AlertInfo], open_only=None if every else "true", **named)
         if as_json:
             print_json(alerts)
             return
-        disabled = [] if every else session.get("/alerts", list[AlertInfo], in_state=AlertState.DISABLED.value)
+        disabled = [] if every else session.get("/alerts", list[AlertInfo], in_state=AlertState.DISABLED.value, **named)
     print_rows(
         ("Severity", "Alert", "About", "State", "Message", "Since", "Id"),
         [

@@ -2,7 +2,7 @@
 is put into the outbox of those who want to be told."""
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, case, delete, func, or_, select, update
@@ -134,6 +134,7 @@ def listed(
     only_open: bool = False,
     state: AlertState | None = None,
     subject: str = "",
+    types: Collection[str] | None = None,
     limit: int = 10_000,
 ) -> list[StoredAlert]:
     """Alerts: open ones first, so that the limit hides none of them, then those that changed last."""
@@ -145,6 +146,8 @@ def listed(
         query = query.where(table.c.state == state.value)
     if subject:
         query = query.where(or_(table.c.subject == subject, table.c.subject_name == subject))
+    if types is not None:
+        query = query.where(table.c.type.in_(types))
     return [_stored(row) for row in connection.execute(query).mappings()]
 
 

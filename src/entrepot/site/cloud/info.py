@@ -15,6 +15,7 @@ from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severi
 from entrepot.protocol.cloudapi import Comparison
 from entrepot.protocol.cloudpointapi import AzureInfo, CloudPointInfo, CloudUsage, UsageBucket, UsageReport
 from entrepot.rules import alerts as rules
+from entrepot.rules.notifying import check_types
 from entrepot.rules.thresholds import rolling_start
 from entrepot.site.cloud import crowding, delivery
 from entrepot.site.cloud.dns import record_for
@@ -180,11 +181,29 @@ def alert_info(stored: StoredAlert) -> AlertInfo:
     )
 
 
-def alert_infos(connection: Connection, *, only_open: bool, state: AlertState | None, subject: str) -> list[AlertInfo]:
-    """Alerts that are known types: open ones first, then those that changed last."""
+def alert_infos(
+    connection: Connection,
+    *,
+    only_open: bool,
+    state: AlertState | None,
+    subject: str,
+    of_type: str,
+    severity: Severity | None,
+) -> list[AlertInfo]:
+    """Alerts that are known types: open ones first, then those that changed last.
+
+    Raises:
+        BadInputError: there is no such type.
+    """
+    check_types((of_type,) if of_type else ())
     wanted = None if state is None else rules.AlertState(state.value)
-    found = alerts.listed(connection, only_open=only_open, state=wanted, subject=subject)
-    return [alert_info(one) for one in found if one.alert.type in rules.ALERT_TYPES]
+    types = [
+        kind.key
+        for kind in rules.ALERT_TYPES.values()
+        if of_type in ("", kind.key) and (severity is None or kind.severity.value == severity.value)
+    ]
+    found = alerts.listed(connection, only_open=only_open, state=wanted, subject=subject, types=types)
+    return [alert_info(one) for one in found]
 
 
 def alert_events(connection: Connection, alert_id: str) -> list[AlertEvent]:

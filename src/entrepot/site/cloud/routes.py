@@ -14,7 +14,14 @@ from sqlalchemy import Connection
 from entrepot.core.secret import Secret
 from entrepot.database import alerts, cloud
 from entrepot.database.cloud import CloudPoint
-from entrepot.protocol.alertapi import AlertCommentRequest, AlertEvent, AlertInfo, AlertPostponeRequest, AlertState
+from entrepot.protocol.alertapi import (
+    AlertCommentRequest,
+    AlertEvent,
+    AlertInfo,
+    AlertPostponeRequest,
+    AlertState,
+    Severity,
+)
 from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     CloudPointInfo,
@@ -166,9 +173,14 @@ def _alert_routes(services: CloudServices) -> Handlers:
         open_only: FromQuery[bool] = False,
         in_state: FromQuery[AlertState | None] = None,
         subject: FromQuery[str] = "",
+        of_type: FromQuery[str] = "",
+        severity: FromQuery[Severity | None] = None,
     ) -> list[AlertInfo]:
-        """Open alerts first. ``open_only``: active and postponed ones; ``in_state``: those in one state."""
-        return await services.database.read(alert_infos, only_open=open_only, state=in_state, subject=subject)
+        """Open alerts first. ``open_only``: active and postponed ones; ``in_state``: those in one state; ``subject``:
+        id or name of what they are about."""
+        return await services.database.read(
+            alert_infos, only_open=open_only, state=in_state, subject=subject, of_type=of_type, severity=severity
+        )
 
     @get("/alerts/{alert:str}")
     async def get_alert(alert: FromPath[str]) -> AlertInfo:
