@@ -2,13 +2,19 @@
 
 import asyncio
 import contextlib
+import errno
+import fcntl
+import os
 import ssl
+import subprocess
+import sys
 
 import pytest
+import structlog
 
 from entrepot.core.sizes import MIB
 from entrepot.protocol.control import AddressLimits, GatewaySettings
-from entrepot.web.crowds import end_excess
+from entrepot.web.crowds import end_excess, keep_bounded
 
 ASK = "GET /objects/{} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer good\r\n\r\n"
 
@@ -93,11 +99,44 @@ async def test_connections_to_other_ports_are_nobodys_business(plane, served, ho
 
 async def test_a_server_looks_by_itself_as_its_control_document_says(plane, served, hold, monkeypatch):
     monkeypatch.setattr("entrepot.web.crowds.LOOK_SECONDS", 0.01)
-    plane.admission.obey(GatewaySettings(addresses=AddressLimits(connections=2)))
+    plane.admission.obey(GatewaySettings(addresses=AddressLimits(connections=0)))
     async with served(plane) as url, asyncio.timeout(120):
-        ends = {asyncio.create_task((await hold(url)).ended()) for _ in range(5)}
-        waiting = ends
+        held = [await hold(url) for _ in range(5)]
+        plane.admission.obey(GatewaySettings(addresses=AddressLimits(connections=2)))
+        ends = waiting = {asyncio.create_task(one.ended()) for one in held}
         while len(ends - waiting) < 3:
             _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for end in waiting:
             end.cancel()
+
+
+async def test_a_look_that_fails_is_told_once_and_is_not_the_last(monkeypatch):
+    loop, limits, again = asyncio.get_running_loop(), [], asyncio.Event()
+
+    def look(_port: int, most: int) -> int:
+        limits.append(most)
+        if len(limits) < 3:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        loop.call_soon_threadsafe(again.set)
+        return 0
+
+    monkeypatch.setattr("entrepot.web.crowds.LOOK_SECONDS", 0.001)
+    monkeypatch.setattr("entrepot.web.crowds.end_excess", look)
+    monkeypatch.setattr("entrepot.web.crowds.most_descriptors", lambda: 100)
+    with structlog.testing.capture_logs() as told:
+        looking = asyncio.create_task(keep_bounded(1, lambda: 4096))
+        async with asyncio.timeout(120):
+            await again.wait()
+        looking.cancel()
+    assert limits[:3] == [50] * 3, "half of what the process may have open"
+    assert [line["event"] for line in told] == ["connections_not_looked_at"]
+
+
+def test_a_look_leaves_the_locks_of_files_alone(tmp_path):
+    locking = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    path = tmp_path / "database"
+    with path.open("w") as locked:
+        fcntl.lockf(locked, fcntl.LOCK_EX)
+        assert end_excess(1, 0) == 0
+        other = subprocess.run([sys.executable, "-c", locking, str(path)], capture_output=True, check=False)
+    assert b"BlockingIOError" in other.stderr

@@ -18,6 +18,7 @@ from typing import Final
 import structlog
 
 from entrepot.web.addresses import network_of
+from entrepot.web.process import most_descriptors
 from entrepot.web.stalled import duplicate, reset
 
 LOOK_SECONDS = 2.0
@@ -27,16 +28,33 @@ _log = structlog.get_logger("entrepot.web")
 
 
 async def keep_bounded(port: int, most: Callable[[], int]) -> None:
-    """Look again and again, until cancelled.
+    """Look again and again, until cancelled. A look that fails is told once, and is not the last.
 
     Args:
         port: where the server listens.
         most: connections that one address may hold now; 0: any number.
     """
+    failing = False
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        if (limit := most()) and (ended := await asyncio.to_thread(end_excess, port, limit)):
-            _log.warning("connections_of_one_address_ended", ended=ended, limit=limit)
+        try:
+            if (limit := _bearable(most())) and (ended := await asyncio.to_thread(end_excess, port, limit)):
+                _log.warning("connections_of_one_address_ended", ended=ended, limit=limit)
+            failing = False
+        except OSError as error:  # no descriptor is left: neither is one for a traceback's source lines
+            if not failing:
+                _log.error("connections_not_looked_at", problem=str(error))
+            failing = True
+        except Exception:  # noqa: BLE001  # whatever it is: it must not leave addresses without a bound for ever
+            if not failing:
+                _log.exception("connections_not_looked_at")
+            failing = True
+
+
+def _bearable(most: int) -> int:
+    """At most half of what this process may have open: others' connections, its files and these looks need the rest."""
+    allowed = most_descriptors()
+    return min(most, max(1, allowed // 2)) if allowed else most
 
 
 def end_excess(port: int, most: int) -> int:

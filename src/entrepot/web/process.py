@@ -28,6 +28,16 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
+def most_descriptors() -> int:
+    """How many files and connections this process may have open; 0: any number."""
+    if sys.platform == "win32":
+        return 0
+    import resource  # POSIX only
+
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if soft == resource.RLIM_INFINITY else soft
+
+
 def keep_freed_memory(*, one_heap: bool = False) -> None:
     """Let the C library keep what it needs again at once: it would return large buffers to the system after every
     response, and half the time of the next one would go into getting their pages back.

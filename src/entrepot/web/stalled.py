@@ -7,6 +7,7 @@ is found, and the system's own time-out of dead peers must do.
 """
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -33,18 +34,20 @@ def end_stalled(peers: AbstractSet[object]) -> int:
     ended = 0
     for path in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):  # closed meanwhile, or not connected
-            descriptor = int(path.name)
-            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                ended += _end(descriptor, wanted)
+            ended += _end(int(path.name), wanted)
     return ended
 
 
 def duplicate(descriptor: int) -> socket.socket:
     """Another hold on a connection: whatever becomes of the number meanwhile, this is the one that is judged.
 
+    Files are left alone: to close a duplicate of one would drop the locks that this process holds on it (SQLite's).
+
     Raises:
         OSError: it is no connection.
     """
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
     copy = os.dup(descriptor)
     try:
         return socket.socket(fileno=copy)
