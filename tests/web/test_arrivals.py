@@ -1,10 +1,13 @@
 """Requests on their way from the server's thread into the event loop."""
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
+import structlog
 
 from entrepot.core.errors import LimitedError
 from entrepot.core.sizes import MIB
@@ -97,6 +100,40 @@ async def test_a_refusal_at_once_is_answered_as_any_other():
     await asked.ended.wait()
     assert asked.status == 429
     assert (b"content-type", b"application/problem+json") in asked.sent[0]["headers"]
+
+
+async def test_a_refusal_leaves_nothing_for_the_garbage_collector():
+    refusals: list[weakref.ref[LimitedError]] = []
+
+    def refuse(_scope):
+        raise noted(LimitedError("Too many."))
+
+    def noted(error: LimitedError) -> LimitedError:
+        refusals.append(weakref.ref(error))
+        return error
+
+    asked = Asked("/limited")
+    gc.disable()
+    try:
+        Requests(application, refuse).take(asked)
+        await asked.task
+        [refusal] = refusals
+        assert (asked.status, refusal()) == (429, None)
+    finally:
+        gc.enable()
+
+
+async def test_a_failure_at_once_is_told_to_the_log_and_not_to_the_client():
+    def fail(_scope):
+        raise ValueError("secret of the server")
+
+    asked = Asked()
+    with structlog.testing.capture_logs() as told:
+        Requests(application, fail).take(asked)
+        await asked.task
+    assert asked.status == 500
+    assert b"secret" not in asked.sent[1]["body"]
+    assert [(line["event"], str(line["exc_info"])) for line in told] == [("request_failed", "secret of the server")]
 
 
 async def test_what_still_runs_at_the_end_is_broken_off_and_the_server_hears_of_it():

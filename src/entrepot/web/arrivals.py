@@ -50,7 +50,6 @@ class Requests:
 
     def take(self, watcher: Watcher) -> None:
         """Answer a request, or begin to."""
-        app = self._app
         try:
             if whole := self._at_once(watcher.scope):
                 send = watcher.proto.send  # it takes a whole answer without waiting, and copies what it is given
@@ -58,8 +57,10 @@ class Requests:
                     send(message)
                 return
         except Exception as error:  # noqa: BLE001  # whatever it is, it becomes this request's answer
-            app = _raising(error)
-        task = asyncio.get_running_loop().create_task(_run(app, watcher))
+            answer = _run(self._app, watcher, refusal=error)
+        else:
+            answer = _run(self._app, watcher)
+        task = asyncio.get_running_loop().create_task(answer)
         watcher.taskref(task)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
@@ -102,18 +103,20 @@ class Queue:
             take(waiting.popleft())
 
 
-def _raising(error: Exception) -> App:
-    async def app(_scope: Scope, _receive: Receive, _send: Send) -> None:
-        raise error
+async def _run(app: App, watcher: Watcher, *, refusal: Exception | None = None) -> None:
+    """Answer, and tell the server the end.
 
-    return app
-
-
-async def _run(app: App, watcher: Watcher) -> None:
+    Args:
+        refusal: the answer, if it is known already. It is told, not raised again: its traceback would hold the frame
+            that holds it, and such rings stay until the garbage collector looks.
+    """
     scope, proto = watcher.scope, watcher.proto
     scope["root_path"], scope["state"] = "", {}
     try:
-        await _answer(app, scope, proto.receive, proto.send)
+        if refusal is None:
+            await _answer(app, scope, proto.receive, proto.send)
+        else:
+            await send_problem(proto.send, _told(refusal, scope), head=scope.get("method") == "HEAD")
     except BaseException as error:  # noqa: BLE001  # also a task that was cancelled: the server must hear of its end
         watcher.err(error)
     else:
@@ -132,12 +135,16 @@ async def _answer(app: App, scope: Scope, receive: Receive, send: Send) -> None:
         await app(scope, receive, noting)
     except (ResponseAbortedError, DisconnectedError):
         raise
-    except EntrepotError as error:
+    except Exception as error:
+        problem = _told(error, scope)
         if started:
             raise
-        await send_problem(send, error, head=scope.get("method") == "HEAD")
-    except Exception:
-        _log.exception("request_failed", method=scope.get("method"), path=scope.get("path"))
-        if started:
-            raise
-        await send_problem(send, EntrepotError("The server failed to answer this request."))
+        await send_problem(send, problem, head=scope.get("method") == "HEAD")
+
+
+def _told(error: Exception, scope: Scope) -> EntrepotError:
+    """What a client is told of it; our log is told what he is not."""
+    if isinstance(error, EntrepotError):
+        return error
+    _log.error("request_failed", method=scope.get("method"), path=scope.get("path"), exc_info=error)
+    return EntrepotError("The server failed to answer this request.")
