@@ -107,6 +107,16 @@ async def test_a_token_whose_key_was_withdrawn_is_not_known_once_it_was_refused(
     assert not gate.ask.knows(token)
 
 
+async def test_a_token_that_made_room_for_another_is_verified_again(gate, stock_set, monkeypatch):
+    monkeypatch.setattr("entrepot.web.authorise.CACHED_TOKENS", 1)
+    first, second = (gate.site.content_token(stock_set(ONE), jti=jti) for jti in ("j1", "j2"))
+    await gate.ask.client(first, ONE)
+    assert gate.ask.at_once(first.encode(), ONE) is not None
+    await gate.ask.client(second, ONE)
+    assert gate.ask.at_once(second.encode(), ONE) is not None
+    assert gate.ask.at_once(first.encode(), ONE) is None
+
+
 async def test_a_known_token_is_judged_without_waiting_and_as_it_is_otherwise(gate, stock_set):
     token = gate.site.content_token(stock_set(ONE), device="dev-7", jti="j7")
     assert gate.ask.at_once(token.encode(), ONE) is None, "it was never verified"

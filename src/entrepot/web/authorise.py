@@ -155,7 +155,8 @@ class TokenAuthoriser:
         verified = self._cache[key] = _Verified(claims, min(claims.exp, now + MINUTE))
         self._recent.pop(token.encode(), None)
         if len(self._cache) > CACHED_TOKENS:
-            self._cache.popitem(last=False)
+            _, gone = self._cache.popitem(last=False)
+            self._recent = {shown: known for shown, known in self._recent.items() if known is not gone}
         return verified
 
     def _remember(self, now: float) -> None:

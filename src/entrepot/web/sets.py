@@ -28,7 +28,7 @@ PATIENCE: Final = 6.0
 MEMORY: Final = 128 * MIB
 MAX_MISSING: Final = 10_000
 MAX_ANSWERS: Final = 20_000
-"""Whether a set names an object: so many answers are remembered, about 3 MiB."""
+"""Whether a set names an object: so many answers are remembered, 4.5 MB at most."""
 _log = structlog.get_logger("entrepot.web")
 
 
