@@ -20,7 +20,7 @@ from entrepot.web.server import TlsFiles, listener_url, open_listener, serve
 
 PROGRAM = textwrap.dedent(
     """
-    import asyncio, sys
+    import asyncio, signal, sys
     from pathlib import Path
     from entrepot.web.server import *
     from entrepot.web.server import TlsFiles
@@ -34,10 +34,15 @@ PROGRAM = textwrap.dedent(
                     return
         if scope["path"] == "/fail":
             raise ValueError("secret of the server")
+        told = asyncio.Event()
+        if scope["path"] == "/until-told":
+            asyncio.get_running_loop().add_signal_handler(signal.SIGRTMIN, told.set)
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
         await send({"type": "http.response.body", "body": b"01234", "more_body": True})
         if scope["path"] == "/slow":
             await asyncio.sleep(float(sys.argv[2]))
+        if scope["path"] == "/until-told":
+            await told.wait()
         await send({"type": "http.response.body", "body": b"56789"})
 
     listener = open_listener("127.0.0.1", 0)
@@ -138,11 +143,12 @@ async def swap(process: Process, site, tls, url: str) -> None:
 
 @pytest.mark.process
 async def test_an_end_waits_for_requests_that_began_under_an_older_certificate(start, site, tls):
-    process = start(slow=3.0, drain=60.0)
+    process = start(drain=60.0)
     url = await process.ready()
-    async with HttpClient(site.tls_trust) as http, http.stream("GET", f"{url}/slow") as begun:
+    async with HttpClient(site.tls_trust) as http, http.stream("GET", f"{url}/until-told") as begun:
         await swap(process, site, tls, url)
         process.signal(signal.SIGTERM)
+        process.signal(signal.SIGRTMIN)
         assert await begun.content.read() == b"0123456789"
     assert (await process.end())[0] == 0
 
