@@ -54,3 +54,15 @@ def test_a_quota_is_changed_by_itself_and_noted_in_the_audit_log(host, entrepot)
 def test_quotas_that_make_no_sense_change_nothing(host, entrepot, arguments, code) -> None:
     assert entrepot("host", "subscription", "set", *arguments, "--home", str(host)).code == code.exit_code
     assert _listed(entrepot, host) == {"storage_quota": 500 * 10**9, "instance_quota": 4, "instances": 0}
+
+
+def test_the_audit_log_is_shown_with_the_newest_line_last(host, entrepot) -> None:
+    entrepot("host", "subscription", "set", "contoso", "--instances", "8", "--home", str(host))
+    shown = entrepot("host", "audit", "--home", str(host))
+    assert (shown.code, "instance_quota 8" in shown.out.rstrip().splitlines()[-1]) == (0, True)
+    lines = entrepot("host", "audit", "--home", str(host), "--json").value
+    assert [(line["action"], line["outcome"]) for line in lines] == [
+        ("subscription.add", "done"),
+        ("subscription.set", "done"),
+    ]
+    assert len(entrepot("host", "audit", "--limit", "1", "--home", str(host), "--json").value) == 1

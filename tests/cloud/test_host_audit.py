@@ -39,6 +39,15 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 * 2300
 
 
+def test_the_newest_lines_are_read_over_renamed_files_and_without_a_torn_one(tmp_path: Path) -> None:
+    for number in range(40):
+        log(tmp_path, files=100).note("service.stop", actor="local", subject="s", number=number)
+    with (tmp_path / "audit.log").open("ab") as file:
+        file.write(b'{"time": "2026')
+    assert [line["number"] for line in log(tmp_path).last(31)] == list(range(9, 40))
+    assert len(log(tmp_path).last(1000)) == 40
+
+
 def test_several_that_write_at_once_lose_no_line_to_a_rotation(tmp_path: Path) -> None:
     def write(first: int) -> None:
         own = log(tmp_path, files=1000)  # as a process of its own: descriptor, lock and all

@@ -11,6 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from entrepot.cli.hostaudit import HOME, audit
 from entrepot.cli.options import AsJson, Home, Yes
 from entrepot.cli.output import confirm, day, print_done, print_facts, print_json, print_rows, say, size, when
 from entrepot.core.errors import BadInputError
@@ -22,7 +23,6 @@ certificates = typer.Typer(no_args_is_help=True, help="Management certificates o
 app.add_typer(subscriptions, name="subscription")
 app.add_typer(certificates, name="certificate")
 
-HOME = Path("/var/lib/entrepot/host")
 MAX_CER_FILE = 65_536
 Which = Annotated[str, typer.Argument(help="Id or name of the subscription.")]
 
@@ -116,6 +116,9 @@ def serve(home: Home = HOME) -> None:
     from entrepot.cloud.host.server import serve_host
 
     serve_host(home)
+
+
+app.command()(audit)
 
 
 @subscriptions.command("add")

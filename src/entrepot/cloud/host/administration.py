@@ -158,6 +158,14 @@ class HostAdministration:
         self._audit.note("certificate.revoke", actor=_LOCAL, subject=row.subscription, thumbprint=row.thumbprint)
         return row
 
+    def audited(self, count: int) -> list[dict[str, str | int]]:
+        """The newest so many lines of the audit log, oldest first: time, action, actor, subject, outcome, and details.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        return self._audit.last(count)
+
     def _set_state(self, id_or_name: str, state: str) -> SubscriptionRow:
         with self._open() as subscriptions:
             row = subscriptions.find(id_or_name)

@@ -13,8 +13,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from entrepot.core.encoding import to_json
 from entrepot.core.sizes import MIB
@@ -67,6 +70,21 @@ class AuditLog:
             if os.fstat(descriptor).st_size >= self._rotate_bytes:
                 self._rotate()
 
+    def last(self, count: int) -> list[dict[str, str | int]]:
+        """The newest so many lines of all files, oldest first. A line that a crash cut off is left out.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        found: list[dict[str, str | int]] = []
+        with self._lock, storage_errors("the audit log"), self._opened():  # held: nothing is renamed meanwhile
+            for path in (self._path, *sorted(self._path.parent.glob(f"{self._path.stem}-*.log"), reverse=True)):
+                lines = filter(None, map(_decoded, reversed(path.read_bytes().splitlines())))
+                found += islice(lines, count - len(found))
+                if len(found) == count:
+                    break
+        return found[::-1]
+
     @contextmanager
     def _opened(self) -> Iterator[int]:
         """The log's descriptor, locked; it stays the log as long as it is held."""
@@ -96,3 +114,10 @@ class AuditLog:
         for old in kept[: max(0, len(kept) - self._files)]:
             old.unlink(missing_ok=True)
         sync_folder(self._path.parent)
+
+
+def _decoded(line: bytes) -> dict[str, str | int] | None:
+    try:
+        return msgspec.json.decode(line, type=dict[str, str | int])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
