@@ -10,7 +10,8 @@ import pytest
 
 from entrepot.client.fetch import fetch
 from entrepot.client.home import Home
-from entrepot.core.errors import EntrepotError, StorageError
+from entrepot.client.safetree import SafeTree
+from entrepot.core.errors import EntrepotError, IntegrityError, StorageError
 from entrepot.durable import sharing
 from entrepot.durable.sharing import InUseError
 
@@ -116,3 +117,30 @@ async def test_a_file_in_use_stops_an_update_in_place_and_the_next_run_does_the_
     assert tools.listing(result.folder) == tools.listing(source)
     assert not list(target.glob(".entrepot-*"))
     assert Home(home).targets.is_dir()
+
+
+@pytest.mark.parametrize("harm", [os.unlink, lambda path: os.truncate(path, 0)])
+@pytest.mark.parametrize("in_place", [False, True])
+async def test_a_small_file_that_a_virus_scanner_takes_right_after_it_was_written_is_missed(
+    world, source: Path, tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm, in_place: bool
+) -> None:
+    world.publish(source)
+    world.point("near")
+    home = await world.client()
+    target = tmp_path / "target" if in_place else None
+    really, taken = SafeTree.put, []
+
+    def scanned(tree: SafeTree, path: str, data: bytes | memoryview, mode: int) -> None:
+        really(tree, path, data, mode)
+        if path == "data/small-01":
+            harm(tree.root / path)
+            taken.append(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SafeTree, "put", scanned)
+        with pytest.raises(IntegrityError, match=r"data/small-01.*gone or changed"):
+            await fetch(home, tools.content, to=target)
+    assert taken
+    assert not list((home / "content").iterdir())
+    result = await fetch(home, tools.content, to=target)
+    assert tools.listing(result.folder) == tools.listing(source)

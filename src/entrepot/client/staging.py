@@ -166,9 +166,11 @@ class Staging:
                     tree.make_folder(entry.path, entry.mode)
                 elif entry.kind == EntryKind.FILE and _ends_here(entry):
                     files += 1
-                    if entry.path in plan.at_once and not sync:
-                        continue
-                    if entry.path not in plan.whole and entry.path not in plan.at_once:
+                    if entry.path in plan.at_once:
+                        _look_again(tree, entry)
+                        if not sync:
+                            continue
+                    elif entry.path not in plan.whole:
                         _prove(tree, entry)
                     if tree.find(entry.path) is not None:
                         tree.finish(entry.path, entry.mode, sync=sync)
@@ -245,6 +247,16 @@ def _prove(tree: SafeTree, entry: Entry) -> None:
     if tree.digest(entry.path, entry.size) != entry.sha256:
         tree.remove(entry.path)
         raise _not_as_promised(entry.path)
+
+
+def _look_again(tree: SafeTree, entry: Entry) -> None:
+    """A file that was proved when it was written stands still: a virus scanner may have taken it away since."""
+    found = tree.find(entry.path)
+    if found is None or found.kind != "file" or found.size != entry.size:
+        raise IntegrityError(
+            f"The file {entry.path!r} was written, but is gone or changed since.",
+            next_step="Find out what on this computer removes it, such as a virus scanner, and fetch again.",
+        )
 
 
 def _not_as_promised(path: str) -> IntegrityError:
