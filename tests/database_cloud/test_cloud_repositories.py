@@ -5,6 +5,7 @@ import time
 
 import msgspec
 import pytest
+from sqlalchemy import event
 
 from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
 from entrepot.core.times import HOUR
@@ -310,6 +311,28 @@ def test_the_books_count_in_an_hour_for_which_the_cloud_told_nothing(database) -
         assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 5, 11 * HOUR: 5}, "5 beyond the books"
         usage.set_stored(connection, "pt-1", stored=6, objects=1, now=12 * HOUR, at=11 * HOUR + 60)
         assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 5, 11 * HOUR: 6}, "told later"
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        lambda connection: usage.set_stored(connection, "pt-1", stored=5, objects=1, now=10 * HOUR),
+        lambda connection: usage.count_stored(connection, "pt-1", now=10 * HOUR),
+        lambda connection: usage.set_listed(connection, "pt-1", objects=4, documents=2, now=10 * HOUR),
+    ],
+)
+def test_whoever_notes_what_is_stored_takes_the_point_before_its_hours_so_that_no_two_wait_for_each_other(
+    database, note
+) -> None:
+    said: list[str] = []
+    with database.transaction() as connection:
+        event.listen(connection, "before_cursor_execute", lambda _c, _u, statement, *_: said.append(statement))
+        note(connection)
+        locking = connection.dialect.name == "postgresql"
+    assert said[0].startswith("INSERT INTO cloud_usage")
+    assert "FROM cloud_usage" in said[1]
+    assert said[1].endswith("FOR UPDATE") or not locking, "SQLite has one writer"
+    assert any("usage_hour" in statement for statement in said[2:])
 
 
 def test_one_process_collects_at_a_time(database) -> None:

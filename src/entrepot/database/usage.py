@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, case, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import hour_of
@@ -132,12 +132,23 @@ def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[cloud_usage.c.point], set_=values))
 
 
+def _lock_usage(connection: Connection, point: str) -> Row[tuple[str, int]]:
+    """Lock a point's row until the transaction ends, and say who collects. Whoever writes hours as well comes here
+    first: so two never wait for each other, and no figure is reckoned from one that is being replaced."""
+    # of several processes that are the first for this point, one makes the row and the others wait for it
+    connection.execute(_usage(connection, point).on_conflict_do_nothing())
+    columns = (cloud_usage.c.holder, cloud_usage.c.holder_until)
+    return connection.execute(select(*columns).where(cloud_usage.c.point == point).with_for_update()).one()
+
+
 def set_stored(
     connection: Connection, point: str, *, stored: int | None, objects: int, now: int, at: int = 0, instances: int = 0
 ) -> None:
     """Note what the cloud point holds (None: not told), when its cloud measured that (0: now), and how many instances
     run now. A figure belongs to the hour in which it was measured; an hour that nothing else is known of stays so."""
     table = usage_hour
+    if stored is not None:
+        _lock_usage(connection, point)
     add_to_hour(connection, point, hour_of(now))
     most = case((table.c.instances < instances, instances), else_=table.c.instances)
     _set_hour(connection, point, hour_of(now), instances=most)
@@ -170,6 +181,7 @@ def _set_hour(connection: Connection, point: str, hour: int, **values: Any) -> N
 def count_stored(connection: Connection, point: str, *, now: int) -> int:
     """Add up what the site's books say the point holds: the distinct objects of the sets that it has or is sent. In an
     hour for which its cloud has not told what it stores, that counts, with what it measured beyond the books before."""
+    _lock_usage(connection, point)
     books = (
         select(object_.c.id, object_set.c.id.label("numbered"))
         .join(point_set, point_set.c.set_id == object_.c.object_id)
@@ -240,11 +252,7 @@ def claim_collection(
     Args:
         alone: no other process can be alive (embedded database), so what an earlier one claimed is void.
     """
-    # of several processes that are the first for this point, one makes the row and the others wait for it
-    connection.execute(_usage(connection, point).on_conflict_do_nothing())
-    row = connection.execute(
-        select(cloud_usage.c.holder, cloud_usage.c.holder_until).where(cloud_usage.c.point == point).with_for_update()
-    ).one()
+    row = _lock_usage(connection, point)
     if not alone and row.holder not in ("", holder) and row.holder_until > now:
         return False
     _set_usage(connection, point, holder=holder, holder_until=until)
