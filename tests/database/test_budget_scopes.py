@@ -1,5 +1,6 @@
 """Budgets of cloud points, contents and collections on each database (R23)."""
 
+import msgspec
 import pytest
 
 from entrepot.core.times import HOUR, hour_of
@@ -115,3 +116,24 @@ def test_an_existing_budget_keeps_when_it_was_created(database):
         assert (one.bytes, one.created) == (2, 5)
         assert budgets.bounded_since(connection, "pt-1") == 5
         assert budgets.bounded_since(connection, "pt-2") is None
+
+
+@pytest.mark.parametrize(
+    ("scope", "subject"), [(Scope.POINT, "pt-1"), (Scope.CONTENT, "pkg-1"), (Scope.COLLECTION, ALL_DEVICES_ID)]
+)
+def test_a_budget_is_shown_as_used_up_exactly_when_no_more_is_granted(database, scope, subject):
+    with database.transaction() as connection:
+        device_collections.add_built_in(connection)
+        usage.set_collected(connection, "pt-1", now=NOW)
+        budgets.put_budget(connection, Budget(scope=scope, subject=subject, bytes=1000))
+        _sent(connection, 0, (0, "dev-1", "pkg-1", 100), (5, "dev-2", "pkg-1", 20), (24 * 31, "dev-1", "pkg-1", 9999))
+        for jti in ("open", "closed"):
+            assert isinstance(granting.grant(connection, _grant(jti), NOW), Grant)
+        grants.close(connection, {"closed": {"gw-1": 40}})
+        [one] = budgets.budgets(connection)
+        assert grants.standing(connection, one, NOW) == (120, 60 + 40)
+        exactly = msgspec.structs.replace(_grant("rest"), bytes=1000 - 120 - 100)
+        beyond = msgspec.structs.replace(exactly, bytes=exactly.bytes + 1)
+        assert isinstance(granting.grant(connection, beyond, NOW), Refusal)
+        assert isinstance(granting.grant(connection, exactly, NOW), Grant)
+        assert grants.standing(connection, one, NOW) == (120, 880)
