@@ -137,12 +137,6 @@ def bounded_since(connection: Connection, point: str) -> int | None:
     return None if found is None else int(found)
 
 
-def bounded_everywhere_since(connection: Connection) -> int | None:
-    """Since when every token for any cloud point has an allowance; None when no content or collection has a budget."""
-    found = connection.execute(select(func.min(table.c.created)).where(table.c.scope != Scope.POINT.value)).scalar()
-    return None if found is None else int(found)
-
-
 def forget_point(connection: Connection, point: str) -> None:
     """Forget a deleted cloud point's budget and grants; its store went with it."""
     budgetsums.lock(connection)  # before any row of a budget, as whoever grants does
