@@ -106,7 +106,8 @@ class Ledger(Protocol):
         """All that was announced survives power loss from now on."""
 
     def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
-        """Enter announced and durably stored objects into the index.
+        """Enter announced and durably stored objects into the index. Power loss may take an entry back: then others
+        do not find the object by its content, and seal it again.
 
         Args:
             lost: index hashes whose objects, as :meth:`known` gave them, are not there or not whole: these chunks take

@@ -189,8 +189,8 @@ class CloudUsage(Model, frozen=True, kw_only=True):
     the cloud and from it.
     ``collected`` 0: never. Storage has three figures: what the provider says (``stored_bytes``, as of when it measured
     it), what the site's books say that it placed there (``counted_bytes``), and the last full listing
-    (``listed_bytes``, documents included). The newer of the first two is ``present_bytes``, by which thresholds are
-    judged.
+    (``listed_bytes``, documents included). ``present_bytes``, by which thresholds are judged, is the provider's
+    measurement, and once the books were counted after it, the books plus what it was beyond them.
     ``difference`` is by how much the objects of that listing were more than the books said at that moment: what should
     not be there, or, below zero, what was still on its way or is missing."""
 
