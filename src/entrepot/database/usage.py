@@ -132,7 +132,7 @@ def _set_usage(connection: Connection, point: str, **values: int | str) -> None:
     connection.execute(statement.on_conflict_do_update(index_elements=[cloud_usage.c.point], set_=values))
 
 
-def _lock_usage(connection: Connection, point: str) -> Row[tuple[str, int]]:
+def _lock_usage(connection: Connection, point: str) -> Row[Any, Any]:
     """Lock a point's row until the transaction ends, and say who collects. Whoever writes hours as well comes here
     first: so two never wait for each other, and no figure is reckoned from one that is being replaced."""
     # of several processes that are the first for this point, one makes the row and the others wait for it
