@@ -138,6 +138,18 @@ async def test_creation_makes_everything_marked_and_tells_the_records_that_are_m
     assert (await azure.status("cloud1")).certificate_expires > time.time()
 
 
+async def test_a_record_of_which_azure_does_not_tell_the_text_is_not_asked_for(azure, arm, spec) -> None:
+    assert [one.value for one in (await azure.create("cloud1", spec)).records] == ["PROOF"]
+    [app] = [one for name, one in arm.things.items() if name.lower().endswith("/containerapps/cloud1")]
+    del app["properties"]["customDomainVerificationId"]
+    status = await azure.status("cloud1")
+    assert status.records == ()
+    assert status.notes == (
+        "Azure does not serve cloud1.contoso.com yet: create the DNS record cloud1.contoso.com CNAME "
+        "cloud1.happy.westeurope.azurecontainerapps.io. The site binds the name soon after it sees it.",
+    )
+
+
 async def test_the_gateways_get_a_configuration_that_they_can_read_and_no_secret_of_ours(azure, arm, spec) -> None:
     await azure.create("cloud1", spec)
     body = next(body for method, path, body in arm.bodies if method == "PUT" and path.endswith("containerApps/cloud1"))

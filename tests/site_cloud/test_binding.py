@@ -8,7 +8,7 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import NeededRecord
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.dns import Resolved
-from entrepot.site.cloud.proofs import pause_before
+from entrepot.site.cloud.proofs import look_for, missing, pause_before
 from entrepot.site.cloud.states import CloudAction
 
 from .conftest import SiteUnderTest
@@ -114,3 +114,10 @@ async def test_a_service_that_is_stopped_is_left_alone(site, names) -> None:
     names.ready, names.texts = True, ("4711",)
     assert await _look(site) == []
     assert (await site.services.get("cloud1")).state is CloudPointState.STOPPED
+
+
+async def test_nobody_is_asked_to_create_a_record_of_which_the_cloud_does_not_tell_the_text() -> None:
+    untold = NeededRecord(name="asuid.cloud1.contoso.com", type="TXT", value="")
+    told = NeededRecord(name="asuid.cloud2.contoso.com", type="TXT", value="4711")
+    proofs = await look_for([untold, told], Names().text)
+    assert missing(proofs) == "Create the DNS record asuid.cloud2.contoso.com TXT 4711: it is not there yet."

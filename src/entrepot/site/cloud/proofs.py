@@ -16,9 +16,11 @@ UNSEEN_PAUSE: Final = DAY
 
 
 async def look_for(records: Sequence[NeededRecord], texts: Texts) -> tuple[DnsProof, ...]:
-    """Ask DNS for the records."""
+    """Ask DNS for the records, but for those of which the cloud does not tell what to write: nobody can create them."""
     found = []
     for record in records:
+        if not record.value:
+            continue
         told = await texts(record.name)
         seen = None if told is None else record.value in told
         found.append(DnsProof(name=record.name, type=record.type, value=record.value, seen=seen))

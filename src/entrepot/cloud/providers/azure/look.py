@@ -112,16 +112,16 @@ def _instance(replica: Any) -> Instance:
 
 def _name_notes(app: Any, fqdn: str, bound: Any) -> tuple[tuple[str, ...], tuple[NeededRecord, ...]]:
     """What keeps clients from using the service's own name, and the records that Azure wants to see for it."""
-    proof = NeededRecord(
-        name=f"asuid.{fqdn}", type="TXT", value=str(app.properties.custom_domain_verification_id or "")
-    )
+    told = app.properties.custom_domain_verification_id
+    proofs = (NeededRecord(name=f"asuid.{fqdn}", type="TXT", value=str(told)),) if told else ()
     if bound is not None:
-        return (), (proof,)
+        return (), proofs
     host = app.properties.configuration.ingress.fqdn or ""
+    wanted = " and ".join((f"{fqdn} CNAME {host}", *(f"{one.name} TXT {one.value}" for one in proofs)))
     return (
-        f"Azure does not serve {fqdn} yet: create the DNS records {fqdn} CNAME {host} and {proof.name} TXT "
-        f"{proof.value}. The site binds the name soon after it sees them.",
-    ), (proof,)
+        f"Azure does not serve {fqdn} yet: create the DNS record{'s' if proofs else ''} {wanted}. "
+        f"The site binds the name soon after it sees {'them' if proofs else 'it'}.",
+    ), proofs
 
 
 def _expires(account: AzureAccount, group: str, app: Any, bound: Any) -> int:
