@@ -1,5 +1,8 @@
 """Connections to clouds are kept as long as they are needed, and no longer."""
 
+import msgspec
+import pytest
+
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY, HOUR
 from entrepot.protocol.cloudapi import RenewManagementCertificate
@@ -45,4 +48,27 @@ async def test_the_connection_of_a_deleted_point_is_closed(site) -> None:
     await site.settle()
     assert await site.services.points() == []
     site.clock.advance(DAY + HOUR)
+    assert await _tidy(site) == 1
+
+
+async def test_a_connection_that_does_not_close_keeps_no_other_open_and_none_is_handed_out_that_is_to_be_closed(
+    site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    providers = site.services.providers
+    account = await providers.account_of(await site.make_point())
+    one, other = (msgspec.structs.replace(account, subscription=f"former-{number}") for number in (1, 2))
+    stuck, unused = await providers.of_account(one), await providers.of_account(other)
+    handed_out = []
+
+    async def close() -> None:
+        handed_out.append(await providers.of_account(other))
+        raise OSError("connection reset")
+
+    monkeypatch.setattr(stuck, "close", close)
+    site.clock.advance(DAY + HOUR)
+    assert await _tidy(site) == 1, "the other one"
+    [fresh] = handed_out
+    assert fresh is not unused
+    assert await providers.of_account(other) is fresh
+    site.clock.advance(HOUR)
     assert await _tidy(site) == 1

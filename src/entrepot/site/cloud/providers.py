@@ -1,10 +1,11 @@
 """From a cloud point to its provider and its store."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+import structlog
 from sqlalchemy import Connection
 
 from entrepot.core.errors import EntrepotError, IntegrityError, TrustError, UnavailableError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 UNUSED_SECONDS: Final = DAY
 """A provider that nobody asked for so long has no work under way either: the longest is a large transfer."""
+
+log = structlog.get_logger("site.cloud")
 
 
 def management_secret(certificate_id: str) -> str:
@@ -158,8 +161,7 @@ class Providers:
     async def close(self) -> None:
         """Give the connections of the providers back, where they have any."""
         made, self._made = self._made, {}
-        for kept in made.values():
-            await close_provider(kept.cloud)
+        await _close_all(made.values())
 
     async def tidy(self, points: Sequence[CloudPoint]) -> None:
         """Close the providers of accounts that are none any more, and forget how fast deleted points were sent to.
@@ -171,8 +173,9 @@ class Providers:
             with contextlib.suppress(EntrepotError):  # one that cannot be made is not kept either
                 await self.of(point)
         oldest = self._clock() - UNUSED_SECONDS
-        for key in [key for key, kept in self._made.items() if kept.asked < oldest]:
-            await close_provider(self._made.pop(key).cloud)
+        # taken out all at once, before anything is awaited: what is to be closed can no more be handed out
+        unused = [self._made.pop(key) for key, kept in list(self._made.items()) if kept.asked < oldest]
+        await _close_all(unused)
         there = {point.point for point in points}
         self._pacers = {point: pacer for point, pacer in self._pacers.items() if point in there}
 
@@ -224,6 +227,14 @@ class Providers:
         pacer = self._pacers.setdefault(point_id, Pacer(kept.upload))
         pacer.schedule = kept.upload
         return PacedHolder(await self.store_of(point), point.name, pacer)
+
+
+async def _close_all(unused: Iterable[_Kept]) -> None:
+    for kept in unused:
+        try:
+            await close_provider(kept.cloud)
+        except Exception as error:  # noqa: BLE001  whatever its adapter meets, the others are closed all the same
+            log.warning("provider_not_closed", error=str(error))
 
 
 async def close_provider(provider: Cloud) -> None:
