@@ -156,7 +156,8 @@ class RepairHandler:
         ):
             async with contextlib.aclosing(way) as batches:
                 async for found in batches:
-                    await asyncio.to_thread(self._note, ledger, found)
+                    if found:
+                        await asyncio.to_thread(self._note, ledger, found)
                     for object_id in found:
                         del left[object_id]
                     report.amount(mended.done)
