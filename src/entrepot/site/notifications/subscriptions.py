@@ -307,7 +307,8 @@ _NO_MAIL: Final = "No mail server is set: entrepot alert mail set --help"
 
 def _infos(connection: Connection, found: list[Subscription]) -> list[AlertSubscriptionInfo]:
     counts = notifications.counts(connection)
-    through = {one.site: notifications.get_mail_server(connection, one.site) for one in found}
+    sites = {one.site for one in found if one.channel is Channel.MAIL}
+    without = {site for site in sites if notifications.get_mail_server(connection, site) is None}
     return [
         AlertSubscriptionInfo(
             id=one.id,
@@ -322,7 +323,7 @@ def _infos(connection: Connection, found: list[Subscription]) -> list[AlertSubsc
             site=one.site,
             created=one.created,
             delivered=one.delivered,
-            error=one.error or (_NO_MAIL if one.channel is Channel.MAIL and through[one.site] is None else ""),
+            error=one.error or (_NO_MAIL if one.channel is Channel.MAIL and one.site in without else ""),
             waiting=counts.get((one.id, notifications.WAITING), 0),
             failed=counts.get((one.id, notifications.FAILED), 0),
         )
