@@ -96,6 +96,17 @@ class Proxy:
             _pump(opened, beyond, lambda data: self.seen.append(data.split(b"\r\n", 1)[0].decode("latin-1")))
 
 
+def _received(end: socket.socket) -> bytes | None:
+    """What has come; None when that was no data but TLS's own: a session ticket, for which nobody may wait here."""
+    end.setblocking(False)
+    try:
+        return end.recv(65536)
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return None
+    finally:
+        end.setblocking(True)
+
+
 def _pump(one: socket.socket, other: socket.socket, tell: Any) -> None:
     while True:
         pending = [end for end in (one, other) if isinstance(end, ssl.SSLSocket) and end.pending()]
@@ -103,7 +114,9 @@ def _pump(one: socket.socket, other: socket.socket, tell: Any) -> None:
         if not ready:
             return
         for end in ready:
-            data = end.recv(65536)
+            data = _received(end)
+            if data is None:
+                continue
             if not data:
                 return
             if end is one:
