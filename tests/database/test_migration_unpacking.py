@@ -1,4 +1,4 @@
-"""The migration that brought archives, notes and results of tasks: what was there before has none of them."""
+"""The migrations that brought archives, notes, results of tasks, and origins of versions: what was there has none."""
 
 from alembic import command
 from sqlalchemy import text
@@ -34,5 +34,6 @@ def test_existing_rows_are_brought_along(database: Database) -> None:
     upgrade(database)
     with database.reading() as connection:
         assert contents.get_content(connection, "App").unpack is False
-        assert contents.get_version(connection, "pkg-1", 1).note == ""
+        version = contents.get_version(connection, "pkg-1", 1)
+        assert (version.note, version.origin) == ("", None)
         assert tasks.get(connection, "task-1").result == ""

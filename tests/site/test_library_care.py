@@ -2,6 +2,7 @@
 
 import contextlib
 import secrets
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from entrepot.database.tables.library import object_ as objects
 from entrepot.database.tables.points import point as points
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import key_of
-from entrepot.protocol.contentapi import ContentInfo, CurrentRequest
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, OriginInfo
 from entrepot.protocol.libraryapi import (
     ContentLibraryInfo,
     Fault,
@@ -295,6 +296,53 @@ async def test_versions_with_the_same_files_come_back_from_one_reading(care, mon
     assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
     assert len(read) == 1
     for object_id in roots:
+        care.server.shelf.read_whole(object_id)
+
+
+async def test_versions_come_back_as_they_were_published_although_the_content_is_published_otherwise_by_now(
+    site, source, tmp_path
+) -> None:
+    """Version 1 lacked what was excluded then, version 2 came from an archive, version 3 from yet another folder."""
+    await site.publish("App", source, excludes=("big.bin",))
+    archive = tmp_path / "app.zip"
+    with zipfile.ZipFile(archive, "w") as packed:
+        packed.writestr("only", secrets.token_bytes(9_000))
+        packed.writestr("bad:name", secrets.token_bytes(10))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "new").write_bytes(secrets.token_bytes(9_000))
+    for given in ({"source": str(archive), "unpack": True, "excludes": ()}, {"source": str(other), "unpack": False}):
+        await site.call("POST", "/contents/App/versions", TaskInfo, given)
+        await site.run_tasks()
+    info = await site.call("PATCH", "/contents/App", ContentInfo, {"excludes": ["new"], "for_windows": True})
+    assert [each.origin for each in info.versions] == [
+        OriginInfo(source=str(source), excludes=("big.bin",), unpack=False),
+        OriginInfo(source=str(archive), excludes=(), unpack=True),
+        OriginInfo(source=str(other), excludes=(), unpack=False),
+    ]
+    care = Care(site)
+    lost = [object_id for purpose in Purpose for object_id in care.of(purpose)]
+    for object_id in lost:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    for object_id in lost:
+        care.server.shelf.read_whole(object_id)
+
+
+async def test_a_version_comes_back_from_where_its_source_was_moved_to(care, source, tmp_path) -> None:
+    """What was left out of it, which nobody changed, stays out; the folder has another path by now."""
+    source.rename(tmp_path / "moved")
+    changed = {"source": str(tmp_path / "moved"), "excludes": ["*"]}
+    await care.site.call("PATCH", "/contents/App", ContentInfo, changed)
+    lost = [object_id for purpose in Purpose for object_id in care.of(purpose)]
+    for object_id in lost:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
+    for object_id in lost:
         care.server.shelf.read_whole(object_id)
 
 

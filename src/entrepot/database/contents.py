@@ -21,6 +21,15 @@ from entrepot.database.tables.history import content_event
 from entrepot.protocol.contentapi import ContentType
 
 
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """From where and how a version was published: ``source`` is a path on the site server; ``unpack``: an archive, of
+    which what it holds was published."""
+
+    source: str
+    excludes: tuple[str, ...]
+    unpack: bool
+
+
 class Content(msgspec.Struct, frozen=True, kw_only=True):
     """A content. ``current`` is 0 until its first version is published; ``delta_versions`` is from how many earlier
     versions deltas are made, None for as many as the site's setting says; ``unpack``: ``source`` is an archive, and
@@ -41,6 +50,11 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     delta_versions: int | None = None
     unpack: bool = False
 
+    @property
+    def origin(self) -> Origin:
+        """Of the next version, unless something else is asked for."""
+        return Origin(source=self.source, excludes=self.excludes, unpack=self.unpack)
+
     def deltas_kept(self, setting: int) -> int:
         """From how many earlier versions deltas are made, given the site's setting."""
         return setting if self.delta_versions is None else self.delta_versions
@@ -52,7 +66,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
 
     ``generation`` is that of the content secret, ``sealing`` grows with each time the version is sealed anew, and
     ``signed_by`` is the manifest key's id. ``former_set_id`` and ``former_root`` are what it was before the last
-    sealing, for as long as a point may have nothing else.
+    sealing, for as long as a point may have nothing else. ``origin`` is not known of versions that were published
+    before it was noted.
     """
 
     content: str
@@ -78,6 +93,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     former_root: bytes | None = None
     note: str = ""
     distinct_size: int = 0
+    origin: Origin | None = None
 
     def __repr__(self) -> str:
         return f"Version({self.content}, {self.number})"
@@ -205,7 +221,8 @@ def add_version(connection: Connection, version: Version) -> None:
     taken = select(versions.c.number).where(versions.c.content == version.content, versions.c.number == version.number)
     if connection.execute(taken).first() is not None:
         raise ConflictError(f"Version {version.number} has been published already.")
-    values = msgspec.structs.asdict(version) | {"warnings": to_json(version.warnings).decode()}
+    origin = "" if version.origin is None else to_json(version.origin).decode()
+    values = msgspec.structs.asdict(version) | {"warnings": to_json(version.warnings).decode(), "origin": origin}
     connection.execute(insert(versions).values(values))
     set_current(connection, version.content, version.number)
 
@@ -340,4 +357,6 @@ def _content(row: Any) -> Content:
 def _version(row: Any) -> Version:
     values = dict(row)
     values["warnings"] = from_json(values["warnings"], tuple[str, ...], "list of warnings")
+    origin = values["origin"]
+    values["origin"] = from_json(origin, Origin, "origin of a version") if origin else None
     return Version(**values)

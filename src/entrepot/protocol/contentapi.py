@@ -159,7 +159,8 @@ class CurrentRequest(Model, frozen=True, kw_only=True):
 
 class VersionInfo(Model, frozen=True, kw_only=True):
     """A published version. ``stored_size`` is the sealed size of its distinct objects, ``new_bytes`` what of it the
-    library did not hold before. ``deltas`` names the versions from which a delta to this one exists."""
+    library did not hold before. ``deltas`` names the versions from which a delta to this one exists. ``origin`` is not
+    told of versions that were published before it was noted."""
 
     number: int
     set_id: str
@@ -176,6 +177,15 @@ class VersionInfo(Model, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
     deltas: tuple["DeltaInfo", ...] = ()
     note: str = ""
+    origin: "OriginInfo | None" = None
+
+
+class OriginInfo(Model, frozen=True, kw_only=True):
+    """From where and how a version was published; a repair reads it again."""
+
+    source: str
+    excludes: tuple[str, ...]
+    unpack: bool
 
 
 class DeltaInfo(Model, frozen=True, kw_only=True):

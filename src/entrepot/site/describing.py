@@ -1,10 +1,11 @@
 """Contents as administrators see them: with versions, deltas and distribution."""
 
+import msgspec
 from sqlalchemy import Connection
 
 from entrepot.database import contents, distribution, tasks
 from entrepot.database.contents import Content
-from entrepot.protocol.contentapi import ContentInfo, DeltaInfo, DistributionInfo, VersionInfo
+from entrepot.protocol.contentapi import ContentInfo, DeltaInfo, DistributionInfo, OriginInfo, VersionInfo
 from entrepot.site.publishing import PUBLISH
 
 
@@ -56,10 +57,11 @@ def _published(connection: Connection, content: str) -> dict[str, list[VersionIn
         )
     published: dict[str, list[VersionInfo]] = {}
     for version in contents.list_versions(connection, content):
-        names = [name for name in VersionInfo.__struct_fields__ if name not in ("set_id", "deltas")]
+        names = [name for name in VersionInfo.__struct_fields__ if name not in ("set_id", "deltas", "origin")]
         info = VersionInfo(
             set_id=version.set_id.hex(),
             deltas=tuple(made.get((version.content, version.number), ())),
+            origin=OriginInfo(**msgspec.structs.asdict(version.origin)) if version.origin else None,
             **{name: getattr(version, name) for name in names},
         )
         published.setdefault(version.content, []).append(info)

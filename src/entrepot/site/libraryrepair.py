@@ -37,7 +37,7 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
-from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, remake_deltas
+from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import copies_of
 
@@ -209,12 +209,12 @@ class RepairHandler:
         """Chunks, from where they were published: the files may be the same still, at least in part."""
         between = (min(left), max(left))
         for version, source in await self._database.read(_published_with, content, between):
-            batches = batched(self._rebuilt(version, Path(source), set(left)))
+            if not left:
+                break
+            batches = batched(self._rebuilt(version, source, set(left)))
             while found := await asyncio.to_thread(next, batches, None):
                 mended.source += len(found)
                 yield list(found)
-            if not left:
-                break
 
     def _rebuilt(self, version: Version, source: Path, wanted: set[ObjectId]) -> Iterator[ObjectId]:
         try:
@@ -269,9 +269,12 @@ def batched(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
 
 def _published_with(
     connection: Connection, content: str, between: tuple[ObjectId, ObjectId]
-) -> list[tuple[Version, str]]:
-    """Versions that need faulty objects between two, the newest of each content first, with the content's source."""
-    return [
-        (version, contents.get_content(connection, version.content).source)
-        for version in librarychecks.versions_with(connection, content, *between, each=_VERSIONS)
-    ]
+) -> list[tuple[Version, Path]]:
+    """Versions that need faulty objects between two, the newest of each content first, with each folder or file that
+    one may have been published from. What an archive holds cannot be read in it."""
+    found: dict[tuple[str, int, str], tuple[Version, Path]] = {}
+    for version in librarychecks.versions_with(connection, content, *between, each=_VERSIONS):
+        for origin in origins(contents.get_content(connection, version.content), version):
+            if not origin.unpack:
+                found[version.content, version.number, origin.source] = (version, Path(origin.source))
+    return list(found.values())

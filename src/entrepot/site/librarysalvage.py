@@ -1,10 +1,11 @@
 """The last resorts of a repair: publish a version's source again for what it lost, and make damaged deltas anew."""
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
@@ -14,7 +15,7 @@ from entrepot.content.salvaging import SalvageShelf, salvage
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.ids import ObjectId
 from entrepot.database import contents, librarychecks
-from entrepot.database.contents import Content
+from entrepot.database.contents import Content, Origin, Version
 from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
@@ -64,9 +65,10 @@ class Salvage:
             CancelledError: the work is to stop.
         """
         with contextlib.closing(SalvageShelf(self._shelf.store)) as shelf:
-            for content, numbers in self._needing(scope, wanted, shelf):
-                if shelf.lacking():
-                    self._again(content, numbers, shelf, report)
+            for content, needing in self._needing(scope, wanted, shelf):
+                for origin, numbers in _by_origin(content, needing):
+                    if shelf.lacking():
+                        self._again(content, origin, numbers, shelf, report)
             found = 0
             for page in shelf.came(NOTED):
                 came(page)
@@ -75,42 +77,50 @@ class Salvage:
 
     def _needing(
         self, scope: str, wanted: Iterable[list[ObjectId]], shelf: SalvageShelf
-    ) -> list[tuple[Content, list[int]]]:
-        """Contents that need something that is wanted, and the numbers of these versions, the newest first."""
-        numbers: dict[str, set[int]] = {}
+    ) -> list[tuple[Content, list[Version]]]:
+        """Contents that need something that is wanted, and these versions, the newest first."""
+        needing: dict[str, dict[int, Version]] = {}
         for page in wanted:
             shelf.want(page)
             with self._database.reading() as connection:
                 for version in librarychecks.versions_with(connection, scope, page[0], page[-1], each=_VERSIONS):
                     if version.generation == self._keys.generation:
-                        numbers.setdefault(version.content, set()).add(version.number)
+                        needing.setdefault(version.content, {})[version.number] = version
         with self._database.reading() as connection:
             return [
-                (contents.get_content(connection, content), sorted(found, reverse=True))
-                for content, found in sorted(numbers.items())
+                (contents.get_content(connection, content), [found[number] for number in sorted(found, reverse=True)])
+                for content, found in sorted(needing.items())
             ]
 
-    def _again(self, content: Content, numbers: list[int], shelf: SalvageShelf, report: Reporter) -> None:
-        if content.unpack:
+    def _again(
+        self, content: Content, origin: Origin, numbers: list[int], shelf: SalvageShelf, report: Reporter
+    ) -> None:
+        if origin.unpack:
             report.step(f"Unpacking the source of {content.name}", unit="bytes")
         staged = self._staging.source(
-            Path(content.source),
-            unpacked=content.unpack,
+            Path(origin.source),
+            unpacked=origin.unpack,
             progress=report.amount,
             cancelled=lambda: report.cancelled,
         )
         try:
             with staged as source:
-                total = weighed(source, content.excludes, report)
+                total = weighed(source, origin.excludes, report)
                 report.step(f"Reading the source of {content.name} again", total=total, unit="bytes")
-                self._salvage(content, numbers, source, shelf, report)
+                self._salvage(content, numbers, source, origin.excludes, shelf, report)
         except CancelledError:
             raise
         except EntrepotError as error:  # the source is gone or another by now
             log.info("source_not_usable", content=content.id, versions=numbers, error=str(error))
 
     def _salvage(
-        self, content: Content, numbers: list[int], source: Path, shelf: SalvageShelf, report: Reporter
+        self,
+        content: Content,
+        numbers: list[int],
+        source: Path,
+        excludes: tuple[str, ...],
+        shelf: SalvageShelf,
+        report: Reporter,
     ) -> None:
         """Only now the session begins: nothing renews its lease before."""
         signer = self._keys.manifest
@@ -124,12 +134,29 @@ class Salvage:
                 session=session,
                 keys=self._keys.domain(content.id, isolated=content.isolated),
                 sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
-                options=PublishOptions(excludes=content.excludes, for_windows=content.for_windows),
+                options=PublishOptions(excludes=excludes),  # names that Windows cannot store are published already
                 progress=lambda progress: report.amount(progress.read),
                 cancelled=lambda: report.cancelled,
             )
         finally:
             self._library.close_session(session.session)
+
+
+def origins(content: Content, version: Version) -> tuple[Origin, ...]:
+    """From where a version may come again: from where it came, then from where the content's source is by now; either
+    way without what was left out of it then."""
+    own = version.origin or content.origin
+    return own, msgspec.structs.replace(content.origin, excludes=own.excludes)
+
+
+def _by_origin(content: Content, needing: list[Version]) -> Iterator[tuple[Origin, list[int]]]:
+    """Each way that is worth a reading, with the numbers of the versions that may come of it; their own come first."""
+    ways: dict[Origin, dict[int, None]] = {}
+    for tier in zip(*(origins(content, version) for version in needing), strict=True):
+        for version, origin in zip(needing, tier, strict=True):
+            ways.setdefault(origin, {})[version.number] = None
+    for origin, numbers in ways.items():
+        yield origin, list(numbers)
 
 
 def remake_deltas(connection: Connection, content: str, *, now: float) -> int:

@@ -21,7 +21,7 @@ from entrepot.content.surprises import leap
 from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
 from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, hierarchy, tasks
-from entrepot.database.contents import Content, Version
+from entrepot.database.contents import Content, Origin, Version
 from entrepot.database.engine import Database
 from entrepot.database.library import adopt_set, first_needed
 from entrepot.database.librarystats import distinct_size
@@ -223,6 +223,7 @@ class PublishHandler:
             generation=generation,
             signed_by=signed_by,
             note=job.note,
+            origin=Origin(source=job.source, excludes=job.excludes, unpack=job.unpack),
         )
 
 

@@ -54,6 +54,7 @@ content_version = Table(
     Column("former_set_id", LargeBinary, nullable=True, index=True),
     Column("former_root", LargeBinary, nullable=True),
     Column("note", Text, nullable=False, server_default=""),
+    Column("origin", Text, nullable=False, server_default=""),  # JSON: from where and how it came; empty: not known
 )
 
 content_delta = Table(
