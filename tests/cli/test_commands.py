@@ -110,16 +110,25 @@ def test_waiting_follows_the_task_to_its_end_and_fails_as_it_failed(logged_in, e
     assert "entrepot task show tsk-1" in ran.err
 
 
-def test_what_is_surprising_in_the_current_version_is_shown_with_the_content(logged_in, entrepot) -> None:
+def test_what_is_surprising_is_counted_in_the_list_and_told_with_the_content_version_by_version(
+    logged_in, entrepot
+) -> None:
     version = VersionInfo(
         number=1, set_id="00", files=1, folders=0, links=0, plain_size=1, chunks=1, stored_size=1, new_objects=1,
         new_bytes=1, objects=1, created=1, warnings=("'[x].key' looks like a secret.",),
     )  # fmt: skip
-    older = msgspec.structs.replace(version, number=2, warnings=("It was withdrawn.",))
-    logged_in.replies["GET /api/v1/contents/7-Zip"] = content(versions=(version, older))
+    later = msgspec.structs.replace(version, number=2, warnings=(*version.warnings, "It is [much] larger."))
+    plain = msgspec.structs.replace(version, number=3, warnings=())
+    info = content(versions=(version, later, plain))
+    logged_in.replies |= {"GET /api/v1/contents/7-Zip": info, "GET /api/v1/contents": [info]}
     ran = entrepot("content", "show", "7-Zip")
-    assert "Warning: version 1: '[x].key' looks like a secret." in ran.err
-    assert "withdrawn" not in ran.err
+    assert "Warning: versions 1, 2: '[x].key' looks like a secret." in ran.err
+    assert "Warning: version 2: It is [much] larger." in ran.err
+    listed = entrepot("content", "list")
+    assert "Warnings" in listed.out
+    assert "1 (others: 2)" in listed.out
+    [told] = entrepot("content", "list", "--json").value
+    assert [len(each["warnings"]) for each in told["versions"]] == [1, 2, 0]
 
 
 def interrupted_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from entrepot.core.errors import RefusedError
-from entrepot.protocol.contentapi import ContentInfo, ContentType, DeltaOutlook, Rehearsal, VersionInfo
+from entrepot.protocol.contentapi import ContentInfo, ContentType, DeltaOutlook, OriginInfo, Rehearsal, VersionInfo
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 VERSION = VersionInfo(
@@ -157,9 +158,24 @@ def test_notes_are_set_listed_and_shown(logged_in, entrepot) -> None:
     assert entrepot("content", "note", "7-Zip", "1", "[tested] on ARM").code == 0
     assert logged_in.bodies("PATCH /api/v1/contents/7-Zip/versions/1") == [{"note": "[tested] on ARM"}]
     assert "[tested] on ARM" in entrepot("content", "list").out
+    assert "Version 1 of 7-Zip: [tested] on ARM" in entrepot("content", "note", "7-Zip", "1", "[tested] on ARM").err
     shown = entrepot("content", "show", "7-Zip").out
     for text in ("[tested] on ARM", "what /srv/app.zip holds", "the last 2 versions"):
         assert text in shown
+
+
+def test_a_version_that_came_from_elsewhere_than_the_next_one_will_says_so(logged_in, entrepot) -> None:
+    old = OriginInfo(source="/srv/7z-24", excludes=("*.pdb", "docs"), unpack=False)
+    same = OriginInfo(source="/srv/app.zip", excludes=(), unpack=False)
+    versions = (
+        msgspec.structs.replace(VERSION, origin=old),
+        msgspec.structs.replace(VERSION, number=2, origin=same),
+    )
+    logged_in.replies["GET /api/v1/contents/7-Zip"] = content(versions=versions)
+    shown = entrepot("content", "show", "7-Zip").out
+    assert shown.count("/srv/7z-24, without *.pdb, docs") == 1
+    assert shown.count("/srv/app.zip") == 1, "as the source of the content"
+    assert entrepot("content", "show", "7-Zip", "--json").value["versions"][0]["origin"]["source"] == "/srv/7z-24"
 
 
 def test_interrupting_a_rehearsal_cancels_it(logged_in, entrepot, monkeypatch: pytest.MonkeyPatch) -> None:

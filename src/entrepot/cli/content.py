@@ -44,9 +44,27 @@ def list_contents(ctx: typer.Context, as_json: AsJson = False) -> None:
     for c in contents:
         current = _current(c)
         held, note = (size(current.plain_size), current.note) if current else ("", "")
-        rows.append((c.name, c.type.value, c.state, str(c.current or ""), held, str(len(c.distribution)), note, c.id))
+        places = str(len(c.distribution))
+        rows.append((c.name, c.type.value, c.state, str(c.current or ""), held, places, _warned(c), note, c.id))
     empty = "No content yet. Publish some: entrepot content publish PATH --name NAME"
-    print_rows(("Name", "Type", "State", ">Version", ">Size", ">Points", "Note", "Id"), rows, empty=empty)
+    print_rows(("Name", "Type", "State", ">Version", ">Size", ">Points", ">Warnings", "Note", "Id"), rows, empty=empty)
+
+
+def _warned(content: ContentInfo) -> str:
+    """How many warnings the current version has, and how many others have."""
+    current = _current(content)
+    mine = len(current.warnings) if current else 0
+    others = sum(len(version.warnings) for version in content.versions) - mine
+    return f"{mine} (others: {others})" if others else str(mine or "")
+
+
+def _surprises(content: ContentInfo) -> dict[str, list[int]]:
+    """Texts of warnings, those of the newest version first, each with the versions that it is about."""
+    found: dict[str, list[int]] = {}
+    for version in reversed(content.versions):
+        for text in version.warnings:
+            found.setdefault(text, []).insert(0, version.number)
+    return found
 
 
 def _current(content: ContentInfo) -> VersionInfo | None:
@@ -80,7 +98,13 @@ def show(ctx: typer.Context, content: Content, as_json: AsJson = False) -> None:
             ("current version", str(info.current)),
         ),
     )
-    versions = [
+    _print_versions(info)
+    print_distribution(info.distribution)
+
+
+def _print_versions(info: ContentInfo) -> None:
+    columns = (">Version", ">Files", ">Size", ">Sealed", ">New in library", "Deltas", "Published", ">Warnings")
+    rows = [
         (
             str(v.number),
             str(v.files),
@@ -89,18 +113,29 @@ def show(ctx: typer.Context, content: Content, as_json: AsJson = False) -> None:
             size(v.new_bytes),
             ", ".join(f"from {d.from_version}: {size(d.size)}" for d in v.deltas),
             when(v.created),
+            str(len(v.warnings) or ""),
+            _whence(info, v),
             v.note,
         )
         for v in info.versions
     ]
-    print_rows(
-        (">Version", ">Files", ">Size", ">Sealed", ">New in library", "Deltas", "Published", "Note"),
-        versions,
-        empty="No version yet.",
-    )
-    for text in next((v.warnings for v in info.versions if v.number == info.current), ()):
-        say(f"[yellow]Warning:[/] version {info.current}: {text}")
-    print_distribution(info.distribution)
+    print_rows((*columns, "From", "Note"), rows, empty="No version yet.")
+    for text, numbers in _surprises(info).items():
+        of = f"version{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        say(f"[yellow]Warning:[/] {of}: {text}")
+
+
+def _whence(content: ContentInfo, version: VersionInfo) -> str:
+    """From where and how a version came, as far as it is not as the content says."""
+    origin = version.origin
+    if origin is None or (origin.source, origin.unpack, origin.excludes) == (
+        content.source,
+        content.unpack,
+        content.excludes,
+    ):
+        return ""
+    place = f"what {origin.source} holds" if origin.unpack else origin.source
+    return f"{place}, without {', '.join(origin.excludes)}" if origin.excludes else place
 
 
 def print_distribution(rows: tuple[DistributionInfo, ...] | list[DistributionInfo]) -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from entrepot.cli.options import AsJson, Wait
 from entrepot.cli.output import print_facts, print_json, say, size
@@ -179,7 +178,7 @@ def _show_rehearsal(said: Rehearsal, *, as_json: bool) -> None:
     ]
     print_facts(f"{said.name} version {said.number}, not published", [fact for fact in facts if fact[0]])
     for warning in said.warnings:
-        say(f"[yellow]Warning:[/] {escape(warning)}")
+        say(f"[yellow]Warning:[/] {warning}")
 
 
 def _quoted(said: Rehearsal) -> list[tuple[str, str]]:
@@ -222,7 +221,7 @@ def _tell(content: ContentInfo) -> None:
         f"the library grew by {size(newest.new_bytes)}."
     )
     for warning in newest.warnings:
-        say(f"[yellow]Warning:[/] {escape(warning)}")
+        say(f"[yellow]Warning:[/] {warning}")
 
 
 @app.command()
@@ -296,4 +295,4 @@ def note(
     if as_json:
         print_json(changed)
     else:
-        say(f"Version {version} of {changed.name}: {escape(text) or 'no note any more.'}")
+        say(f"Version {version} of {changed.name}: {text or 'no note any more.'}")
