@@ -1,7 +1,7 @@
 """On the cloud host a stop and a revocation end running downloads at once: instances are told, they need not look.
 
-Here instances look at their control documents once a minute only, so whatever they obey sooner they were told. When a
-download ended is asked of its record: the time that the gateway itself took down, whatever the machine does meanwhile.
+Here instances look at their control documents once in many hours only, so whatever they obey they were told: the
+download would otherwise outlast the test's patience. No clock is compared, whatever the machine does meanwhile.
 """
 
 import time
@@ -18,17 +18,15 @@ from entrepot.protocol.control import ServiceState
 from entrepot.protocol.transactions import Record
 
 pytestmark = pytest.mark.process
-POLL = 60.0
-SELDOM = f"""
+SELDOM = """
 import sys
 from pathlib import Path
 import msgspec
-from entrepot.cloud.gateway.app import run_gateway
-from entrepot.cloud.gateway.config import load_config, save_config
+from entrepot.cloud.gateway import app
 
-path = Path(sys.argv[-1])
-save_config(path, msgspec.structs.replace(load_config(path), poll={POLL}))
-run_gateway(path)
+load = app.load_config
+app.load_config = lambda path: msgspec.structs.replace(load(path), poll=86_400.0)  # a configuration may say 60 at most
+app.run_gateway(Path(sys.argv[-1]))
 """
 HOST = f"""
 import sys
@@ -41,7 +39,7 @@ serve_host(Path(sys.argv[1]), command=(sys.executable, "-c", {SELDOM!r}, "entrep
 
 @pytest.fixture
 def host(tmp_path: Path, host_process: Callable[..., Any]) -> Iterator[Any]:
-    """A cloud host whose gateways look seldom."""
+    """A cloud host whose gateways look as good as never."""
     home = tmp_path / "host"
     process = host_process(home, init_host(home, "127.0.0.1:0", now=time.time()))
     process.program = HOST
@@ -60,7 +58,7 @@ async def provider(host: Any, management: Any, providers: Callable[..., HostProv
 
 
 @pytest.mark.parametrize("order", ["revocation", "stop"])
-async def test_an_order_ends_a_download_long_before_its_instance_would_have_looked(
+async def test_an_order_ends_a_download_although_its_instance_does_not_look(
     site: Any,
     provider: HostProvider,
     running: Callable[..., Awaitable[Any]],
@@ -77,7 +75,6 @@ async def test_an_order_ends_a_download_long_before_its_instance_would_have_look
     ordered = (
         site.control(revoked_devices=(device,)) if order == "revocation" else site.control(state=ServiceState.STOPPED)
     )
-    asked = time.time()
     await holder.put_document("control", ordered.encode())
     got = len(await download.rest())
 
@@ -87,4 +84,3 @@ async def test_an_order_ends_a_download_long_before_its_instance_would_have_look
 
     [record] = await until(recorded)
     assert got <= record.sent < len(site.objects[site.big])
-    assert (record.time + record.duration) / 1000 - asked < POLL / 2

@@ -263,6 +263,7 @@ class ServiceRunner:
             ) from error
         instance.changed = self._noticed
         self._instances[instance.id] = instance
+        instance.tell(Order.CONTROL)  # what was told to all while the process began it has not heard
         self._steer()
         task = asyncio.create_task(self._after(instance), name=f"end of {instance.id}")
         self._ends.add(task)
