@@ -23,6 +23,7 @@ from granian.server.embed import Server
 
 from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.web.arrivals import Requests, scheduler
+from entrepot.web.handover import HANDSHAKE_SECONDS, stop_accepting
 
 BACKLOG = 1024
 HEADER_SECONDS = 30
@@ -59,6 +60,7 @@ class Workers:
         self._tls = tls
         self._running: dict[int, Any] = {}  # by number: granian.server.embed.AsyncWorker, which has no types
         self._numbers = itertools.count(1)
+        self._accepting: tuple[Any, int] | None = None  # the newest worker, and its descriptor of the listener
 
     def start(self) -> None:
         """Accept connections from now on."""
@@ -78,10 +80,12 @@ class Workers:
             log_dictconfig=_QUIET,
         )
         # Granian closes the descriptor that it is given, and dies of a double close.
-        server._shd = _holder(os.dup(self._listener.fileno()), False, BACKLOG)  # noqa: SLF001  # the listener is ours
+        descriptor = os.dup(self._listener.fileno())
+        server._shd = _holder(descriptor, False, BACKLOG)  # noqa: SLF001  # the listener is ours
         number = next(self._numbers)
         worker = server._spawn_worker(number - 1, self._work, self._requests)  # noqa: SLF001  # instead of its own loop
         self._running[number] = worker
+        self._accepting = worker, descriptor
         worker.start()
 
     def _ssl(self) -> dict[str, Any]:
@@ -94,8 +98,8 @@ class Workers:
     def renew(self) -> None:
         """Start a worker on the new certificate, let the old one finish. A bad certificate changes nothing.
 
-        Whoever is just shaking hands with the old one is broken off, and tries again: a worker cannot stop to accept
-        and go on with handshakes.
+        Whoever is just shaking hands with the old one goes on, and is answered. (Where the system cannot take the
+        listener from it, they are broken off, and try again.)
         """
         if self._tls is None:
             return
@@ -104,10 +108,12 @@ class Workers:
         except EntrepotError as error:
             _log.error("certificate_not_swapped", problem=str(error))
             return
-        old = list(self._running.values())
+        old = self._accepting
         self.start()
-        for worker in old:
-            _let_finish(worker)
+        if old is not None:
+            worker, descriptor = old
+            handshakes = HANDSHAKE_SECONDS if stop_accepting(descriptor) else 0.0
+            asyncio.get_running_loop().call_later(handshakes, _let_finish, worker)
         _log.info("certificate_swapped", certificate=str(self._tls.cert))
 
     async def drain(self, seconds: float) -> None:

@@ -17,12 +17,13 @@ import structlog
 from entrepot.cloud.gateway.config import GatewayConfig, save_config
 from entrepot.cloud.gateway.pipes import MAX_LINE, Heartbeat, Order, is_ready_line, parse_heartbeat
 from entrepot.cloud.host.plan import Phase, View
+from entrepot.web.handover import HANDSHAKE_SECONDS
 
 STOP_SECONDS = 1.0
 """A stopped instance that still runs after this long is killed; its journal is then adopted."""
-STEERED_AWAY_SECONDS = 1.0
-"""So long an instance goes on accepting before it drains: connections on their way to it when new ones were steered
-elsewhere are still its own."""
+STEERED_AWAY_SECONDS = HANDSHAKE_SECONDS
+"""So long an instance goes on before it drains: connections on their way to it when new ones were steered elsewhere are
+still its own, and so are TLS handshakes in progress."""
 _KILL_AFTER_DRAIN = 15.0
 _log = structlog.get_logger("entrepot.host")
 
@@ -104,7 +105,7 @@ class GatewayInstance:
             stdin.write(f"{order}\n".encode())
 
     def drain(self) -> None:
-        """Let it finish its downloads; others take new ones."""
+        """Let it finish its handshakes and downloads; others take new connections."""
         if self.phase in (Phase.STARTING, Phase.READY):
             self.phase = Phase.DRAINING
             self._loop.call_later(STEERED_AWAY_SECONDS, self._signal_end)

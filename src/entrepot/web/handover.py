@@ -1,0 +1,39 @@
+"""Takes a listener from a worker that goes on with the connections which it has accepted.
+
+Granian's worker cannot be asked for that: told to end, it drops whoever is in the middle of a TLS handshake. But it
+learns of new connections from the kernel's event poll only. Once its listener is taken out of that poll, connections
+are left to other workers on the same socket, and handshakes go on. Linux only; elsewhere nothing is taken.
+"""
+
+import contextlib
+import os
+import select
+import sys
+from pathlib import Path
+from typing import Final
+
+HANDSHAKE_SECONDS: Final = 12.0
+"""After so long nobody is in a handshake any more whose connection was accepted before: the server gives each ten."""
+_POLL: Final = "anon_inode:[eventpoll]"
+
+
+def stop_accepting(listener: int) -> bool:
+    """Let nobody in this process hear of new connections by this descriptor; by duplicates of it they still do.
+
+    Returns:
+        whether somebody listened by it, and does not now.
+    """
+    if sys.platform != "linux":
+        return False
+    taken = False
+    for path in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile, or a second hold on a poll that was seen to already
+            if str(path.readlink()) == _POLL:
+                taken |= _take_out(int(path.name), listener)
+    return taken
+
+
+def _take_out(poll: int, listener: int) -> bool:
+    with select.epoll.fromfd(os.dup(poll)) as held:
+        held.unregister(listener)
+    return True
