@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from entrepot.web.asgi import send_response
-from entrepot.web.server import listener_url, open_listener, serve
+from entrepot.web.server import open_listener, serve
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a handshake is broken off, as told")
 LIMIT = 9.0
@@ -112,7 +112,7 @@ class Server:
         self._site.tls_files(self._tls.cert.parent)
         self._renew.set()
         while (shown := await self.shown()) == before:
-            await asyncio.sleep(0.01)
+            pass
         return shown
 
 
