@@ -1,14 +1,16 @@
 """What is shown is what was meant, whatever names and messages hold; and no secret shows by accident."""
 
 import contextlib
+import json
+import sys
 from pathlib import Path
 
 import msgspec
 import pytest
 from rich.console import Console
 
-from entrepot.cli import waiting, watching
-from entrepot.cli.output import say
+from entrepot.cli import failures, waiting, watching
+from entrepot.cli.output import print_facts, print_json, print_line, print_rows, say
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.waiting import TaskProgress, amount
 from entrepot.core.errors import BadInputError
@@ -25,17 +27,65 @@ def test_a_line_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == f"{ODD} is removed.\nWarning: {ODD}\n{ODD}\n"
 
 
-def test_the_progress_of_a_task_with_an_odd_name_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = dict.fromkeys(("id", "kind", "subject", "step", "unit", "message", "error", "error_code"), "")
-    numbers = dict.fromkeys(("done", "total", "attempts", "created", "started", "finished", "run_after"), 0)
-    task = TaskInfo(title=ODD, state=TaskState.IN_PROGRESS, **texts, **numbers)
+HOSTILE = "a[red]\x1b]52;c;aGk=\x07\x9b2J\r\u202eb[/x]"
+"""A name that would fill the clipboard, clear the screen, and be read backwards."""
+SHOWN = r"a[red]\x1b]52;c;aGk=\x07\x9b2J\r\u202eb[/x]"
+
+
+def test_nothing_that_is_shown_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(("Name", "Note"), [(HOSTILE, HOSTILE)], empty="")
+    print_rows(("Name",), [], empty=f"Nothing is in {HOSTILE}.")
+    print_facts(HOSTILE, [("note", f"{HOSTILE}\n{HOSTILE}")])
+    say(HOSTILE)
+    say(f"[yellow]Warning:[/] {HOSTILE}", style="dim")
+    failures._report(HOSTILE, HOSTILE, 1)
+    shown = "".join(capsys.readouterr())
+    assert shown.count(SHOWN) == 2 + 1 + 3 + 2 + 2
+    assert all(character.isprintable() or character == "\n" for character in shown)
+
+
+def test_a_traceback_that_was_asked_for_cannot_steer_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(failures.DEBUG_VARIABLE, "1")
+    try:
+        raise BadInputError(HOSTILE)
+    except BadInputError as error:
+        failures._report(error.message, "", 1)
+    told = capsys.readouterr().err
+    assert f"BadInputError: {SHOWN}" in told
+    assert "\x1b" not in told
+
+
+def test_results_for_programs_stay_exact_and_are_harmless_where_a_person_looks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    print_json({"name": HOSTILE})
+    written = capsys.readouterr().out
+    assert json.loads(written) == {"name": HOSTILE}
+    assert all(character.isprintable() or character == "\n" for character in written)
+    print_line(HOSTILE)
+    assert capsys.readouterr().out == f"{HOSTILE}\n"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_line(HOSTILE)
+    assert capsys.readouterr().out == f"{SHOWN}\n"
+
+
+@pytest.mark.parametrize(("title", "shown"), [(ODD, "[id]/[/x]"), (HOSTILE, SHOWN)])
+def test_the_progress_of_a_task_with_an_odd_name_is_shown(
+    monkeypatch: pytest.MonkeyPatch, title: str, shown: str
+) -> None:
+    texts = dict.fromkeys(("id", "kind", "subject", "message", "error", "error_code"), "")
+    numbers = dict.fromkeys(("total", "attempts", "created", "started", "finished", "run_after"), 0)
+    task = TaskInfo(title=title, step=title, unit=title, done=1, state=TaskState.IN_PROGRESS, **texts, **numbers)
     seen: list[str] = []
     for room in (waiting, watching):
         monkeypatch.setattr(room, "Console", lambda **_: _terminal(seen))
     with TaskProgress() as progress:
         progress.show(task)
         progress._progress.refresh()
-    assert any("[id]/[/x]" in text for text in seen)
+    assert max(text.count(shown) for text in seen) == 3
+    assert not any(HOSTILE in text for text in seen)
 
 
 def test_a_task_at_work_shows_how_fast_it_goes_and_what_is_left() -> None:
@@ -61,7 +111,7 @@ def _terminal(seen: list[str]) -> Console:
         def flush(self) -> None:
             pass
 
-    return Console(file=Written(), force_terminal=True, width=200)  # type: ignore[arg-type]  # all that it needs
+    return Console(file=Written(), force_terminal=True, width=400)  # type: ignore[arg-type]  # all that it needs
 
 
 def test_a_password_file_that_is_no_text_is_refused_and_shows_none_of_it(tmp_path: Path) -> None:

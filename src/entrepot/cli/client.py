@@ -10,9 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from entrepot.cli.options import AsJson, CodeStdin, Home, Yes
-from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.output import (
+    confirm,
+    print_done,
+    print_facts,
+    print_json,
+    print_line,
+    print_rows,
+    say,
+    size,
+    when,
+    yes_no,
+)
 from entrepot.cli.secrets import read_code
 from entrepot.core.errors import BadInputError, EntrepotError
+from entrepot.core.terminal import harmless
 
 if TYPE_CHECKING:  # loaded when a command runs: --help answers without waiting for the network libraries
     from entrepot.client.enrol import Enrolled
@@ -252,7 +264,7 @@ class _FetchBar:
 
     def show(self, state: "FetchProgress") -> None:
         """Draw one state."""
-        text = f"{state.phase} {state.source}".strip()
+        text = harmless(f"{state.phase} {state.source}".strip())
         if self._bar is None:
             self._bar = self.progress.add_task(text, total=state.total or None)
         self.progress.update(self._bar, description=text, completed=state.done, total=state.total or None)
@@ -271,7 +283,7 @@ def _show_result(result: "FetchResult") -> None:
         [(used.name or used.kind, used.form, size(used.bytes), str(used.requests)) for used in result.used],
         empty="Everything was there already.",
     )
-    typer.echo(str(result.folder))
+    print_line(str(result.folder))
 
 
 @app.command("clear-cache")

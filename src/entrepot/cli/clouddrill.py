@@ -17,6 +17,7 @@ from entrepot.cli.output import confirm, print_facts, print_json, print_rows, sa
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.core.errors import BadInputError, EntrepotError, UnavailableError
 from entrepot.core.sizes import parse_size
+from entrepot.core.terminal import harmless
 from entrepot.protocol.cloudapi import CloudHealth
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.cloudpointapi import CloudPointInfo
@@ -244,7 +245,7 @@ async def _show(drill: "Drill", plan: DrillPlan) -> None:
     progress = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
     loop = asyncio.get_running_loop()
     with progress, contextlib.suppress(asyncio.CancelledError):
-        bar = progress.add_task(f"Loading {plan.cloud_point}", total=plan.bytes, text="")
+        bar = progress.add_task(harmless(f"Loading {plan.cloud_point}"), total=plan.bytes, text="")
         then, received = loop.time(), 0
         while True:
             await asyncio.sleep(_REFRESH)

@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.output import (
+    confirm,
+    print_done,
+    print_facts,
+    print_json,
+    print_line,
+    print_rows,
+    say,
+    size,
+    when,
+    yes_no,
+)
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.deviceapi import (
     DeviceInfo,
@@ -96,7 +107,7 @@ def code(
         print_json(reply)
         return
     say(f"Valid until {when(reply.expires)} for {uses} device{'s' if uses != 1 else ''}:")
-    typer.echo(reply.code)
+    print_line(reply.code)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from typer import Abort
 from typer.exceptions import TyperException
 
 from entrepot.core.errors import EntrepotError, Family, UnavailableError
+from entrepot.core.terminal import harmless
 
 DEBUG_VARIABLE = "ENTREPOT_DEBUG"
 INTERRUPTED = 130
@@ -96,9 +97,9 @@ _ADVICE = {
 def _report(message: str, next_step: str, code: int) -> int:
     _trace()
     console = stderr()
-    console.print(f"[bold red]Error:[/] {escape(message)}", soft_wrap=True)
+    console.print(f"[bold red]Error:[/] {escape(harmless(message, lines=True))}", soft_wrap=True)
     if next_step:
-        console.print(f"[bold]Next:[/]  {escape(next_step)}", soft_wrap=True)
+        console.print(f"[bold]Next:[/]  {escape(harmless(next_step, lines=True))}", soft_wrap=True)
     return code
 
 
@@ -106,7 +107,7 @@ def _usage(error: TyperException) -> int:
     message = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":
         if message:
-            sys.stderr.write(message + "\n")
+            sys.stderr.write(harmless(message, lines=True) + "\n")
         return Family.USAGE.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "entrepot"
@@ -151,4 +152,4 @@ def _bug(error: Exception) -> int:
 
 def _trace() -> None:
     if os.environ.get(DEBUG_VARIABLE) == "1":
-        traceback.print_exc()
+        sys.stderr.write(harmless(traceback.format_exc(), lines=True))

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson
-from entrepot.cli.output import age, day, money, print_facts, print_json, say, size
+from entrepot.cli.output import age, day, money, print_facts, print_json, print_line, say, size
 from entrepot.cli.session import seg, site_session
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.costapi import CrossingInfo, ForecastInfo, PointForecast, Quote, QuoteRequest
@@ -114,7 +114,7 @@ def quote(
 
 def print_quote(found: Quote) -> None:
     """A quote for people: the sentence, the figures, and what was assumed."""
-    typer.echo(found.summary)
+    print_line(found.summary)
     amounts = [
         ("amount", f"{money(found.amount)} {found.currency}"),
         ("without deltas and reuse", f"{money(found.amount_full)} {found.currency}"),

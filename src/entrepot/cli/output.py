@@ -18,6 +18,7 @@ from rich.text import Text
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
+from entrepot.core.terminal import harmless, harmless_json
 
 PIPE_WIDTH = 240
 T = TypeVar("T")
@@ -27,8 +28,13 @@ _LEAD: Final = re.compile(r"\[(green|yellow)\]([^\[\]]*)\[/\]")
 def print_json(value: object) -> None:
     """Indented JSON, one document, on standard output."""
     data = msgspec.json.encode(value, enc_hook=_path_text)
-    sys.stdout.write(msgspec.json.format(data, indent=2).decode() + "\n")
+    sys.stdout.write(harmless_json(msgspec.json.format(data, indent=2).decode()) + "\n")
     sys.stdout.flush()
+
+
+def print_line(text: str) -> None:
+    """One result, alone on standard output, as programs take it: exact, but where a person looks."""
+    typer.echo(harmless(text) if sys.stdout.isatty() else text)
 
 
 def _path_text(value: object) -> str:
@@ -62,22 +68,22 @@ def print_rows(
         table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
     count = 0
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*(escape(harmless(cell)) for cell in row))
         count += 1
     if count:
         console.print(table)
     else:
-        console.print(empty, markup=False)
+        console.print(harmless(empty, lines=True), markup=False)
 
 
 def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
     """One thing and its properties; empty properties are left out. Values are never cut: people copy them."""
     console = stdout()
-    console.print(f"[bold]{escape(title)}[/]", soft_wrap=True)
+    console.print(f"[bold]{escape(harmless(title))}[/]", soft_wrap=True)
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
-        lines = value.splitlines()
+        lines = harmless(value, lines=True).splitlines()
         console.print(f"  [dim]{name:<{width}}[/]  {escape(lines[0])}", soft_wrap=True)
         for line in lines[1:]:
             console.print(f"  {'':<{width}}  {escape(line)}", soft_wrap=True)
@@ -113,6 +119,7 @@ def say(text: str, *, style: str = "") -> None:
             and messages may hold what would be taken for markup.
         style: of the whole line.
     """
+    text = harmless(text)
     lead = _LEAD.match(text)
     line = Text(style=style)
     if lead:

@@ -11,6 +11,7 @@ from entrepot.cli.output import print_json, say
 from entrepot.cli.session import SiteSession
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.sizes import format_size
+from entrepot.core.terminal import harmless
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.rules.pace import format_seconds
 
@@ -82,7 +83,11 @@ class TaskProgress:
 
     def __init__(self, *, silent: bool = False) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[amount]}"))
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[amount]}", markup=False),
+        )
         self._progress = Progress(
             *columns, TimeElapsedColumn(), console=console, disable=silent or not console.is_terminal, transient=True
         )
@@ -108,11 +113,11 @@ class TaskProgress:
 
     def show(self, task: TaskInfo) -> None:
         """Draw one state of the task."""
-        text = f"{task.title}: {task.step}" if task.step else task.title
+        text = harmless(f"{task.title}: {task.step}" if task.step else task.title)
         if self._bar is None:
             self._bar = self._progress.add_task(text, amount="", total=None)
         self._progress.update(
-            self._bar, description=text, completed=task.done, total=task.total or None, amount=amount(task)
+            self._bar, description=text, completed=task.done, total=task.total or None, amount=harmless(amount(task))
         )
 
 

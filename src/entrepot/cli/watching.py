@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from entrepot.cli.session import SiteSession, seg
 from entrepot.core.errors import UnavailableError
 from entrepot.core.sizes import format_size
+from entrepot.core.terminal import harmless
 from entrepot.protocol.contentapi import DistributionInfo, DistributionState
 
 _FIRST_PAUSE = 0.1
@@ -54,7 +55,7 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
 
 def _draw(progress: Progress, bars: dict[str, TaskID], row: DistributionInfo) -> None:
     if row.point not in bars:
-        bars[row.point] = progress.add_task(row.point_name, total=None, amount="")
-    text = f"{row.point_name}: {row.state.value.replace('_', ' ')}"
+        bars[row.point] = progress.add_task("", total=None, amount="")
+    text = harmless(f"{row.point_name}: {row.state.value.replace('_', ' ')}")
     moved = f"{format_size(row.done)} of {format_size(row.total)}" if row.total else ""
     progress.update(bars[row.point], description=text, completed=row.done, total=row.total or None, amount=moved)

@@ -18,6 +18,7 @@ from cryptography.x509.oid import NameOID
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.secret import Secret
+from entrepot.core.terminal import harmless
 from entrepot.core.times import DAY, iso
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
@@ -165,9 +166,9 @@ def dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
 
 
 def describe(certificate: x509.Certificate) -> str:
-    """How errors name a certificate: its subject and the beginning of its SHA-256 thumbprint."""
+    """How errors name a certificate: its subject, which anybody may have chosen, and its thumbprint's beginning."""
     name = certificate_name(certificate) or certificate.subject.rfc4514_string() or "without name"
-    return f"{name[:80]} (SHA-256 {thumbprint(certificate).hex()[:16]}…)"
+    return f"{harmless(name[:80])} (SHA-256 {thumbprint(certificate).hex()[:16]}…)"
 
 
 def to_pem(*certificates: x509.Certificate) -> str:
