@@ -5,9 +5,12 @@ import contextlib
 import errno
 import fcntl
 import os
+import resource
+import socket
 import ssl
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import structlog
@@ -15,6 +18,7 @@ import structlog
 from entrepot.core.sizes import MIB
 from entrepot.protocol.control import AddressLimits, GatewaySettings
 from entrepot.web.crowds import end_excess, keep_bounded
+from entrepot.web.descriptors import held
 
 ASK = "GET /objects/{} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer good\r\n\r\n"
 
@@ -132,11 +136,71 @@ async def test_a_look_that_fails_is_told_once_and_is_not_the_last(monkeypatch):
     assert [line["event"] for line in told] == ["connections_not_looked_at"]
 
 
+@contextlib.contextmanager
+def descriptors_left(number: int):
+    """So many may still be opened."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 50, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        for _ in range(number):
+            os.close(taken.pop())
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_an_address_that_took_every_descriptor_loses_them_all_the_same(left):
+    with contextlib.ExitStack() as opened:
+        listener = opened.enter_context(socket.create_server(("127.0.0.1", 0)))
+        clients, accepted = [], []
+        for _ in range(12):
+            clients.append(opened.enter_context(socket.create_connection(listener.getsockname())))
+            accepted.append(opened.enter_context(listener.accept()[0]))
+        with descriptors_left(left):
+            ended = end_excess(listener.getsockname()[1], 3)
+        for one in clients:
+            one.settimeout(0)
+        open_still = [one for one in clients if still_open(one)]
+        assert (ended, len(open_still)) == (9, 3)
+        open_still[0].sendall(b"x")
+        assert accepted[clients.index(open_still[0])].recv(1) == b"x", "the server still has it"
+
+
+def still_open(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def test_a_number_that_becomes_a_files_meanwhile_costs_no_lock(tmp_path, monkeypatch):
+    path, (one, other), duplicate = tmp_path / "database", socket.socketpair(), os.dup
+    with one, other, path.open("w") as locked:
+        fcntl.lockf(locked, fcntl.LOCK_EX)
+        monkeypatch.setattr("entrepot.web.descriptors.os.dup", lambda _: duplicate(locked.fileno()))
+        with pytest.raises(OSError, match=os.strerror(errno.ENOTSOCK)), held(one.fileno()):
+            pass
+        assert locked_for_others(path)
+
+
 def test_a_look_leaves_the_locks_of_files_alone(tmp_path):
-    locking = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
     path = tmp_path / "database"
     with path.open("w") as locked:
         fcntl.lockf(locked, fcntl.LOCK_EX)
         assert end_excess(1, 0) == 0
-        other = subprocess.run([sys.executable, "-c", locking, str(path)], capture_output=True, check=False)
-    assert b"BlockingIOError" in other.stderr
+        assert locked_for_others(path)
+
+
+def locked_for_others(path: Path) -> bool:
+    locking = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    other = subprocess.run([sys.executable, "-c", locking, str(path)], capture_output=True, check=False)
+    return b"BlockingIOError" in other.stderr

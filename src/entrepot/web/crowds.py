@@ -12,14 +12,13 @@ import struct
 import sys
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 import structlog
 
 from entrepot.web.addresses import network_of
+from entrepot.web.descriptors import held, open_descriptors, reset
 from entrepot.web.process import most_descriptors
-from entrepot.web.stalled import duplicate, reset
 
 LOOK_SECONDS = 2.0
 _SILENCE: Final = struct.Struct("=44xI4xI")
@@ -41,10 +40,6 @@ async def keep_bounded(port: int, most: Callable[[], int]) -> None:
             if (limit := _bearable(most())) and (ended := await asyncio.to_thread(end_excess, port, limit)):
                 _log.warning("connections_of_one_address_ended", ended=ended, limit=limit)
             failing = False
-        except OSError as error:  # no descriptor is left: neither is one for a traceback's source lines
-            if not failing:
-                _log.error("connections_not_looked_at", problem=str(error))
-            failing = True
         except Exception:  # noqa: BLE001  # whatever it is: it must not leave addresses without a bound for ever
             if not failing:
                 _log.exception("connections_not_looked_at")
@@ -65,14 +60,14 @@ def end_excess(port: int, most: int) -> int:
     """
     if sys.platform != "linux":
         return 0
-    descriptors = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    descriptors = list(open_descriptors())
     if len(descriptors) <= most:
         return 0
-    held: defaultdict[str, list[int]] = defaultdict(list)
+    share: defaultdict[str, list[int]] = defaultdict(list)
     for descriptor in descriptors:
-        if address := _holder(descriptor, port):
-            held[address].append(descriptor)
-    return sum(_end_most_silent(each, len(each) - most, address, port) for address, each in held.items())
+        if address := _holder_of(descriptor, port):
+            share[address].append(descriptor)
+    return sum(_end_most_silent(each, len(each) - most, address, port) for address, each in share.items())
 
 
 def _end_most_silent(descriptors: list[int], count: int, address: str, port: int) -> int:
@@ -82,17 +77,22 @@ def _end_most_silent(descriptors: list[int], count: int, address: str, port: int
     return sum(_end(descriptor, address, port) for descriptor in descriptors[:count])
 
 
-def _holder(descriptor: int, port: int) -> str:
+def _holder_of(descriptor: int, port: int) -> str:
     """The address that holds this connection to the port; empty if it is no such connection (any more)."""
-    with contextlib.suppress(OSError), duplicate(descriptor) as connection:
-        if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getsockname()[1] == port:
-            return network_of(connection.getpeername()[0])
+    with contextlib.suppress(OSError), held(descriptor) as connection:
+        return _holder(connection, port)
+    return ""
+
+
+def _holder(connection: socket.socket, port: int) -> str:
+    if connection.family in (socket.AF_INET, socket.AF_INET6) and connection.getsockname()[1] == port:
+        return network_of(connection.getpeername()[0])
     return ""
 
 
 def _silent_for(descriptor: int) -> int:
     """Milliseconds since anything came from there or went there."""
-    with contextlib.suppress(OSError), duplicate(descriptor) as connection:
+    with contextlib.suppress(OSError), held(descriptor) as connection:
         told = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SILENCE.size)
         sent, received = _SILENCE.unpack(told)
         return int(min(sent, received))
@@ -101,9 +101,8 @@ def _silent_for(descriptor: int) -> int:
 
 def _end(descriptor: int, address: str, port: int) -> bool:
     """The number may stand for another connection by now: only one of the same address is ended."""
-    if _holder(descriptor, port) != address:
-        return False
-    with contextlib.suppress(OSError), duplicate(descriptor) as connection:
-        reset(connection)
-        return True
+    with contextlib.suppress(OSError), held(descriptor) as connection:
+        if _holder(connection, port) == address:
+            reset(connection)
+            return True
     return False
