@@ -383,22 +383,27 @@ def test_of_a_budget_only_what_is_named_is_changed(logged_in, entrepot) -> None:
 
 
 def test_budgets_tell_how_old_their_figures_are(logged_in, entrepot) -> None:
-    never = _budget(name="cloud-us")
-    logged_in.replies["GET /api/v1/budgets"] = [_budget(collected=NOW, age_seconds=60 * 12), never]
+    never, some = _budget(name="cloud-us", used=0), _budget(name="office", scope="content", used=5)
+    logged_in.replies["GET /api/v1/budgets"] = [_budget(collected=NOW, age_seconds=60 * 12), never, some]
     ran = entrepot("budget", "list", "--json")
-    assert [(one["collected"], one["age_seconds"]) for one in ran.value] == [(NOW, 720), (0, 0)]
-    told = entrepot("budget", "list").out
-    assert "12 min old" in told
-    assert "not collected yet" in told
+    assert [(one["collected"], one["age_seconds"]) for one in ran.value] == [(NOW, 720), (0, 0), (0, 0)]
+    told = {line.split()[1]: line for line in entrepot("budget", "list").out.splitlines() if "30 days" in line}
+    assert "12 min old" in told["cloud-eu"]
+    assert "not collected yet" in told["cloud-us"]
+    assert "not all collected yet" in told["office"], "it stands beside figures"
 
 
 @pytest.mark.parametrize(
-    ("figures_from", "told"), [(NOW, "Figures: 3 h old, collected 2026-03-2"), (0, "Figures: not collected yet.")]
+    ("figures_from", "requests", "told"),
+    [
+        (NOW, 5, "Figures: 3 h old, collected 2026-03-2"),
+        (0, 0, "Figures: not collected yet."),
+        (0, 5, "Figures: not all collected yet."),
+    ],
 )
-def test_costs_tell_how_old_their_figures_are(logged_in, entrepot, figures_from: int, told: str) -> None:
-    one = CostLine(
-        subject="pt-1", name="cloud-eu", bytes=10**9, requests=5, **dict.fromkeys(AMOUNTS, Decimal(1)), month_end=None
-    )
+def test_costs_tell_how_old_their_figures_are(logged_in, entrepot, figures_from: int, requests: int, told: str) -> None:
+    amounts = dict.fromkeys(AMOUNTS, Decimal(1))
+    one = CostLine(subject="pt-1", name="cloud-eu", bytes=10**9, requests=requests, **amounts, month_end=None)
     logged_in.replies["GET /api/v1/cost?by=point"] = CostReport(
         by=CostBy.POINT,
         since=NOW - DAY,

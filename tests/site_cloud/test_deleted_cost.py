@@ -101,3 +101,38 @@ async def test_a_new_point_of_that_name_has_a_line_of_its_own(site):
     assert {line.subject for line in _cost(site).lines} == {old, new.point}
     [line] = _cost(site, cloud_point="cloud1").lines
     assert line.subject == new.point
+
+
+async def test_where_all_points_are_deleted_the_figures_are_as_old_as_the_last_deletion(site):
+    await _deleted(site)
+    await site.make_point("cloud2", fqdn="cloud2.contoso.com")
+    with site.database.transaction() as connection:
+        prices.use(connection, "", "ours")
+    ends = []
+    for name in ("cloud1", "cloud2"):
+        site.clock.advance(HOUR)
+        await site.services.act(CloudAction.DELETE, name)
+        await site.settle()
+        with site.database.reading() as connection:
+            gone = deletedpoints.deleted_since(connection, month_of(site.clock())[0], site=SITE)
+        ends.append(max(one.deleted for one in gone))
+    site.clock.advance(HOUR)
+    found = _cost(site)
+    assert ends[0] < ends[1] == found.figures_from
+    assert found.age_seconds == int(site.clock()) - ends[1] >= HOUR
+    assert _cost(site, cloud_point="cloud1").figures_from == ends[0]
+
+
+async def test_a_point_that_is_being_created_has_no_figures_that_could_be_missing(site):
+    point = await _deleted(site)
+    with site.database.transaction() as connection:
+        prices.use(connection, "", "ours")
+    with site.database.reading() as connection:
+        collected = usage.stored_usage(connection, point).collected
+    await site.services.create(site.request("cloud2", "cloud2.contoso.com"))
+    found = _cost(site)
+    assert len(found.lines) == 2
+    assert found.figures_from == collected > 0
+    await site.settle()
+    assert (await site.services.get("cloud2")).ready
+    assert _cost(site).figures_from == 0, "one that serves was never collected"

@@ -156,7 +156,7 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
                 size(one.used),
                 size(one.granted),
                 size(one.left),
-                how_old(one.collected, one.age_seconds),
+                how_old(one.collected, one.age_seconds, some=one.used > 0),
                 one.grade,
                 one.grades,
                 one.by,

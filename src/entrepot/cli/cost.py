@@ -77,7 +77,8 @@ def show(
     )
     if found.lines:
         told = f", collected {when(found.figures_from)}" if found.figures_from else ""
-        say(f"Figures: {how_old(found.figures_from, found.age_seconds)}{told}.")
+        some = any(one.requests for one in found.lines)
+        say(f"Figures: {how_old(found.figures_from, found.age_seconds, some=some)}{told}.")
     if fetched := sum(one.fetched_bytes for one in found.lines):
         say(f"The site's own downloads from the cloud are in it: {size(fetched)}, to validate, repair and collect.")
     if found.others:

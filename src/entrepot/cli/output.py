@@ -165,9 +165,16 @@ def age(seconds: int) -> str:
     return f"{seconds // 86_400} d"
 
 
-def how_old(collected: int, seconds: int) -> str:
-    """How old collected figures are, in words; ``collected`` 0: there are none yet."""
-    return f"{age(seconds)} old" if collected else "not collected yet"
+def how_old(collected: int, seconds: int, *, some: bool = False) -> str:
+    """How old collected figures are, in words.
+
+    Args:
+        collected: when they were; 0: not all of them were ever.
+        some: there are figures, whether or not all were collected.
+    """
+    if collected:
+        return f"{age(seconds)} old"
+    return "not all collected yet" if some else "not collected yet"
 
 
 def yes_no(flag: bool) -> str:

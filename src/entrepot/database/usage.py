@@ -231,12 +231,13 @@ def set_collected(connection: Connection, point: str, *, now: int) -> None:
     _set_usage(connection, point, collected=now, error="")
 
 
-def collected(connection: Connection, point: str = "") -> int:
-    """When a cloud point was collected last; of all that serve or did, the one that was longest ago. 0: never."""
+def collections(connection: Connection) -> dict[str, int]:
+    """When each cloud point was collected last; 0: never. One that never served has nothing to collect, and is not in
+    it."""
     told = func.coalesce(cloud_usage.c.collected, 0)
     both = cloud_point.outerjoin(cloud_usage, cloud_usage.c.point == cloud_point.c.point)
-    query = select(func.min(told)).select_from(both).where(cloud_point.c.ready > 0)
-    return connection.execute(query.where(cloud_point.c.point == point) if point else query).scalar() or 0
+    query = select(cloud_point.c.point, told).select_from(both).where(cloud_point.c.ready > 0)
+    return {point: int(at) for point, at in connection.execute(query)}
 
 
 def set_collect_error(connection: Connection, point: str, error: str) -> None:

@@ -92,8 +92,8 @@ class CostLine(Model, frozen=True, kw_only=True):
 class CostReport(Model, frozen=True, kw_only=True):
     """``GET /cost?by=point``. One currency a report: lines of sheets with another one are in ``others``. At most 1,000
     lines, the dearest first; ``rest_count`` further contents, collections or devices come together to ``rest``.
-    ``figures_from``: when the cloud point that was collected longest ago was (0: one never was), ``age_seconds`` how
-    long that is ago."""
+    ``figures_from``: when the cloud point that was collected longest ago was (0: one never was); of points that were
+    all deleted, when the last of them was. ``age_seconds``: how long that is ago."""
 
     by: CostBy
     since: int

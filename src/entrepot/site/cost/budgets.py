@@ -6,6 +6,7 @@ budget. Clients that are refused are told so, and use other points or come again
 """
 
 import secrets
+from collections.abc import Mapping
 from typing import Final
 from zoneinfo import available_timezones
 
@@ -235,7 +236,7 @@ def put(connection: Connection, name: str, request: BudgetRequest, *, by: str, n
     before = budgets.find(connection, scope, one.subject)
     if before is not None:  # as it will be kept
         one = msgspec.structs.replace(one, created=before.created, stopped=before.stopped)
-    info = _info(connection, one, now)
+    info = _info(connection, one, usage.collections(connection), now)
     if not request.dry_run:
         budgets.put_budget(connection, one)
         budgets.note_change(connection, scope, one.subject, at=now, by=by, what=_told(one, request.critical))
@@ -267,9 +268,9 @@ def _check(request: BudgetRequest, scope: Scope) -> None:
         )
 
 
-def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
+def _info(connection: Connection, one: Budget, kept: Mapping[str, int], now: float) -> BudgetInfo:
     used, outstanding = grants.standing(connection, one, now)
-    collected = usage.collected(connection, one.subject if one.scope is Scope.POINT else "")
+    collected = kept.get(one.subject, 0) if one.scope is Scope.POINT else min(kept.values(), default=0)
     return BudgetInfo(
         scope=one.scope.value,
         name=name_of(connection, one),
@@ -298,7 +299,8 @@ def _info(connection: Connection, one: Budget, now: float) -> BudgetInfo:
 
 def listed(connection: Connection, *, now: float) -> list[BudgetInfo]:
     """The budgets, and how they stand."""
-    return [_info(connection, one, now) for one in budgets.budgets(connection)]
+    kept = usage.collections(connection)
+    return [_info(connection, one, kept, now) for one in budgets.budgets(connection)]
 
 
 def history(connection: Connection) -> list[BudgetChange]:

@@ -64,7 +64,7 @@ def report(connection: Connection, *, by: CostBy, cloud_point: str, site: str, n
     found_lines = Lines(lines=_by_point(counted)) if by is CostBy.POINT else split(connection, counted, by, since)
     included = {one.point for one in counted}
     named = [(point.point, point.name) for point in points] + [(point.point, point.name) for point in gone]
-    kept = [usage.stored_usage(connection, point.point).collected for point in points if point.point in included]
+    kept = [at for point, at in usage.collections(connection).items() if point in included]
     figures_from = min(kept, default=max((point.deleted for point in gone), default=0))
     return CostReport(
         by=by,
