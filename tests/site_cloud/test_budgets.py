@@ -260,6 +260,13 @@ async def test_a_rate_that_was_set_before_there_was_a_least_one_is_served_at_the
     assert (changed.peers_percent, changed.rate) == (50, LEAST_RATE)
 
 
+async def test_a_budget_tells_the_rate_that_it_keeps(site, bounded):
+    with site.database.transaction() as connection:
+        budgets.put_budget(connection, Budget(subject=bounded.point, bytes=NEEDED, throttle_percent=1, rate=1))
+    [told] = await site.database.read(listed, now=NOW)
+    assert (told.rate, told.grades.split(" at ")[0]) == (LEAST_RATE, "throttle to 64.0 kB/s")
+
+
 async def test_a_rate_at_which_downloads_would_never_end_is_refused_with_what_to_do(site, bounded):
     for preview in (True, False):
         with pytest.raises(BadInputError, match="time limits") as caught:

@@ -35,7 +35,7 @@ from entrepot.database.tables.usage import cloud_usage, usage_hour
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.rules.allowance import ample, granted
 from entrepot.rules.budgets import bound, period_start, throttled
-from entrepot.rules.throttle import kept
+from entrepot.rules.throttle import kept_rate
 
 REUSE_SECONDS: Final = HOUR // 2
 _POINT: Final = Scope.POINT.value
@@ -97,7 +97,7 @@ def _noted(connection: Connection, wanted: Grant, rooms: list[_Room]) -> Grant:
         for one in rooms
         if one.budget.rate and throttled(one.budget.shares, one.budget.bytes, one.used + one.outstanding + wanted.bytes)
     ]
-    wanted = msgspec.structs.replace(wanted, rate=kept(min(rates, default=0)))
+    wanted = msgspec.structs.replace(wanted, rate=kept_rate(min(rates, default=0)))
     connection.execute(_INSERT, msgspec.structs.asdict(wanted) | {"charged": wanted.bytes, "held": ""})
     mine = [(one.budget.scope.value, one.budget.subject) for one in rooms]
     if mine:

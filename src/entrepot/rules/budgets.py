@@ -12,7 +12,7 @@ import msgspec
 from entrepot.core.sizes import format_size
 from entrepot.core.times import hour_of
 from entrepot.rules.thresholds import NEAR_PERCENT, rolling_start
-from entrepot.rules.throttle import kept
+from entrepot.rules.throttle import kept_rate
 
 
 class Grade(IntEnum):
@@ -48,8 +48,9 @@ class Shares(msgspec.Struct, frozen=True, kw_only=True):
 
 def described(shares: Shares, rate: int) -> str:
     """The grades of a budget in words, in their order."""
+    slow = f"throttle to {format_size(kept_rate(rate))}/s"
     told = [
-        f"throttle to {format_size(kept(rate))}/s at {shares.throttle_percent} %" if shares.throttle_percent else "",
+        f"{slow} at {shares.throttle_percent} %" if shares.throttle_percent else "",
         f"peers only at {shares.peers_percent} %" if shares.peers_percent else "",
         f"critical content only at {shares.critical_percent} %" if _before_end(shares) else "",
         f"no new grants at {shares.grant_percent} %",

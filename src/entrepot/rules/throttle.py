@@ -22,11 +22,11 @@ MOST_PIECE: Final = 256 * KIB
 _PIECES_A_SECOND: Final = 4
 
 
-def kept(rate: int) -> int:
+def kept_rate(rate: int) -> int:
     """The rate that is kept: budgets and tokens of before may have a lower one than the least; 0: no bound."""
     return max(rate, LEAST_RATE) if rate else 0
 
 
 def piece(rate: int) -> int:
     """Bytes that a download on a token of this rate may send when it is its turn."""
-    return max(LEAST_PIECE, min(MOST_PIECE, kept(rate) // _PIECES_A_SECOND))
+    return max(LEAST_PIECE, min(MOST_PIECE, kept_rate(rate) // _PIECES_A_SECOND))

@@ -19,7 +19,7 @@ from entrepot.core.times import Clock
 from entrepot.objects.store import ObjectStore
 from entrepot.protocol.allowances import encode_slot, slot_key
 from entrepot.rules.allowance import slots
-from entrepot.rules.throttle import kept
+from entrepot.rules.throttle import kept_rate
 from entrepot.web.grants import Grant
 
 KEPT: Final = 20_000
@@ -145,7 +145,7 @@ class Allowances:
             begin = max(now, purse.due)
             if begin > now:
                 await asyncio.sleep(begin - now)
-            purse.due = begin + count / kept(grant.rate)
+            purse.due = begin + count / kept_rate(grant.rate)
 
     def _purse(self, jti: str) -> _Purse:
         purse = self._purses.setdefault(jti, _Purse())

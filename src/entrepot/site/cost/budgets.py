@@ -28,7 +28,7 @@ from entrepot.protocol.location import LocationReply, Withheld
 from entrepot.protocol.tokens import MAX_TOKEN_SETS
 from entrepot.rules.allowance import LEAST, SLOTS, enough
 from entrepot.rules.budgets import WORDS, Shares, described, grade, next_period, period_start, stops
-from entrepot.rules.throttle import LEAST_RATE
+from entrepot.rules.throttle import LEAST_RATE, kept_rate
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.loops import has_store
 from entrepot.site.cloud.services import CloudServices
@@ -276,7 +276,7 @@ def _info(connection: Connection, one: Budget, kept: Mapping[str, int], now: flo
         name=name_of(connection, one),
         bytes=one.bytes,
         **{share: getattr(one, share) for share in Shares.__struct_fields__},
-        rate=one.rate,
+        rate=kept_rate(one.rate),
         critical=one.critical,
         zone=one.zone,
         used=used,

@@ -9,8 +9,8 @@ from entrepot.core.errors import BadInputError
 from entrepot.database import budgets, contents
 from entrepot.database.budgets import Budget, Scope
 from entrepot.protocol.costapi import BudgetInfo, BudgetPatch, BudgetRequest
-from entrepot.rules import throttle
 from entrepot.rules.budgets import Shares
+from entrepot.rules.throttle import kept_rate
 from entrepot.site.cost.budgets import put
 from entrepot.site.cost.naming import subject_of
 
@@ -40,6 +40,6 @@ def _kept(connection: Connection, one: Budget) -> dict[str, Any]:
     named = {each.id: each.name for each in contents.list_contents(connection)} if one.critical else {}
     values = {key: getattr(one, key) for key in ("bytes", "zone", *Shares.__struct_fields__)}
     return values | {
-        "rate": throttle.kept(one.rate),
+        "rate": kept_rate(one.rate),
         "critical": tuple(named[each] for each in one.critical if each in named),
     }
