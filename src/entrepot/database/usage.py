@@ -145,21 +145,25 @@ def set_stored(
     connection: Connection, point: str, *, stored: int | None, objects: int, now: int, at: int = 0, instances: int = 0
 ) -> None:
     """Note what the cloud point holds (None: not told), when its cloud measured that (0: now), and how many instances
-    run now. A figure belongs to the hour in which it was measured; an hour that nothing else is known of stays so."""
+    run now. A figure belongs to the hour in which it was measured; an hour that nothing else is known of stays so.
+
+    The earlier hour is written first, as whoever counts transfers does (``site.cloud.metering``)."""
     table = usage_hour
+    present: dict[str, Any] = {"instances": case((table.c.instances < instances, instances), else_=table.c.instances)}
     if stored is not None:
         _lock_usage(connection, point)
-    add_to_hour(connection, point, hour_of(now))
-    most = case((table.c.instances < instances, instances), else_=table.c.instances)
-    _set_hour(connection, point, hour_of(now), instances=most)
-    if stored is not None:
         measured = min(at or now, now)  # a cloud whose clock is ahead has not measured the future
         kept = stored_usage(connection, point)
         values = {"stored_bytes": stored, "stored_objects": objects, "stored_at": measured}
         if kept.counted_at > measured and (kept.stored_at, kept.stored_bytes) != (measured, stored):  # told late
             values["stored_difference"] = _beyond_books(connection, point, stored, hour_of(measured))
         _set_usage(connection, point, **values)
-        _set_hour(connection, point, hour_of(measured), stored=stored)
+        if hour_of(measured) < hour_of(now):
+            _set_hour(connection, point, hour_of(measured), stored=stored)
+        else:
+            present["stored"] = stored
+    add_to_hour(connection, point, hour_of(now))
+    _set_hour(connection, point, hour_of(now), **present)
 
 
 def _beyond_books(connection: Connection, point: str, stored: int, hour: int) -> int:

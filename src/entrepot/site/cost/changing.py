@@ -6,7 +6,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import BadInputError
-from entrepot.database import budgets, contents
+from entrepot.database import budgets, budgetsums, contents
 from entrepot.database.budgets import Budget, Scope
 from entrepot.protocol.costapi import BudgetInfo, BudgetPatch, BudgetRequest
 from entrepot.rules.budgets import Shares
@@ -23,6 +23,7 @@ def change(connection: Connection, name: str, patch: BudgetPatch, *, by: str, no
         BadInputError: there is no budget yet and no bytes are given; shares, zone or rate that do not fit.
     """
     scope = Scope(patch.scope)
+    budgetsums.lock(connection)  # before it is read: another change would be lost
     before = budgets.find(connection, scope, subject_of(connection, scope, name))
     if before is None and patch.bytes is None:
         raise BadInputError(

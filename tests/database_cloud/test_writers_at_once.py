@@ -1,0 +1,95 @@
+"""Two writers at once on PostgreSQL; the embedded database has one writer."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, event
+
+from entrepot.core.times import HOUR
+from entrepot.database import budgets, budgetsums, contents, usage
+from entrepot.database.budgets import Scope
+from entrepot.database.engine import Database
+from entrepot.protocol.costapi import BudgetPatch, BudgetRequest
+from entrepot.site.cost.budgets import put
+from entrepot.site.cost.changing import change
+from tests.rows import content_row
+
+pytestmark = pytest.mark.postgres
+PATIENCE = 60.0
+NOW = 1_774_267_200
+
+
+def _begin(
+    database: Database, work: Callable[[Connection], Any], *, until: Callable[[str, Any], bool]
+) -> tuple[threading.Thread, list[Exception]]:
+    """Begin work in a transaction of its own; come back when it is about to say the statement that ``until`` knows by
+    text and parameters, or has ended. What it failed with is in the list."""
+    there, failed = threading.Event(), []
+
+    def said(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if until(statement, parameters):
+            there.set()
+
+    def run() -> None:
+        try:
+            with database.transaction() as connection:
+                event.listen(connection, "before_cursor_execute", said)
+                work(connection)
+        except Exception as error:  # noqa: BLE001  # the test looks at it
+            failed.append(error)
+        finally:
+            there.set()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert there.wait(PATIENCE)
+    return thread, failed
+
+
+def test_two_who_change_a_budget_at_once_lose_nothing_of_each_other(postgres_hierarchy) -> None:
+    database = postgres_hierarchy
+    with database.transaction() as connection:
+        contents.add_content(connection, content_row("pkg-app", "app", source="", created=NOW))
+        put(connection, "app", BudgetRequest(bytes=10, scope="content"), by="anna", now=NOW)
+    patch = BudgetPatch(scope="content", peers_percent=70)
+    with database.transaction() as connection:
+        budgetsums.lock(connection)
+        other, failed = _begin(
+            database,
+            lambda connection: change(connection, "app", patch, by="ben", now=NOW),
+            until=lambda statement, _: statement.endswith("FOR UPDATE"),
+        )
+        change(connection, "app", BudgetPatch(scope="content", bytes=20), by="anna", now=NOW)
+    other.join(PATIENCE)
+    assert failed == []
+    with database.reading() as connection:
+        found = budgets.find(connection, Scope.CONTENT, "pkg-app")
+    assert (found.bytes, found.peers_percent) == (20, 70)
+
+
+def test_who_notes_an_earlier_measurement_and_who_counts_several_hours_do_not_wait_for_each_other(
+    postgres_hierarchy,
+) -> None:
+    database = postgres_hierarchy
+    with database.transaction() as connection:
+        usage.add_to_hours(connection, "pt-1", {10 * HOUR: {"sent": 1}, 12 * HOUR: {"sent": 1}})
+    with database.transaction() as connection:
+        usage.add_to_hour(connection, "pt-1", 10 * HOUR, uploaded=5)
+        other, failed = _begin(
+            database,
+            lambda connection: usage.set_stored(
+                connection, "pt-1", stored=7, objects=1, now=12 * HOUR + 60, at=10 * HOUR + 60, instances=2
+            ),
+            until=lambda statement, values: (
+                statement.startswith("UPDATE usage_hour") and 10 * HOUR in dict(values).values()
+            ),
+        )
+        usage.add_to_hour(connection, "pt-1", 12 * HOUR, uploaded=6)
+    other.join(PATIENCE)
+    assert failed == []
+    with database.reading() as connection:
+        assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 7}
+        uploaded = [row.uploaded for row in usage.hours(connection, "pt-1", since=0, until=20 * HOUR, limit=9)]
+    assert uploaded == [5, 6]
