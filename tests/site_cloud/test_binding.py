@@ -76,6 +76,13 @@ async def test_a_name_whose_text_record_is_not_seen_is_tried_once_a_day(site, na
     assert await _orders(site, 12 * HOUR) == 2
 
 
+async def test_a_name_of_which_the_cloud_does_not_tell_the_records_is_tried_once_a_day(site, names) -> None:
+    names.ready, site.cloud.records = True, []
+    assert len(await _look(site)) == 1
+    assert await _orders(site, 12 * HOUR) == 1
+    assert await _orders(site, 12 * HOUR) == 2
+
+
 async def test_a_text_record_that_appears_is_noticed_within_minutes(site, names) -> None:
     names.ready = True
     assert len(await _look(site)) == 1

@@ -28,8 +28,9 @@ async def look_for(records: Sequence[NeededRecord], texts: Texts) -> tuple[DnsPr
 
 
 def all_seen(proofs: Sequence[DnsProof]) -> bool:
-    """Whether nothing is missing, as far as this server's DNS knows."""
-    return all(proof.seen for proof in proofs)
+    """Whether nothing is missing, as far as this server's DNS knows. Of a cloud that does not tell which records it
+    wants to see, nothing is known."""
+    return bool(proofs) and all(proof.seen for proof in proofs)
 
 
 def missing(proofs: Sequence[DnsProof]) -> str:
