@@ -114,6 +114,16 @@ def test_resources_tell_what_goes_on_costing(logged_in, entrepot) -> None:
     assert entrepot("cloud", "resources", "cloud-az", "--json").value["stopped"] == 1
 
 
+def test_the_price_of_a_single_request_is_told_however_small(logged_in, entrepot) -> None:
+    priced = {"monthly": 0, "rate": 4e-7, "currency": "EUR"}
+    part = PlannedResource(kind="Requests", name="cloud-az", meter="requests", unit="request", **priced)
+    cheap = CloudResources(resources=(part,), running=1234.5, stopped=0, currency="EUR", unpriced=())
+    logged_in.replies["GET /api/v1/cloud-points/cloud-az/resources"] = cheap
+    ran = entrepot("cloud", "resources", "cloud-az")
+    assert "by use, 0.0000004 EUR per request" in ran.out
+    assert "1,234.50 EUR a month while it runs" in ran.err
+
+
 def test_costs_that_are_not_known_are_said_to_be_with_what_to_do(logged_in, entrepot) -> None:
     parts = tuple(msgspec.structs.replace(one, monthly=None, rate=None) for one in PLAN.resources)
     unknown = CloudResources(resources=parts, running=None, stopped=None, currency="", unpriced=("instance_hour",))

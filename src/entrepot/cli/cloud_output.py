@@ -1,8 +1,9 @@
 """How cloud points and their usage are shown to people."""
 
+from decimal import Decimal
 from typing import Final
 
-from entrepot.cli.output import age, day, how_old, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.output import age, day, how_old, money, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource, UpdatePlan
 from entrepot.protocol.cloudpointapi import (
     AzureInfo,
@@ -207,18 +208,13 @@ def print_unpriced(meters: tuple[str, ...]) -> None:
         say("Next: entrepot cost sheet use NAME; the sheets: entrepot cost sheet list")
 
 
-def money(amount: float | None, currency: str) -> str:
-    """An amount, or that it is not known."""
-    return "not known" if amount is None else f"{amount:.2f} {currency}".rstrip()
-
-
 def price(resource: PlannedResource) -> str:
     """What a part costs a month; of what is charged by use, and is not used yet, the price of a unit."""
     if not resource.meter:
         return ""
     if resource.rate is None or resource.quantity:
         return money(resource.monthly, resource.currency)
-    rate = f"{resource.rate:.6f}".rstrip("0").rstrip(".")
+    rate = format(Decimal(f"{resource.rate:.6g}"), "f")  # a request costs a few ten millionths
     return f"by use, {rate} {resource.currency} per {resource.unit or 'unit'}"
 
 

@@ -72,7 +72,7 @@ def show(
         empty="Nothing was charged this month.",
     )
     say(
-        f"Since {day(found.since)}: {money(found.total)} {found.currency}; "
+        f"Since {day(found.since)}: {money(found.total, found.currency)}; "
         f"at the month's end about {money(found.month_end)}."
     )
     if found.lines:

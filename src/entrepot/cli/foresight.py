@@ -116,8 +116,8 @@ def print_quote(found: Quote) -> None:
     """A quote for people: the sentence, the figures, and what was assumed."""
     print_line(found.summary)
     amounts = [
-        ("amount", f"{money(found.amount)} {found.currency}"),
-        ("without deltas and reuse", f"{money(found.amount_full)} {found.currency}"),
+        ("amount", money(found.amount, found.currency)),
+        ("without deltas and reuse", money(found.amount_full, found.currency)),
     ]
     print_facts(
         f"{found.content_name}, version {found.version}",

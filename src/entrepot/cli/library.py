@@ -1,6 +1,6 @@
 """``entrepot library``: what the library holds, whether it is sound, and what goes."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -28,7 +28,7 @@ Only = Annotated[str | None, typer.Option("--content", help="Only this content; 
 Rate = Annotated[
     str | None, typer.Option("--rate", help="Read at most so much a second, such as 50MB; 0: as fast as it goes.")
 ]
-LISTING_SECONDS = 900.0  # a library of millions of files on a slow disk
+LISTING_SECONDS: Final = 900.0  # a library of millions of files on a slow disk
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")]
 
 

@@ -182,6 +182,9 @@ def yes_no(flag: bool) -> str:
     return "yes" if flag else "no"
 
 
-def money(amount: Decimal) -> str:
-    """An amount with two decimals."""
-    return f"{amount.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP):,}"
+def money(amount: Decimal | float | None, currency: str = "") -> str:
+    """An amount with two decimals, and in what; None: it is not known."""
+    if amount is None:
+        return "not known"
+    exact = amount if isinstance(amount, Decimal) else Decimal(str(amount))
+    return f"{exact.quantize(Decimal('0.01'), rounding=ROUND_HALF_UP):,} {currency}".rstrip()
