@@ -6,8 +6,9 @@ import msgspec
 from sqlalchemy import Connection, delete, insert, select
 
 from entrepot.core.errors import NotFoundError
+from entrepot.core.names import name_key
 from entrepot.database.engine import insert_into
-from entrepot.database.names import check_name, name_key, refuse_taken
+from entrepot.database.names import check_name, refuse_taken
 from entrepot.database.tables.hierarchy import administrator as administrators
 from entrepot.database.tables.hierarchy import login_failure as failures
 from entrepot.database.tables.hierarchy import session as sessions

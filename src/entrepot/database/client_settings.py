@@ -7,9 +7,10 @@ from sqlalchemy import Connection, delete, insert, select
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import BadInputError, ConflictError, RefusedError
+from entrepot.core.names import name_key
 from entrepot.database import device_collections
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import check_name, find, name_key
+from entrepot.database.names import check_name, find
 from entrepot.database.tables.deployments import client_settings as table
 from entrepot.database.tables.devices import collection as collections
 from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, SettingsValues

@@ -11,9 +11,10 @@ from sqlalchemy import Connection, Select, delete, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError
+from entrepot.core.names import name_key
 from entrepot.database import points
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import MAX_COMPARED, find, name_key, refuse_taken, unknown
+from entrepot.database.names import MAX_COMPARED, find, refuse_taken, unknown
 from entrepot.database.tables.cloud import cloud_point, control_document, management_certificate
 from entrepot.database.tables.devices import device
 from entrepot.database.tables.points import boundary_point, distribution, point, point_set

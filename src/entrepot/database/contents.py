@@ -11,9 +11,10 @@ from sqlalchemy import Connection, Select, case, delete, func, insert, or_, sele
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.names import name_key
 from entrepot.database import formersets
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import check_name, find, name_key, refuse_taken
+from entrepot.database.names import check_name, find, refuse_taken
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions

@@ -4,8 +4,8 @@ import msgspec
 from sqlalchemy import Connection, delete, select
 
 from entrepot.core.errors import NotFoundError
+from entrepot.core.names import name_key
 from entrepot.database.engine import insert_into
-from entrepot.database.names import name_key
 from entrepot.database.tables.cost import deleted_cloud_point as table
 
 

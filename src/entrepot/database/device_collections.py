@@ -6,10 +6,11 @@ import msgspec
 from sqlalchemy import Connection, delete, exists, insert, select
 
 from entrepot.core.errors import ConflictError, RefusedError
+from entrepot.core.names import name_key
 from entrepot.database import budgetsums
 from entrepot.database.engine import insert_into
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import check_name, find, name_key, refuse_taken
+from entrepot.database.names import check_name, find, refuse_taken
 from entrepot.database.tables.cost import budget
 from entrepot.database.tables.deployments import client_settings, deployment
 from entrepot.database.tables.devices import collection as collections

@@ -5,9 +5,10 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, select, upda
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, UnauthenticatedError
+from entrepot.core.names import name_key
 from entrepot.database.engine import insert_if_free, insert_into
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import check_name, find, name_key
+from entrepot.database.names import check_name, find
 from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.devices import collection_member, enrolment_code, used_nonce
 from entrepot.database.tables.devices import device as devices

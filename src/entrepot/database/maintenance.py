@@ -8,7 +8,8 @@ from sqlalchemy import Connection, delete, insert, or_, select
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import NotFoundError
-from entrepot.database.names import check_name, name_key, refuse_taken
+from entrepot.core.names import name_key
+from entrepot.database.names import check_name, refuse_taken
 from entrepot.database.tables.alerts import maintenance_window as table
 from entrepot.rules.maintenance import Repeat, Window
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, Table, or_, select
 
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.ids import is_prefixed_id
-from entrepot.core.names import name_key as name_key
+from entrepot.core.names import name_key
 
 MAX_COMPARED: Final = 5000
 """Names that a wrong one is compared with, at most."""

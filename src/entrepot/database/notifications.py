@@ -12,9 +12,10 @@ from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import prefixed_id
+from entrepot.core.names import name_key
 from entrepot.core.times import MINUTE
 from entrepot.database.engine import insert_into
-from entrepot.database.names import name_key, refuse_taken
+from entrepot.database.names import refuse_taken
 from entrepot.database.tables.alerts import alert_message, alert_subscription, mail_server
 from entrepot.protocol.alertapi import AlertMessage, Channel, Language, Security, Severity
 from entrepot.rules import notifying

@@ -6,8 +6,9 @@ import msgspec
 from sqlalchemy import Connection, delete, func, insert, select, update
 
 from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.names import name_key
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import check_name, find, name_key, refuse_taken
+from entrepot.database.names import check_name, find, refuse_taken
 from entrepot.database.tables.cloud import control_document
 from entrepot.database.tables.devices import enrolment_code
 from entrepot.database.tables.points import (

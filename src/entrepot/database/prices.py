@@ -4,8 +4,8 @@ import msgspec
 from sqlalchemy import Connection, delete, func, insert, select
 
 from entrepot.core.encoding import from_json, to_json
+from entrepot.core.names import name_key
 from entrepot.database.engine import insert_into
-from entrepot.database.names import name_key
 from entrepot.database.tables.cost import price_sheet, price_use
 from entrepot.rules.prices import PriceSheet
 

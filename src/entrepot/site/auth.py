@@ -16,12 +16,12 @@ from argon2.low_level import ARGON2_VERSION
 from sqlalchemy import Connection
 
 from entrepot.core.errors import LimitedError, UnauthenticatedError
+from entrepot.core.names import name_key
 from entrepot.core.secret import Secret
 from entrepot.core.times import HOUR, MINUTE, Clock
 from entrepot.database import administrators
 from entrepot.database.administrators import Administrator
 from entrepot.database.engine import Database
-from entrepot.database.names import name_key
 from entrepot.protocol.siteapi import Session
 
 WINDOW: Final = 15 * MINUTE

@@ -7,11 +7,11 @@ with. The counter is also the counter of the answers' freshness: what a client h
 from collections.abc import Iterable
 from typing import Final
 
+from entrepot.core.names import name_key
 from entrepot.database.client_settings import DEFAULT_ID
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.device_collections import ALL_DEVICES_ID
 from entrepot.database.locations import Facts
-from entrepot.database.names import name_key
 from entrepot.database.points import CLOUD, Point
 from entrepot.protocol.deviceapi import DeploymentInfo, RunMode
 from entrepot.protocol.policy import ClientSettings

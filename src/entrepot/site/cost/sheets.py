@@ -6,8 +6,9 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.errors import NotFoundError
+from entrepot.core.names import name_key
 from entrepot.database import charges, cloud, prices
-from entrepot.database.names import check_name, name_key
+from entrepot.database.names import check_name
 from entrepot.database.prices import StoredSheet
 from entrepot.protocol.costapi import EgressTier, PriceSheetInfo, PriceSheetRequest
 from entrepot.rules.prices import PriceSheet, Tier, check_sheet
