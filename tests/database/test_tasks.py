@@ -134,7 +134,7 @@ def test_listing_is_newest_first_and_filtered(database: Database) -> None:
         assert {task.kind for task in tasks.listed(connection)} == {"publish", "delta"}
         assert [task.kind for task in tasks.listed(connection, kind="delta")] == ["delta"]
         assert len(tasks.listed(connection, limit=1)) == 1
-        assert tasks.latest(connection, "publish", "pkg-1") is not None
+        assert tasks.listed(connection, kind="publish", subject="pkg-1")
         assert tasks.active(connection, "publish", "pkg-2") is None
 
 

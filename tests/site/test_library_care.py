@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from entrepot.content import keeping
+from entrepot.content import keeping, sweep
 from entrepot.content.compressing import Earlier
 from entrepot.content.sealing import Purpose
-from entrepot.core.errors import IntegrityError, NotFoundError
+from entrepot.core.errors import IntegrityError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import DAY, HOUR
 from entrepot.database import alerts, librarychecks
@@ -20,7 +20,7 @@ from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.database.tables.library import object_ as objects
 from entrepot.database.tables.points import point as points
 from entrepot.objects.hashing import object_id_of
-from entrepot.objects.shelf import key_of
+from entrepot.objects.shelf import Shelf, key_of
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, OriginInfo
 from entrepot.protocol.libraryapi import (
     ContentLibraryInfo,
@@ -530,6 +530,35 @@ async def test_a_sweep_waits_an_hour_unless_it_is_told_not_to(care, clock) -> No
     clock.advance(2 * HOUR)
     ended = await care.run("POST", "/library/sweep", SweepRequest())
     assert ended.message.startswith(f"{count} objects deleted")
+    assert care.server.shelf.page() == []
+
+
+async def test_a_sweep_that_is_broken_off_tells_in_the_end_of_all_that_it_deleted(care, clock, monkeypatch) -> None:
+    strays = [secrets.token_bytes(100) for _ in range(5)]
+    for data in strays:
+        care.server.shelf.put(object_id_of(data), data)
+    await care.site.call("DELETE", "/contents/App", TaskInfo)
+    await care.site.run_tasks()
+    count = len(care.server.shelf.page(limit=9999)) - len(strays)
+    monkeypatch.setattr(sweep, "BATCH", 3)
+    real, left = Shelf.delete, [4]
+
+    def breaking(self: Shelf, object_id: ObjectId) -> bool:
+        left[0] -= 1
+        if left[0] == 0:
+            raise UnavailableError("The disk does not answer.")
+        return real(self, object_id)
+
+    monkeypatch.setattr(Shelf, "delete", breaking)
+    ended = await care.run("POST", "/library/sweep", SweepRequest(now=True, strays=True))
+    for nth in (count, 0):  # among the strays; never
+        assert ended.state is TaskState.CREATED, "it is tried again"
+        left[0] = nth
+        clock.advance(HOUR)
+        await care.part.tasks.run_once()
+        ended = await care.site.call("GET", f"/tasks/{ended.id}", TaskInfo)
+    assert (ended.state, ended.attempts) == (TaskState.COMPLETED, 3)
+    assert ended.message == f"{count} objects deleted, {len(strays)} stray files deleted."
     assert care.server.shelf.page() == []
 
 

@@ -131,6 +131,11 @@ async def test_a_killed_validation_goes_on_where_it_was(estate: Estate, source: 
     assert await estate.call("GET", "/library/faults", list[Fault]) == []
 
 
+def stored(estate: Estate) -> list[Path]:
+    """The files of the library's objects."""
+    return [path for path in (estate.home / "library" / "objects").rglob("*") if path.is_file()]
+
+
 async def test_killed_deletions_and_sweeps_lose_nothing_and_leave_nothing(estate: Estate, source: Path) -> None:
     (source / "file0").write_bytes(os.urandom(12_000_000))
     await estate.ended(await estate.call("POST", "/contents/App/versions", TaskInfo, VersionRequest()))
@@ -139,17 +144,19 @@ async def test_killed_deletions_and_sweeps_lose_nothing_and_leave_nothing(estate
     estate.kill()
     estate.start()
     await estate.ended(deletion)
+    before = len(stored(estate))
     sweeping = await estate.call("POST", "/library/sweep", TaskInfo, SweepRequest(now=True, strays=True))
     estate.kill()
     estate.start()
-    await estate.ended(sweeping)
+    told = (await estate.ended(sweeping)).message
+    assert told == f"{before - len(stored(estate))} objects deleted, 0 stray files deleted.", "of both attempts"
     swept = await estate.ended(
         await estate.call("POST", "/library/sweep", TaskInfo, SweepRequest(now=True, strays=True))
     )
     assert swept.message == "0 objects deleted, 0 stray files deleted."
     content = await estate.call("GET", "/contents/App", ContentInfo)
     assert [version.number for version in content.versions] == [2]
-    files = [path for path in (estate.home / "library" / "objects").rglob("*") if path.is_file()]
+    files = stored(estate)
     info = await estate.call("GET", "/library", LibraryInfo)
     assert len(files) == info.figures.objects
     assert sum(path.stat().st_size for path in files) < 61_000_000, "the objects of version 1 are still there"

@@ -7,6 +7,7 @@ sweep and a publisher never wait for each other. Each transaction touches a boun
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select, update
 from sqlalchemy import delete as sql_delete
 
@@ -21,11 +22,26 @@ from entrepot.protocol.libraryapi import SweepPreview
 MAX_UNUSED: Final = 1000
 
 
-class SqlSweepLedger:
-    """A :class:`~entrepot.content.ledger.SweepLedger` in the site's database."""
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """Deletions that have begun: of ``objects`` that nothing needs, of ``strays`` that nobody knows. Whoever finishes
+    them, this sweep or another after a crash, they count once."""
 
-    def __init__(self, database: Database) -> None:
+    objects: int = 0
+    strays: int = 0
+
+
+class SqlSweepLedger:
+    """A :class:`~entrepot.content.ledger.SweepLedger` in the site's database.
+
+    Args:
+        begun: told of deletions in the transaction that begins them.
+    """
+
+    def __init__(
+        self, database: Database, begun: Callable[[Connection, Begun], None] = lambda _connection, _begun: None
+    ) -> None:
         self._database = database
+        self._begun = begun
 
     def drop_lapsed(self, now: float) -> int:
         """See :meth:`SweepLedger.drop_lapsed`."""
@@ -66,6 +82,8 @@ class SqlSweepLedger:
             connection.execute(sql_delete(chunk).where(chunk.c.object.in_(doomed)))
             begin = update(object_).where(object_.c.id.in_(doomed), object_.c.state == State.CONDEMNED)
             connection.execute(begin.values(state=State.DELETING.value, changed=condemned_before))
+            if doomed:
+                self._begun(connection, Begun(objects=len(doomed)))
         return len(doomed)
 
     def finish_deletion(self, limit: int, delete: Callable[[Sequence[ObjectId]], None]) -> int:
@@ -99,6 +117,8 @@ class SqlSweepLedger:
                     "changed": now,
                 }
                 claimed += insert_if_free(connection, object_, values)
+            if claimed:
+                self._begun(connection, Begun(strays=claimed))
         return claimed
 
 

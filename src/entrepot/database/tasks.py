@@ -6,7 +6,7 @@ the same site may take the task over. At most one task per (kind, subject) is ac
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -163,17 +163,6 @@ def active_of(connection: Connection, subject: str) -> list[Task]:
     return [_task(row) for row in connection.execute(query.order_by(table.c.created, table.c.id))]
 
 
-def latest(connection: Connection, kind: str, subject: str) -> Task | None:
-    """The newest task of a kind for a subject, active or not."""
-    row = connection.execute(
-        select(table)
-        .where(table.c.kind == kind, table.c.subject == subject)
-        .order_by(table.c.created.desc(), table.c.id.desc())
-        .limit(1)
-    ).first()
-    return None if row is None else _task(row)
-
-
 def listed(
     connection: Connection, *, limit: int = 100, only_active: bool = False, kind: str = "", subject: str = ""
 ) -> list[Task]:
@@ -268,6 +257,18 @@ def finish(
 def note_error(connection: Connection, task_id: str, error: str) -> None:
     """Write down why a task will fail, in the transaction that ends what it was about: it may be killed just then."""
     connection.execute(update(table).where(table.c.id == task_id).values(error=error))
+
+
+def amend(connection: Connection, task_id: str, kind: type[T], change: Callable[[T], T]) -> T:
+    """Note in a task's payload what it has done, in the transaction that does it: it may be killed just then.
+
+    Raises:
+        NotFoundError: there is no such task any more.
+    """
+    connection.execute(select(table.c.id).where(table.c.id == task_id).with_for_update())
+    changed = change(get(connection, task_id).payload_as(kind))
+    connection.execute(update(table).where(table.c.id == task_id).values(payload=to_json(changed).decode()))
+    return changed
 
 
 def put_back(

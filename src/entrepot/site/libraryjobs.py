@@ -6,18 +6,20 @@ were.
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
+from sqlalchemy import Connection
 
 from entrepot.content.checking import Checked, Pace, validate
-from entrepot.content.sweep import GRACE_SECONDS, Swept, sweep, sweep_strays
+from entrepot.content.sweep import GRACE_SECONDS, sweep, sweep_strays
 from entrepot.core.sizes import format_size
 from entrepot.core.times import Clock
-from entrepot.database import retention
+from entrepot.database import retention, tasks
 from entrepot.database.engine import Database
 from entrepot.database.librarychecks import SqlCheckLedger
-from entrepot.database.librarysweep import SqlSweepLedger
+from entrepot.database.librarysweep import Begun, SqlSweepLedger, preview
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.site.libraryalert import judge_library
@@ -40,10 +42,11 @@ class ValidateJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SweepJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Payload of a library-sweep task."""
+    """Payload of a library-sweep task; ``begun`` grows with what it deletes, over all attempts."""
 
     now: bool
     strays: bool
+    begun: Begun = Begun()
 
 
 class ValidateHandler:
@@ -109,30 +112,46 @@ class SweepHandler:
     async def run(self, task: Task, report: Reporter) -> None:
         """See :class:`entrepot.site.tasks.TaskHandler`."""
         job = task.payload_as(SweepJob)
-        report.step("Dropping what nobody needs", unit="objects")
+        report.step("Dropping what nobody needs", unit="objects", done=job.begun.objects)
         await self._database.write(retention.drop_old_deltas)
         while await self._database.write(retention.drop_unused_sets):
             report.check()
-        swept = await asyncio.to_thread(self._sweep, job, report)
-        found = f"{swept.deleted} objects deleted, {swept.condemned} more will be in an hour"
-        if job.now:
-            found = f"{swept.deleted} objects deleted"
+        await asyncio.to_thread(self._sweep, task, job, report)
         if job.strays:
-            report.step("Looking for files that nobody knows", unit="objects")
-            strays = await asyncio.to_thread(self._strays, report)
-            found += f", {strays} stray files deleted"
-        report.message(f"{found}.")
+            report.step("Looking for files that nobody knows", unit="files", done=job.begun.strays)
+            await asyncio.to_thread(self._strays, task, report)
+        report.message(await self._database.read(_told_of, task, now=self._clock()))
 
-    def _sweep(self, job: SweepJob, report: Reporter) -> Swept:
-        ledger = SqlSweepLedger(self._database)
-        first = sweep(ledger, self._shelf, now=self._clock(), grace_seconds=GRACE_SECONDS)
-        report.amount(first.deleted)
-        if not job.now:
-            return first
-        report.check()
-        second = sweep(ledger, self._shelf, now=self._clock(), grace_seconds=-1)
-        return msgspec.structs.replace(second, deleted=first.deleted + second.deleted)
+    def _sweep(self, task: Task, job: SweepJob, report: Reporter) -> None:
+        ledger = self._ledger(task, lambda begun: report.amount(begun.objects))
+        sweep(ledger, self._shelf, now=self._clock(), grace_seconds=GRACE_SECONDS)
+        if job.now:
+            report.check()
+            sweep(ledger, self._shelf, now=self._clock(), grace_seconds=-1)
 
-    def _strays(self, report: Reporter) -> int:
-        ledger = SqlSweepLedger(self._database)
-        return sweep_strays(ledger, self._shelf, now=self._clock(), cancelled=lambda: report.cancelled)
+    def _strays(self, task: Task, report: Reporter) -> None:
+        ledger = self._ledger(task, lambda begun: report.amount(begun.strays))
+        sweep_strays(ledger, self._shelf, now=self._clock(), cancelled=lambda: report.cancelled)
+
+    def _ledger(self, task: Task, done: Callable[[Begun], None]) -> SqlSweepLedger:
+        """A ledger that counts in the task what is deleted, in the transactions that do it."""
+
+        def note(connection: Connection, more: Begun) -> None:
+            done(tasks.amend(connection, task.id, SweepJob, lambda job: _with(job, more)).begun)
+
+        return SqlSweepLedger(self._database, note)
+
+
+def _with(job: SweepJob, more: Begun) -> SweepJob:
+    begun = Begun(objects=job.begun.objects + more.objects, strays=job.begun.strays + more.strays)
+    return msgspec.structs.replace(job, begun=begun)
+
+
+def _told_of(connection: Connection, task: Task, *, now: float) -> str:
+    """What a sweep has deleted, in all its attempts, and what is left for later ones."""
+    job = tasks.get(connection, task.id).payload_as(SweepJob)
+    found = f"{job.begun.objects} objects deleted"
+    if not job.now:
+        later = preview(connection, now=now, grace_seconds=GRACE_SECONDS).later_objects
+        found += f", {later} more will be in an hour"
+    return f"{found}, {job.begun.strays} stray files deleted." if job.strays else f"{found}."
