@@ -24,6 +24,7 @@ from entrepot.protocol.contentapi import (
 from entrepot.protocol.deviceapi import CollectionInfo, DeviceInfo, DeviceState, EnrolmentCodeReply
 from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryPoint, PointCode, PointInfo
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.rules.alerts import SYSTEM
 
 
 def task(state: TaskState = TaskState.COMPLETED, **changes: Any) -> TaskInfo:
@@ -328,6 +329,13 @@ def test_amounts_are_readable() -> None:
 def test_json_is_one_document_of_the_protocols_model(logged_in, entrepot) -> None:
     logged_in.replies["GET /api/v1/tasks"] = [task()]
     assert msgspec.convert(json.loads(entrepot("task", "list", "--json").out), list[TaskInfo]) == [task()]
+
+
+@pytest.mark.parametrize(("by", "told"), [("Alice", "Alice"), (SYSTEM, "the site itself")])
+def test_a_task_is_listed_and_shown_with_who_ordered_it(logged_in, entrepot, by, told) -> None:
+    logged_in.replies |= {"GET /api/v1/tasks": [task(by=by)], "GET /api/v1/tasks/tsk-1": task(by=by)}
+    for command in (("list",), ("show", "tsk-1")):
+        assert told in " ".join(entrepot("task", *command).out.split()), command
 
 
 def test_tasks_are_chosen_by_state_kind_and_subject(logged_in, entrepot) -> None:

@@ -1,4 +1,4 @@
-"""The migrations that brought archives, notes, results of tasks, and origins of versions: what was there has none."""
+"""Migrations that brought archives, notes, results and givers of tasks, origins of versions: older rows have none."""
 
 from alembic import command
 from sqlalchemy import text
@@ -36,4 +36,5 @@ def test_existing_rows_are_brought_along(database: Database) -> None:
         assert contents.get_content(connection, "App").unpack is False
         version = contents.get_version(connection, "pkg-1", 1)
         assert (version.note, version.origin) == ("", None)
-        assert tasks.get(connection, "task-1").result == ""
+        task = tasks.get(connection, "task-1")
+        assert (task.result, task.by) == ("", ""), "who ordered it was not kept"

@@ -40,6 +40,7 @@ from entrepot.protocol.deviceapi import (
 )
 from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, PointCode, PointInfo, PointRequest
 from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, SiteInfo, TaskInfo, TaskState
+from entrepot.rules.alerts import SYSTEM
 
 
 async def test_a_session_opens_the_api_until_logout(site) -> None:
@@ -48,6 +49,23 @@ async def test_a_session_opens_the_api_until_logout(site) -> None:
     await site.call("POST", "/logout", type(None))
     with pytest.raises(UnauthenticatedError, match="ended"):
         await site.call("GET", "/site", SiteInfo)
+
+
+async def test_a_task_says_who_ordered_it(site, tmp_path) -> None:
+    """A request runs apart from what else goes on, as in the server: what the site orders itself is nobody else's."""
+
+    async def ask(method: str, path: str, body: object = None) -> TaskInfo:
+        return await asyncio.create_task(site.call(method, path, TaskInfo, body))
+
+    (tmp_path / "app").mkdir()
+    for number, path in enumerate(("/contents", "/contents/App/versions")):
+        (tmp_path / "app" / "file").write_bytes(bytes([number]) * 100_000)
+        first = ContentRequest(name="App", source=str(tmp_path / "app"))
+        task = await ask("POST", path, {} if number else first)
+        await site.run_tasks()
+        assert (await ask("GET", f"/tasks/{task.id}")).by == task.by == "admin"
+    (delta,) = await asyncio.create_task(site.call("GET", "/tasks", list[TaskInfo], query="kind=delta"))
+    assert delta.by == SYSTEM
 
 
 async def test_a_session_ends_by_itself(site, clock) -> None:

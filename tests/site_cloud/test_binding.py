@@ -7,6 +7,8 @@ from entrepot.database import clouddetails, tasks
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudhost import NeededRecord
 from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.rules.alerts import SYSTEM
+from entrepot.site.acting import act_for
 from entrepot.site.cloud.dns import Resolved
 from entrepot.site.cloud.proofs import look_for, missing, pause_before
 from entrepot.site.cloud.states import CloudAction
@@ -53,7 +55,9 @@ async def _look(site: SiteUnderTest) -> list[Task]:
 async def test_a_name_that_dns_knows_at_last_is_bound_by_an_update_that_nobody_asked_for(site, names) -> None:
     assert await _look(site) == [], "DNS does not know the name yet"
     names.ready, names.texts = True, ("other", "4711")
+    act_for("Alice")  # whose request it may have been that made the site look
     (update,) = await _look(site)
+    assert update.by == SYSTEM
     site.cloud.notes = []
     await site.settle()
     await site.completed(update)

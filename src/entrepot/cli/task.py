@@ -9,10 +9,16 @@ from entrepot.cli.output import confirm, print_facts, print_json, print_rows, wh
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import amount, follow
 from entrepot.protocol.siteapi import TaskInfo
+from entrepot.rules.alerts import SYSTEM
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: durable work of the site, such as publishing or creating.")
 
 Id = Annotated[str, typer.Argument(help="Id of the task.")]
+
+
+def ordered_by(task: TaskInfo) -> str:
+    """Who ordered a task, in words; nothing where it was not kept."""
+    return "the site itself" if task.by == SYSTEM else task.by
 
 
 @app.command("list")
@@ -41,8 +47,11 @@ def list_tasks(
         print_json(tasks)
         return
     print_rows(
-        ("Task", "State", "Step", "Progress", "Started", "Error", "Id"),
-        [(t.title, t.state.value.replace("_", " "), t.step, amount(t), when(t.started), t.error, t.id) for t in tasks],
+        ("Task", "Ordered by", "State", "Step", "Progress", "Started", "Error", "Id"),
+        [
+            (t.title, ordered_by(t), t.state.value.replace("_", " "), t.step, amount(t), when(t.started), t.error, t.id)
+            for t in tasks
+        ],
         empty="No such task." if active or kind or subject else "The site has no tasks.",
     )
 
@@ -75,6 +84,7 @@ def _print(info: TaskInfo) -> None:
             ("progress", amount(info)),
             ("message", info.message),
             ("error", info.error),
+            ("ordered by", ordered_by(info)),
             ("attempts", str(info.attempts)),
             ("created", when(info.created)),
             ("started", when(info.started)),

@@ -18,6 +18,7 @@ from entrepot.core.ids import prefixed_id
 from entrepot.database.engine import insert_if_free
 from entrepot.database.tables.tasks import task as table
 from entrepot.protocol.siteapi import TaskState
+from entrepot.rules.alerts import SYSTEM
 
 T = TypeVar("T")
 
@@ -51,6 +52,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     cancel_requested: bool
     result: str = ""
     rate: int = 0
+    by: str = ""
 
     def payload_as(self, kind: type[T]) -> T:
         """The payload, decoded."""
@@ -97,12 +99,14 @@ def create(
     payload: object = None,
     run_after: float = 0,
     message: str = "",
+    by: str = SYSTEM,
 ) -> Task:
     """Add a task, in the caller's transaction: it exists if and only if what it belongs to does.
 
     Args:
         payload: encoded as JSON; it must hold no secret.
         message: a sentence for whoever gave the order, until the work has one of its own.
+        by: name of the administrator who ordered it.
 
     Raises:
         ConflictError: a task of this kind is active for the subject.
@@ -121,6 +125,7 @@ def create(
         "message": message,
         "run_after": int(run_after),
         "created": int(now),
+        "by": by,
         "cancel_requested": False,
     }
     if not insert_if_free(connection, table, values):

@@ -92,7 +92,8 @@ class TaskInfo(Model, frozen=True, kw_only=True):
     """Durable work and its progress. ``done`` of ``total`` count ``unit`` (``bytes``, ``objects``, ``steps``);
     ``total`` 0 means that the amount is not known yet; ``rate`` is units a second lately, ``seconds_left`` what that
     makes of the rest (0: not known). ``subject`` is the id of what it works on. ``error_code``
-    is the stable code of the error that failed it."""
+    is the stable code of the error that failed it. ``by`` is the administrator who ordered it, ``SYSTEM`` when the site
+    itself did, empty for tasks from before this was kept."""
 
     id: str
     kind: str
@@ -113,3 +114,4 @@ class TaskInfo(Model, frozen=True, kw_only=True):
     run_after: int
     rate: int = 0
     seconds_left: int = 0
+    by: str = ""

@@ -30,6 +30,7 @@ from entrepot.protocol.contentapi import (
 )
 from entrepot.protocol.libraryapi import ContentUses
 from entrepot.rules.restrictions import PointKind, check_distribution
+from entrepot.site.acting import behalf
 from entrepot.site.describing import described
 from entrepot.site.keys import new_id
 from entrepot.site.publishing import PUBLISH, ask_to_publish
@@ -252,6 +253,7 @@ class Contents:
             subject=content.id,
             title=f"Delete {content.name}",
             now=now,
+            by=behalf(),
         )
         for row in distribution.described(connection, content=content.id):
             distribution.unwant(connection, content.id, row.point, now=now)

@@ -32,6 +32,7 @@ from entrepot.protocol.libraryapi import (
     SweepPreview,
     SweepRequest,
 )
+from entrepot.site.acting import behalf
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys
 from entrepot.site.libraryalert import judge_library
@@ -207,7 +208,14 @@ class LibraryCare:
 
     def _create(self, connection: Connection, kind: str, subject: str, title: str, job: object) -> Task:
         return tasks.create(
-            connection, site=self._site, kind=kind, subject=subject, title=title, now=self._clock(), payload=job
+            connection,
+            site=self._site,
+            kind=kind,
+            subject=subject,
+            title=title,
+            now=self._clock(),
+            payload=job,
+            by=behalf(),
         )
 
     def _woken(self, task: Task) -> Task:

@@ -28,6 +28,7 @@ from entrepot.database.librarystats import distinct_size
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
+from entrepot.site.acting import behalf
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging, packed_remark
@@ -90,6 +91,7 @@ def ask_to_publish(connection: Connection, content: Content, *, note: str, now: 
         title=f"Publish {content.name}, version {job.number}",
         now=now,
         payload=job,
+        by=behalf(),
     )
 
 
@@ -240,6 +242,7 @@ def ask_to_reseal(connection: Connection, content: Content, version: Version, *,
         title=f"Seal {content.name}, version {version.number}, anew",
         now=now,
         payload=ResealJob(content=content.id, number=version.number),
+        by=behalf(),
     )
     return True
 
@@ -257,6 +260,7 @@ def ask_for_delta(connection: Connection, content: Content, *, from_version: int
         title=f"Delta of {content.name} from version {from_version} to {to_version}",
         now=now,
         payload=DeltaJob(content=content.id, from_version=from_version, to_version=to_version),
+        by=behalf(),
     )
 
 

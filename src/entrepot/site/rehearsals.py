@@ -32,6 +32,7 @@ from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.contentapi import ContentType, DeltaOutlook, Rehearsal, RehearsalRequest
+from entrepot.site.acting import behalf
 from entrepot.site.contents import kept_content
 from entrepot.site.keys import SiteKeys, new_id, root_name
 from entrepot.site.publishing import compared, told, weighed
@@ -100,6 +101,7 @@ class Rehearsals:
             title=f"Rehearse publishing {request.name}",
             now=self._clock(),
             payload=request,
+            by=behalf(),
         )
 
     async def result(self, task_id: str) -> Rehearsal:

@@ -20,6 +20,7 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, DeltaInfo, DistributionState
 from entrepot.protocol.libraryapi import ContentEvent, PointUse, VersionUses
+from entrepot.site.acting import behalf
 from entrepot.site.contents import kept_content
 from entrepot.site.describing import described
 from entrepot.site.publishing import ask_for_delta
@@ -176,6 +177,7 @@ class Versions:
             title=f"Delete {content.name}, version {number}",
             now=now,
             payload=DeletedVersion(content=content.id, number=number, freed_bytes=uses.freed_bytes),
+            by=behalf(),
         )
 
     async def history(self, name_or_id: str, *, limit: int) -> list[ContentEvent]:

@@ -12,6 +12,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.siteapi import PREFIX
+from entrepot.site.acting import act_for
 from entrepot.site.api.documentation import DOCS, assets, described, documentation
 from entrepot.site.auth import Sessions
 from entrepot.web.asgi import Scope
@@ -37,7 +38,9 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
     """
 
     async def require_session(connection: AnyConnection, _: BaseRouteHandler) -> None:
-        connection.scope["user"] = await sessions.check(bearer_token(cast("Scope", connection.scope)))
+        administrator = await sessions.check(bearer_token(cast("Scope", connection.scope)))
+        connection.scope["user"] = administrator
+        act_for(administrator.name)
 
     guarded = _Branch(PREFIX, route_handlers=described(routes), guards=[require_session], security=[{"session": []}])
     return Litestar(

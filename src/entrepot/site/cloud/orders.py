@@ -13,6 +13,7 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
+from entrepot.site.acting import acting_alone, behalf
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.proofs import pause_before
@@ -89,7 +90,8 @@ class Orders:
             return False
         if any(tasks.active(connection, kind.value, point.point) for kind in CloudAction):
             return False
-        self._act(connection, CloudAction.UPDATE, point.point, 0, False, keep_nothing)
+        with acting_alone():
+            self._act(connection, CloudAction.UPDATE, point.point, 0, False, keep_nothing)
         return True
 
     def _act(
@@ -136,6 +138,7 @@ class Orders:
             title=f"{action.verb.capitalize()} the cloud point {point.name}",
             now=self._clock(),
             message=_remark(connection, action, point),
+            by=behalf(),
         )
         cloud.update_cloud_point(connection, point.point, task=task.id)
         return task

@@ -16,6 +16,7 @@ from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudapi import CloudAccount, Orphan, OrphanRequest
 from entrepot.protocol.cloudhost import ServiceStatus
+from entrepot.site.acting import behalf
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.reporting import Reporter
 
@@ -115,6 +116,7 @@ class Orphans:
             title=f"Remove the orphaned service {removal.service}",
             now=now,
             payload=msgspec.structs.replace(removal, account=account),
+            by=behalf(),
         )
 
     async def run(self, task: Task, report: Reporter) -> None:
