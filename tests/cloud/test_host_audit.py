@@ -1,11 +1,13 @@
 """The audit log of a cloud host: bounded, and whole whoever writes to it at the same time."""
 
 import json
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from entrepot.cloud.host import audit
 from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.settings import HostSettings, check_settings
 from entrepot.core.errors import BadInputError
@@ -44,8 +46,62 @@ def test_the_newest_lines_are_read_over_renamed_files_and_without_a_torn_one(tmp
         log(tmp_path, files=100).note("service.stop", actor="local", subject="s", number=number)
     with (tmp_path / "audit.log").open("ab") as file:
         file.write(b'{"time": "2026')
-    assert [line["number"] for line in log(tmp_path).last(31)] == list(range(9, 40))
+    assert shown(tmp_path, 31) == list(range(9, 40))
     assert len(log(tmp_path).last(1000)) == 40
+    log(tmp_path, files=100).note("service.stop", actor="local", subject="s", number=40)
+    assert shown(tmp_path, 31) == list(range(10, 41)), "the torn line takes nothing with it"
+
+
+def shown(folder: Path, count: int) -> list[str | int]:
+    return [line["number"] for line in log(folder).last(count)]
+
+
+def test_a_line_that_is_written_in_pieces_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: whole(descriptor, data[:7]))
+    for number in range(3):
+        log(tmp_path).note("service.stop", actor="local", subject="s", number=number)
+    assert shown(tmp_path, 10) == numbers(tmp_path) == [0, 1, 2]
+
+
+def test_lines_of_any_length_are_read_a_block_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        log(tmp_path, size=10**6).note("a.b", actor="x" * (23 * number), subject="é" * number, number=number)
+    for block in (1, 2, 3, 10, 33, 100, 10**6):
+        monkeypatch.setattr("entrepot.cloud.host.audit._BLOCK", block)
+        assert shown(tmp_path, 15) == list(range(5, 20))
+        assert shown(tmp_path, 100) == list(range(20))
+
+
+def test_to_read_the_log_makes_no_file_and_needs_no_leave_to_write(tmp_path: Path) -> None:
+    assert log(tmp_path).last(10) == []
+    assert list(tmp_path.iterdir()) == []
+    log(tmp_path, size=1).note("service.stop", actor="local", subject="s", number=1)
+    assert shown(tmp_path, 10) == [1]
+    assert not (tmp_path / "audit.log").exists(), "it was renamed, and nothing was noted since"
+
+
+def test_no_order_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log(tmp_path).note("service.stop", actor="local", subject="s", number=1)
+    decoded = audit._decoded
+    noted = []
+
+    def meanwhile(line: bytes) -> dict[str, str | int] | None:
+        if not noted:
+            noted.append(log(tmp_path, size=1).note("service.stop", actor="local", subject="s", number=2))
+        return decoded(line)
+
+    monkeypatch.setattr(audit, "_decoded", meanwhile)
+    assert shown(tmp_path, 10) == [1], "what was there when it was asked for"
+    assert shown(tmp_path, 10) == [1, 2]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+def test_what_root_notes_leaves_the_log_to_the_homes_owner(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 23456)
+    log(tmp_path).note("subscription.set", actor="local", subject="s", number=1)
+    made = (tmp_path / "audit.log").stat()
+    assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (12345, 23456, 0o600)
 
 
 def test_several_that_write_at_once_lose_no_line_to_a_rotation(tmp_path: Path) -> None:

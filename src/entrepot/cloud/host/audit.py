@@ -4,23 +4,24 @@ Refused requests are in it too, so that a misused certificate shows. No line hol
 
 The log is bounded: when it has grown to its size it is renamed to ``audit-<moment>-<number>.log``, and of such files
 only so many stay. The host and its administrator's commands are processes that append to it; each holds the
-file's lock while it writes or renames, and looks again when it was renamed meanwhile.
+file's lock while it writes or renames, and looks again when it was renamed meanwhile. Who reads holds it only to learn
+which files there are: no order waits for a reader.
 """
 
 import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import msgspec
 
 from entrepot.core.encoding import to_json
-from entrepot.core.sizes import MIB
+from entrepot.core.sizes import KIB, MIB
 from entrepot.core.times import Clock, iso
 from entrepot.durable.files import storage_errors, sync_folder
 
@@ -28,6 +29,7 @@ ROTATE_BYTES: Final = 16 * MIB
 FILES: Final = 12
 _LONGEST: Final = 500
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
+_BLOCK: Final = 64 * KIB
 
 
 class AuditLog:
@@ -64,8 +66,9 @@ class AuditLog:
             "subject": subject[:_LONGEST],
             "outcome": outcome,
         } | {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in details.items()}
-        with self._lock, storage_errors("the audit log"), self._opened() as descriptor:
-            os.write(descriptor, to_json(line) + b"\n")
+        with self._lock, storage_errors("the audit log"), self._opened(os.O_RDWR | os.O_CREAT) as descriptor:
+            self._give_to_owner(descriptor)
+            _append(descriptor, to_json(line))
             os.fdatasync(descriptor)
             if os.fstat(descriptor).st_size >= self._rotate_bytes:
                 self._rotate()
@@ -76,20 +79,31 @@ class AuditLog:
         Raises:
             StorageError: the disk refuses.
         """
-        found: list[dict[str, str | int]] = []
-        with self._lock, storage_errors("the audit log"), self._opened():  # held: nothing is renamed meanwhile
-            for path in (self._path, *sorted(self._path.parent.glob(f"{self._path.stem}-*.log"), reverse=True)):
-                lines = filter(None, map(_decoded, reversed(path.read_bytes().splitlines())))
-                found += islice(lines, count - len(found))
-                if len(found) == count:
-                    break
-        return found[::-1]
+        with storage_errors("the audit log"):
+            return list(islice(filter(None, map(_decoded, self._newest_first())), count))[::-1]
+
+    def _newest_first(self) -> Iterator[bytes]:
+        """All lines of all files that there are when the first one is asked for."""
+        log, renamed = self._files_now()
+        if log is not None:
+            with log:
+                yield from _backwards(log)
+        for path in reversed(renamed):
+            with suppress(FileNotFoundError), path.open("rb") as file:  # the oldest may have gone meanwhile
+                yield from _backwards(file)
+
+    def _files_now(self) -> tuple[BinaryIO | None, list[Path]]:
+        try:
+            with self._opened(os.O_RDONLY):
+                return self._path.open("rb"), self._renamed()
+        except FileNotFoundError:  # it was renamed, and nothing was noted since
+            return None, self._renamed()
 
     @contextmanager
-    def _opened(self) -> Iterator[int]:
+    def _opened(self, how: int) -> Iterator[int]:
         """The log's descriptor, locked; it stays the log as long as it is held."""
         while True:
-            descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(self._path, how | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if self._is_the_log(descriptor):
@@ -104,16 +118,48 @@ class AuditLog:
         except FileNotFoundError:
             return False
 
+    def _give_to_owner(self, descriptor: int) -> None:
+        """What root does for the home's owner, who runs the host, must not lock the host out of its own log."""
+        home = self._path.parent.stat()
+        if os.geteuid() == 0 and os.fstat(descriptor).st_uid != home.st_uid:
+            os.fchown(descriptor, home.st_uid, home.st_gid)
+
+    def _renamed(self) -> list[Path]:
+        """Files that are full, the oldest first."""
+        return sorted(self._path.parent.glob(f"{self._path.stem}-*.log"))
+
     def _rotate(self) -> None:
         """Rename it, and drop the oldest of those that were renamed before."""
         stamp = datetime.fromtimestamp(self._clock(), UTC).strftime(_STAMP)
         same = sorted(self._path.parent.glob(f"{self._path.stem}-{stamp}-*.log"))
         number = int(same[-1].stem.rpartition("-")[2]) + 1 if same else 0  # the order of names is that of time
         self._path.rename(self._path.with_name(f"{self._path.stem}-{stamp}-{number:06}.log"))
-        kept = sorted(self._path.parent.glob(f"{self._path.stem}-*.log"))
+        kept = self._renamed()
         for old in kept[: max(0, len(kept) - self._files)]:
             old.unlink(missing_ok=True)
         sync_folder(self._path.parent)
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    """Add a line. One that a crash or a full disk cut off stays alone: it must not take this one with it."""
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    data = b"\n" * torn + line + b"\n"
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _backwards(file: BinaryIO) -> Iterator[bytes]:
+    """A file's lines, the last first; of the file one block at a time is in memory."""
+    end = file.seek(0, os.SEEK_END)
+    rest = b""
+    while end:
+        begin = max(0, end - _BLOCK)
+        file.seek(begin)
+        rest, *lines = (file.read(end - begin) + rest).split(b"\n")
+        yield from reversed(lines)
+        end = begin
+    yield rest
 
 
 def _decoded(line: bytes) -> dict[str, str | int] | None:
