@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,14 @@ from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.usage import RESERVE, CountingStore, QuotaExceededError, Usage, measure
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError, UnavailableError
+from entrepot.core.errors import (
+    BadInputError,
+    ConflictError,
+    EntrepotError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+)
 from entrepot.core.secret import Secret
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.settings import StoreSettings
@@ -137,10 +145,10 @@ def test_a_private_key_lies_sealed_in_the_database_and_is_gone_after_removal(hom
     subscriptions, services = Subscriptions(database), Services(database, ServerVault.load(home / "vault.key"))
     owner = subscriptions.add("a", storage_quota=1, instance_quota=4, now=NOW)
     spec = site.spec(2)
-    row = services.put(owner.id, "dp1", spec, expires=1, instance_quota=4, now=NOW)
+    row = services.put(owner.id, "dp1", spec, expires=1, now=NOW)
     assert services.private_key(row).reveal_text() == spec.private_key
-    assert services.put(owner.id, "dp1", spec, expires=1, instance_quota=4, now=NOW) == row, "the same changes nothing"
-    renewed = services.put(owner.id, "dp1", site.spec(1), expires=2, instance_quota=4, now=NOW)
+    assert services.put(owner.id, "dp1", spec, expires=1, now=NOW) == row, "the same changes nothing"
+    renewed = services.put(owner.id, "dp1", site.spec(1), expires=2, now=NOW)
     assert (renewed.revision, renewed.instances, renewed.id) == (row.revision + 1, 1, row.id)
     with pytest.raises(ConflictError, match="still has services"):
         subscriptions.remove(owner.id)
@@ -148,7 +156,7 @@ def test_a_private_key_lies_sealed_in_the_database_and_is_gone_after_removal(hom
     with pytest.raises(ConflictError, match="being deleted"):
         services.set_state(owner.id, "dp1", Wanted.RUNNING)
     with pytest.raises(ConflictError, match="being deleted"):
-        services.put(owner.id, "dp1", spec, expires=1, instance_quota=4, now=NOW)
+        services.put(owner.id, "dp1", spec, expires=1, now=NOW)
     services.remove(row.id)
     database.close()
     files = [path.read_bytes() for path in home.glob("host.sqlite*")]
@@ -160,7 +168,7 @@ def test_a_quota_of_instances_is_never_set_below_what_services_have(home: Path, 
     with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
         subscriptions, services = Subscriptions(database), Services(database, ServerVault.load(home / "vault.key"))
         owner = subscriptions.add("a", storage_quota=1, instance_quota=4, now=NOW)
-        services.put(owner.id, "dp1", site.spec(3), expires=1, instance_quota=4, now=NOW)
+        services.put(owner.id, "dp1", site.spec(3), expires=1, now=NOW)
         assert subscriptions.instances() == {owner.id: 3}
         with pytest.raises(ConflictError, match="3 instances already"):
             subscriptions.set_quotas(owner.id, storage_quota=7, instance_quota=2)
@@ -168,6 +176,25 @@ def test_a_quota_of_instances_is_never_set_below_what_services_have(home: Path, 
         subscriptions.set_quotas(owner.id, storage_quota=7, instance_quota=3)
         changed = subscriptions.find("a")
         assert (changed.storage_quota, changed.instance_quota) == (7, 3)
+
+
+def test_a_quota_that_was_lowered_after_an_order_came_in_binds_it(home: Path, site: Any) -> None:
+    with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
+        subscriptions, services = Subscriptions(database), Services(database, ServerVault.load(home / "vault.key"))
+        owner = subscriptions.add("a", storage_quota=1, instance_quota=4, now=NOW)
+        services.put(owner.id, "dp1", site.spec(2), expires=1, now=NOW)
+        orders: list[Callable[[], object]] = [
+            functools.partial(services.scale, owner.id, "dp1", 3),
+            functools.partial(services.put, owner.id, "dp1", site.spec(3), expires=1, now=NOW),
+            functools.partial(services.put, owner.id, "dp2", site.spec(1), expires=1, now=NOW),
+        ]
+        subscriptions.set_quotas(owner.id, storage_quota=None, instance_quota=2)
+        for order in orders:
+            with pytest.raises(EntrepotError, match="may run 2 instances"):
+                order()
+        assert subscriptions.instances() == {owner.id: 2}
+        subscriptions.set_quotas(owner.id, storage_quota=None, instance_quota=3)
+        assert services.scale(owner.id, "dp1", 3).instances == 3
 
 
 def test_a_database_of_another_version_is_refused(home: Path) -> None:
@@ -394,7 +421,7 @@ def two_tenants(tmp_path: Path, site: Any) -> Iterator[tuple[StoreEndpoints, Cou
         rows = []
         for name in ("a", "b"):
             owner = subscriptions.add(name, storage_quota=10**9, instance_quota=4, now=NOW)
-            rows.append(services.put(owner.id, "dp1", site.spec(1), expires=1, instance_quota=4, now=NOW))
+            rows.append(services.put(owner.id, "dp1", site.spec(1), expires=1, now=NOW))
         storage = Counted(Folders(tmp_path))
         yield StoreEndpoints(storage, services, subscriptions, lambda _: None), storage, rows
         storage.go_on.set()

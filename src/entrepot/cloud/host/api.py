@@ -153,17 +153,9 @@ class ManagementApi:
 
     async def _put(self, caller: Caller, name: str, spec: ServiceSpec) -> ServiceStatus:
         expires = check_spec(spec, now=self._clock())
-        account = caller.subscription
-        await self._stores.check_new(account.id, name)
-        row = await asyncio.to_thread(
-            self._services.put,
-            account.id,
-            name,
-            spec,
-            expires=expires,
-            instance_quota=account.instance_quota,
-            now=self._clock(),
-        )
+        subscription = caller.subscription.id
+        await self._stores.check_new(subscription, name)
+        row = await asyncio.to_thread(self._services.put, subscription, name, spec, expires=expires, now=self._clock())
         return await self._converged(row)
 
     async def _start(self, caller: Caller, name: str) -> ServiceStatus:
@@ -176,10 +168,7 @@ class ManagementApi:
         return await self._status(row)
 
     async def _scale(self, caller: Caller, name: str, instances: int) -> ServiceStatus:
-        account = caller.subscription
-        row = await asyncio.to_thread(
-            self._services.scale, account.id, name, instances, instance_quota=account.instance_quota
-        )
+        row = await asyncio.to_thread(self._services.scale, caller.subscription.id, name, instances)
         return await self._converged(row)
 
     async def _delete(self, caller: Caller, name: str) -> bytes:

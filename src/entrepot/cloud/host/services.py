@@ -105,21 +105,18 @@ class Services:
         """One service by its id, or None."""
         return next(iter(self._read("WHERE v.id = ?", service)), None)
 
-    def put(
-        self, subscription: str, name: str, spec: ServiceSpec, *, expires: int, instance_quota: int, now: float
-    ) -> ServiceRow:
+    def put(self, subscription: str, name: str, spec: ServiceSpec, *, expires: int, now: float) -> ServiceRow:
         """Create a service, stopped or running as it was, or change it. The same specification changes nothing.
 
         Args:
             expires: of the service certificate.
-            instance_quota: of the subscription, over all its services.
 
         Raises:
             ConflictError: it is being deleted, or belongs to another point.
             LimitedError: the quota does not allow so many instances.
         """
         with self._database.write() as connection:
-            self._check_quota(connection, subscription, name, spec.instances, instance_quota)
+            self._check_quota(connection, subscription, name, spec.instances)
             held = self._held(connection, subscription, name)
             if held is None:
                 held = self._insert(connection, subscription, name, spec, expires=expires, now=now)
@@ -138,7 +135,7 @@ class Services:
             connection.execute("UPDATE service SET instances = ? WHERE id = ?", (spec.instances, held.id))
         return self.find(subscription, name)
 
-    def scale(self, subscription: str, name: str, instances: int, *, instance_quota: int) -> ServiceRow:
+    def scale(self, subscription: str, name: str, instances: int) -> ServiceRow:
         """Change the number of instances.
 
         Raises:
@@ -148,7 +145,7 @@ class Services:
         """
         self._changeable(subscription, name)
         with self._database.write() as connection:
-            self._check_quota(connection, subscription, name, instances, instance_quota)
+            self._check_quota(connection, subscription, name, instances)
             connection.execute(
                 "UPDATE service SET instances = ? WHERE subscription = ? AND name = ?", (instances, subscription, name)
             )
@@ -246,13 +243,18 @@ class Services:
             raise ConflictError(f"The service {name!r} is being deleted.")
 
     @staticmethod
-    def _check_quota(connection: sqlite3.Connection, subscription: str, name: str, instances: int, quota: int) -> None:
+    def _check_quota(connection: sqlite3.Connection, subscription: str, name: str, instances: int) -> None:
+        """The quota as it is in this transaction: it may have been lowered since the request was let in."""
         if not 1 <= instances <= MAX_INSTANCES:
             raise BadInputError(f"A service has 1 to {MAX_INSTANCES} instances.")
+        held = connection.execute("SELECT instance_quota FROM subscription WHERE id = ?", (subscription,)).fetchone()
+        if held is None:
+            raise NotFoundError("There is no such subscription.")
         (others,) = connection.execute(
             "SELECT coalesce(sum(instances), 0) FROM service WHERE subscription = ? AND name != ?",
             (subscription, name),
         ).fetchone()
+        quota = held["instance_quota"]
         if others + instances > quota:
             raise LimitedError(
                 f"The subscription may run {quota} instances; its other services have {others}.",
