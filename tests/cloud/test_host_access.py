@@ -17,6 +17,7 @@ from entrepot.core.encoding import from_json
 from entrepot.core.errors import (
     BadInputError,
     ConflictError,
+    EntrepotError,
     ForbiddenError,
     LimitedError,
     NotFoundError,
@@ -250,6 +251,24 @@ async def test_quotas_bind(
         await holder.put_document("control", b"still possible: a full subscription must be stopped, too")
         await holder.delete(next(iter(site.objects)))
         assert (await own.status("dp1")).stored_objects == 1
+
+
+async def test_orders_that_were_refused_are_in_the_audit_log(
+    host: Any, door: Door, administration: HostAdministration
+) -> None:
+    token = (await door.ask(door.assertion())).access_token
+    service = f"{door.url}/subscriptions/{door.subscription}/services/dp1"
+    orders = (("PUT", ""), ("POST", "/scale"), ("POST", "/start"), ("DELETE", ""))
+    for method, action in orders:
+        with pytest.raises(EntrepotError):
+            await door.http.request(method, service + action, bearer=token, body=b"{no JSON")
+    noted = [line for line in administration.audited(100) if str(line["action"]).startswith("service.")]
+    assert [(line["action"], line["subject"], line["outcome"]) for line in noted] == [
+        ("service.put", "dp1", "bad_input"),
+        ("service.scale", "dp1", "bad_input"),
+        ("service.start", "dp1", "not_found"),
+        ("service.delete", "dp1", "not_found"),
+    ]
 
 
 async def test_refused_strangers_cannot_fill_the_audit_log(host: Any, door: Door) -> None:

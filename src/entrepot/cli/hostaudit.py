@@ -16,7 +16,7 @@ def audit(
     home: Home = HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Show who changed what on this cloud host, refused requests too; the newest line is the last.
+    """Show who changed what on this cloud host, and which orders were refused; the newest line is the last.
 
     \b
     Examples:

@@ -1,8 +1,9 @@
 """The management API (``protocol.cloudhost``), plain ASGI: a table of routes, one method each.
 
 Every request but the token endpoint's needs an access token, and reaches only its own subscription: another one does
-not exist for it. Every change is written to the audit log, refused ones too. What a request wants is durable before it
-is answered; *stop* is answered when the last instance is gone, *delete* when it was checked what is left.
+not exist for it. Every order for a service is written to the audit log, refused ones too. What a request wants is
+durable before it is answered; *stop* is answered when the last instance is gone, *delete* when it was checked what is
+left.
 """
 
 import asyncio
@@ -134,15 +135,13 @@ class ManagementApi:
             case "GET" | "HEAD", "":
                 status = await self._status(await self._find(caller, name))
             case "PUT", "":
-                spec = _decode(body, ServiceSpec)
-                status = await self._audited("service.put", caller, name, lambda: self._put(caller, name, spec))
+                status = await self._audited("service.put", caller, name, lambda: self._put(caller, name, body))
             case "POST", "/start":
                 status = await self._audited("service.start", caller, name, lambda: self._start(caller, name))
             case "POST", "/stop":
                 status = await self._audited("service.stop", caller, name, lambda: self._stop(caller, name))
             case "POST", "/scale":
-                wanted = _decode(body, Scale).instances
-                status = await self._audited("service.scale", caller, name, lambda: self._scale(caller, name, wanted))
+                status = await self._audited("service.scale", caller, name, lambda: self._scale(caller, name, body))
             case "DELETE", "":
                 remains = await self._audited("service.delete", caller, name, lambda: self._delete(caller, name))
                 return await send_json(send, remains, headers=_NO_STORE)
@@ -151,7 +150,8 @@ class ManagementApi:
                 return None
         return await send_json(send, to_json(status), headers=_NO_STORE)
 
-    async def _put(self, caller: Caller, name: str, spec: ServiceSpec) -> ServiceStatus:
+    async def _put(self, caller: Caller, name: str, body: bytes) -> ServiceStatus:
+        spec = _decode(body, ServiceSpec)
         expires = check_spec(spec, now=self._clock())
         subscription = caller.subscription.id
         await self._stores.check_new(subscription, name)
@@ -167,7 +167,8 @@ class ManagementApi:
         await self._supervisor.runner(row.id).stop()
         return await self._status(row)
 
-    async def _scale(self, caller: Caller, name: str, instances: int) -> ServiceStatus:
+    async def _scale(self, caller: Caller, name: str, body: bytes) -> ServiceStatus:
+        instances = _decode(body, Scale).instances
         row = await asyncio.to_thread(self._services.scale, caller.subscription.id, name, instances)
         return await self._converged(row)
 

@@ -1,6 +1,7 @@
 """The audit log: who changed what, as JSON lines, one durable line per change (``<home>/audit.log``).
 
-Refused requests are in it too, so that a misused certificate shows. No line holds a token, a key or a request body.
+Refused orders and sign-ins are in it too, so that a misused certificate shows; what comes without a good token is no
+order. No line holds a token, a key or a request body.
 
 The log is bounded: when it has grown to its size it is renamed to ``audit-<moment>-<number>.log``, and of such files
 only so many stay. The host and its administrator's commands are processes that append to it; each holds the
