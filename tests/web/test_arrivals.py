@@ -102,7 +102,8 @@ async def test_a_refusal_at_once_is_answered_as_any_other():
     assert (b"content-type", b"application/problem+json") in asked.sent[0]["headers"]
 
 
-async def test_a_refusal_leaves_nothing_for_the_garbage_collector():
+@pytest.mark.parametrize("early", [True, False])
+async def test_a_refusal_leaves_nothing_for_the_garbage_collector(early):
     refusals: list[weakref.ref[LimitedError]] = []
 
     def refuse(_scope):
@@ -112,10 +113,13 @@ async def test_a_refusal_leaves_nothing_for_the_garbage_collector():
         refusals.append(weakref.ref(error))
         return error
 
+    async def refusing(scope, _receive, _send):
+        refuse(scope)
+
     asked = Asked("/limited")
     gc.disable()
     try:
-        Requests(application, refuse).take(asked)
+        (Requests(application, refuse) if early else Requests(refusing, at_once=lambda _: ())).take(asked)
         await asked.task
         [refusal] = refusals
         assert (asked.status, refusal()) == (429, None)
@@ -197,6 +201,7 @@ async def test_an_order_between_admission_and_the_first_step_of_the_answer_count
     assert (before.status, before.got) == (200, len(data)), "its file is open now: the next one is admitted at once"
     asked = Staying(object_id)
     requests.take(asked)
+    assert "entrepot.admitted" in asked.scope, "and so it is"
     if withdrawn:
         keyring.revoked.add("good")
     assert plane.cut_all() == 0, "it is not registered yet"

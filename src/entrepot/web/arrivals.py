@@ -136,14 +136,15 @@ async def _answer(app: App, scope: Scope, receive: Receive, send: Send) -> None:
     except (ResponseAbortedError, DisconnectedError):
         raise
     except Exception as error:
-        problem = _told(error, scope)
         if started:
+            _told(error, scope)  # to the log
             raise
-        await send_problem(send, problem, head=scope.get("method") == "HEAD")
+        await send_problem(send, _told(error, scope), head=scope.get("method") == "HEAD")
 
 
 def _told(error: Exception, scope: Scope) -> EntrepotError:
-    """What a client is told of it; our log is told what he is not."""
+    """What a client is told of it; our log is told what he is not. It may be the error itself: no local variable of a
+    frame that its traceback names may hold it on, or the two hold each other."""
     if isinstance(error, EntrepotError):
         return error
     _log.error("request_failed", method=scope.get("method"), path=scope.get("path"), exc_info=error)
