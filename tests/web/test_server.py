@@ -1,6 +1,7 @@
 """The embedded server as a process: ready, drained, renewed, and never left behind."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import ssl
@@ -138,6 +139,16 @@ async def swap(process: Process, site, tls, url: str) -> None:
         await asyncio.sleep(0.05)
 
 
+async def refused(url: str) -> None:
+    """Wait until the server accepts no more: it ends."""
+    host, port = url.removeprefix("https://").split(":")
+    with contextlib.suppress(ConnectionError):
+        while True:
+            _, writer = await asyncio.open_connection(host, int(port))
+            writer.close()
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.process
 async def test_an_end_waits_for_requests_that_began_under_an_older_certificate(start, site, tls):
     process = start(drain=60.0)
@@ -145,6 +156,8 @@ async def test_an_end_waits_for_requests_that_began_under_an_older_certificate(s
     async with HttpClient(site.tls_trust) as http, http.stream("GET", f"{url}/until-told") as begun:
         await swap(process, site, tls, url)
         process.signal(signal.SIGTERM)
+        await refused(url)
+        await asyncio.sleep(0.3)  # so that an end that did not wait would have broken it off
         process.signal(signal.SIGRTMIN)
         assert await begun.content.read() == b"0123456789"
     assert (await process.end())[0] == 0
