@@ -1,16 +1,18 @@
 """What is shown is what was meant, whatever names and messages hold; and no secret shows by accident."""
 
 import contextlib
+import io
 import json
 import sys
 from pathlib import Path
 
 import msgspec
 import pytest
+import typer
 from rich.console import Console
 
 from entrepot.cli import failures, waiting, watching
-from entrepot.cli.output import print_facts, print_json, print_line, print_rows, say
+from entrepot.cli.output import confirm, print_facts, print_json, print_line, print_rows, say
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.waiting import TaskProgress, amount
 from entrepot.core.errors import BadInputError
@@ -69,6 +71,25 @@ def test_results_for_programs_stay_exact_and_are_harmless_where_a_person_looks(
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     print_line(HOSTILE)
     assert capsys.readouterr().out == f"{SHOWN}\n"
+
+
+class Answering(io.StringIO):
+    """A person at a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("answer", ["y", "n"])
+def test_a_question_is_asked_where_it_does_not_get_into_the_result(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", Answering(f"{answer}\n"))
+    with contextlib.nullcontext() if answer == "y" else pytest.raises(typer.Abort):
+        confirm(f"Remove {HOSTILE}?", yes=False)
+    asked = capsys.readouterr()
+    assert f"Remove {SHOWN}? [y/N]" in asked.err
+    assert asked.out.strip() == ""
 
 
 @pytest.mark.parametrize(("title", "shown"), [(ODD, "[id]/[/x]"), (HOSTILE, SHOWN)])

@@ -139,7 +139,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise BadInputError(f"{question} Nobody is there to ask.", next_step="Give --yes if you mean it.")
-    typer.confirm(question, abort=True)
+    typer.confirm(harmless(question), abort=True, err=True)
 
 
 def when(seconds: float) -> str:
