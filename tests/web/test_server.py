@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -244,6 +245,13 @@ def test_a_taken_port_is_a_conflict_unless_it_is_shared_on_purpose():
         assert first.getsockname() == second.getsockname()
     with pytest.raises((BadInputError, ConflictError)):
         open_listener("192.0.2.1", 0)
+
+
+def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgement():
+    with open_listener("127.0.0.1", 0) as listener:
+        listener.settimeout(30)
+        with socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_url_names_the_port_that_was_found():

@@ -1,8 +1,8 @@
 """The embedded HTTP server: Granian inside our own event loop, on a listener of our own.
 
 One process, one loop, one worker. What Granian leaves to us is here: the listener (small send buffers, so that a
-client that is cut off reads at most what the kernel holds; dead peers time out), a bounded drain on SIGTERM, swapped
-certificates on SIGHUP, and errors that become problem details.
+client that is cut off reads at most what the kernel holds; no waiting for acknowledgements; dead peers time out), a
+bounded drain on SIGTERM, swapped certificates on SIGHUP, and errors that become problem details.
 """
 
 import asyncio
@@ -58,6 +58,8 @@ def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socke
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # else the end of an answer waits until the client has acknowledged what came before, which it may put off
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if sys.platform == "linux":  # accepted sockets inherit it: peers that stop reading do not stay for ever
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, DEAD_PEER_MILLISECONDS)
         listener.bind((host, port))
