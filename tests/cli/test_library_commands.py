@@ -85,7 +85,9 @@ def test_a_sweep_asks_first_and_a_dry_run_only_tells(logged_in, entrepot) -> Non
     )
     logged_in.replies["POST /api/v1/library/sweep"] = done("library-sweep")
     assert "3 objects, 1.5 kB" in entrepot("library", "sweep", "--dry-run").out
-    assert entrepot("library", "sweep").code != 0
+    asked = entrepot("library", "sweep")
+    assert asked.code != 0
+    assert "Delete 3 objects (1.5 kB) that nothing needs" in asked.err
     assert logged_in.bodies("POST /api/v1/library/sweep") == []
     assert entrepot("library", "sweep", "--now", "--yes").code == 0
     assert logged_in.bodies("POST /api/v1/library/sweep") == [{"now": True, "strays": False}]

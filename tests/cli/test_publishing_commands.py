@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from entrepot.core.errors import RefusedError
+from entrepot.core.errors import ConflictError, RefusedError
 from entrepot.protocol.contentapi import ContentInfo, ContentType, DeltaOutlook, OriginInfo, Rehearsal, VersionInfo
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
@@ -74,6 +74,7 @@ def test_a_dry_run_asks_for_a_rehearsal_and_publishes_nothing(logged_in, entrepo
     assert {asked for asked, _, _ in logged_in.asked} == {
         "POST /api/v1/rehearsals",
         "GET /api/v1/rehearsals/tsk-1",
+        "GET /api/v1/contents/7-Zip",
     }
 
 
@@ -96,7 +97,7 @@ def test_a_rehearsal_without_waiting_says_how_to_see_it(logged_in, entrepot) -> 
     logged_in.replies["POST /api/v1/rehearsals"] = task(TaskState.CREATED)
     ran = entrepot(*COMMAND, "--no-wait")
     assert "entrepot content rehearsal tsk-1" in ran.err
-    assert [asked for asked, _, _ in logged_in.asked] == ["POST /api/v1/rehearsals"]
+    assert "POST /api/v1/contents" not in [asked for asked, _, _ in logged_in.asked]
 
 
 def test_a_hostile_archive_is_refused_by_name(logged_in, entrepot) -> None:
@@ -162,6 +163,17 @@ def test_notes_are_set_listed_and_shown(logged_in, entrepot) -> None:
     shown = entrepot("content", "show", "7-Zip").out
     for text in ("[tested] on ARM", "what /srv/app.zip holds", "the last 2 versions"):
         assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("--isolated", "shares chunks with other content"), ("--for-windows", "need not suit Windows")]
+)
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+def test_a_dry_run_refuses_what_publishing_refuses(logged_in, entrepot, option: str, text: str, dry: Any) -> None:
+    logged_in.replies["GET /api/v1/contents/7-Zip"] = content()
+    ran = entrepot("content", "publish", "/srv/7z", "--name", "7-Zip", option, *dry)
+    assert (ran.code, text in ran.err) == (ConflictError.family.exit_code, True)
+    assert [asked for asked, _, _ in logged_in.asked] == ["GET /api/v1/contents/7-Zip"]
 
 
 def test_a_version_that_came_from_elsewhere_than_the_next_one_will_says_so(logged_in, entrepot) -> None:

@@ -12,7 +12,14 @@ import pytest
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, RefusedError
 from entrepot.core.sizes import GIB, MIB
 from entrepot.database import librarystats
-from entrepot.protocol.contentapi import ContentInfo, ContentPatch, ContentRequest, VersionPatch, VersionRequest
+from entrepot.protocol.contentapi import (
+    ContentInfo,
+    ContentPatch,
+    ContentRequest,
+    CurrentRequest,
+    VersionPatch,
+    VersionRequest,
+)
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 
@@ -205,6 +212,23 @@ async def test_deltas_are_made_from_as_many_versions_as_asked_for(site, source) 
     info = await site.call("PATCH", "/contents/App", ContentInfo, ContentPatch(delta_versions=-1))
     assert info.delta_versions is None
     assert deltas(await grow(site, source), 6) == [3, 4, 5]  # the site's setting is 3
+
+
+async def test_after_a_rollback_a_delta_leads_from_what_clients_have(site, source) -> None:
+    await site.publish("App", source, delta_versions=1)
+    await grow(site, source)
+    await site.call("POST", "/contents/App/current", ContentInfo, CurrentRequest(version=1))
+    assert deltas(await grow(site, source), 3) == [1]
+    await site.call("POST", "/contents/App/current", ContentInfo, CurrentRequest(version=2))
+    assert deltas(await grow(site, source, delta_versions=2), 4) == [2, 3]
+
+
+async def test_a_rollback_asks_for_no_delta_where_the_content_is_to_have_none(site, source) -> None:
+    await site.publish("App", source, delta_versions=0)
+    await grow(site, source)
+    await site.call("POST", "/contents/App/current", ContentInfo, CurrentRequest(version=1))
+    await site.run_tasks()
+    assert deltas(await site.call("GET", "/contents/App", ContentInfo), 1) == []
 
 
 async def test_settings_apply_from_the_next_version_on_and_what_is_left_out_stays(site, source, tmp_path) -> None:

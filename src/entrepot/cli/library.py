@@ -202,10 +202,21 @@ def sweep(
             path, patience = ("/library/sweep?strays=true", LISTING_SECONDS) if strays else ("/library/sweep", None)
             _show_preview(session.call("GET", path, None, SweepPreview, patience=patience), as_json=as_json)
             return
-        what = "what nothing needs, and files that the database does not know," if strays else "what nothing needs"
-        confirm(f"Delete {what} from the library?", yes=yes)
+        if not yes:
+            found = session.get("/library/sweep", SweepPreview)
+            confirm(_question(found, now=now, strays=strays), yes=False)
         task = session.post("/library/sweep", SweepRequest(now=now, strays=strays), TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
+
+
+def _question(found: SweepPreview, *, now: bool, strays: bool) -> str:
+    due, later = found.due_objects, f"{found.later_objects} more ({size(found.later_bytes)})"
+    what = f"{due} objects ({size(found.due_bytes)}) that nothing needs"
+    if now:
+        what = f"{due + found.later_objects} objects ({size(found.due_bytes + found.later_bytes)}) that nothing needs"
+    elif found.later_objects:
+        what += f", in an hour {later}"
+    return f"Delete {what}{', and files that the database does not know,' if strays else ''} from the library?"
 
 
 def _show_preview(found: SweepPreview, *, as_json: bool) -> None:

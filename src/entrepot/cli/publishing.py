@@ -79,6 +79,9 @@ def publish(
     name = name or source.name
     excludes = tuple(exclude) if exclude else None
     with site_session(ctx) as session:
+        known = _find(session, name)
+        if known is not None:
+            _check_settled(known, for_windows=for_windows, isolated=isolated)
         if dry_run:
             asked = RehearsalRequest(
                 name=name,
@@ -92,7 +95,6 @@ def publish(
             )
             _rehearse(session, asked, wait=wait, as_json=as_json)
             return
-        known = _find(session, name)
         if known is None:
             body = ContentRequest(
                 name=name,
@@ -107,7 +109,6 @@ def publish(
             )
             task = session.post("/contents", body, TaskInfo)
         else:
-            _check_settled(known, for_windows=for_windows, isolated=isolated)
             changes = VersionRequest(
                 source=str(source), excludes=excludes, unpack=unpack, delta_versions=deltas, note=note
             )

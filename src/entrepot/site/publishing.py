@@ -6,7 +6,7 @@ by its content and not stored twice; when the version is there already, nothing 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -192,7 +192,7 @@ class PublishHandler:
         if kept.deleting:
             raise CancelledError("The content is being deleted.")
         adopt_set(connection, session, published.set_id, now)
-        earlier = [version.number for version in contents.list_versions(connection, content.id)]
+        earlier = [each.number for each in contents.list_versions(connection, content.id)]
         used = {"source": job.source, "excludes": job.excludes, "unpack": job.unpack}
         contents.change(connection, msgspec.structs.replace(kept, **used))
         version = msgspec.structs.replace(version, distinct_size=distinct_size(connection, version.set_id))
@@ -200,8 +200,7 @@ class PublishHandler:
         if version.generation < hierarchy.newest_generation(connection, content.site):
             ask_to_reseal(connection, content, version, now=now)  # the secret was compromised meanwhile
         distribution.want_everywhere(connection, content.id, job.number, now=now)
-        count = kept.deltas_kept(self._deltas_kept)
-        for number in earlier[-count:] if count else []:
+        for number in delta_bases(earlier, kept.current, kept.deltas_kept(self._deltas_kept)):
             ask_for_delta(connection, content, from_version=number, to_version=job.number, now=now)
 
     def _version(self, job: PublishJob, published: Published, generation: int, signed_by: str) -> Version:
@@ -245,6 +244,17 @@ def ask_to_reseal(connection: Connection, content: Content, version: Version, *,
         by=behalf(),
     )
     return True
+
+
+def delta_bases(earlier: Sequence[int], current: int, count: int) -> list[int]:
+    """From which versions deltas to a new one are made, ``count`` at most: from the one that clients have (after a
+    rollback not the newest), then from the newest.
+
+    Args:
+        earlier: numbers in ascending order.
+    """
+    others = [number for number in reversed(earlier) if number != current]
+    return [*([current] if current in earlier else []), *others][:count]
 
 
 def ask_for_delta(connection: Connection, content: Content, *, from_version: int, to_version: int, now: float) -> None:

@@ -146,7 +146,7 @@ class SiteServer:
         self.staging = Staging(home.folder / "scratch" / "unpacked", free=free)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.rehearsals = Rehearsals(database, site=site, home=home.folder, clock=clock, work=self._wake)
-        self.versions = Versions(database, site=site, clock=clock, deltas=settings.deltas_kept > 0, work=self._wake)
+        self.versions = Versions(database, site=site, clock=clock, deltas_kept=settings.deltas_kept, work=self._wake)
         self.comparisons = Comparisons(
             database, shelf=self.shelf, keys=keys, scratch=home.folder / "scratch" / "comparisons"
         )

@@ -53,15 +53,17 @@ class Versions:
 
     Args:
         site: site code.
-        deltas: whether deltas are made at all.
+        deltas_kept: from how many earlier versions deltas are made, where the content does not say; 0: none.
         work: called after work was added: wakes the task engine and the distribution engine.
     """
 
-    def __init__(self, database: Database, *, site: str, clock: Clock, deltas: bool, work: Callable[[], None]) -> None:
+    def __init__(
+        self, database: Database, *, site: str, clock: Clock, deltas_kept: int, work: Callable[[], None]
+    ) -> None:
         self._database = database
         self._site = site
         self._clock = clock
-        self._deltas = deltas
+        self._deltas_kept = deltas_kept
         self._work = work
 
     async def set_current(self, name_or_id: str, request: CurrentRequest, *, by: str) -> ContentInfo:
@@ -102,7 +104,7 @@ class Versions:
     def _want_delta(self, connection: Connection, content: Content, to_version: int, now: float) -> None:
         """Who follows the pointer back has no delta yet: those that publishing made lead forward."""
         known = contents.find_delta(connection, content.id, content.current, to_version)
-        if self._deltas and content.current and known is None:
+        if content.deltas_kept(self._deltas_kept) and content.current and known is None:
             ask_for_delta(connection, content, from_version=content.current, to_version=to_version, now=now)
 
     async def uses(self, name_or_id: str, number: int) -> VersionUses:
