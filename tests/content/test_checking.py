@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from entrepot.content.checking import Pace, look, recheck, validate
+from entrepot.content.checking import look, recheck, validate
 from entrepot.content.ledger import SET, Announcement, NewChunk
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import CancelledError, StorageError
@@ -14,10 +14,9 @@ from entrepot.core.ids import ObjectId
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf, key_of
+from entrepot.objects.throttling import Pace, ThrottledStore, unlimited
 from entrepot.objects.wrapper import StoreWrapper
 from entrepot.rules.verdicts import Verdict
-
-FREELY = Pace(0, clock=lambda: 0.0, sleep=lambda _: None)
 
 
 @pytest.fixture
@@ -43,7 +42,7 @@ def adopted(ledgers: Any, shelf: Shelf, data: list[bytes], name: bytes = b"set")
 
 
 def run(ledgers: Any, shelf: Shelf, **more: Any) -> Any:
-    given = {"before": ledgers.now, "clock": lambda: ledgers.now, "pace": FREELY} | more
+    given = {"before": ledgers.now, "clock": lambda: ledgers.now, "paced": shelf} | more
     return validate(ledgers.checking, shelf, **given)
 
 
@@ -139,19 +138,42 @@ def test_a_file_without_a_row_is_claimed_and_one_with_a_row_is_not(ledgers, shel
     assert gone == [stray]
 
 
-def test_the_pace_is_kept_and_waiting_can_be_stopped() -> None:
-    now = [0.0]
+def test_what_is_validated_is_read_at_the_pace_and_waiting_can_be_stopped(ledgers, shelf) -> None:
+    now, end = [0.0], [10_000.0]
 
     def sleep(seconds: float) -> None:
         now[0] += seconds
+        if now[0] > end[0]:
+            raise CancelledError("The work was stopped.")
 
-    pace = Pace(100, clock=lambda: now[0], sleep=sleep)
-    for _ in range(5):
-        pace.take(50, lambda: False)
-    assert now[0] == pytest.approx(2.5)
+    def paced() -> Shelf:
+        pace = Pace(lambda: 100.0, clock=lambda: now[0], sleep=sleep)
+        return Shelf(ThrottledStore(shelf.store, up=Pace(unlimited), down=pace))
+
+    ids = adopted(ledgers, shelf, [b"1" * 100, b"2" * 100, b"3" * 100])
+    assert run(ledgers, shelf, paced=paced()).objects == len(ids)
+    assert now[0] == pytest.approx(3.03, abs=0.05), "303 bytes at 100 a second"
+    ledgers.now += 10
+    end[0] = now[0] + 1.5
     with pytest.raises(CancelledError):
-        pace.take(1_000_000, lambda: now[0] > 5)
-    assert now[0] < 7
+        run(ledgers, shelf, paced=paced())
+    assert now[0] <= end[0] + 1
+    assert 0 < run(ledgers, shelf).objects < len(ids), "what was looked at by then is written down"
+
+
+def test_the_second_look_waits_for_no_pace(ledgers, shelf) -> None:
+    """A row is locked meanwhile: nobody else could write."""
+    slow: list[str] = []
+
+    class Slow(StoreWrapper):
+        def read(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+            slow.append(key)
+            return super().read(key, start=start, length=length)
+
+    ids = adopted(ledgers, shelf, [b"one", b"two"])
+    shelf.store.put(key_of(ids[0]), b"other")
+    assert run(ledgers, shelf, paced=Shelf(Slow(shelf.store))).damaged == 1
+    assert sorted(slow) == sorted(map(key_of, ids)), "once each"
 
 
 def test_looking_tells_good_missing_and_damaged_apart(shelf) -> None:

@@ -15,7 +15,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
-from entrepot.content.checking import Pace, look, recheck, validate
+from entrepot.content.checking import look, recheck, validate
 from entrepot.content.ledger import SET, Announcement, Ledger, NewChunk
 from entrepot.content.sealing import Purpose
 from entrepot.content.sweep import finish_deletions, sweep, sweep_strays
@@ -206,9 +206,8 @@ class SweepMachine(RuleBasedStateMachine):
     def validate_all(self) -> None:
         """What is broken is found, and nothing else: neither what is announced and not stored yet, nor what goes."""
         self.ledgers.now += 1
-        pace = Pace(0, clock=lambda: 0.0, sleep=lambda _: None)
         now = self.ledgers.now
-        validate(self.ledgers.checking, self.shelf, before=now, clock=lambda: now, pace=pace)
+        validate(self.ledgers.checking, self.shelf, before=now, clock=lambda: now, paced=self.shelf)
         found = {each.object_id for each in self.ledgers.checking.faulty(None, 1000)}
         here = {object_id for object_id, _ in self.shelf.page()}
         needed: set[bytes] = set().union(*self.adopted.values())

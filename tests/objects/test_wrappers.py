@@ -19,7 +19,7 @@ from entrepot.objects.remembering import RememberingStore
 from entrepot.objects.retrying import Backoff, RetryingStore
 from entrepot.objects.serving import ServedStore
 from entrepot.objects.shelf import key_of
-from entrepot.objects.throttling import SLICE, Pace, ThrottledStore, unlimited
+from entrepot.objects.throttling import LEAST_WAIT, SLICE, Pace, ThrottledStore, unlimited
 from entrepot.objects.verifying import VerifyingStore
 from entrepot.objects.wrapper import StoreWrapper
 
@@ -276,6 +276,21 @@ class TestThrottling:
         assert now[0] == pytest.approx(4.4)
         list(store.read("a"))
         assert now[0] == pytest.approx(4.4), "reading has no limit"
+
+    def test_many_small_values_are_waited_for_together(self):
+        now, waits = [0.0], []
+
+        def sleep(seconds: float) -> None:
+            waits.append(seconds)
+            now[0] += seconds + 0.001  # as clocks do
+
+        down = Pace(lambda: 1_000_000.0, clock=lambda: now[0], sleep=sleep)
+        store = ThrottledStore(MemoryStore(), up=Pace(unlimited), down=down)
+        store.put("a", bytes(100))
+        for _ in range(10_000):
+            list(store.read("a"))
+        assert min(waits) >= LEAST_WAIT
+        assert now[0] == pytest.approx(1.0, rel=0.15)
 
     def test_a_rate_that_changes_counts_at_once(self):
         now, rate = [0.0], [1000.0]

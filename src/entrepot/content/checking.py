@@ -22,7 +22,6 @@ from entrepot.rules.verdicts import Verdict
 
 BATCH: Final = 500
 BATCH_BYTES: Final = 16 * MIB
-_NAP: Final = 0.5
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,37 +60,6 @@ class Checked(msgspec.Struct, kw_only=True):
     size: int = 0
     missing: int = 0
     damaged: int = 0
-
-
-class Pace:
-    """Keeps work below a rate.
-
-    Args:
-        rate: bytes a second; 0: no limit.
-        clock: seconds that only grow.
-        sleep: waits some seconds.
-    """
-
-    def __init__(self, rate: float, *, clock: Callable[[], float], sleep: Callable[[float], None]) -> None:
-        self._rate = rate
-        self._clock = clock
-        self._sleep = sleep
-        self._begun = clock()
-        self._done = 0
-
-    def take(self, size: int, cancelled: Callable[[], bool]) -> None:
-        """Account for work, and wait until it is within the rate.
-
-        Raises:
-            CancelledError: the work is to stop.
-        """
-        self._done += size
-        while not cancelled():
-            early = self._begun + self._done / self._rate - self._clock() if self._rate else 0
-            if early <= 0:
-                return
-            self._sleep(min(early, _NAP))
-        raise CancelledError("The work was stopped.")
 
 
 def look(shelf: Shelf, object_id: ObjectId) -> Verdict:
@@ -133,9 +101,9 @@ def validate(
     ledger: CheckLedger,
     shelf: Shelf,
     *,
+    paced: Shelf,
     before: float,
     clock: Callable[[], float],
-    pace: Pace,
     progress: Callable[[Checked], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Checked:
@@ -143,15 +111,18 @@ def validate(
 
     Killed anywhere and run again with the same ``before``, it goes on after the last batch that was written down.
 
+    Args:
+        paced: the same objects, read no faster than allowed. The second look, which holds rows, waits for nothing.
+
     Raises:
-        CancelledError: ``cancelled`` says so; what was looked at is written down.
+        CancelledError: ``cancelled`` says so, or ``paced``; what was looked at is written down.
         UnavailableError, StorageError: by the ledger.
     """
     done = Checked()
     after: ObjectId | None = None
     while batch := ledger.due(before, after, BATCH):
         for part in _portions(batch):
-            _check(part, ledger, shelf, done, clock=clock, pace=pace, cancelled=cancelled)
+            _check(part, ledger, shelf, done, paced=paced, clock=clock, cancelled=cancelled)
             progress(done)
         after = batch[-1].object_id
     return done
@@ -163,16 +134,17 @@ def _check(
     shelf: Shelf,
     done: Checked,
     *,
+    paced: Shelf,
     clock: Callable[[], float],
-    pace: Pace,
     cancelled: Callable[[], bool],
 ) -> None:
     sound: list[ObjectId] = []
     suspect: list[ObjectId] = []
     try:
         for each in part:
-            pace.take(each.size, cancelled)
-            (sound if look(shelf, each.object_id) is Verdict.GOOD else suspect).append(each.object_id)
+            if cancelled():
+                raise CancelledError("The work was stopped.")
+            (sound if look(paced, each.object_id) is Verdict.GOOD else suspect).append(each.object_id)
             done.objects += 1
             done.size += each.size
     finally:

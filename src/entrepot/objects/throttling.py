@@ -1,6 +1,7 @@
 """Keeps a store's traffic below a rate that may change at any time, as a schedule says.
 
-For whoever shares a store's line with others; ADR 0009 tells where our own servers keep to a rate instead.
+Validation reads the library through it, so that its days of reading leave the disk to others; ADR 0009 tells where
+else our servers keep to a rate, and why there.
 """
 
 import threading
@@ -14,6 +15,8 @@ from entrepot.objects.wrapper import StoreWrapper
 Rate = Callable[[], float]
 """Bytes a second allowed now; 0 or less: no limit. Asked again at least every ``SLICE`` seconds of traffic."""
 SLICE: Final = 0.25
+LEAST_WAIT: Final = 0.01
+"""Waits are at least so long (seconds): each lasts a little longer than asked for, and that is not made up for."""
 PIECE: Final = 256 * 1024
 
 
@@ -23,7 +26,12 @@ def unlimited() -> float:
 
 
 class Pace:
-    """Lets bytes pass at a rate; thread-safe, in the order of asking. What was not used is not saved up."""
+    """Lets bytes pass at a rate; thread-safe, in the order of asking. What was not used is not saved up.
+
+    Args:
+        clock: seconds that only grow.
+        sleep: waits some seconds, at most ``SLICE``; it may raise to end the wait.
+    """
 
     def __init__(
         self, rate: Rate, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
@@ -44,7 +52,8 @@ class Pace:
                 now = self._clock()
                 self._free = max(now, self._free) + step / rate
                 left -= step
-                self._sleep(self._free - now)
+                if self._free - now >= LEAST_WAIT:
+                    self._sleep(self._free - now)
 
 
 class ThrottledStore(StoreWrapper):

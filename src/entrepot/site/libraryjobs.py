@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.content.checking import Checked, Pace, validate
+from entrepot.content.checking import Checked, validate
 from entrepot.content.sweep import GRACE_SECONDS, sweep, sweep_strays
 from entrepot.core.sizes import format_size
 from entrepot.core.times import Clock
@@ -22,6 +22,7 @@ from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.librarysweep import Begun, SqlSweepLedger, preview
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
+from entrepot.objects.throttling import Pace, ThrottledStore, unlimited
 from entrepot.site.libraryalert import judge_library
 from entrepot.site.reporting import Reporter
 
@@ -85,13 +86,23 @@ class ValidateHandler:
         done = validate(
             ledger,
             self._shelf,
+            paced=self._paced(job.rate, report),
             before=job.begun,
             clock=self._clock,
-            pace=Pace(job.rate, clock=time.monotonic, sleep=time.sleep),
             progress=note,
             cancelled=lambda: report.cancelled,
         )
         report.message(_told(done))
+
+    def _paced(self, rate: int, report: Reporter) -> Shelf:
+        """The library, read at ``rate`` bytes a second at most; who waits for that can be stopped."""
+
+        def sleep(seconds: float) -> None:
+            report.check()
+            time.sleep(seconds)
+
+        pace = Pace(lambda: float(rate), sleep=sleep)
+        return Shelf(ThrottledStore(self._shelf.store, up=Pace(unlimited), down=pace))
 
 
 def _told(done: Checked) -> str:
