@@ -72,6 +72,7 @@ class ArmDouble:
         self.registered = {"Microsoft.Storage", "Microsoft.Insights"}
         self.dns_proven = False
         self.refusals: list[tuple[str, Refusal]] = []
+        self.failing: dict[str, str] = {}  # long-running operations that are begun and fail: of what, and Azure's code
         self.log: list[tuple[str, str]] = []
         self.bodies: list[tuple[str, str, Any]] = []
         self.problems: list[str] = []
@@ -514,6 +515,10 @@ class ArmDouble:
         if self.polls[path] == 0:
             self.after[path]()
         thing = self.things.get(self.things_of[path])
+        for pattern, code in self.failing.items():
+            if thing and re.search(pattern, self.things_of[path]):
+                thing["properties"]["provisioningState"] = "Failed"
+                return 200, {}, {"status": "Failed", "error": {"code": code, "message": "Azure's words."}}
         return 200, {}, {"status": "Succeeded", **(thing or {})}
 
 

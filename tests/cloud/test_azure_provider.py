@@ -121,6 +121,18 @@ async def test_the_subscription_proves_certificate_tenant_and_application(azure,
     assert (await azure.check()).state == "Disabled"
 
 
+@pytest.mark.parametrize("what", ["/containerapps/cloud1$", "/managedenvironments/cloud1-env$"])
+async def test_an_operation_that_azure_begins_and_that_fails_is_told_and_can_be_tried_again(
+    azure, arm, spec, what
+) -> None:
+    arm.failing[what] = "ImagePullFailed"
+    with pytest.raises(EntrepotError, match=r"Azure could not do it: ImagePullFailed .*Azure's words") as caught:
+        await azure.create("cloud1", spec)
+    assert "200" not in str(caught.value)
+    arm.failing.clear()
+    assert (await azure.create("cloud1", spec)).state is RunState.RUNNING
+
+
 async def test_creation_makes_everything_marked_and_tells_the_records_that_are_missing(azure, arm, spec) -> None:
     told: list[str] = []
     status = await azure.create("cloud1", spec, told.append)

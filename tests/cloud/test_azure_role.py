@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from entrepot.cloud.providers.azure.names import BLOB_CONTRIBUTOR
 from entrepot.cloud.providers.azure.provider import AzureProvider
 from entrepot.objects.memory import MemoryStore
 from entrepot.trust.authority import create_authority
@@ -47,6 +48,14 @@ def action(method: str, path: str) -> str:
         return f"{provider}/{words[0]}/{words[-1]}/action"
     types = "/".join(words[::2])
     return f"{provider}/{types}/{_VERBS[method]}"
+
+
+def test_the_condition_of_the_guide_allows_exactly_the_role_that_is_assigned() -> None:
+    guide = (ROLE.parent / "azure.md").read_text()
+    condition = guide[guide.index("--condition-version") :].partition("```")[0]
+    assert re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", condition) == [BLOB_CONTRIBUTOR]
+    assert "{'ServicePrincipal'}" in condition
+    assert condition.count("(") == condition.count(")")
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import pytest
 from entrepot.core.errors import (
     BadInputError,
     ConflictError,
+    EntrepotError,
     ForbiddenError,
     NotFoundError,
+    RefusedError,
     StorageError,
     TrustError,
     UnavailableError,
@@ -31,7 +33,7 @@ from entrepot.protocol.cloudapi import (
     UploadWindow,
 )
 from entrepot.protocol.cloudhost import RunState
-from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.alerts import AlertState
 from entrepot.rules.prices import PriceSheet, Tier
@@ -199,6 +201,33 @@ async def test_a_plan_has_prices_and_creates_nothing(site) -> None:
     assert site.cloud.services == {}
     with pytest.raises(NotFoundError):
         await site.services.get("cloud1")
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "told"),
+    [
+        ("a quota that is too small", {"instances": 17}, "allows 16 instances; 17"),
+        ("a feature that cloud points do not have", {"features": ("pxe",)}, "(?i)pxe"),
+        (
+            "thresholds that contradict each other",
+            {"thresholds": Thresholds(transfer_warning_percent=95)},
+            "below the warning",
+        ),
+    ],
+)
+async def test_a_plan_refuses_what_the_creation_would(site, what, changes, told) -> None:
+    site.import_certificate()
+    site.cloud.instance_quota = 16
+    with pytest.raises(EntrepotError, match=told):
+        await site.services.plan(site.request(**changes))
+    assert await site.services.plan(site.request(instances=16)), what
+
+
+async def test_a_plan_refuses_a_subscription_that_is_disabled(site) -> None:
+    site.import_certificate()
+    site.cloud.state = "disabled"
+    with pytest.raises(RefusedError, match="sub-1 is disabled"):
+        await site.services.plan(site.request())
 
 
 def test_transfers_are_quoted_at_the_first_price_that_is_not_nothing() -> None:

@@ -7,6 +7,7 @@ from entrepot.site.cloud.dns import Resolved, host_of, problem_with, record_for,
 NAMES = {
     "good.contoso.com": Resolved(canonical="SVC.cloud.example.", addresses=("192.0.2.1",)),
     "flat.contoso.com": Resolved(canonical="flat.contoso.com", addresses=("192.0.2.1", "192.0.2.9")),
+    "both.contoso.com": Resolved(canonical="both.contoso.com", addresses=("192.0.2.1", "2001:db8::1")),
     "stale.contoso.com": Resolved(canonical="old.cloud.example", addresses=("198.51.100.7",)),
     "svc.cloud.example": Resolved(canonical="svc.cloud.example", addresses=("192.0.2.1",)),
 }
@@ -49,6 +50,14 @@ async def test_a_record_that_leads_elsewhere_is_told() -> None:
 async def test_an_address_record_is_compared_with_the_address() -> None:
     assert await problem_with("good.contoso.com", "192.0.2.1:8443", _resolver) == ""
     assert await problem_with("stale.contoso.com", "192.0.2.1:8443", _resolver) != ""
+
+
+async def test_an_address_beside_the_right_one_is_told() -> None:
+    """One that clients would be sent to in turn; an address of the other family may be the same machine's."""
+    problem = await problem_with("flat.contoso.com", "192.0.2.1:8443", _resolver)
+    assert "192.0.2.9" in problem
+    assert "Remove" in problem
+    assert await problem_with("both.contoso.com", "192.0.2.1:8443", _resolver) == ""
 
 
 async def test_before_the_cloud_gave_an_address_nothing_is_claimed() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from entrepot.core.errors import RefusedError
 from entrepot.database import device_collections
+from entrepot.protocol.control import Delivery
 from entrepot.protocol.costapi import BudgetInfo, BudgetRequest
 from entrepot.rules.allowance import SLOTS
 from entrepot.site.cloud.info import cloud_point_info
@@ -78,3 +79,15 @@ async def test_a_cloud_point_is_not_created_with_more_while_a_budget_bounds_all(
     with pytest.raises(RefusedError):
         await site.services.create(site.request(instances=SLOTS + 1))
     await site.services.create(site.request(instances=SLOTS))
+
+
+async def test_a_plan_refuses_what_a_budget_of_all_cloud_points_forbids(site) -> None:
+    site.import_certificate()
+    site.cloud.instance_quota, site.cloud.redirects = MANY, True
+    wanted = (site.request(delivery=Delivery.REDIRECT), site.request(instances=MANY))
+    for request in wanted:
+        await site.services.plan(request)
+    await _set(site, "All devices", scope="collection")
+    for request in wanted:
+        with pytest.raises(RefusedError, match="A budget is active"):
+            await site.services.plan(request)

@@ -169,6 +169,10 @@ def renew(
         print_json(info)
     else:
         _print([info])
+        say(
+            "The old one still opens the cloud: revoke it there (`entrepot host certificate revoke` on a cloud host; "
+            "in Azure, remove it from the application registration)."
+        )
 
 
 def read_pfx(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 import secrets
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select, update
@@ -124,10 +125,15 @@ def find(connection: Connection, scope: Scope, subject: str) -> Budget | None:
     return None if row is None else budget_from(row)
 
 
+NEW_POINT: Final = ""
+"""Stands for the id of a cloud point that is not there yet: what bounds all points will bound it."""
+
+
 def touches(connection: Connection, point: str) -> bool:
     """Whether any budget bounds what this cloud point sends; budgets of contents and collections bound all points."""
     cloud = select(cloud_point.c.point).where(cloud_point.c.point == point)
-    return connection.execute(cloud).first() is not None and bounded_since(connection, point) is not None
+    known = point == NEW_POINT or connection.execute(cloud).first() is not None
+    return known and bounded_since(connection, point) is not None
 
 
 def bounded_since(connection: Connection, point: str) -> int | None:

@@ -46,8 +46,13 @@ async def owner_of(provider: CloudProvider, point: CloudPoint) -> Owner:
     return Owner.OURS if status.point == point.point else Owner.ANOTHER
 
 
-def check_subscription(subscription: Subscription, point: CloudPoint, now: float) -> None:
+def check_subscription(subscription: Subscription, *, name: str, instances: int, expires: int, now: float) -> None:
     """Check that the subscription and the certificates will do (R1).
+
+    Args:
+        name: of the cloud point.
+        instances: that it is to have.
+        expires: when its service certificate does.
 
     Raises:
         RefusedError: the subscription is not active.
@@ -63,15 +68,15 @@ def check_subscription(subscription: Subscription, point: CloudPoint, now: float
             f"The management certificate expired at {iso(subscription.certificate_expires)}.",
             next_step="Make a new one, upload its .cer to the subscription and import its .pfx.",
         )
-    if point.certificate_expires <= now:
+    if expires <= now:
         raise BadInputError(
-            f"The service certificate of {point.name} expired at {iso(point.certificate_expires)}.",
+            f"The service certificate of {name} expired at {iso(expires)}.",
             next_step="Request a new one with the same name.",
         )
-    if point.instances_wanted > subscription.instance_quota:
+    if instances > subscription.instance_quota:
         raise QuotaError(
             f"The subscription {subscription.id} allows {subscription.instance_quota} instances; "
-            f"{point.instances_wanted} are asked for.",
+            f"{instances} are asked for.",
             next_step="Ask for fewer instances, or have the quota raised.",
         )
 

@@ -11,6 +11,7 @@ from entrepot.core.ids import prefixed_id, service_name
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
 from entrepot.database import cloud, prices
+from entrepot.database.budgets import NEW_POINT
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -21,6 +22,7 @@ from entrepot.rules.restrictions import PointKind, check_features, feature_named
 from entrepot.rules.thresholds import StorageLimits, check_limits
 from entrepot.site.cloud import crowding, delivery
 from entrepot.site.cloud.accounts import account_of, check_account, check_key_kind
+from entrepot.site.cloud.checks import check_subscription
 from entrepot.site.cloud.judging import create_alerts, limits_of, upload_limits
 from entrepot.site.cloud.options import Options, image_remarks
 from entrepot.site.cloud.orders import Orders
@@ -77,17 +79,21 @@ class Creation:
             ConflictError: a name that is taken.
             NotFoundError: no such management certificate.
         """
+        request, service, loaded, fqdn = self._checked(request)
+        point = adopted or prefixed_id("pt", secrets.token_bytes(8))
+        return await self._database.write(self._add, request, service, fqdn, loaded, point, bool(adopted))
+
+    def _checked(self, request: CloudPointRequest) -> tuple[CloudPointRequest, str, LoadedPfx, str]:
+        """The request with its defaults, the service's name, its certificate and the name that it serves: everything
+        that can be refused without asking the database or the cloud has been looked at."""
         now = int(self._clock())
         service = _checked_service(request.name)
         check_features(PointKind.CLOUD, map(feature_named, request.features))
         check_limits(*limits_of(request.thresholds))
         check_limits(StorageLimits(), upload_limits(request.thresholds))
         request = check_account(request)
-        password = Secret(request.service_password)
-        loaded = load_pfx(request.service_pfx, password, now)
-        fqdn = check_service_certificate(loaded, request.fqdn, now)
-        point = adopted or prefixed_id("pt", secrets.token_bytes(8))
-        return await self._database.write(self._add, request, service, fqdn, loaded, point, bool(adopted))
+        loaded = load_pfx(request.service_pfx, Secret(request.service_password), now)
+        return request, service, loaded, check_service_certificate(loaded, request.fqdn, now)
 
     async def adopt(self, request: CloudPointRequest) -> Task:
         """Take an orphan over as a cloud point: what it stores stays, everything else becomes as in the request.
@@ -110,14 +116,17 @@ class Creation:
         Raises:
             EntrepotError: as :meth:`create`, and what the cloud says.
         """
-        now = int(self._clock())
-        request, service = check_account(request), _checked_service(request.name)
-        loaded = load_pfx(request.service_pfx, Secret(request.service_password), now)
-        fqdn = check_service_certificate(loaded, request.fqdn, now)
-        await self._database.read(_refuse_names, fqdn, loaded)
-        await self._database.read(self._management, request)
+        request, service, loaded, fqdn = self._checked(request)
+        await self._database.read(self._refused, request, fqdn, loaded)
         provider = await self._providers.of_account(account_of(request))
         subscription = await provider.check()
+        check_subscription(
+            subscription,
+            name=request.name,
+            instances=request.instances,
+            expires=expires(loaded.certificate),
+            now=self._clock(),
+        )
         delivery.check_store(request.delivery, redirects=subscription.redirects)
         parts = await provider.plan(service, "", request.instances)
         told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
@@ -126,6 +135,16 @@ class Creation:
         return msgspec.structs.replace(
             plan, remarks=(*image_remarks(request.azure), *chain_remarks((loaded.certificate, *ordered_chain(loaded))))
         )
+
+    def _refused(
+        self, connection: Connection, request: CloudPointRequest, fqdn: str, loaded: LoadedPfx
+    ) -> ManagementCertificate:
+        """Refuse what the database knows to be taken or forbidden; returns the management certificate."""
+        certificate = self._management(connection, request)
+        _refuse_names(connection, fqdn, loaded)
+        delivery.check_budgets(connection, NEW_POINT, request.delivery)
+        crowding.check_instances(connection, NEW_POINT, request.instances)
+        return certificate
 
     def _management(self, connection: Connection, request: CloudPointRequest) -> ManagementCertificate:
         """The management certificate of a request, which opens here and is of a kind that its cloud takes."""
@@ -145,12 +164,9 @@ class Creation:
         adopted: bool,
     ) -> Task:
         now = int(self._clock())
-        certificate = self._management(connection, request)
-        _refuse_names(connection, fqdn, loaded)
+        certificate = self._refused(connection, request, fqdn, loaded)
         point = self._new_point(request, service, fqdn, loaded, certificate.id, point_id)
         cloud.add_cloud_point(connection, point)
-        delivery.check_budgets(connection, point_id, request.delivery)
-        crowding.check_instances(connection, point_id, request.instances)
         if request.azure is not None:
             self._options.keep_first(connection, point_id, request.azure)
         create_alerts(connection, point, now)

@@ -167,14 +167,28 @@ async def check_name(fqdn: str, address: str, resolver: Resolver) -> Verdict:
     if not found.addresses and not _same_name(found.canonical, record.value):
         problem = f"{fqdn} cannot be resolved: create the record {record.name} {record.type} {record.value}."
         return Verdict(found=False, problem=problem)
-    if _same_name(found.canonical, record.value) or record.value in found.addresses:
+    if _same_name(found.canonical, record.value):
         return Verdict(found=True, problem="")
+    if record.value in found.addresses:
+        return Verdict(found=True, problem=_besides(record, found.addresses))
     target = await resolver(record.value) if record.type == "CNAME" else Resolved(canonical="", addresses=())
     if set(target.addresses) & set(found.addresses):
         return Verdict(found=True, problem="")
     leads = ", ".join(found.addresses)
     return Verdict(
         found=True, problem=f"{fqdn} leads to {leads}, not to {record.value}: correct its {record.type} record."
+    )
+
+
+def _besides(record: DnsRecord, addresses: Sequence[str]) -> str:
+    """Other addresses beside the right one: clients take any. Those of the other family may be the same machine's."""
+    version = ipaddress.ip_address(record.value).version
+    others = [one for one in addresses if one != record.value and ipaddress.ip_address(one).version == version]
+    if not others:
+        return ""
+    return (
+        f"{record.name} leads to {', '.join(others)}, too, and not to {record.value} alone: some clients do not reach "
+        f"the service. Remove the other {record.type} records."
     )
 
 

@@ -21,7 +21,7 @@ from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
-from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
+from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus, Subscription
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import Delivery, ServiceState
 from entrepot.site.cloud import delivery, standing
@@ -131,6 +131,15 @@ class LifeCycle:
             sleep=self._sleep,
         )
 
+    def _check_subscription(self, subscription: Subscription, point: CloudPoint) -> None:
+        check_subscription(
+            subscription,
+            name=point.name,
+            instances=point.instances_wanted,
+            expires=point.certificate_expires,
+            now=self._clock(),
+        )
+
     # -- create ------------------------------------------------------------------------------------------------------
 
     async def _create(self, task: Task, report: Reporter) -> None:
@@ -138,7 +147,7 @@ class LifeCycle:
         point = await self.in_charge(task)
         provider = await self._providers.of(point)
         subscription = await provider.check()
-        check_subscription(subscription, point, self._clock())
+        self._check_subscription(subscription, point)
         delivery.check_store(point.delivery, redirects=subscription.redirects)
         report.step("Reserving the name")
         await check_free(provider, point, self._root)
@@ -269,7 +278,7 @@ class LifeCycle:
         report.step("Checking the subscription and the certificates")
         point = await self.in_charge(task)
         provider = await self._providers.of(point)
-        check_subscription(await provider.check(), point, self._clock())
+        self._check_subscription(await provider.check(), point)
         if await owner_of(provider, point) is not Owner.OURS:
             raise NotFoundError(
                 f"The cloud has no service {point.service} of {point.name}.", next_step="Delete the cloud point."

@@ -108,7 +108,9 @@ def _answered(error: HttpResponseError, doing: str) -> EntrepotError:
     inner = getattr(error, "error", None)
     code = str(getattr(inner, "code", "") or "")
     message = str(getattr(inner, "message", "") or error.reason or "")[:_MAX_TEXT]
-    told = f"Azure answers {status} {code}".strip() + f" ({doing}): {message}".rstrip(": ")
+    failed = 200 <= status < 300  # it was asked about an operation, which did not succeed
+    told = f"Azure {'could not do it:' if failed else f'answers {status}'} {code}".rstrip(": ")
+    told += f" ({doing}): {message}".rstrip(": ")
     if status == 404:
         return NotFoundError(told)
     if _QUOTA.search(code) and status != 429:
