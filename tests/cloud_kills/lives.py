@@ -30,14 +30,16 @@ from entrepot.cloud.providers.azure.provider import AzureProvider
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import NotFoundError
 from entrepot.core.secret import Secret
-from entrepot.database import controldocuments, tasks
+from entrepot.database import cloud, controldocuments, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.folder import FolderStore
-from entrepot.protocol.cloudapi import AzureOptions, RenewServiceCertificate, UpdateRequest
+from entrepot.protocol.cloudapi import AzureOptions, OrphanRequest, RenewServiceCertificate, UpdateRequest
 from entrepot.protocol.cloudpointapi import CloudPointRequest
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument
 from entrepot.protocol.siteapi import TaskState
+from entrepot.site.cloud.accounts import account_of, check_account
 from entrepot.site.cloud.dns import Resolved
+from entrepot.site.cloud.orphans import REMOVE
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloudport import Cloud, CloudConnection
@@ -46,6 +48,8 @@ from entrepot.trust.signing import take_apart
 
 FOLDER = Path(__file__).resolve().parent
 NAME, FQDN, PASSWORD = "cloud1", "cloud1.contoso.com", "correct horse"
+FORGET, ADOPT = "forget", "cloud-adopt"
+"""What is no kind of task: to lose the point's row, as with a lost database, and to take the orphan over (an update)."""
 
 
 def _fixtures() -> Any:
@@ -260,6 +264,12 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
         elif job.action == CloudAction.RENEW:
             pfx = self.new_certificate(60)
             await self.services.renew(NAME, RenewServiceCertificate(service_pfx=pfx, service_password=PASSWORD))
+        elif job.action == FORGET:
+            await self.database.write(cloud.delete_cloud_point, (await self.services.get(NAME)).point)
+        elif job.action == ADOPT:
+            await self.services.adopt(self.order(job.instances))
+        elif job.action == REMOVE:
+            await self.remove_orphan()
         elif job.image:
             await self.services.update(NAME, UpdateRequest(image=job.image, cpu=1.0))
         elif job.action:
@@ -267,6 +277,13 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
         if job.cancel:
             for task in await self.database.read(tasks.listed, only_active=True):
                 await self.database.write(tasks.request_cancel, task.id, now=self.clock())
+
+    async def remove_orphan(self) -> None:
+        """What the administrator does who finds the service in the list of orphans."""
+        (orphan,) = await self.services.orphans.search(account_of(check_account(self.order(1))))
+        await self.services.remove_orphan(
+            OrphanRequest(service=orphan.service, point=orphan.point, account=orphan.account)
+        )
 
     async def settle(self, *, tries: int = 60) -> None:
         """Run tasks until none is left, moving the clock over their pauses."""

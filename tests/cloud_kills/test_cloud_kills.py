@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from entrepot.cloud.host.settings import Folders
+from entrepot.site.cloud.orphans import REMOVE
+from entrepot.site.cloud.states import CloudAction
 
 from ..cloud.arm_double import ArmDouble, Refusal
 from ..cloud.conftest import HostProcess
@@ -22,7 +24,11 @@ pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
 STRIDE = 1 if os.environ.get("ENTREPOT_EVERY_STEP") else 11
 OFFSET = int(os.environ.get("ENTREPOT_STEP_OFFSET") or random.randrange(STRIDE)) % STRIDE
-GROUPS = (("create", "delete"), ("update",), ("renew",), ("scale",), ("stop", "start"))
+GROUPS = (("create", "delete"), ("update",), ("renew",), ("scale",), ("stop", "start"), ("adopt", "remove-orphan"))
+
+
+ENDS = ("delete", "remove-orphan")
+"""Nothing is left after them."""
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +57,7 @@ def disturbed_points(disturbed: Callable[[int], bool]) -> int:
 def assert_done(action: str, instances: int, found: dict[str, Any]) -> None:
     """The order was carried out, once, and everything agrees about it."""
     assert (found["active"], found["task"], found["error"]) == (0, "completed", ""), found
-    if action == "delete":
+    if action in ENDS:
         assert "point" not in found
         return
     stopped = action == "stop"
@@ -80,7 +86,7 @@ def cut(site: Lives, action: str, instances: int, request: int) -> bool:
 
 def every(site: Lives, group: tuple[str, ...], disturbed: Callable[..., bool], empty: Callable[[], None]) -> None:
     """All orders of a group in turn, disturbed once at each point."""
-    if group[0] != "create":
+    if group[0] not in ("create", "adopt"):
         site.live("cloud-create", instances=1, finish=True)
     rounds = 0
 
@@ -89,13 +95,22 @@ def every(site: Lives, group: tuple[str, ...], disturbed: Callable[..., bool], e
         rounds += 1
         reached = set()
         for action in group:
+            if action == "adopt":
+                site.live("cloud-create", instances=1, finish=True)
+            if action in ("adopt", "remove-orphan"):
+                site.live("forget")
             instances = 1 + rounds % 2 if action == "scale" else 1
             reached.add(disturbed(site, action, instances, at))
-            if action == "delete":
+            if action in ENDS:
                 empty()
         return any(reached)
 
     assert disturbed_points(all_orders) * STRIDE > 8
+
+
+def test_no_kind_of_task_is_left_out() -> None:
+    tried = {f"cloud-{action}" for group in GROUPS for action in group}
+    assert tried == {REMOVE, "cloud-adopt", *CloudAction}  # an adoption is an update of what the site did not know
 
 
 @pytest.mark.parametrize("disturbed", [killed, cut])
