@@ -49,7 +49,7 @@ from entrepot.trust.signing import take_apart
 FOLDER = Path(__file__).resolve().parent
 NAME, FQDN, PASSWORD = "cloud1", "cloud1.contoso.com", "correct horse"
 FORGET, ADOPT = "forget", "cloud-adopt"
-"""What is no kind of task: to lose the point's row, as with a lost database, and to take the orphan over (an update)."""
+"""No kinds of task: to lose the point's row, as with a lost database, and to take the orphan over (an update)."""
 
 
 def _fixtures() -> Any:
