@@ -19,6 +19,7 @@ from entrepot.client.managementpoint import random_name
 from entrepot.client.report import ReportQueue, source_bytes
 from entrepot.client.session import Session, current_policy, open_session
 from entrepot.client.sources import Failure, Given, SourceList, Used
+from entrepot.client.supply import Supply
 from entrepot.client.target import FolderDestination, target_trees
 from entrepot.client.trees import Trees
 from entrepot.core.errors import EntrepotError, StorageError
@@ -203,16 +204,15 @@ class _Task:
             retries=self._session.settings.retries,
             clock=self._clock,
         )
-        work = Fetching(
+        supply = Supply(
             self._reply,
             destination,
             downloader,
             self._cache,
             verify=self._session.site.verify_content,
             parallel=self._session.settings.parallel,
-            clock=self._clock,
-            progress=progress,
         )
+        work = Fetching(supply, clock=self._clock, progress=progress)
         try:
             folder = await work.perform()
         except EntrepotError as error:

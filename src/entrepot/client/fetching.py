@@ -14,20 +14,18 @@ from typing import Final
 
 import msgspec
 
-from entrepot.client.cache import Cache
 from entrepot.client.deltas import Patches
-from entrepot.client.destination import SYNC_EACH, Destination
-from entrepot.client.downloader import Downloader, manifest_advice
+from entrepot.client.destination import SYNC_EACH
+from entrepot.client.downloader import manifest_advice
 from entrepot.client.records import Described
 from entrepot.client.staging import Job, PartPlan, is_intact
-from entrepot.client.supply import Supply, Verify
+from entrepot.client.supply import Supply
 from entrepot.client.trees import Installed
 from entrepot.content.manifest import EntryKind, Part, Root
 from entrepot.content.reading import PartSequence
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.core.paths import case_key
 from entrepot.core.times import Clock
-from entrepot.protocol.location import LocationReply
 
 PARTS_AT_A_TIME: Final = 3
 """Manifest parts whose chunks are fetched at the same time."""
@@ -54,12 +52,7 @@ class Fetching:
     """See the module's text.
 
     Args:
-        reply: where the content is.
-        destination: where it goes.
-        downloader: gets sealed objects from the sources.
-        cache: the own cache.
-        verify: payload of a signed root of the given type.
-        parallel: chunks in the works at a time.
+        supply: gets chunks and parts; knows where the content is, and where it goes.
         clock: seconds since 1970.
         progress: called on the event loop.
         for_windows: refuse names that Windows cannot store.
@@ -67,13 +60,8 @@ class Fetching:
 
     def __init__(
         self,
-        reply: LocationReply,
-        destination: Destination,
-        downloader: Downloader,
-        cache: Cache,
+        supply: Supply,
         *,
-        verify: Verify,
-        parallel: int,
         clock: Clock,
         progress: Callable[[FetchProgress], None],
         for_windows: bool = sys.platform == "win32",
@@ -81,11 +69,9 @@ class Fetching:
         self.files = 0
         self.total = 0
         self.present = 0
-        self._reply = reply
-        self._destination = destination
-        self._parallel = parallel
-        self._slots = asyncio.Semaphore(parallel)
-        self.supply: Final = Supply(reply, destination, downloader, cache, verify=verify, slots=self._slots)
+        self.supply: Final = supply
+        self._reply = supply.reply
+        self._destination = supply.destination
         self._clock = clock
         self._progress = progress
         self._for_windows = for_windows
@@ -184,12 +170,12 @@ class Fetching:
 
         async def worker() -> None:
             for job in waiting:  # all workers take from the same iterator
-                async with self._slots:
+                async with self.supply.slots:
                     await self._one_job(job, patches)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(self._parallel, len(jobs))):
+                for _ in range(min(self.supply.parallel, len(jobs))):
                     group.create_task(worker())
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None

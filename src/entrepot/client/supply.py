@@ -34,7 +34,10 @@ class Supply:
         downloader: gets sealed objects from the sources.
         cache: the own cache.
         verify: payload of a signed root of the given type.
-        slots: chunks and parts in the works at a time.
+        parallel: chunks and parts in the works at a time.
+
+    Attributes:
+        slots: taken by whoever asks for a chunk; for parts and deltas it takes them itself.
     """
 
     def __init__(
@@ -45,15 +48,16 @@ class Supply:
         cache: Cache,
         *,
         verify: Verify,
-        slots: asyncio.Semaphore,
+        parallel: int,
     ) -> None:
         self.delta: DeltaSource | None = None
-        self._reply = reply
-        self._destination = destination
+        self.reply: Final = reply
+        self.destination: Final = destination
+        self.parallel: Final = parallel
+        self.slots: Final = asyncio.Semaphore(parallel)
         self._downloader = downloader
         self._cache = cache
         self._verify = verify
-        self._slots = slots
         self._busy: dict[bytes, asyncio.Lock] = {}
         self._earlier: list[EarlierTree] = []
         self._local: dict[tuple[str, str], list[int]] = {}
@@ -72,14 +76,14 @@ class Supply:
         Raises:
             EntrepotError: as :func:`entrepot.client.fetch.fetch`.
         """
-        document = await self._object(self._reply.root, "manifest root")
+        document = await self._object(self.reply.root, "manifest root")
         payload = await asyncio.to_thread(self._verify, document, SignedType.MANIFEST)
         with manifest_advice():
             root = decode_root(payload)
-        if (root.content, root.number) != (self._reply.content, self._reply.version):
+        if (root.content, root.number) != (self.reply.content, self.reply.version):
             raise FormatError(
-                f"The manifest is that of {root.content} version {root.number}, not of {self._reply.content} "
-                f"version {self._reply.version}.",
+                f"The manifest is that of {root.content} version {root.number}, not of {self.reply.content} "
+                f"version {self.reply.version}.",
                 next_step=PUBLISHED_WRONGLY,
             )
         return payload, root
@@ -100,17 +104,17 @@ class Supply:
         Raises:
             StorageError: the disk refuses.
         """
-        for tree in self._destination.installed(self._reply.content)[:MAX_EARLIER]:
+        for tree in self.destination.installed(self.reply.content)[:MAX_EARLIER]:
             with contextlib.suppress(EntrepotError):  # a damaged index costs a download, nothing more
                 self._earlier.append(EarlierTree(tree.folder, tree.record, tree.described))
         held = {tree.described.version: tree for tree in self._earlier}
-        offered = {version for state in self._reply.tiers for source in state.sources for version in source.deltas}
-        usable = [offer for offer in self._reply.deltas if offer.from_version in held and offer.from_version in offered]
+        offered = {version for state in self.reply.tiers for source in state.sources for version in source.deltas}
+        usable = [offer for offer in self.reply.deltas if offer.from_version in held and offer.from_version in offered]
         if usable:
             offer = min(usable, key=lambda offer: (offer.fetched or offer.size, -offer.from_version))
             self.delta = DeltaSource(
                 offer,
-                self._reply,
+                self.reply,
                 held[offer.from_version],
                 self._downloader,
                 self._cache,
@@ -130,7 +134,7 @@ class Supply:
         Raises:
             EntrepotError: as :func:`entrepot.client.fetch.fetch`.
         """
-        record = self._destination.record
+        record = self.destination.record
         plain = await asyncio.to_thread(record.part, number, ref)
         if plain is not None:
             return plain
@@ -142,12 +146,12 @@ class Supply:
                 self._count(OWN_CACHE, "own cache", ref.sealed_size)
                 return plain
         if self.delta:
-            async with self._slots:
+            async with self.slots:
                 plain = await self.delta.part(ref)
             if plain is not None:
                 await asyncio.to_thread(record.keep_part, number, plain, plain=True)
                 return plain
-        async with self._slots:
+        async with self.slots:
             opened = await self._downloader.get(ref, "manifest part")
         await asyncio.to_thread(self._cache.keep, ref.object_id, opened.sealed)
         await asyncio.to_thread(record.keep_part, number, opened.sealed)
@@ -157,7 +161,7 @@ class Supply:
         """What the delta has for the chunks of a part; parts come in order, each once."""
         if not self.delta:
             return {}
-        async with self._slots:
+        async with self.slots:
             return await self.delta.enter(part)
 
     async def chunk(self, ref: SealedRef, patches: Patches) -> tuple[bytes, str]:
