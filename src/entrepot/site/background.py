@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -11,6 +11,7 @@ from entrepot.core.errors import EntrepotError
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cost.budgets import enforce_stops, sweep_slots
 from entrepot.site.keyloading import refresh
+from entrepot.site.repeating import every
 from entrepot.web.tls import TlsTrust
 
 if TYPE_CHECKING:
@@ -42,12 +43,13 @@ async def background_work(server: "SiteServer") -> None:
             group.create_task(server.controls.serve())
             group.create_task(server.upkeep.serve())
             group.create_task(server.library_care.serve())
-            group.create_task(every(FLUSH_SECONDS, server.management_point.flush))
-            group.create_task(every(KEYS_SECONDS, lambda: follow_keys(server)))
+            group.create_task(every(FLUSH_SECONDS, server.management_point.flush, first=FLUSH_SECONDS))
+            group.create_task(every(KEYS_SECONDS, partial(follow_keys, server), first=KEYS_SECONDS))
             group.create_task(CloudLoops(server.clouds).serve())
             group.create_task(server.outbox.serve())
-            group.create_task(every(SWEEP_SECONDS, lambda: sweep_slots(server.database, server.clouds)))
-            group.create_task(every(KEYS_SECONDS, lambda: enforce_stops(server.database, server.clouds)))
+            sweep, enforce = (partial(work, server.database, server.clouds) for work in (sweep_slots, enforce_stops))
+            group.create_task(every(SWEEP_SECONDS, sweep, first=SWEEP_SECONDS))
+            group.create_task(every(KEYS_SECONDS, enforce, first=KEYS_SECONDS))
     finally:
         await server.distribution.stop()
         engines = (server.tasks, server.publishing, server.rehearsing, server.library_care.tasks)
@@ -63,15 +65,3 @@ async def follow_keys(server: "SiteServer") -> None:
     if await server.database.read(refresh, server.keys, now=server.clock()):
         server.http.rely_on(TlsTrust.hierarchy(server.keys.authorities))
         log.info("keys_changed", generation=server.keys.generation, trust=server.keys.hierarchy.trust_number)
-
-
-async def every(seconds: float, once: Callable[[], Awaitable[object]]) -> None:
-    """Do it again and again, with a pause before each time; one that fails ends nothing."""
-    while True:
-        await asyncio.sleep(seconds)
-        try:
-            await once()
-        except EntrepotError as error:
-            log.warning("background_work_failed", error=str(error), code=error.code)
-        except Exception:  # a defect in one work must not end all others
-            log.exception("background_work_broke")

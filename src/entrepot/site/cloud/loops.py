@@ -12,6 +12,7 @@ from entrepot.core.times import HOUR, MINUTE
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.services import CloudServices
+from entrepot.site.repeating import every
 
 CONTROL_SECONDS: Final = 5.0
 METER_SECONDS: Final = 1.0
@@ -47,12 +48,12 @@ class CloudLoops:
         self._services.database.on_change(wake)
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._every(CONTROL_SECONDS, self.control_once, wake=self._changed))
-                group.create_task(self._every(METER_SECONDS, self.meter_once))
-                group.create_task(self._every(HEALTH_SECONDS, self.health_once))
-                group.create_task(self._every(COLLECT_LOOK_SECONDS, self.collect_once))
-                group.create_task(self._every(COLLECT_LOOK_SECONDS, self.reconcile_once))
-                group.create_task(self._every(TIDY_SECONDS, self.tidy_once))
+                group.create_task(every(CONTROL_SECONDS, self.control_once, wake=self._changed))
+                group.create_task(every(METER_SECONDS, self.meter_once))
+                group.create_task(every(HEALTH_SECONDS, self.health_once))
+                group.create_task(every(COLLECT_LOOK_SECONDS, self.collect_once))
+                group.create_task(every(COLLECT_LOOK_SECONDS, self.reconcile_once))
+                group.create_task(every(TIDY_SECONDS, self.tidy_once))
         finally:
             for task in self._busy.values():
                 task.cancel()
@@ -140,21 +141,6 @@ class CloudLoops:
             self._not_before[key] = (loop.time() + LONGEST_PAUSE, LONGEST_PAUSE)
             return
         self._not_before.pop(key, None)
-
-    async def _every(
-        self, seconds: float, once: Callable[[], Awaitable[None]], *, wake: asyncio.Event | None = None
-    ) -> None:
-        waiting = wake or asyncio.Event()
-        while True:
-            waiting.clear()
-            try:
-                await once()
-            except EntrepotError as error:
-                log.warning("cloud_loop_failed", error=str(error), code=error.code)
-            except Exception:  # a defect in one loop must not end the others
-                log.exception("cloud_loop_broke")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(waiting.wait(), seconds)
 
 
 def has_store(point: CloudPoint) -> bool:
