@@ -1,24 +1,19 @@
 """The object plane: sealed objects for clients, storage operations for the site, the same on every holder.
 
-Plain ASGI. Objects travel in pieces (:attr:`Downloads.piece`); ``send`` waits for the client, and between two pieces
-the event loop runs. A download ends visibly broken (fewer bytes than announced) when its client
-leaves or stops reading, when it is cut, or when the stored bytes end early; it never ends whole when it is not.
+Plain ASGI. Who may have which object, and what is recorded of it, is decided here; :mod:`entrepot.web.pumping` sends
+the bytes.
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, NamedTuple
-
-import structlog
+from typing import Final
 
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.times import Clock
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.transactions import Record
-from entrepot.rules import throttle
 from entrepot.web.addresses import AddressOf, peer_address
 from entrepot.web.admission import Admission
 from entrepot.web.allowances import NoPurses, Purses
@@ -26,8 +21,9 @@ from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Sen
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.express import Express, Whole, start_message, tags
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
-from entrepot.web.ranges import RangeNotSatisfiableError, Span, UnmatchedError, choose_span, etag_matches, require_match
-from entrepot.web.readers import Readers, Reading
+from entrepot.web.pumping import LEFT, Pump, Transfer
+from entrepot.web.ranges import RangeNotSatisfiableError, UnmatchedError, choose_span, etag_matches, require_match
+from entrepot.web.readers import Readers
 from entrepot.web.redirects import NoRedirects, Redirects, send_redirect
 from entrepot.web.served import Moments, ServedRequest
 from entrepot.web.storing import Held, SiteStore
@@ -40,21 +36,10 @@ _COPIES: Final = "/copies"
 _ADMITTED: Final = "entrepot.admitted"
 """Where a scope holds the grant of a request that was admitted, and counted, before it took the general way; and the
 :attr:`Downloads.generation` in which it was."""
-LEFT: Final = "client left"
-_log = structlog.get_logger("entrepot.web")
 
 
 async def _unnoted() -> None:
     """Where nobody asks what a killed process had sent."""
-
-
-class _Transfer(NamedTuple):
-    """Bytes on their way to a client: what it may have, where they come from, which, and the first piece of them."""
-
-    grant: Grant
-    opened: Reading
-    span: Span
-    first: bytes | bytearray
 
 
 class ObjectPlane:
@@ -104,6 +89,7 @@ class ObjectPlane:
         self._readers = Readers(shelf)
         self.downloads = downloads or Downloads()
         self._allowances = allowances or NoPurses()
+        self._pump = Pump(self.downloads, self._allowances)
         self._redirects = redirects or NoRedirects()
         self.admission = Admission(authorise, self.downloads, address_of)
         self._express = Express(self._readers, self.downloads, self.admission, self._moments, recorder, clock)
@@ -288,7 +274,7 @@ class ObjectPlane:
             if not bare:
                 peer, now = scope.get("client"), asyncio.get_running_loop().time()
                 whole = not grant.rate and self.downloads.whole(peer, span.length, now)
-                first = await opened.read(span.start, span.length, span.length if whole else self._piece(grant))
+                first = await opened.read(span.start, span.length, span.length if whole else self._pump.piece(grant))
         except RangeNotSatisfiableError as error:
             size = [(b"content-range", b"bytes */%d" % opened.size)]
             return await send_problem(send, error, status=416, headers=size)
@@ -302,42 +288,7 @@ class ObjectPlane:
         await send(start_message(object_id, span, opened.size))
         if bare:
             return await send({"type": "http.response.body", "body": b"", "more_body": False})
-        return await self._pump_watched(download, _Transfer(grant, opened, span, first), receive, send)
-
-    async def _pump_watched(self, download: Download, transfer: _Transfer, receive: Receive, send: Send) -> None:
-        if transfer.grant.rate:  # the client shall not wait for the head until it is his turn; it goes with some body
-            await send({"type": "http.response.body", "body": b"", "more_body": True})
-        elif len(transfer.first) == transfer.span.length:  # handed over at once: nothing to watch for
-            return await self._pump(download, transfer, send)
-        watch = asyncio.create_task(_watch(receive, download))
-        try:
-            await self._pump(download, transfer, send)
-        except EntrepotError as error:  # too late for an answer
-            _log.error("object_not_readable", problem=str(error))
-            raise ResponseAbortedError(error.code) from error
-        finally:
-            watch.cancel()
-
-    async def _pump(self, download: Download, transfer: _Transfer, send: Send) -> None:
-        loop = asyncio.get_running_loop()
-        at, left, piece = transfer.span.start, transfer.span.length, transfer.first
-        while piece:
-            await self._allowances.pace(transfer.grant, len(piece))  # before it counts: many a client leaves meanwhile
-            at += len(piece)
-            left -= len(piece)
-            download.expect(len(piece), minimum_rate=self.downloads.minimum_rate, now=loop.time())
-            download.sent += len(piece)  # before: a cut may come when the transport has it already (an upper bound)
-            await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
-            download.deadline = float("inf")
-            if left <= 0:
-                return
-            await asyncio.sleep(0)  # send did not wait if the transport had room: others' turn, and cuts'
-            piece = await transfer.opened.read(at, left, self._piece(transfer.grant))
-        _log.error("object_truncated", missing=left)
-        raise ResponseAbortedError("truncated")
-
-    def _piece(self, grant: Grant) -> int:
-        return min(self.downloads.piece, throttle.piece(grant.rate)) if grant.rate else self.downloads.piece
+        return await self._pump.send(download, Transfer(grant, opened, span, first), receive, send)
 
     def _changed(self, object_id: ObjectId, size: int) -> None:
         self._readers.forget(object_id)
@@ -347,11 +298,3 @@ class ObjectPlane:
         if started or download.reason == LEFT:
             raise ResponseAbortedError(download.reason)
         await send_problem(send, UnavailableError("The download was broken off.", next_step="Ask again."))
-
-
-async def _watch(receive: Receive, download: Download) -> None:
-    """Notice that the client left: ``send`` would go on as if nothing had happened."""
-    with contextlib.suppress(asyncio.CancelledError):
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        download.end(LEFT)
