@@ -25,6 +25,13 @@ from entrepot.core.errors import (
 )
 
 
+def python(program: str, *, well: bool = True) -> subprocess.CompletedProcess[str]:
+    """A Python of its own that ran a program; ``well``: it must have ended with 0."""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert not well or done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.mark.parametrize("kind", sorted(set(error_classes().values()), key=lambda kind: kind.code))
 def test_every_error_of_the_site_ends_with_the_exit_code_of_its_family(logged_in, entrepot, kind) -> None:
     logged_in.replies["GET /api/v1/contents"] = kind("It went wrong.", next_step="Do this.")
@@ -91,8 +98,7 @@ def test_the_command_line_loads_no_server_library_for_administrators() -> None:
         "bad = {'sqlalchemy', 'granian', 'litestar', 'alembic', 'aiohttp'} & set(sys.modules);"
         "sys.exit(repr(bad) if bad else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    python(program)
 
 
 @pytest.mark.process
@@ -102,16 +108,13 @@ def test_a_plan_is_made_where_no_server_package_is_installed() -> None:
         "'obstore', 'prometheus_client', 'psycopg', 'sqlalchemy', 'uvloop')));"
         "from entrepot.cli.failures import run; sys.exit(run(['plan', '--clients', '5', '--prices', 'azure-blob']))"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "From the cloud" in done.stdout
+    assert "From the cloud" in python(program).stdout
 
 
 def test_the_reader_of_a_pipe_may_leave() -> None:
     program = "import os, sys; sys.argv = ['entrepot', '--help']; os.close(1); os.dup2(os.pipe()[1], 1);"
     program += "from entrepot.cli import main; main()"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in python(program, well=False).stderr
 
 
 def test_every_error_class_is_an_entrepot_error() -> None:
@@ -141,9 +144,7 @@ def test_a_command_loads_its_own_group_and_no_other() -> None:
         "groups = {name for name in sys.modules if name.startswith('entrepot.cli.')};"
         "sys.exit(repr(groups) if groups & {'entrepot.cli.content', 'entrepot.cli.cost', 'entrepot.cli.cloud'} else 0)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "enrol" in done.stdout
+    assert "enrol" in python(program).stdout
 
 
 def test_each_branch_alone_has_what_it_has_in_the_whole_tree() -> None:
