@@ -77,6 +77,12 @@ def test_everything_that_removes_or_deletes_has_yes() -> None:
     assert set(missing) == spared
 
 
+def test_everything_that_asks_for_confirmation_can_tell_first_what_it_would_do() -> None:
+    asking = [path for path, command in EVERY.items() if "--yes" in options(command)]
+    assert ("point", "remove") in asking
+    assert [path for path in asking if "--dry-run" not in options(EVERY[path])] == []
+
+
 def test_the_reference_page_is_up_to_date() -> None:
     assert REFERENCE.read_text(encoding="utf-8") == reference(), "run: python -m entrepot.cli.reference > docs/cli.md"
 

@@ -2,13 +2,16 @@
 
 import threading
 
+import msgspec
 import pytest
 from sqlalchemy import insert, select, text
 
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
-from entrepot.database import hierarchy
+from entrepot.database import hierarchy, points
 from entrepot.database.engine import CHANGES, Database, open_database
 from entrepot.database.tables.hierarchy import counter
+
+POINT = points.Point(id="pt-1", name="dp", kind="standard", site="PS1", state="active", url="https://x")
 
 
 def change(database: Database) -> None:
@@ -114,3 +117,20 @@ def test_only_who_asks_for_it_does_not_wait_for_the_disk(database: Database) -> 
 def test_other_databases_are_refused(url: str) -> None:
     with pytest.raises(BadInputError):
         open_database(url)
+
+
+def test_what_is_rehearsed_is_refused_as_it_would_be_and_never_done(database: Database) -> None:
+    heard: list[str] = []
+    database.on_change(lambda: heard.append("changed"))
+    with database.rehearsal() as connection:
+        points.add_point(connection, POINT)
+        assert points.get_point(connection, "dp") == POINT
+        with pytest.raises(ConflictError):
+            points.add_point(connection, msgspec.structs.replace(POINT, id="pt-2", name="DP"))
+    with database.reading() as connection:
+        assert points.list_points(connection) == []
+    with pytest.raises(NotFoundError), database.rehearsal() as connection:
+        points.get_point(connection, "dp")
+    with database.transaction() as connection:
+        points.add_point(connection, POINT)
+    assert heard == ["changed"]

@@ -7,7 +7,8 @@ import typer
 
 from entrepot.cli.alert_subscriptions import Authority, Name, Types, print_delivered
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
-from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_listed, say, when, yes_no
+from entrepot.cli.output import print_done, print_facts, print_json, print_listed, say, when, yes_no
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.alertapi import (
@@ -152,14 +153,23 @@ def list_windows(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 @windows.command("delete")
-def delete_window(ctx: typer.Context, name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
+def delete_window(
+    ctx: typer.Context, name: Name, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Forget a maintenance window.
 
     \b
-    Example:
+    Examples:
+      entrepot alert window delete patching --dry-run
       entrepot alert window delete patching --yes
     """
-    confirm(f"Forget the maintenance window {name}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/maintenance-windows/{seg(name)}", None, type(None))
-    print_done({"deleted": name}, f"{name} is forgotten.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/maintenance-windows/{seg(name)}",
+        f"Forget the maintenance window {name}?",
+        done={"deleted": name},
+        told=f"{name} is forgotten.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_listed, when
+from entrepot.cli.output import print_done, print_listed, when
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
@@ -172,17 +173,26 @@ def test_subscription(ctx: typer.Context, name: Name, as_json: AsJson = False) -
 
 
 @subscriptions.command("delete")
-def delete_subscription(ctx: typer.Context, name: Name, yes: Yes = False, as_json: AsJson = False) -> None:
+def delete_subscription(
+    ctx: typer.Context, name: Name, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Tell somebody no longer; what waits for them is dropped.
 
     \b
-    Example:
+    Examples:
+      entrepot alert subscription delete operators --dry-run
       entrepot alert subscription delete operators --yes
     """
-    confirm(f"Tell {name} no longer?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/alert-subscriptions/{seg(name)}", None, type(None))
-    print_done({"deleted": name}, f"{name} is told no longer.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/alert-subscriptions/{seg(name)}",
+        f"Tell {name} no longer?",
+        done={"deleted": name},
+        told=f"{name} is told no longer.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 def print_delivered(delivered: Delivered, as_json: bool) -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_json, print_rows
+from entrepot.cli.output import print_json, print_rows
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.protocol.pointapi import BoundaryGroupInfo, BoundaryGroupRequest, BoundaryPoint, Speed
@@ -98,17 +99,26 @@ def set_group(
 
 
 @app.command()
-def remove(ctx: typer.Context, group: Group, yes: Yes = False, as_json: AsJson = False) -> None:
+def remove(
+    ctx: typer.Context, group: Group, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Remove a boundary group; its addresses no longer belong to it.
 
     \b
-    Example:
+    Examples:
+      entrepot boundary remove Berlin --dry-run
       entrepot boundary remove Berlin --yes
     """
-    confirm(f"Remove the boundary group {group}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/boundary-groups/{seg(group)}", None, type(None))
-    print_done({"removed": group}, f"{group} is removed.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/boundary-groups/{seg(group)}",
+        f"Remove the boundary group {group}?",
+        done={"removed": group},
+        told=f"{group} is removed.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 def _find(session: SiteSession, group: str) -> BoundaryGroupInfo:

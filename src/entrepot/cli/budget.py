@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, how_old, print_done, print_json, print_rows, say, size
+from entrepot.cli.output import how_old, print_json, print_rows, say, size
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
@@ -127,18 +128,31 @@ def history(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 @app.command("delete")
 def delete_budget(
-    ctx: typer.Context, name: Subject, of: Of = ScopeName.POINT, yes: Yes = False, as_json: AsJson = False
+    ctx: typer.Context,
+    name: Subject,
+    of: Of = ScopeName.POINT,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
 ) -> None:
     """Lift a budget. A service that it stopped stays stopped until you start it.
 
     \b
-    Example:
+    Examples:
+      entrepot budget delete cloud-eu --dry-run
       entrepot budget delete cloud-eu --yes
     """
-    confirm(f"Lift the budget of the {of.value} {name}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/budgets/{seg(name)}?of={of.value}", None, type(None))
-    print_done({"of": of.value, "deleted": name}, f"{name} has no budget.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/budgets/{seg(name)}",
+        f"Lift the budget of the {of.value} {name}?",
+        done={"of": of.value, "deleted": name},
+        told=f"{name} has no budget.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+        query=f"?of={of.value}",
+    )
 
 
 def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
-from entrepot.cli.output import confirm, day, print_done, print_json, print_rows, say, yes_no
+from entrepot.cli.output import day, print_json, print_rows, say, yes_no
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError, ConflictError
@@ -216,16 +217,24 @@ def _print(certificates: list[CertificateInfo]) -> None:
 def remove(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name or id of the certificate.")],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove a management certificate and its private key from the site.
 
     \b
-    Example:
+    Examples:
+      entrepot certificate remove contoso-cloud --dry-run
       entrepot certificate remove contoso-cloud --yes
     """
-    confirm(f"Remove the management certificate {name} and its private key?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/management-certificates/{seg(name)}", None, type(None))
-    print_done({"removed": name}, f"{name} is removed.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/management-certificates/{seg(name)}",
+        f"Remove the management certificate {name} and its private key?",
+        done={"removed": name},
+        told=f"{name} is removed.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )

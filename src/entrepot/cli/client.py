@@ -22,9 +22,11 @@ from entrepot.cli.output import (
     when,
     yes_no,
 )
+from entrepot.cli.removing import DryRun, tell
 from entrepot.cli.secrets import read_code
 from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.core.terminal import harmless
+from entrepot.protocol.removalapi import Removal, counted
 
 if TYPE_CHECKING:  # loaded when a command runs: --help answers without waiting for the network libraries
     from entrepot.client.enrol import Enrolled
@@ -287,18 +289,25 @@ def _show_result(result: "FetchResult") -> None:
 
 
 @app.command("clear-cache")
-def clear_cache(home: Home = HOME, yes: Yes = False, as_json: AsJson = False) -> None:
+def clear_cache(home: Home = HOME, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False) -> None:
     """Empty the cache of sealed objects; installed contents stay.
 
     \b
-    Example:
+    Examples:
+      entrepot client clear-cache --dry-run
       entrepot client clear-cache --yes
     """
     from entrepot.client.cache import Cache
     from entrepot.client.home import Home as ClientHome
     from entrepot.durable.locks import HomeLock
 
+    cache = Cache(ClientHome(home).cache, 0)
+    if dry_run:
+        objects, held = cache.inventory()
+        effects = (counted("sealed objects that are fetched again when they are needed", objects, held),)
+        tell(Removal(what="cache", id=str(home), name="This device's cache", effects=effects), as_json=as_json)
+        return
     confirm("Empty this device's cache?", yes=yes)
     with HomeLock(home, "a client's home"):
-        freed = Cache(ClientHome(home).cache, 0).clear()
+        freed = cache.clear()
     print_done({"freed": freed}, f"{size(freed)} freed.", as_json=as_json)

@@ -1,6 +1,5 @@
 """``entrepot cloud``: cloud distribution points (R1, R12, R21 to R27, R38, R40)."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -8,8 +7,8 @@ import typer
 
 from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan
-from entrepot.cli.options import AsJson, Wait, Yes, pin_digits
-from entrepot.cli.output import confirm, print_json, say, size
+from entrepot.cli.options import AsJson, Wait, pin_digits
+from entrepot.cli.output import print_json, say, size
 from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
@@ -238,22 +237,6 @@ def dns(ctx: typer.Context, name: Name, as_json: AsJson = False) -> None:
         print_dns(name, check)
     if not check.good:
         raise typer.Exit(UnavailableError.family.exit_code)
-
-
-@app.command()
-def stop(ctx: typer.Context, name: Name, yes: Yes = False, wait: Wait = True, as_json: AsJson = False) -> None:
-    """Stop the service: clients are cut off at once; content stays and the site goes on transferring (R27).
-
-    \b
-    Example:
-      entrepot cloud stop cloud-eu --yes
-    """
-    with site_session(ctx) as session:
-        asks = sys.stdin.isatty() and not yes
-        late = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).delivery_note if asks else ""
-        confirm(f"Stop {name}? Running downloads are cut off. {late}".rstrip(), yes=yes)
-        task = session.post(f"/cloud-points/{seg(name)}/stop", None, TaskInfo)
-        finish(session, task, wait=wait, as_json=as_json)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import cloudbooks, clouddelete, clouddrill
+from entrepot.cli import cloudbooks, clouddrill, cloudending
 from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud import CPU, IMAGE, MEMORY, REGISTRY_PASSWORD_FILE, REGISTRY_USER, Name
 from entrepot.cli.cloud import app as cloud_app
@@ -215,7 +215,8 @@ def _days(text: str) -> tuple[int, ...]:
 
 
 cloud_app.command()(cloudbooks.usage)
-cloud_app.command()(clouddelete.delete)
+cloud_app.command()(cloudending.stop)
+cloud_app.command()(cloudending.delete)
 cloud_app.command()(cloudbooks.metrics)
 cloud_app.command()(cloudbooks.resources)
 cloud_app.command()(clouddrill.drill)

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, yes_no
+from entrepot.cli.output import print_done, print_facts, print_json, print_rows, say, yes_no
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.deviceapi import CollectionInfo, CollectionRequest
 
@@ -102,14 +103,23 @@ def _print_member(collection: str, device: str, member: bool, told: str, as_json
 
 
 @app.command()
-def remove(ctx: typer.Context, collection: Collection, yes: Yes = False, as_json: AsJson = False) -> None:
+def remove(
+    ctx: typer.Context, collection: Collection, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Remove a collection; its devices stay.
 
     \b
-    Example:
+    Examples:
+      entrepot collection remove Laptops --dry-run
       entrepot collection remove Laptops --yes
     """
-    confirm(f"Remove the collection {collection}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/collections/{seg(collection)}", None, type(None))
-    print_done({"removed": collection}, f"{collection} is removed.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/collections/{seg(collection)}",
+        f"Remove the collection {collection}?",
+        done={"removed": collection},
+        told=f"{collection} is removed.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )

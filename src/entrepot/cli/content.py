@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Wait, Yes
-from entrepot.cli.output import confirm, print_done, print_facts, print_json, print_rows, say, size, when, yes_no
+from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when, yes_no
 from entrepot.cli.publishing import Content, app
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.uses import show_content_uses
 from entrepot.cli.waiting import finish
@@ -208,20 +209,27 @@ def remove(
     ctx: typer.Context,
     content: Content,
     point: Annotated[str, typer.Option("--from", help="The distribution point.")],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Take a content off one distribution point; the site keeps it.
 
     \b
-    Example:
-      entrepot content remove 7-Zip --from cloud-eu
+    Examples:
+      entrepot content remove 7-Zip --from cloud-eu --dry-run
+      entrepot content remove 7-Zip --from cloud-eu --yes
     """
-    confirm(f"Remove {content} from {point}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/contents/{seg(content)}/distribution/{seg(point)}", None, type(None))
-    told = f"{content} is being removed from {point}. Watch: entrepot content status {content}"
-    print_done({"content": content, "removed_from": point}, told, as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/contents/{seg(content)}/distribution/{seg(point)}",
+        f"Remove {content} from {point}?",
+        done={"content": content, "removed_from": point},
+        told=f"{content} is being removed from {point}. Watch: entrepot content status {content}",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @app.command()

@@ -6,7 +6,8 @@ import typer
 
 from entrepot.cli.foresight import print_quote
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_json, print_rows, say, when, yes_no
+from entrepot.cli.output import print_json, print_rows, say, when, yes_no
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.core.errors import EntrepotError
 from entrepot.protocol.costapi import Quote, QuoteRequest
@@ -126,16 +127,24 @@ def _preview(ctx: typer.Context, content: str, collection: str, *, allow_remote:
 def remove(
     ctx: typer.Context,
     deployment: Annotated[str, typer.Argument(help="Id of the deployment.")],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove a deployment; devices keep what they have.
 
     \b
-    Example:
+    Examples:
+      entrepot deploy remove dep-0123456789abcdef --dry-run
       entrepot deploy remove dep-0123456789abcdef --yes
     """
-    confirm(f"Remove the deployment {deployment}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/deployments/{seg(deployment)}", None, type(None))
-    print_done({"removed": deployment}, f"{deployment} is removed.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/deployments/{seg(deployment)}",
+        f"Remove the deployment {deployment}?",
+        done={"removed": deployment},
+        told=f"{deployment} is removed.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )

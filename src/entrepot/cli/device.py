@@ -7,7 +7,6 @@ import typer
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import (
     confirm,
-    print_done,
     print_facts,
     print_json,
     print_line,
@@ -17,6 +16,7 @@ from entrepot.cli.output import (
     when,
     yes_no,
 )
+from entrepot.cli.removing import DryRun, foresee, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.deviceapi import (
     DeviceInfo,
@@ -134,19 +134,27 @@ def codes(ctx: typer.Context, as_json: AsJson = False) -> None:
 def withdraw(
     ctx: typer.Context,
     code: Annotated[str, typer.Argument(help="Id of the enrolment code, as `entrepot device codes` lists it.")],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Withdraw an enrolment code: nobody enrols with it any more. Devices that did stay enrolled.
 
     \b
-    Example:
+    Examples:
+      entrepot device withdraw code-0123456789abcdef --dry-run
       entrepot device withdraw code-0123456789abcdef --yes
     """
-    confirm(f"Withdraw the enrolment code {code}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/enrolment-codes/{seg(code)}", None, type(None))
-    print_done({"withdrawn": code}, f"The enrolment code {code} is withdrawn.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/enrolment-codes/{seg(code)}",
+        f"Withdraw the enrolment code {code}?",
+        done={"withdrawn": code},
+        told=f"The enrolment code {code} is withdrawn.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @app.command()
@@ -166,13 +174,19 @@ def approve(ctx: typer.Context, device: Device, as_json: AsJson = False) -> None
 
 
 @app.command()
-def block(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson = False) -> None:
+def block(
+    ctx: typer.Context, device: Device, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Block a device: its tokens are revoked, its running downloads are cut off.
 
     \b
-    Example:
+    Examples:
+      entrepot device block PC-0815 --dry-run
       entrepot device block PC-0815 --yes
     """
+    if dry_run:
+        foresee(ctx, f"/devices/{seg(device)}/block", as_json=as_json)
+        return
     confirm(f"Block {device}?", yes=yes)
     with site_session(ctx) as session:
         info = session.post(f"/devices/{seg(device)}/block", None, DeviceInfo)
@@ -183,18 +197,27 @@ def block(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson 
 
 
 @app.command()
-def remove(ctx: typer.Context, device: Device, yes: Yes = False, as_json: AsJson = False) -> None:
+def remove(
+    ctx: typer.Context, device: Device, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Forget a device that waits for approval, or that was blocked so long ago that all its tokens have ended (8 h).
 
     \b
     Example:
       entrepot device block PC-0815 --yes
+      entrepot device remove PC-0815 --dry-run
       entrepot device remove PC-0815 --yes             (eight hours later)
     """
-    confirm(f"Forget the device {device}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/devices/{seg(device)}", None, type(None))
-    print_done({"removed": device}, f"{device} is forgotten.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/devices/{seg(device)}",
+        f"Forget the device {device}?",
+        done={"removed": device},
+        told=f"{device} is forgotten.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @app.command()

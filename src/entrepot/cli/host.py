@@ -14,6 +14,7 @@ import typer
 from entrepot.cli.hostaudit import HOME, audit
 from entrepot.cli.options import AsJson, Home, Yes
 from entrepot.cli.output import confirm, day, print_done, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.removing import DryRun, tell
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
 
@@ -210,17 +211,25 @@ def set_subscription(
 
 
 @subscriptions.command("disable")
-def disable_subscription(subscription: Which, home: Home = HOME, yes: Yes = False, as_json: AsJson = False) -> None:
+def disable_subscription(
+    subscription: Which, home: Home = HOME, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Serve a subscription's services no more and refuse its certificates; content stays.
 
     \b
-    Example:
+    Examples:
+      entrepot host subscription disable contoso --dry-run
       entrepot host subscription disable contoso --yes
     """
     from entrepot.cloud.host.administration import HostAdministration
 
+    host = HostAdministration(home)
+    if dry_run:
+        with host.foresight() as foresight:
+            tell(foresight.disabling(subscription), as_json=as_json)
+        return
     confirm(f"Disable {subscription}? Its clients are cut off.", yes=yes)
-    row = HostAdministration(home).disable_subscription(subscription)
+    row = host.disable_subscription(subscription)
     print_done(row, f"{row.name} is disabled.", as_json=as_json)
 
 
@@ -239,17 +248,25 @@ def enable_subscription(subscription: Which, home: Home = HOME, as_json: AsJson 
 
 
 @subscriptions.command("remove")
-def remove_subscription(subscription: Which, home: Home = HOME, yes: Yes = False, as_json: AsJson = False) -> None:
+def remove_subscription(
+    subscription: Which, home: Home = HOME, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Remove a subscription that has no services.
 
     \b
-    Example:
+    Examples:
+      entrepot host subscription remove contoso --dry-run
       entrepot host subscription remove contoso --yes
     """
     from entrepot.cloud.host.administration import HostAdministration
 
+    host = HostAdministration(home)
+    if dry_run:
+        with host.foresight() as foresight:
+            tell(foresight.removal(subscription), as_json=as_json)
+        return
     confirm(f"Remove {subscription} with its certificates?", yes=yes)
-    row = HostAdministration(home).remove_subscription(subscription)
+    row = host.remove_subscription(subscription)
     print_done({"removed": row.name, "id": row.id}, f"{row.name} is removed.", as_json=as_json)
 
 
@@ -301,19 +318,26 @@ def revoke_certificate(
     subscription: Which,
     thumbprint: Annotated[str, typer.Argument(help="At least its first 8 digits.")],
     home: Home = HOME,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Refuse a certificate from now on, and what it opened.
 
     \b
-    Example:
+    Examples:
+      entrepot host certificate revoke contoso 3f2a91c0 --dry-run
       entrepot host certificate revoke contoso 3f2a91c0 --yes
     """
     from entrepot.cloud.host.administration import HostAdministration
 
+    host = HostAdministration(home)
+    if dry_run:
+        with host.foresight() as foresight:
+            tell(foresight.revocation(subscription, thumbprint), as_json=as_json)
+        return
     confirm(f"Revoke the certificate {thumbprint}?", yes=yes)
-    row = HostAdministration(home).revoke_certificate(subscription, thumbprint)
+    row = host.revoke_certificate(subscription, thumbprint)
     print_done(row, f"{row.name} ({row.thumbprint}) is revoked.", as_json=as_json)
 
 

@@ -18,6 +18,7 @@ from entrepot.cli.key_trust import (
 )
 from entrepot.cli.options import AsJson, Home, PasswordStdin, Yes
 from entrepot.cli.output import confirm, day, print_facts, print_json, print_rows, say, size
+from entrepot.cli.removing import DryRun, tell
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import site_session
 from entrepot.core.secret import Secret
@@ -29,6 +30,7 @@ from entrepot.protocol.keysapi import (
     SignedTrust,
     TrustDraft,
 )
+from entrepot.protocol.removalapi import Removal
 from entrepot.protocol.trust import Role
 
 app = typer.Typer(no_args_is_help=True, help="Keys: rotate content secrets, roll signing keys over, export secrets.")
@@ -166,6 +168,7 @@ def roll(
     raise_epoch: RaiseEpoch = False,
     force: Force = False,
     passphrase_file: PassphraseFile = None,
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -179,12 +182,16 @@ def roll(
     Examples:
       entrepot key roll token --root-key /media/usb/root.key
       entrepot key roll token policy control manifest --root-key /media/usb/root.key --raise-epoch
+      entrepot key roll control --withdraw Zm9vYmFyYmF6 --root-key /media/usb/root.key --dry-run
       entrepot key roll control --withdraw Zm9vYmFyYmF6 --root-key /media/usb/root.key
     """
     request = RollRequest(
         roles=tuple(roles or ()), withdraw=tuple(withdraw or ()), raise_epoch=raise_epoch, force=force
     )
     with site_session(ctx) as session:
+        if dry_run:
+            tell(session.post("/keys/roll/removal", request, Removal), as_json=as_json)
+            return
         made = session.post("/keys/roll", request, TrustDraft)
         signed = sign_draft(made, root_key, passphrase_file, yes=yes)
         info = session.post("/keys/trust", SignedTrust(document=signed), KeysInfo)

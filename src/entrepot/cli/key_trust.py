@@ -13,7 +13,7 @@ from entrepot.cli.session import SiteSession, site_session
 from entrepot.core.encoding import from_json
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.keysapi import KeysInfo, RollRequest, SignedTrust, TrustDraft
-from entrepot.protocol.trust import Role, TrustDocument
+from entrepot.protocol.trust import KeyChange, Role, TrustDocument, key_changes
 
 trust = typer.Typer(no_args_is_help=True, help="Trust documents, where the root key is kept on another machine.")
 
@@ -64,16 +64,21 @@ def trustsign_draft(
     output: Annotated[Path, typer.Argument(help="File to write the signed document to.")],
     root_key: RootKeyFile,
     passphrase_file: PassphraseFile = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what the draft changes; sign nothing.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Sign a draft with the root key: shows what it changes, and asks for the passphrase. Needs no connection.
 
     \b
-    Example:
+    Examples:
+      entrepot key trust sign trust.draft trust.jws --root-key root.key --dry-run
       entrepot key trust sign trust.draft trust.jws --root-key root.key
     """
     made = from_json(read_bounded(draft), TrustDraft, "draft of a trust document")
+    if dry_run:
+        _print_changes(*_compared(made, read_bounded(root_key)), as_json=as_json)
+        return
     output.write_text(sign_draft(made, root_key, passphrase_file, yes=yes) + "\n")
     told = f"Next, from where the site is reached: entrepot key trust publish {output}"
     print_done({"signed": output}, told, as_json=as_json)
@@ -103,26 +108,43 @@ def _publish(session: SiteSession, document: str) -> KeysInfo:
 
 def sign_draft(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *, yes: bool) -> str:
     """Show what a draft changes, ask, and sign it. What is compared is signed by the same root."""
-    from entrepot.trust.root import RootKey, public_of_file, verify_trust
+    from entrepot.trust.root import RootKey
 
     pem = read_bounded(root_key)
-    present = verify_trust(made.present, public_of_file(pem))
-    document = from_json(made.document, TrustDocument, "draft of a trust document")
-    before, after = {each.kid: each for each in present.keys}, {each.kid: each for each in document.keys}
-    rows = [("comes", each.role.value, kid, day(each.not_after)) for kid, each in after.items() if kid not in before]
-    rows += [
-        ("ends", each.role.value, kid, day(each.not_after))
-        for kid, each in after.items()
-        if kid in before and each.not_after != before[kid].not_after
-    ]
-    rows += [("goes", each.role.value, kid, "now") for kid, each in before.items() if kid not in after]
-    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.", console=stderr())
-    if document.hierarchy != present.hierarchy or document.number <= present.number or document.epoch < present.epoch:
-        raise BadInputError("The draft does not follow the present trust document.", next_step="Draft it anew.")
+    present, document = _compared(made, pem)
+    _print_changes(present, document, as_json=False)
     epoch = f", epoch {document.epoch}" if document.epoch != present.epoch else ""
     confirm(f"Sign trust document {document.number}{epoch} of {document.hierarchy}?", yes=yes)
     passphrase = read_secret("Passphrase of the root key", file=passphrase_file, options="--passphrase-file FILE")
     return RootKey.load(pem, passphrase).sign_trust(document)
+
+
+def _compared(made: TrustDraft, pem: bytes) -> tuple[TrustDocument, TrustDocument]:
+    """The present trust document and the draft.
+
+    Raises:
+        TrustError: another root signed the present one.
+        BadInputError: the draft does not follow it.
+    """
+    from entrepot.trust.root import public_of_file, verify_trust
+
+    present = verify_trust(made.present, public_of_file(pem))
+    document = from_json(made.document, TrustDocument, "draft of a trust document")
+    if document.hierarchy != present.hierarchy or document.number <= present.number or document.epoch < present.epoch:
+        raise BadInputError("The draft does not follow the present trust document.", next_step="Draft it anew.")
+    return present, document
+
+
+def _print_changes(present: TrustDocument, document: TrustDocument, *, as_json: bool) -> None:
+    rows = [
+        (change.value, each.role.value, each.kid, "now" if change is KeyChange.GOES else day(each.not_after))
+        for change, each in key_changes(present, document)
+    ]
+    if as_json:
+        keys = [dict(zip(("change", "role", "id", "until"), row, strict=True)) for row in rows]
+        print_json({"number": document.number, "epoch": document.epoch, "keys": keys})
+        return
+    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.", console=stderr())
 
 
 def print_published(info: KeysInfo, *, as_json: bool) -> None:

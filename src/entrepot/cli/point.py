@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, day, print_done, print_facts, print_json, print_rows, say, when, yes_no
+from entrepot.cli.output import day, print_facts, print_json, print_rows, say, when, yes_no
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointPatch, PointRequest
 
@@ -151,14 +152,23 @@ def approve(ctx: typer.Context, point: Point, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def remove(ctx: typer.Context, point: Point, yes: Yes = False, as_json: AsJson = False) -> None:
+def remove(
+    ctx: typer.Context, point: Point, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
+) -> None:
     """Remove a distribution point from the site; its tokens are revoked.
 
     \b
-    Example:
+    Examples:
+      entrepot point remove dp-berlin --dry-run
       entrepot point remove dp-berlin --yes
     """
-    confirm(f"Remove the distribution point {point}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/points/{seg(point)}", None, type(None))
-    print_done({"removed": point}, f"{point} is removed.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/points/{seg(point)}",
+        f"Remove the distribution point {point}?",
+        done={"removed": point},
+        told=f"{point} is removed.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )

@@ -24,7 +24,8 @@ Administrator commands speak to a site's REST API and work from any machine: `en
 once, then everything else. Role commands run or change the role in a `--home` folder on this machine.
 
 - Results go to standard output, messages and progress to standard error. `--json` gives the result as JSON.
-- Commands that destroy ask first, unless `--yes`. Commands that start a task wait for it, unless `--no-wait`.
+- Commands that destroy ask first, unless `--yes`; with `--dry-run` they only tell what would come of it. Commands that
+  start a task wait for it, unless `--no-wait`.
 - Passwords come from a prompt, `--password-file` or `--password-stdin`, never from the arguments.
 - `ENTREPOT_CONFIG_DIR` moves the folder of credentials, `ENTREPOT_SITE` chooses the site, `ENTREPOT_DEBUG=1` shows
   tracebacks.

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, print_done, print_json, print_rows, size, yes_no
+from entrepot.cli.output import print_json, print_rows, size, yes_no
+from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
@@ -89,16 +90,24 @@ def set_settings(
 def remove(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of a custom set.")],
+    dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove a custom set of client settings.
 
     \b
-    Example:
+    Examples:
+      entrepot settings remove 'No cloud for kiosks' --dry-run
       entrepot settings remove 'No cloud for kiosks' --yes
     """
-    confirm(f"Remove the client settings {name}?", yes=yes)
-    with site_session(ctx) as session:
-        session.call("DELETE", f"/client-settings/{seg(name)}", None, type(None))
-    print_done({"removed": name}, f"{name} is removed.", as_json=as_json)
+    remove_or_tell(
+        ctx,
+        f"/client-settings/{seg(name)}",
+        f"Remove the client settings {name}?",
+        done={"removed": name},
+        told=f"{name} is removed.",
+        dry_run=dry_run,
+        yes=yes,
+        as_json=as_json,
+    )

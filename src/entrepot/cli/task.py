@@ -6,6 +6,7 @@ import typer
 
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, when
+from entrepot.cli.removing import DryRun, foresee
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import amount, follow
 from entrepot.protocol.siteapi import TaskInfo
@@ -95,13 +96,17 @@ def _print(info: TaskInfo) -> None:
 
 
 @app.command()
-def cancel(ctx: typer.Context, task: Id, yes: Yes = False, as_json: AsJson = False) -> None:
+def cancel(ctx: typer.Context, task: Id, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False) -> None:
     """Cancel a task; what it already did stays or is cleaned up by the site.
 
     \b
-    Example:
+    Examples:
+      entrepot task cancel task-0123456789abcdef --dry-run
       entrepot task cancel task-0123456789abcdef --yes
     """
+    if dry_run:
+        foresee(ctx, f"/tasks/{seg(task)}/cancel", as_json=as_json)
+        return
     confirm(f"Cancel the task {task}?", yes=yes)
     with site_session(ctx) as session:
         info = session.post(f"/tasks/{seg(task)}/cancel", None, TaskInfo)

@@ -106,6 +106,11 @@ class Cache:
         with self._lock:
             return self._count()
 
+    def inventory(self) -> tuple[int, int]:
+        """How many objects are here, and their bytes; nothing is changed."""
+        sizes = [entry.size for entry in self._entries()]
+        return len(sizes), sum(sizes)
+
     def _count(self) -> int:
         """Bytes held; counted by listing once, then kept up to date. Call under the lock."""
         if self._held is None:

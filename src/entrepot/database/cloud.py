@@ -139,18 +139,23 @@ def certificates(connection: Connection) -> list[ManagementCertificate]:
     return [ManagementCertificate(**row) for row in rows.mappings()]
 
 
+def users_of(connection: Connection, certificate_id: str) -> list[str]:
+    """Names of the cloud points that a management certificate opens the cloud for."""
+    query = (
+        select(point.c.name)
+        .join(cloud_point, cloud_point.c.point == point.c.id)
+        .where(cloud_point.c.management_certificate == certificate_id)
+    )
+    return list(connection.scalars(query.order_by(point.c.name)))
+
+
 def delete_certificate(connection: Connection, certificate_id: str) -> None:
     """Forget a management certificate.
 
     Raises:
         ConflictError: cloud points use it; they are named.
     """
-    users = connection.scalars(
-        select(point.c.name)
-        .join(cloud_point, cloud_point.c.point == point.c.id)
-        .where(cloud_point.c.management_certificate == certificate_id)
-        .order_by(point.c.name)
-    ).all()
+    users = users_of(connection, certificate_id)
     if users:
         raise ConflictError(
             f"The management certificate is used by {', '.join(users)}.",

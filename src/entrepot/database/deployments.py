@@ -41,7 +41,7 @@ def add(
         )
     )
     note_change(connection)
-    return listed(connection, deployment_id)[0]
+    return get(connection, deployment_id)
 
 
 def listed(connection: Connection, deployment_id: str = "") -> list[DeploymentInfo]:
@@ -70,12 +70,23 @@ def listed(connection: Connection, deployment_id: str = "") -> list[DeploymentIn
     ]
 
 
+def get(connection: Connection, deployment_id: str) -> DeploymentInfo:
+    """One deployment.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    found = listed(connection, deployment_id) if deployment_id else []
+    if not found:
+        raise NotFoundError(f"There is no deployment {deployment_id!r}.")
+    return found[0]
+
+
 def remove(connection: Connection, deployment_id: str) -> None:
     """Withdraw a deployment.
 
     Raises:
         NotFoundError: there is none with this id.
     """
-    if connection.execute(delete(table).where(table.c.id == deployment_id)).rowcount != 1:
-        raise NotFoundError(f"There is no deployment {deployment_id!r}.")
+    connection.execute(delete(table).where(table.c.id == get(connection, deployment_id).id))
     note_change(connection)

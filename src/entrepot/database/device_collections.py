@@ -3,7 +3,7 @@
 from typing import Final
 
 import msgspec
-from sqlalchemy import Connection, delete, exists, insert, select
+from sqlalchemy import Connection, delete, exists, func, insert, select
 
 from entrepot.core.errors import ConflictError, RefusedError
 from entrepot.core.names import name_key
@@ -74,6 +74,14 @@ def described(connection: Connection, name_or_id: str = "") -> list[CollectionIn
         ids = tuple(connection.scalars(inside))
         result.append(CollectionInfo(id=row.id, name=row.name, built_in=row.built_in, members=ids))
     return result
+
+
+def count_members(connection: Connection, collection_id: str) -> int:
+    """How many devices a collection has; the built-in one has every approved device."""
+    inside = select(func.count()).select_from(members).where(members.c.collection == collection_id)
+    if collection_id == ALL_DEVICES_ID:
+        inside = select(func.count()).select_from(devices).where(devices.c.state == "approved")
+    return int(connection.execute(inside).scalar_one())
 
 
 def add_member(connection: Connection, name_or_id: str, device: str) -> None:

@@ -4,7 +4,7 @@ import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import ConflictError, UnauthenticatedError
+from entrepot.core.errors import ConflictError, NotFoundError, UnauthenticatedError
 from entrepot.core.names import name_key
 from entrepot.database.engine import insert_if_free, insert_into
 from entrepot.database.hierarchy import note_change
@@ -216,9 +216,25 @@ def list_codes(connection: Connection, *, now: float) -> list[Code]:
     return [_code(dict(row)) for row in connection.execute(query.order_by(enrolment_code.c.created)).mappings()]
 
 
-def remove_code(connection: Connection, code_id: str) -> bool:
-    """Withdraw a code; False when there is none."""
-    return connection.execute(delete(enrolment_code).where(enrolment_code.c.id == code_id)).rowcount == 1
+def get_code(connection: Connection, code_id: str) -> Code:
+    """A code, perhaps expired or used up.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    row = connection.execute(select(enrolment_code).where(enrolment_code.c.id == code_id)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"There is no enrolment code {code_id!r}.")
+    return _code(dict(row))
+
+
+def remove_code(connection: Connection, code_id: str) -> None:
+    """Withdraw a code.
+
+    Raises:
+        NotFoundError: there is none with this id.
+    """
+    connection.execute(delete(enrolment_code).where(enrolment_code.c.id == get_code(connection, code_id).id))
 
 
 def _code(values: dict[str, object]) -> Code:
@@ -280,6 +296,12 @@ def list_downloads(
         )
         for row in connection.execute(query)
     ]
+
+
+def count_downloads(connection: Connection, device: str) -> int:
+    """How many downloads of a device are known."""
+    query = select(func.count()).select_from(downloads).where(downloads.c.device == device)
+    return int(connection.execute(query).scalar_one())
 
 
 def prune_downloads(connection: Connection, *, received_before: float) -> int:

@@ -93,6 +93,20 @@ class Database:
             with connection.begin():
                 yield connection
 
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[Connection]:
+        """A write transaction that is always rolled back: what is done in it is refused as it would be, and never done.
+
+        Raises:
+            EntrepotError: as :meth:`transaction`.
+        """
+        with self._translated(), self._queue(), self._begun(durable=False) as connection:
+            try:
+                yield connection
+            finally:
+                connection.info.pop(_CHANGED, None)
+                connection.rollback()
+
     async def write(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``work(connection, …)`` in a write transaction in a worker thread."""
 
@@ -107,6 +121,15 @@ class Database:
 
         def run() -> T:
             with self.reading() as connection:
+                return work(connection, *args, **kwargs)
+
+        return await asyncio.to_thread(run)
+
+    async def rehearse(self, work: Callable[Concatenate[Connection, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run ``work(connection, …)`` in a :meth:`rehearsal` in a worker thread."""
+
+        def run() -> T:
+            with self.rehearsal() as connection:
                 return work(connection, *args, **kwargs)
 
         return await asyncio.to_thread(run)

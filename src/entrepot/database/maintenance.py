@@ -55,15 +55,26 @@ def windows_of(connection: Connection, subject: str) -> list[Window]:
     return [_stored(row).window for row in connection.execute(query).mappings()]
 
 
+def get_window(connection: Connection, name_or_id: str) -> StoredWindow:
+    """One window.
+
+    Raises:
+        NotFoundError: there is none with this id or name.
+    """
+    which = or_(table.c.id == name_or_id, table.c.name_key == name_key(name_or_id))
+    row = connection.execute(select(table).where(which)).mappings().first()
+    if row is None:
+        raise NotFoundError(f"There is no maintenance window {name_or_id!r}.")
+    return _stored(row)
+
+
 def delete_window(connection: Connection, name_or_id: str) -> None:
     """Forget a window.
 
     Raises:
         NotFoundError: there is none with this id or name.
     """
-    which = or_(table.c.id == name_or_id, table.c.name_key == name_key(name_or_id))
-    if not connection.execute(delete(table).where(which)).rowcount:
-        raise NotFoundError(f"There is no maintenance window {name_or_id!r}.")
+    connection.execute(delete(table).where(table.c.id == get_window(connection, name_or_id).id))
 
 
 def forget_subject(connection: Connection, subject: str) -> None:

@@ -166,6 +166,32 @@ def only_in(
     return [ObjectId(object_id) for object_id in connection.scalars(query)]
 
 
+def contents_elsewhere(connection: Connection, point: str) -> set[str]:
+    """Contents that points other than this one have whole, in some version."""
+    query = select(rows.c.content).where(rows.c.point != point, rows.c.held > 0)
+    return set(connection.scalars(query.distinct()))
+
+
+def freed_on(connection: Connection, point: str, content: str = "") -> tuple[int, int]:
+    """Objects and sealed bytes that a point has for the sake of one content alone, or of all; the objects of sets that
+    are still being sent are counted whole."""
+    here = select(object_set.c.id, objects.c.id.label("itself"), sets.c.content).select_from(
+        sets.join(objects, objects.c.object_id == sets.c.set_id).join(object_set, object_set.c.object == objects.c.id)
+    )
+    here = here.where(sets.c.point == point)
+    mine = (here.where(sets.c.content == content) if content else here).subquery()
+    named = select(set_object.c.object).where(set_object.c.object_set.in_(select(mine.c.id)))
+    query = select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).where(
+        or_(objects.c.id.in_(named), objects.c.id.in_(select(mine.c.itself)))
+    )
+    if content:
+        others = here.where(sets.c.content != content).subquery()
+        kept = select(set_object.c.object).where(set_object.c.object_set.in_(select(others.c.id)))
+        query = query.where(objects.c.id.not_in(kept), objects.c.id.not_in(select(others.c.itself)))
+    number, size = connection.execute(query).one()
+    return int(number), int(size)
+
+
 def set_totals(connection: Connection, set_id: bytes) -> tuple[int, int]:
     """How many objects a set has, and their sealed bytes; the set object itself left out."""
     query = (

@@ -35,3 +35,20 @@ class TrustDocument(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     issued: int
     keys: tuple[KeyEntry, ...]
+
+
+class KeyChange(StrEnum):
+    """What the next trust document does to a key: it is believed from now on, until an earlier time, or no more."""
+
+    COMES = "comes"
+    ENDS = "ends"
+    GOES = "goes"
+
+
+def key_changes(present: TrustDocument, following: TrustDocument) -> list[tuple[KeyChange, KeyEntry]]:
+    """The keys that come, end at another time, or go with the trust document that follows the present one."""
+    before, after = ({each.kid: each for each in document.keys} for document in (present, following))
+    comes = [(KeyChange.COMES, each) for kid, each in after.items() if kid not in before]
+    both = [(each, before[kid]) for kid, each in after.items() if kid in before]
+    ends = [(KeyChange.ENDS, each) for each, was in both if each.not_after != was.not_after]
+    return [*comes, *ends, *((KeyChange.GOES, each) for kid, each in before.items() if kid not in after)]

@@ -25,6 +25,7 @@ from entrepot.site.drills.routes import drill_router
 from entrepot.site.front import FrontPage
 from entrepot.site.keysinfo import keys_info
 from entrepot.site.notifications.routes import notification_router
+from entrepot.site.removals.routes import removal_routes
 from entrepot.site.upkeep import load_tls_certificate
 from entrepot.trust.inspection import expires
 from entrepot.web.asgi import App, Receive, Scope, Send
@@ -68,6 +69,7 @@ def site_app(server: "SiteServer") -> App:
             cost_router(database, site=server.keys.site.code, clock=clock),
             care_router(server.clouds),
             drill_router(Drills(database, server.keys, clock=clock, lag=server.lag)),
+            *removal_routes(database, server.clouds.orders, clock),
         ],
     )
     front = FrontPage(site=server.keys.site.code, url=server.keys.site.url)

@@ -14,14 +14,15 @@ from typing import Final
 import msgspec
 from sqlalchemy import Connection
 
-from entrepot.core.encoding import to_json
+from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError, ReplayError, TrustError
 from entrepot.core.times import DAY, Clock
-from entrepot.database import contents, hierarchy
+from entrepot.database import contents, hierarchy, points
 from entrepot.database.engine import Database
 from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import ROLLED, RollRequest, TrustDraft
-from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
+from entrepot.protocol.removalapi import Effect, Removal, counted, named, refused_or_not
+from entrepot.protocol.trust import KeyChange, KeyEntry, Role, TrustDocument, key_changes
 from entrepot.site.keyloading import load_key_set, refresh
 from entrepot.site.keys import ISSUER_WAIT, SiteKeys, sealed_authority, sealed_signing_key
 from entrepot.trust.authority import SERVER_DAYS, create_authority
@@ -56,6 +57,36 @@ class Signers:
         made = await self._database.write(self._prepare, request)
         await self._database.read(refresh, self._keys, now=self._clock())
         return made
+
+    async def foresee(self, request: RollRequest) -> Removal:
+        """What :meth:`prepare`, and putting what it drafts into force, would do; no key is made.
+
+        Raises:
+            NotFoundError: a key to withdraw that the trust document does not list.
+        """
+        return await self._database.rehearse(self._foresee, request)
+
+    def _foresee(self, connection: Connection, request: RollRequest) -> Removal:
+        record = hierarchy.get_hierarchy(connection)
+        present = verify_trust(record.trust_document, record.root_public)
+        drafted: list[TrustDocument] = []
+
+        def order() -> None:
+            made = self._prepare(connection, request)
+            drafted.append(from_json(made.document, TrustDocument, "draft of a trust document"))
+
+        removal = Removal(
+            what=f"trust document {present.number}", id=str(present.number), name=present.hierarchy, effects=()
+        )
+        removal = refused_or_not(removal, order)
+        signed = contents.outdated(connection, 0, site=self._keys.site.code, signed_by=request.withdraw)
+        active = points.list_points(connection, state=points.ACTIVE)
+        effects = (
+            *(_changes(present, drafted[0]) if drafted else ()),
+            counted("versions to be sealed anew", len(signed), sum(each.stored_size for each in signed)),
+            named("points that are to confirm it", (each.name for each in active)),
+        )
+        return msgspec.structs.replace(removal, effects=effects)
 
     def _prepare(self, connection: Connection, request: RollRequest) -> TrustDraft:
         now = int(self._clock())
@@ -182,6 +213,21 @@ def _entry(row: RoleKey) -> KeyEntry:
         public=row.public,
         not_before=row.not_before,
         not_after=row.not_after,
+    )
+
+
+def _changes(present: TrustDocument, drafted: TrustDocument) -> tuple[Effect, ...]:
+    """Which keys come, end in a while, and are believed no more at once."""
+    changed = key_changes(present, drafted)
+
+    def named_keys(what: str, change: KeyChange) -> Effect:
+        return named(what, (f"{each.role.value} {each.kid}" for kind, each in changed if kind is change))
+
+    return (
+        named("new keys of the roles", (each.role.value for kind, each in changed if kind is KeyChange.COMES)),
+        named_keys("keys that end in a while", KeyChange.ENDS),
+        named_keys("keys believed no more at once", KeyChange.GOES),
+        counted("steps by which the epoch rises", drafted.epoch - present.epoch),
     )
 
 

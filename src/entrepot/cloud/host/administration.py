@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.foresight import Foresight
 from entrepot.cloud.host.settings import Folders, audit_log, load_settings
 from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
 from entrepot.core.times import Clock
@@ -173,6 +174,12 @@ class HostAdministration:
             row = subscriptions.find(row.id)
         self._audit.note("subscription.state", actor=_LOCAL, subject=row.id, state=state)
         return row
+
+    @contextlib.contextmanager
+    def foresight(self) -> Iterator[Foresight]:
+        """What orders to a host would do; none is carried out."""
+        with contextlib.closing(HostDatabase(self._folders.database, rehearsal=True)) as database:
+            yield Foresight(database, clock=self._clock)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[Subscriptions]:

@@ -42,12 +42,17 @@ _STEPS: Final = {1: "ALTER TABLE service ADD COLUMN store TEXT NOT NULL DEFAULT 
 
 
 class HostDatabase:
-    """Thread-safe access; close it at the end."""
+    """Thread-safe access; close it at the end.
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    Args:
+        rehearsal: everything that is written is undone at the end of its transaction, and refused as it would be.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False, rehearsal: bool = False) -> None:
         if not create and not path.is_file():
             raise NotFoundError(f"{path} does not exist.", next_step="Run entrepot host init first.")
         self._lock = threading.Lock()
+        self._end = "COMMIT"
         with _translated():
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
@@ -59,6 +64,8 @@ class HostDatabase:
             if create:
                 self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
         self._check_version(path)
+        if rehearsal:
+            self._end = "ROLLBACK"
 
     def _check_version(self, path: Path) -> None:
         with self.write() as connection:
@@ -93,7 +100,7 @@ class HostDatabase:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
-                self._connection.execute("COMMIT")
+                self._connection.execute(self._end)
             except BaseException:
                 self._connection.execute("ROLLBACK")
                 raise

@@ -193,8 +193,8 @@ class Subscriptions:
         )
         return [CertificateRow(**dict(row)) for row in rows]
 
-    def revoke_certificate(self, subscription: str, thumbprint: str, *, now: float) -> CertificateRow:
-        """Refuse a certificate from now on, and what it opened. ``thumbprint`` may be shortened to 8 digits or more.
+    def certificate(self, subscription: str, thumbprint: str) -> CertificateRow:
+        """One certificate; ``thumbprint`` may be shortened to 8 digits or more.
 
         Raises:
             NotFoundError: no certificate of the subscription begins so, or several do.
@@ -206,14 +206,23 @@ class Subscriptions:
                 f"No single certificate of this subscription has the thumbprint {thumbprint[:64]!r}.",
                 next_step="List the certificates and give at least 8 digits.",
             )
-        key = (subscription, found[0].thumbprint)
+        return found[0]
+
+    def revoke_certificate(self, subscription: str, thumbprint: str, *, now: float) -> CertificateRow:
+        """Refuse a certificate from now on, and what it opened. ``thumbprint`` may be shortened to 8 digits or more.
+
+        Raises:
+            NotFoundError: no certificate of the subscription begins so, or several do.
+        """
+        found = self.certificate(subscription, thumbprint)
+        key = (subscription, found.thumbprint)
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE certificate SET revoked = coalesce(revoked, ?) WHERE subscription = ? AND thumbprint = ?",
                 (int(now), *key),
             )
             connection.execute("DELETE FROM access_token WHERE subscription = ? AND thumbprint = ?", key)
-        return msgspec.structs.replace(found[0], revoked=found[0].revoked or int(now))
+        return msgspec.structs.replace(found, revoked=found.revoked or int(now))
 
     def uploaded(self, subscription: str) -> list[bytes]:
         """DER of all certificates ever uploaded, revoked ones too: :meth:`check_not_revoked` names those."""

@@ -5,7 +5,6 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 from sqlalchemy import Connection
 
-from entrepot.core.errors import NotFoundError
 from entrepot.core.times import Clock
 from entrepot.database import device_collections, devices, locations
 from entrepot.database.devices import Device
@@ -93,8 +92,7 @@ def _codes(database: Database, enrolment: Enrolment, clock: Clock) -> Handlers:
     @delete("/enrolment-codes/{code:str}", status_code=204, tags=["Devices"])
     async def remove_enrolment_code(code: FromPath[str]) -> None:
         """Withdraw a code."""
-        if not await database.write(devices.remove_code, code):
-            raise NotFoundError(f"There is no enrolment code {code!r}.")
+        await database.write(devices.remove_code, code)
 
     return [add_enrolment_code, list_enrolment_codes, remove_enrolment_code]
 

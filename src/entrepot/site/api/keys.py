@@ -7,6 +7,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
 from entrepot.protocol.keysapi import KeysInfo, RollRequest, RotationInfo, RotationRequest, SignedTrust, TrustDraft
+from entrepot.protocol.removalapi import Removal
 from entrepot.site.rotation import Rotation
 from entrepot.site.signers import Signers
 
@@ -36,10 +37,15 @@ def key_routes(
         """Make new signing keys and draft the trust document that lists them, for the root key to sign."""
         return await signers.prepare(data)
 
+    @post("/keys/roll/removal", status_code=200, tags=["Keys"])
+    async def foresee_trust(data: JSONBody[RollRequest]) -> Removal:
+        """What such a rollover would do, and which keys would be believed no more; nothing is made."""
+        return await signers.foresee(data)
+
     @post("/keys/trust", status_code=200, tags=["Keys"])
     async def publish_trust(data: JSONBody[SignedTrust]) -> KeysInfo:
         """Put a signed trust document into force."""
         await signers.accept(data.document)
         return await describe()
 
-    return [get_keys, rotate_keys, reseal_versions, draft_trust, publish_trust]
+    return [get_keys, rotate_keys, reseal_versions, draft_trust, foresee_trust, publish_trust]

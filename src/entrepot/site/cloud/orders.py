@@ -64,7 +64,9 @@ class Orders:
             RefusedError: too many instances under a budget.
             EntrepotError: as ``keep`` raises; then nothing is ordered.
         """
-        task, replaced = await self._database.write(self._act, action, name_or_id, instances, forced, keep)
+        task, replaced = await self._database.write(
+            self.give, action, name_or_id, instances=instances, forced=forced, keep=keep
+        )
         for other in replaced:
             self._engine.cancel(other)
         self._engine.wake()
@@ -91,18 +93,20 @@ class Orders:
         if any(tasks.active(connection, kind.value, point.point) for kind in CloudAction):
             return False
         with acting_alone():
-            self._act(connection, CloudAction.UPDATE, point.point, 0, False, keep_nothing)
+            self.give(connection, CloudAction.UPDATE, point.point)
         return True
 
-    def _act(
+    def give(
         self,
         connection: Connection,
         action: CloudAction,
         name_or_id: str,
-        instances: int,
-        forced: bool,
-        keep: Keep,
+        *,
+        instances: int = 0,
+        forced: bool = False,
+        keep: Keep = keep_nothing,
     ) -> tuple[Task, list[str]]:
+        """Write an order down: its task, and those that give way to it. See :meth:`act`."""
         point = cloud.get_cloud_point(connection, name_or_id, locked=True)
         check_allowed(action, point.state, point.name)
         if not forced:

@@ -1,5 +1,6 @@
-"""``entrepot cloud delete``: what goes with a cloud point is told before it does (R40)."""
+"""``entrepot cloud stop`` and ``delete``: what ends with a cloud point is told before it does (R27, R40)."""
 
+import sys
 from typing import Annotated
 
 import typer
@@ -8,12 +9,39 @@ from entrepot.cli.cloud import Name
 from entrepot.cli.cloud_output import stored
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, say
+from entrepot.cli.removing import DryRun, foresee
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import EntrepotError
 from entrepot.protocol.cloudapi import CloudResources
 from entrepot.protocol.cloudpointapi import CloudPointInfo
 from entrepot.protocol.siteapi import TaskInfo
+
+
+def stop(
+    ctx: typer.Context,
+    name: Name,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Stop the service: clients are cut off at once; content stays and the site goes on transferring (R27).
+
+    \b
+    Examples:
+      entrepot cloud stop cloud-eu --dry-run
+      entrepot cloud stop cloud-eu --yes
+    """
+    if dry_run:
+        foresee(ctx, f"/cloud-points/{seg(name)}/stop", as_json=as_json)
+        return
+    with site_session(ctx) as session:
+        asks = sys.stdin.isatty() and not yes
+        late = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo).delivery_note if asks else ""
+        confirm(f"Stop {name}? Running downloads are cut off. {late}".rstrip(), yes=yes)
+        task = session.post(f"/cloud-points/{seg(name)}/stop", None, TaskInfo)
+        finish(session, task, wait=wait, as_json=as_json)
 
 
 def delete(

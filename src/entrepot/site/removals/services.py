@@ -1,0 +1,145 @@
+"""Removals around the cloud: certificates, budgets, alerts' recipients; and orders that end what is under way. All are
+called in a rehearsal (:meth:`entrepot.database.engine.Database.rehearsal`)."""
+
+from sqlalchemy import Connection
+
+from entrepot.core.errors import NotFoundError
+from entrepot.core.sizes import format_size
+from entrepot.database import budgets, cloud, distribution, grants, maintenance, notifications, tasks, usage
+from entrepot.database.budgets import Scope
+from entrepot.protocol.removalapi import Effect, Removal, counted, named, refused_or_not
+from entrepot.site.cloud.orders import Orders
+from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cost.budgets import delete as lift
+from entrepot.site.cost.naming import name_of, subject_of
+
+
+def certificate(connection: Connection, name_or_id: str) -> Removal:
+    """A management certificate.
+
+    Raises:
+        NotFoundError: no such certificate.
+    """
+    known = cloud.certificate(connection, name_or_id)
+    removal = Removal(
+        what="management certificate",
+        id=known.id,
+        name=known.name,
+        effects=(
+            named("private key that is destroyed", [f"{known.subject}, {known.thumbprint}"]),
+            named("cloud points that use it", cloud.users_of(connection, known.id)),
+        ),
+    )
+    return refused_or_not(removal, lambda: cloud.delete_certificate(connection, known.id))
+
+
+def stop(connection: Connection, name_or_id: str, orders: Orders) -> Removal:
+    """A cloud point that is stopped.
+
+    Raises:
+        NotFoundError: no such cloud point.
+    """
+    known = cloud.get_cloud_point(connection, name_or_id)
+    held = [row for row in distribution.described(connection, point=known.point) if row.held]
+    present, _ = usage.stored_usage(connection, known.point).present()
+    removal = Removal(
+        what=f"cloud point, {known.state.value}",
+        id=known.point,
+        name=known.name,
+        effects=(
+            counted("instances that end", len(known.instances)),
+            named("contents that clients get elsewhere, or not", (row.content_name for row in held)),
+            Effect(what="cloud point that stays stored, and is paid for", count=1, bytes=present),
+        ),
+    )
+    return refused_or_not(removal, lambda: orders.give(connection, CloudAction.STOP, known.point))
+
+
+def budget(connection: Connection, name: str, scope: str, now: float) -> Removal:
+    """A budget that is lifted.
+
+    Raises:
+        NotFoundError: there is none, or no such cloud point, content or collection.
+    """
+    which = Scope(scope)
+    subject = subject_of(connection, which, name)
+    found = budgets.find(connection, which, subject)
+    if found is None:
+        raise NotFoundError(f"The {scope.replace('-', ' ')} {name} has no budget.")
+    used, granted = grants.standing(connection, found, now)
+    removal = Removal(
+        what=f"budget of a {scope.replace('-', ' ')}",
+        id=subject,
+        name=name_of(connection, found),
+        effects=(
+            Effect(what="bound that is lifted", count=1, bytes=found.bytes),
+            Effect(what="sum of what was sent in this period", count=1, bytes=used),
+            Effect(what="sum of what is granted, which may still be sent", count=1, bytes=granted),
+        ),
+    )
+    return refused_or_not(removal, lambda: lift(connection, name, scope=scope, by="", now=now))
+
+
+def subscription(connection: Connection, name_or_id: str) -> Removal:
+    """Somebody who is told of alerts.
+
+    Raises:
+        NotFoundError: no such subscription.
+    """
+    known = notifications.get_subscription(connection, name_or_id)
+    waiting = notifications.counts(connection).get((known.id, notifications.WAITING), 0)
+    removal = Removal(
+        what=f"alert subscription by {known.channel.value}",
+        id=known.id,
+        name=known.name,
+        effects=(
+            named("addresses that are told no more", known.target.split(";")),
+            counted("messages that wait, and are dropped", waiting),
+        ),
+    )
+    return refused_or_not(removal, lambda: notifications.delete_subscription(connection, known.id))
+
+
+def window(connection: Connection, name_or_id: str) -> Removal:
+    """A maintenance window.
+
+    Raises:
+        NotFoundError: no such window.
+    """
+    known = maintenance.get_window(connection, name_or_id)
+    covered = cloud.get_cloud_point(connection, known.subject).name if known.subject else "every cloud point"
+    removal = Removal(
+        what="maintenance window",
+        id=known.id,
+        name=known.name,
+        effects=(
+            named("cloud point whose alerts it holds back", [covered]),
+            named("types of alerts that it is for; none: all", known.window.types),
+        ),
+    )
+    return refused_or_not(removal, lambda: maintenance.delete_window(connection, known.id))
+
+
+def task(connection: Connection, task_id: str, now: float) -> Removal:
+    """A task that is cancelled.
+
+    Raises:
+        NotFoundError: no such task.
+    """
+    known = tasks.get(connection, task_id)
+    in_bytes = known.unit == "bytes"
+    total = f" of {format_size(known.total) if in_bytes else known.total}" if known.total else ""
+    removal = Removal(
+        what=f"task, {known.state.value.replace('_', ' ')}",
+        id=known.id,
+        name=known.title,
+        effects=(
+            Effect(
+                what=f"{known.unit or 'steps'} done{total}",
+                count=known.done,
+                bytes=known.done if in_bytes else None,
+                names=(known.step,) if known.step else (),
+            ),
+        ),
+    )
+    return refused_or_not(removal, lambda: tasks.request_cancel(connection, known.id, now=now, tidy=True))
