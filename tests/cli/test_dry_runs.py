@@ -26,6 +26,7 @@ FORESEEN = Removal(
         counted("objects that go", 1234, 5_000_000),
         named("things that stay", [f"thing {number}" for number in range(25)]),
         named("things that there are not", []),
+        counted("bound that is lifted", 1, 2_000_000_000),
     ),
     refusal="The thing is used.",
     next_step="Remove its uses first.",
@@ -67,7 +68,8 @@ def test_a_dry_run_tells_counts_sizes_names_and_refusals(logged_in, entrepot) ->
     lines = [" ".join(line.split()) for line in ran.out.splitlines()]
     assert lines[:2] == ["Thing (thing)", "objects that go 1,234, 5.0 MB"]
     assert lines[2:4] == ["things that stay thing 0", "thing 1"]
-    assert lines[-3:] == ["and 5 more", "refused The thing is used.", "then Remove its uses first."]
+    assert lines[-4:-2] == ["and 5 more", "bound that is lifted 2.0 GB"]
+    assert lines[-2:] == ["refused The thing is used.", "then Remove its uses first."]
     assert ran.err.strip() == "Nothing was changed."
 
 

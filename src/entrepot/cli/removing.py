@@ -57,11 +57,9 @@ def tell(removal: Removal, *, as_json: bool) -> None:
 
 
 def _described(effect: Effect) -> str:
-    lines = list(effect.names)
-    if len(lines) < effect.count and lines:
-        lines.append(f"and {effect.count - len(lines):,} more")
-    if not lines:
-        lines.append(f"{effect.count:,}")
-    if effect.bytes is not None:
-        lines[-1] += f", {size(effect.bytes)}" if effect.count > 1 or effect.names else ""
-    return "\n".join(lines)
+    """Names, or how many; and bytes: of one thing without a name they say it all."""
+    weight = "" if effect.bytes is None else size(effect.bytes)
+    if not effect.names:
+        return ", ".join(filter(None, ("" if weight and effect.count == 1 else f"{effect.count:,}", weight)))
+    more = [f"and {effect.count - len(effect.names):,} more"] if effect.count > len(effect.names) else []
+    return "\n".join([*effect.names, *more]) + (f", {weight}" if weight else "")
