@@ -2,10 +2,11 @@
 there, a window at a time. Groups of small files come read already, are hashed and looked at meanwhile, and keep their
 places.
 
-Memory: :data:`AHEAD`, and one window.
+Memory: :data:`AHEAD`, and :data:`WINDOWS` and one windows.
 """
 
 import hashlib
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -24,6 +25,8 @@ MIN_CHUNK: Final = BIG
 AVERAGE_CHUNK: Final = MIB
 MAX_CHUNK: Final = 4 * MIB
 WINDOW: Final = 8 * MIB
+WINDOWS: Final = 2
+"""So many of the file whose turn it is are read ahead: with one, its readers and those who seal wait for each other."""
 AHEAD: Final = 16 * MIB
 
 
@@ -88,38 +91,68 @@ def _hash(group: Group) -> Hashed:
 
 
 class _Big:
-    """A big file, whose first window is being read from now on. Used by one thread at a time."""
+    """A big file, whose first window is being read from now on. Used by one thread; its windows are read in the pool,
+    one after the other, for each begins where a cut of the one before is."""
 
     def __init__(self, item: FileItem, chunker: FastCDC, pool: Executor) -> None:
         self._source = SourceFile(item)
         self._chunker = chunker
         self._pool = pool
-        self._rest: memoryview | bytes = b""  # the beginning of a chunk whose end is still to come
+        self._rest = 0  # bytes of a chunk whose end is still to come
         self._begun = False
-        self._reading: Future[Chunks] = pool.submit(self._read)
+        self._windows: deque[Future[Chunks]] = deque()
+        self._changed = threading.Condition()
+        self._room = 1
+        self._reading = True
+        self._ended = False
+        pool.submit(self._read_on)
 
     def chunks(self) -> Iterator[Chunks]:
-        """All of it; the next window is read while one is being worked on."""
-        read = self._reading.result()
-        while not read.sha256:
-            self._reading = self._pool.submit(self._read)
+        """All of it; the next windows are read while one is being worked on."""
+        self._room = WINDOWS
+        at_end = False
+        while not at_end:
+            with self._changed:
+                self._changed.wait_for(lambda: self._windows)
+                window = self._windows.popleft()
+                if not (self._reading or self._ended):
+                    self._reading = True
+                    self._pool.submit(self._read_on)
+            read = window.result()
             yield read
-            read = self._reading.result()
-        yield read
+            at_end = bool(read.sha256)
+
+    def _read_on(self) -> None:
+        """Read windows until the file ends or no more may wait."""
+        go_on = True
+        while go_on:
+            window: Future[Chunks] = Future()
+            try:
+                read = self._read()
+            except BaseException as error:  # noqa: BLE001 - raised where the window is taken
+                window.set_exception(error)
+                ended = True
+            else:
+                window.set_result(read)
+                ended = bool(read.sha256)
+            with self._changed:
+                self._windows.append(window)
+                self._ended = ended
+                self._reading = go_on = not ended and len(self._windows) < self._room
+                self._changed.notify()
 
     def _read(self) -> Chunks:
-        """Cut the next window: the rest of the one before, and new bytes. Chunks are views of it.
+        """Cut the next window. Chunks are views of it.
 
         A cut depends on nothing that follows it, so only the last chunk has to wait for the next window, unless it is
         as large as can be.
         """
-        data = self._source.read(WINDOW - len(self._rest))
-        window = memoryview(b"".join((self._rest, data)) if self._rest else data)
+        window = memoryview(self._source.read(WINDOW, again=self._rest))
         plain = [chunk.data for chunk in self._chunker.cut_buf(window)]
-        self._rest = b""
+        self._rest = 0
         if self._source.left:
             if len(plain[-1]) < MAX_CHUNK:
-                self._rest = plain.pop()
+                self._rest = len(plain.pop())
             self._begun = True
             return Chunks(self._source.item, _hashed(plain), b"")
         whole = self._source.sha256()

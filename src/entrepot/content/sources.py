@@ -23,15 +23,19 @@ class SourceFile:
         self.left = item.size
         self._hasher = hashlib.sha256()
 
-    def read(self, size: int) -> bytes:
-        """The next ``size`` bytes, or all that are left. Both before and after the file is as it was found.
+    def read(self, size: int, *, again: int = 0) -> bytes:
+        """The next bytes, ``size`` of them or all that are left. Both before and after the file is as it was found.
+
+        Args:
+            again: begin with so many that were given before: to copy them from there would move all others, too.
 
         Raises:
             RefusedError: it is gone, cannot be read, or changed.
         """
-        data = _read(self.item, self.item.size - self.left, min(size, self.left))
-        self._hasher.update(data)
-        self.left -= len(data)
+        at = self.item.size - self.left - again
+        data = _read(self.item, at, min(size, self.item.size - at))
+        self._hasher.update(memoryview(data)[again:])
+        self.left -= len(data) - again
         return data
 
     def sha256(self) -> bytes:
