@@ -45,6 +45,58 @@ def run(command: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] 
     return Run(seconds=seconds, cpu=cpu, peak_rss_mib=peak.stop(), output=output)
 
 
+class Resident:
+    """A process that goes on, as a server does, and takes orders: a line in, a line out when it is done.
+
+    Args:
+        command: it says ``ready`` when it may be given orders, and ``done`` after each.
+
+    Attributes:
+        start_seconds: from its start until it was ready.
+
+    Raises:
+        RuntimeError: it ended before it was ready.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        start = time.perf_counter()
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._await("ready")
+        self.start_seconds = time.perf_counter() - start
+
+    def order(self, line: str) -> Run:
+        """What it takes to do one thing, processes that it starts for that included.
+
+        Raises:
+            RuntimeError: the process ended before it was done.
+        """
+        assert self._process.stdin is not None
+        os.sync()
+        cpu, peak = self._cpu(), _Peak(self._process.pid)
+        start = time.perf_counter()
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        self._await("done")
+        seconds = time.perf_counter() - start
+        return Run(seconds=seconds, cpu=self._cpu() - cpu, peak_rss_mib=peak.stop(), output="")
+
+    def end(self) -> None:
+        """End it and wait."""
+        self._process.kill()
+        self._process.communicate()
+
+    def _await(self, word: str) -> None:
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != f"{word}\n":
+            self.end()
+            raise RuntimeError(f"The process ended before it was {word}: {self._process.returncode}.")
+
+    def _cpu(self) -> float:
+        """User and system seconds of the process and of those that it started and that have ended."""
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
 class _Peak:
     """Follows the high-water marks of a process and of those it starts, which the children's total would hide behind an
     earlier command's."""

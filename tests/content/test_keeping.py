@@ -86,6 +86,17 @@ class TestOrderAndDedupe:
             assert open_sealed(bench.shelf.read_whole(ObjectId(ref.object_id)), ref) == plain(number)
         assert bench.kept.objects == 20
 
+    def test_references_are_given_a_few_at_a_time_until_the_end(self) -> None:
+        bench = Bench()
+        given = []
+        for number in range(60):
+            before = len(bench.delivered)
+            bench.keeper.put(plain(number), number)
+            given.append(len(bench.delivered) - before)
+        assert max(given) <= keeping.DELIVERED_EACH_TIME
+        bench.keeper.finish()
+        assert [note for _, note in bench.delivered] == list(range(60))
+
     def test_notes_alone_keep_their_place(self) -> None:
         bench = Bench()
         for number in range(10):

@@ -24,7 +24,7 @@ from typing import IO, Final
 import msgspec
 
 from entrepot.content.gathering import Asked, Findings, gather
-from entrepot.content.grouping import Group, Piece
+from entrepot.content.grouping import ITEM, Group, Piece
 from entrepot.content.manifest import Entry
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, sizes
@@ -39,8 +39,9 @@ FEW: Final = 1000
 """A source with no more files than that is gathered sooner than another process is started."""
 PIPE_BYTES: Final = MIB
 """What the pipe holds, where the system allows it: with 64 KiB both sides would wait for each other at every step."""
-WAITING: Final = 6
-"""As many groups or files wait to be taken."""
+WAITING: Final = 24 * MIB
+"""So much may wait to be taken. Where files are tiny, this process alone cannot keep the server's pool busy: it works
+ahead while the pool is busy with big ones."""
 READERS: Final = 4
 """So many runs of files at once where the source lets one wait."""
 PATIENCE_SECONDS: Final = 1.0
@@ -75,6 +76,30 @@ _DECODER: Final = msgspec.msgpack.Decoder(_Group | _File | Findings | _Failure)
 Came = Piece | Findings | EntrepotError
 
 
+class _Waiting(queue.Queue[Came]):
+    """What came and was not taken yet; its size is that of what it holds, in bytes."""
+
+    def _init(self, maxsize: int) -> None:
+        super()._init(maxsize)
+        self._bytes = 0
+
+    def _qsize(self) -> int:
+        return self._bytes
+
+    def _put(self, item: Came) -> None:
+        super()._put(item)
+        self._bytes += _size(item)
+
+    def _get(self) -> Came:
+        item = super()._get()
+        self._bytes -= _size(item)
+        return item
+
+
+def _size(item: Came) -> int:
+    return len(item.plain) + ITEM * len(item.entries) if isinstance(item, Group) else ITEM
+
+
 def gathered(
     asked: Asked, pool: Executor, cancelled: Callable[[], bool]
 ) -> contextlib.AbstractContextManager[Iterator[Piece | Findings]]:
@@ -93,7 +118,7 @@ def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | 
     child = _start()
     assert child.stdin is not None
     assert child.stdout is not None
-    came: queue.Queue[Came] = queue.Queue(WAITING)
+    came = _Waiting(WAITING)
     receiver = threading.Thread(target=_receive, args=(child.stdout, came), name="gathered", daemon=True)
     try:
         _widen(child.stdout)
@@ -125,7 +150,7 @@ def _start() -> "subprocess.Popen[bytes]":
         ) from error
 
 
-def _taken(came: "queue.Queue[Came]", cancelled: Callable[[], bool]) -> Came:
+def _taken(came: _Waiting, cancelled: Callable[[], bool]) -> Came:
     while True:
         try:
             return came.get(timeout=PATIENCE_SECONDS)
@@ -134,7 +159,7 @@ def _taken(came: "queue.Queue[Came]", cancelled: Callable[[], bool]) -> Came:
                 raise CancelledError("Publishing was cancelled.") from None
 
 
-def _end(child: "subprocess.Popen[bytes]", receiver: threading.Thread, came: "queue.Queue[Came]") -> None:
+def _end(child: "subprocess.Popen[bytes]", receiver: threading.Thread, came: _Waiting) -> None:
     """End the process. One that hangs within the system, as with a file server that never answers, ends when it may:
     it is not waited for."""
     child.kill()
@@ -148,7 +173,7 @@ def _end(child: "subprocess.Popen[bytes]", receiver: threading.Thread, came: "qu
         child.stdout.close()
 
 
-def _receive(pipe: IO[bytes], came: "queue.Queue[Came]") -> None:
+def _receive(pipe: IO[bytes], came: _Waiting) -> None:
     """Take what comes while those who use it are busy, so that the other process need not wait."""
     piece: Came | None = None
     while not isinstance(piece, Findings | EntrepotError):

@@ -9,6 +9,7 @@ group fills, and only then are references given: a chunk that another session en
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final, Generic, TypeVar
@@ -32,6 +33,9 @@ GROUP_BYTES: Final = 128 * MIB
 GROUP_WEIGHT: Final = 16_384
 PUT_TOGETHER: Final = 8
 """As many objects are stored by one task: each alone takes hardly longer than to hand it over."""
+DELIVERED_EACH_TIME: Final = 2
+"""So many references are given whenever a plaintext is taken: a whole group's at once would take so long that the pool
+would have nothing left to do. More than one, so that they do not gather."""
 
 Note = TypeVar("Note")
 
@@ -89,6 +93,7 @@ class Keeper(Generic[Note]):
         self._group_bytes = self._group_weight = 0
         self._flushing: list[_Work[Note]] = []
         self._flush: Future[None] | None = None
+        self._entered: deque[_Work[Note]] = deque()
         self._fresh: dict[bytes, _Work[Note]] = {}
         self._lost: set[bytes] = set()  # in the index, but not on the shelf, or cut short
 
@@ -111,6 +116,7 @@ class Keeper(Generic[Note]):
         self._filling_weight += weight
         if self._filling_bytes >= BATCH_BYTES or self._filling_weight >= BATCH_WEIGHT:
             self._turn()
+        self._deliver_entered(DELIVERED_EACH_TIME)
 
     def finish(self) -> None:
         """Keep all that was taken; returns when every reference was delivered."""
@@ -118,7 +124,8 @@ class Keeper(Generic[Note]):
         self._turn()
         self._await_storing()
         self._commit()
-        self._deliver_flushed()
+        self._enter_flushed()
+        self._deliver_entered(len(self._entered))
 
     def _turn(self) -> None:
         """Move every batch one step on. The next is given to the pool before the one before is waited for."""
@@ -178,15 +185,15 @@ class Keeper(Generic[Note]):
 
         What is being sealed and stored comes later: to wait for it would leave the pool without work.
         """
-        self._deliver_flushed()
+        self._enter_flushed()
         self._flushing, self._group = self._group, []
         self._group_bytes = self._group_weight = 0
         if any(work.payload_hash for work in self._flushing):
             self._ledger.sync()
             self._flush = self._pool.submit(self._shelf.flush)
 
-    def _deliver_flushed(self) -> None:
-        """Wait until the flushing group is durable, enter it into the index, deliver it."""
+    def _enter_flushed(self) -> None:
+        """Wait until the flushing group is durable, and enter it into the index."""
         group, self._flushing = self._flushing, []
         if self._flush is not None:
             self._flush.result()
@@ -194,7 +201,11 @@ class Keeper(Generic[Note]):
         fresh = [work for work in group if work.payload_hash]
         for at in range(0, len(fresh), MAX_BATCH):
             self._add(fresh[at : at + MAX_BATCH])
-        for work in group:
+        self._entered += group
+
+    def _deliver_entered(self, most: int) -> None:
+        for _ in range(min(most, len(self._entered))):
+            work = self._entered.popleft()
             self._deliver(work.twin.ref if work.twin is not None else work.ref, work.note)
 
     def _add(self, fresh: Sequence[_Work[Note]]) -> None:
