@@ -22,6 +22,7 @@ from entrepot.protocol.cloudapi import (
 from entrepot.protocol.cloudpointapi import CloudPointInfo
 from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.site.cloud.proofs import records_left
 
 from .test_cloud_drill import cloud_point_info
 
@@ -318,6 +319,17 @@ def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
     assert "Nothing was deleted." in told.err
     assert entrepot("cloud", "delete", "cloud-eu", "--dry-run", "--json").value["parts"][2] == "Storage entrepot01"
     assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
+
+
+def test_a_deletion_in_azure_names_the_proof_record_that_is_left(entrepot, logged_in) -> None:
+    info = msgspec.structs.replace(cloud_point_info(), provider="azure")
+    logged_in.replies |= {
+        "GET /api/v1/cloud-points/cloud-eu": info,
+        "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
+    }
+    assert f"asuid.{info.fqdn}" in entrepot("cloud", "delete", "cloud-eu", "--dry-run").out
+    assert entrepot("cloud", "delete", "cloud-eu", "--dry-run", "--json").value["proof_record"].startswith("asuid.")
+    assert records_left(info.fqdn, info.provider).endswith(f"and its TXT record asuid.{info.fqdn}.")
 
 
 def test_a_deletion_tells_the_newest_figure_of_what_is_stored(entrepot, logged_in) -> None:

@@ -204,6 +204,13 @@ async def test_a_certificate_that_expires_while_the_creation_waits_is_told_by_th
     assert "create" not in site.cloud.calls
 
 
+async def test_a_certificate_that_is_its_own_issuer_is_taken_with_a_remark(site) -> None:
+    site.import_certificate()
+    request = site.request(service_pfx=pfx(certificate()), service_password=PASSWORD)
+    (remark,) = (await site.services.plan(request)).remarks
+    assert "self-signed: clients accept it only if they trust that very certificate" in remark
+
+
 async def test_a_certificate_without_its_issuer_is_taken_with_a_remark(site) -> None:
     """A root that clients trust may have issued it; if it was not one, they will refuse the service."""
     site.import_certificate()

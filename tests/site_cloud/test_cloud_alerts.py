@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import delete
 
 from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, NotFoundError, UnavailableError
+from entrepot.core.secret import Secret
 from entrepot.core.sizes import GB
 from entrepot.core.times import DAY, HOUR, hour_of, iso
 from entrepot.database import alerts, cloud, clouddetails, usage
@@ -21,8 +22,12 @@ from entrepot.site.cloud.alerting import Alerting
 from entrepot.site.cloud.info import alert_events, cloud_point_info, usage_report
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cloud.states import CloudAction
+from entrepot.trust.certificates import load_pfx
+from entrepot.trust.inspection import to_pem
+from entrepot.trust.pem import load_chain
 
-from .conftest import LOW, NOW, Gateway, SiteUnderTest, record
+from ..lightpfx import light_service_pfx
+from .conftest import FQDN, LOW, NOW, PASSWORD, Gateway, SiteUnderTest, record
 from .published import publish
 
 
@@ -246,6 +251,24 @@ async def test_certificates_are_warned_of_thirty_days_before_they_expire(site) -
     site.clock.now = point.certificate_expires - 30 * DAY
     await site.services.monitor.check(point.point)
     assert await _state(site, point.point, "certificate_problem") is AlertState.ACTIVE
+
+
+async def test_an_issuer_that_expires_before_the_service_certificate_is_warned_of(site) -> None:
+    """With it, every client loses the service, however long its own certificate lasts."""
+    point = await site.make_point()
+    short = load_pfx(light_service_pfx(site.keys.authority, FQDN, PASSWORD, days=100, now=NOW), Secret(PASSWORD), NOW)
+    chain = load_chain(point.certificate)[0], short.certificate
+    await site.database.write(cloud.update_cloud_point, point.point, certificate=to_pem(*chain))
+    site.clock.advance(69 * DAY)
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "certificate_problem") is AlertState.NEVER_TRIGGERED
+    site.clock.advance(1 * DAY)
+    await site.services.monitor.check(point.point)
+    assert await _state(site, point.point, "certificate_problem") is AlertState.ACTIVE
+    alert = (await site.database.read(alerts.find, type_="certificate_problem", subject=point.point)).alert
+    assert "issuer" in alert.message
+    kept = await site.database.read(clouddetails.detail, point.point)
+    assert [one.state for one in kept.health if one.name == "certificates"] == ["bad"]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from entrepot.cli.removing import DryRun, foresee
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import EntrepotError
-from entrepot.protocol.cloudapi import CloudResources
+from entrepot.protocol.cloudapi import AZURE, CloudResources
+from entrepot.protocol.cloudhost import proof_name
 from entrepot.protocol.cloudpointapi import CloudPointInfo
 from entrepot.protocol.siteapi import TaskInfo
 
@@ -79,6 +80,7 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
     except EntrepotError as error:
         say(f"[yellow]Warning:[/] what it is made of is not known now: {error}")
     record = f"{info.dns.name}  {info.dns.type}  {info.dns.value}" if info.dns else ""
+    proof = f"{proof_name(info.fqdn)}  TXT" if info.provider == AZURE else ""
     if as_json:
         print_json(
             {
@@ -88,6 +90,7 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
                 "stored_objects": info.usage.stored_objects,
                 "parts": parts,
                 "dns_record": record,
+                "proof_record": proof,
             }
         )
         return
@@ -97,7 +100,7 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
         ("in the cloud", "\n".join(parts)),
         ("clients", "go to other points; those that have no other get nothing"),
         ("figures", "collected once more, then kept as long as any"),
-        ("left for you", f"the DNS record {record}" if record else ""),
+        ("left for you", "\n".join(f"the DNS record {one}" for one in (record, proof) if one)),
     )
     print_facts(f"Deleting {info.name} removes", facts)
     say("Nothing was deleted.")

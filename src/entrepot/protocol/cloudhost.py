@@ -95,6 +95,11 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     cpu: float = -1.0
 
 
+def proof_name(fqdn: str) -> str:
+    """Name of the TXT record by which Azure is shown that a service's name is ours."""
+    return f"asuid.{fqdn}"
+
+
 class NeededRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A DNS record that a cloud wants to see before it serves a name, beside the alias."""
 

@@ -95,8 +95,13 @@ def chain_remarks(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
         chain: the service certificate first.
     """
     first = chain[0]
-    if len(chain) > 1 or first.issuer == first.subject:
+    if len(chain) > 1:
         return ()
+    if first.issuer == first.subject:
+        return (
+            f"The service certificate {describe(first)} is self-signed: clients accept it only if they trust that very "
+            "certificate as a root.",
+        )
     return (
         f"The service certificate {describe(first)} comes without its issuer, {first.issuer.rfc4514_string()[:200]}: "
         "clients accept it only if they trust that one as a root. If not, export it with its chain.",

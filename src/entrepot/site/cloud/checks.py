@@ -81,6 +81,17 @@ def check_subscription(subscription: Subscription, *, name: str, instances: int,
         )
 
 
+def check_point(subscription: Subscription, point: CloudPoint, now: float) -> None:
+    """As :func:`check_subscription`, for a cloud point that the site knows."""
+    check_subscription(
+        subscription,
+        name=point.name,
+        instances=point.instances_wanted,
+        expires=point.certificate_expires,
+        now=now,
+    )
+
+
 def check_certificate(status: ServiceStatus, point: CloudPoint) -> None:
     """Check that the cloud has taken the service certificate.
 

@@ -26,6 +26,8 @@ from entrepot.rules.thresholds import (
 from entrepot.site.cost.forecasting import expected, forecasts
 from entrepot.site.cost.naming import label_of
 from entrepot.site.findings import Finding, condition_of, judge
+from entrepot.trust.inspection import describe, expires
+from entrepot.trust.pem import load_chain
 
 EXPIRY_WARNING_DAYS: Final = 30
 STALE_SECONDS: Final = 3 * HOUR
@@ -205,11 +207,22 @@ def _records(connection: Connection, point_id: str) -> Finding:
     )
 
 
+def expiries(point: CloudPoint, management_expires: int) -> tuple[tuple[str, int], ...]:
+    """What expires, and when: a service certificate is worth no more than the issuers that are sent with it."""
+    issuers = load_chain(point.certificate)[1:] if point.certificate else []
+    first = min(issuers, key=expires, default=None)
+    if first is None or expires(first) >= point.certificate_expires:
+        service = "service certificate", point.certificate_expires
+    else:
+        service = f"issuer {describe(first)} of the service certificate", expires(first)
+    return service, ("management certificate", management_expires)
+
+
 def certificate_finding(point: CloudPoint, management_expires: int, now: float) -> Finding:
     """Whether a certificate has expired or does within 30 days."""
     problems = [
-        f"The {what} certificate {'expired' if expires <= now else 'expires'} at {iso(expires)}."
-        for what, expires in (("service", point.certificate_expires), ("management", management_expires))
-        if expires - now <= EXPIRY_WARNING_DAYS * DAY
+        f"The {what} {'expired' if ends <= now else 'expires'} at {iso(ends)}."
+        for what, ends in expiries(point, management_expires)
+        if ends - now <= EXPIRY_WARNING_DAYS * DAY
     ]
     return Finding(type="certificate_problem", condition=condition_of(bool(problems)), message=" ".join(problems))

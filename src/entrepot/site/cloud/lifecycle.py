@@ -21,15 +21,16 @@ from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
-from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus, Subscription
+from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import Delivery, ServiceState
 from entrepot.site.cloud import delivery, standing
-from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_subscription, owner_of
+from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_point, owner_of
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.planning import still_charged
+from entrepot.site.cloud.proofs import records_left
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import Sleep, until_running
@@ -131,15 +132,6 @@ class LifeCycle:
             sleep=self._sleep,
         )
 
-    def _check_subscription(self, subscription: Subscription, point: CloudPoint) -> None:
-        check_subscription(
-            subscription,
-            name=point.name,
-            instances=point.instances_wanted,
-            expires=point.certificate_expires,
-            now=self._clock(),
-        )
-
     # -- create ------------------------------------------------------------------------------------------------------
 
     async def _create(self, task: Task, report: Reporter) -> None:
@@ -147,7 +139,7 @@ class LifeCycle:
         point = await self.in_charge(task)
         provider = await self._providers.of(point)
         subscription = await provider.check()
-        self._check_subscription(subscription, point)
+        check_point(subscription, point, self._clock())
         delivery.check_store(point.delivery, redirects=subscription.redirects)
         report.step("Reserving the name")
         await check_free(provider, point, self._root)
@@ -278,7 +270,7 @@ class LifeCycle:
         report.step("Checking the subscription and the certificates")
         point = await self.in_charge(task)
         provider = await self._providers.of(point)
-        self._check_subscription(await provider.check(), point)
+        check_point(await provider.check(), point, self._clock())
         if await owner_of(provider, point) is not Owner.OURS:
             raise NotFoundError(
                 f"The cloud has no service {point.service} of {point.name}.", next_step="Delete the cloud point."
@@ -323,9 +315,8 @@ class LifeCycle:
             raise UnavailableError(remains, next_step="It is tried again; then remove what remains at the cloud.")
         report.step("Forgetting the cloud point")
         await self._database.write(standing.forget, task, int(self._clock()))
-        report.message(
-            f"{point.name} is deleted; nothing is left in the cloud. Remove its DNS record {point.fqdn}. {lost}".strip()
-        )
+        records = records_left(point.fqdn, point.provider)
+        report.message(f"{point.name} is deleted; nothing is left in the cloud. {records} {lost}".strip())
 
     async def _quiesce(self, task: Task, report: Reporter, provider: CloudProvider, point: CloudPoint) -> None:
         """No new transactions from here on. What is half gone already is no obstacle."""

@@ -12,6 +12,7 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.rules.alerts import Condition
 from entrepot.site.cloud.dns import Resolver, check_name, record_for
 from entrepot.site.cloud.health import Look
+from entrepot.site.cloud.judging import expiries
 from entrepot.site.cloud.waiting import running
 from entrepot.site.findings import Finding, condition_of
 
@@ -77,7 +78,7 @@ async def dns_finding(point: CloudPoint, resolver: Resolver) -> Finding:
 
 def certificate_findings(point: CloudPoint, management_expires: int, now: float) -> tuple[Finding, ...]:
     """Warnings 60, 7 and 1 days before a certificate expires, and when it has; one of them is open at a time."""
-    kinds = _expiries(point, management_expires)
+    kinds = expiries(point, management_expires)
     level = {what: _level(expires - now) for what, expires in kinds}
     findings = []
     for key in ("certificate_expired", *(name for name, _ in LEVELS)):
@@ -91,18 +92,14 @@ def certificates_detail(point: CloudPoint, management_expires: int, now: float) 
     """The certificates for people: each is named from the first warning on until there is a new one."""
     told = [
         _expiry(point, what, expires, now)
-        for what, expires in _expiries(point, management_expires)
+        for what, expires in expiries(point, management_expires)
         if expires - now <= _FIRST_WARNING
     ]
     return HealthDetail(name="certificates", state="bad" if told else "good", message=" ".join(told))
 
 
-def _expiries(point: CloudPoint, management_expires: int) -> tuple[tuple[str, int], ...]:
-    return ("service", point.certificate_expires), ("management", management_expires)
-
-
 def _expiry(point: CloudPoint, what: str, expires: int, now: float) -> str:
-    return f"The {what} certificate of {point.name} {_word(expires, now)}."
+    return f"The {what} of {point.name} {_word(expires, now)}."
 
 
 def _level(left: float) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from entrepot.core.times import DAY, MINUTE
-from entrepot.protocol.cloudapi import HealthDetail
-from entrepot.protocol.cloudhost import NeededRecord
+from entrepot.protocol.cloudapi import AZURE, HealthDetail
+from entrepot.protocol.cloudhost import NeededRecord, proof_name
 from entrepot.protocol.cloudpointapi import DnsProof
 from entrepot.site.cloud.dns import Texts
 
@@ -62,3 +62,9 @@ def pause_before(attempts: int, *, seen: bool) -> float:
     if not attempts:
         return 0.0
     return float(min(FIRST_PAUSE * 2 ** min(attempts - 1, 10), DAY) if seen else UNSEEN_PAUSE)
+
+
+def records_left(fqdn: str, provider: str) -> str:
+    """What only people can remove after a deletion: whoever gets the name that a record leads to could serve by it."""
+    proof = f", and its TXT record {proof_name(fqdn)}" if provider == AZURE else ""
+    return f"Remove its DNS record {fqdn}{proof}."

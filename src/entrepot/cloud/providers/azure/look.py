@@ -11,7 +11,7 @@ from entrepot.cloud.providers.azure.errors import azure_errors
 from entrepot.cloud.providers.azure.leftovers import incomplete
 from entrepot.core.errors import EntrepotError, FormatError, NotFoundError
 from entrepot.protocol.cloudapi import CloudMetrics
-from entrepot.protocol.cloudhost import Instance, NeededRecord, RunState, ServiceStatus
+from entrepot.protocol.cloudhost import Instance, NeededRecord, RunState, ServiceStatus, proof_name
 
 UNTOLD: Final = -1
 """Azure does not know which control document a replica obeys: each reads it every two seconds."""
@@ -113,7 +113,7 @@ def _instance(replica: Any) -> Instance:
 def _name_notes(app: Any, fqdn: str, bound: Any) -> tuple[tuple[str, ...], tuple[NeededRecord, ...]]:
     """What keeps clients from using the service's own name, and the records that Azure wants to see for it."""
     told = app.properties.custom_domain_verification_id
-    proofs = (NeededRecord(name=f"asuid.{fqdn}", type="TXT", value=str(told)),) if told else ()
+    proofs = (NeededRecord(name=proof_name(fqdn), type="TXT", value=str(told)),) if told else ()
     if bound is not None:
         return (), proofs
     host = app.properties.configuration.ingress.fqdn or ""
