@@ -19,7 +19,7 @@ from entrepot.protocol.cloudapi import (
     UploadSchedule,
     UploadWindow,
 )
-from entrepot.protocol.cloudpointapi import CloudPointInfo
+from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState
 from entrepot.protocol.control import Delivery
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.site.cloud.proofs import records_left
@@ -306,6 +306,23 @@ def test_what_the_site_has_to_say_at_the_end_is_shown(entrepot, logged_in, argum
     logged_in.replies[request_line] = task_info(arguments[0], message)
     ran = entrepot("cloud", arguments[0], "cloud-eu", *arguments[1:])
     assert (ran.code, message in ran.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "told"),
+    [
+        ("ready", "Ready", "Ready"),
+        ("scaling", "Upgrading", "Upgrading (scaling)"),
+        ("failed", "Error", "Error (failed)"),
+    ],
+)
+def test_the_status_is_told_with_the_state_behind_it(entrepot, logged_in, state, status, told) -> None:
+    info = msgspec.structs.replace(cloud_point_info(), state=CloudPointState(state), status=status)
+    logged_in.replies |= {"GET /api/v1/cloud-points/cloud-eu": info, "GET /api/v1/cloud-points": [info]}
+    for command in (("show", "cloud-eu"), ("list",)):
+        shown = " ".join(entrepot("cloud", *command).out.split())
+        assert told in shown, command
+        assert told != "Ready" or "(ready)" not in shown
 
 
 def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:

@@ -18,14 +18,20 @@ from entrepot.protocol.cloudpointapi import (
 _SEEN: Final = {True: "there", False: "missing", None: "not known: the site's DNS does not answer"}
 
 
+def status(point: CloudPointInfo) -> str:
+    """Ready, Provisioning, Upgrading, Stopped, Degraded or Error, with the state behind it where that says more."""
+    word, state = point.status or point.state.value, point.state.value
+    return word if word.lower() == state else f"{word} ({state})"
+
+
 def print_cloud_points(points: list[CloudPointInfo]) -> None:
     """One line for each."""
     print_rows(
-        ("Name", "State", "Address", ">Instances", ">Stored", ">Transferred, 30 d", "Figures", "Message"),
+        ("Name", "Status", "Address", ">Instances", ">Stored", ">Transferred, 30 d", "Figures", "Message"),
         [
             (
                 p.name,
-                p.state.value,
+                status(p),
                 p.url,
                 _instances(p),
                 f"{size(p.usage.present_bytes)} of {size(p.thresholds.storage_quota)}",
@@ -47,7 +53,7 @@ def print_cloud_point(info: CloudPointInfo) -> None:
         (
             ("id", info.id),
             ("description", info.description),
-            ("state", info.state.value),
+            ("status", status(info)),
             ("message", info.message),
             ("address for clients", info.url),
             ("DNS record to create", _record(info.dns)),
