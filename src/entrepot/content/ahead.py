@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 from pyfastcdc import FastCDC
 
-from entrepot.content.grouping import BIG, ITEM, Group, Piece
+from entrepot.content.grouping import BIG, Group, Piece
 from entrepot.content.snapshot import FileItem
 from entrepot.content.sources import SourceFile
 from entrepot.content.surprises import Surprise, surprises_of
@@ -28,6 +28,7 @@ WINDOW: Final = 8 * MIB
 WINDOWS: Final = 2
 """So many of the file whose turn it is are read ahead: with one, its readers and those who seal wait for each other."""
 AHEAD: Final = 16 * MIB
+TOGETHER: Final = MIB
 
 
 class Hashed(msgspec.Struct, frozen=True, gc=False):
@@ -61,15 +62,15 @@ def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[H
         RefusedError: a file changed while it was read, or cannot be read.
     """
     chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
-    waiting: deque[tuple[int, Future[Hashed] | _Big]] = deque()
+    waiting: deque[tuple[int, Future[list[Hashed]] | _Big]] = deque()
     ahead = 0
-    for piece in pieces:
-        if isinstance(piece, Group):
-            size = len(piece.plain) + ITEM * len(piece.entries)
-            waiting.append((size, pool.submit(_hash, piece)))
-        else:
+    for piece in _together(pieces):
+        if isinstance(piece, FileItem):
             size = min(piece.size, WINDOW)
             waiting.append((size, _Big(piece, chunker, pool)))
+        else:
+            size = sum(group.weight for group in piece)
+            waiting.append((size, pool.submit(_hash, piece)))
         ahead += size
         while ahead > AHEAD:
             size, first = waiting.popleft()
@@ -79,15 +80,32 @@ def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[H
         yield from _given(each)
 
 
-def _given(piece: "Future[Hashed] | _Big") -> Iterator[Hashed | Chunks]:
+def _together(pieces: Iterable[Piece]) -> Iterator[list[Group] | FileItem]:
+    """Groups that follow each other, about :data:`TOGETHER` at once, so that each task is worth handing over."""
+    groups: list[Group] = []
+    size = 0
+    for piece in pieces:
+        if isinstance(piece, Group):
+            groups.append(piece)
+            size += piece.weight
+        if groups and (size >= TOGETHER or not isinstance(piece, Group)):
+            yield groups
+            groups, size = [], 0
+        if not isinstance(piece, Group):
+            yield piece
+    if groups:
+        yield groups
+
+
+def _given(piece: "Future[list[Hashed]] | _Big") -> Iterator[Hashed | Chunks]:
     if isinstance(piece, _Big):
         yield from piece.chunks()
     else:
-        yield piece.result()
+        yield from piece.result()
 
 
-def _hash(group: Group) -> Hashed:
-    return Hashed(group, hashlib.sha256(group.plain).digest(), surprises_of(group))
+def _hash(groups: list[Group]) -> list[Hashed]:
+    return [Hashed(group, hashlib.sha256(group.plain).digest(), surprises_of(group)) for group in groups]
 
 
 class _Big:

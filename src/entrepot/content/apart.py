@@ -97,7 +97,7 @@ class _Waiting(queue.Queue[Came]):
 
 
 def _size(item: Came) -> int:
-    return len(item.plain) + ITEM * len(item.entries) if isinstance(item, Group) else ITEM
+    return item.weight if isinstance(item, Group) else ITEM
 
 
 def gathered(

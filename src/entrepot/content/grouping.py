@@ -62,6 +62,11 @@ class Group(msgspec.Struct, frozen=True):
     plain: bytes
     entries: tuple[Entry, ...]
 
+    @property
+    def weight(self) -> int:
+        """Roughly what it takes in memory, in bytes."""
+        return len(self.plain) + ITEM * len(self.entries)
+
 
 Piece = Group | FileItem
 """What a source consists of: groups, and big files."""
