@@ -12,12 +12,14 @@ from entrepot.core.errors import BadInputError, ConflictError, FormatError, Inte
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
 from entrepot.database import contents
+from entrepot.database.cloud import ManagementCertificate, add_certificate
 from entrepot.database.engine import open_database
 from entrepot.database.hierarchy import sealed_secrets
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 from entrepot.protocol.keysapi import RotationInfo, RotationRequest
+from entrepot.site.cloud.providers import management_secret
 from entrepot.site.exporting import ImportedInfo, export_secrets, import_secrets
 from entrepot.site.keyloading import load_keys
 from entrepot.site.keys import root_name
@@ -107,6 +109,22 @@ async def test_what_was_published_before_can_be_opened_after_an_import(
     assert home.tls_certificate.exists()
     again = import_secrets(home.folder, exported, PASSPHRASE, now=site.clock())
     assert (again.versions, again.lost) == (0, ())  # nothing is left to do
+
+
+async def test_certificates_whose_keys_stay_closed_are_named(site: Any, exported: bytes, tmp_path: Path) -> None:
+    """They are not exported; where the vault is another one they have to be imported again."""
+    home = elsewhere(site, tmp_path / "other", vault=True)
+    database = open_database(home.database_url(load_settings(home)))
+    with database.transaction() as connection:
+        for number, vault in enumerate((site.keys.vault, ServerVault.load(home.vault_key))):
+            name = f"cloud {number}"
+            row = ManagementCertificate(
+                id=f"cert-{number}", name=name, subject=name, thumbprint=name, key_kind="ec", not_before=0, not_after=1,
+                imported=0, certificate=b"der", sealed_key=vault.seal(management_secret(f"cert-{number}"), PASSPHRASE),
+            )  # fmt: skip
+            add_certificate(connection, row)
+    database.close()
+    assert import_secrets(home.folder, exported, PASSPHRASE, now=site.clock()).certificates == ("cloud 0",)
 
 
 async def test_without_the_import_nothing_opens(site: Any, exported: bytes, tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_a_key_file_is_never_replaced(vault, tmp_path):
 
 
 def test_a_missing_or_damaged_key_file_says_what_to_do(tmp_path):
-    with pytest.raises(NotFoundError, match="import the certificates again"):
+    with pytest.raises(NotFoundError, match="entrepot key import"):
         ServerVault.load(tmp_path / "vault.key")
     for size in (0, 31, 33):
         (tmp_path / "vault.key").write_bytes(bytes(size))

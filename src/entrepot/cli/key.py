@@ -129,6 +129,8 @@ def rotate(
             )
         info = session.post("/keys/rotate", RotationRequest(compromised=compromised, dry_run=dry_run), RotationInfo)
     _print_rotation(info, as_json=as_json, dry_run=dry_run)
+    if compromised and not dry_run and not as_json:
+        say("An earlier export lacks the new secret; on the site server: entrepot key export FILE")
 
 
 @app.command()
@@ -150,7 +152,7 @@ def _print_rotation(info: RotationInfo, *, as_json: bool, dry_run: bool) -> None
         return
     rows = [(v.name, str(v.number), size(v.stored_size), v.content) for v in info.versions]
     print_rows(("Content", ">Version", ">Sealed", "Id"), rows, empty="No version is to be sealed anew.")
-    say(f"Wrapping key {info.wrapping}, content secret of generation {info.generation}.")
+    say(f"{'It would be: ' * dry_run}Wrapping key {info.wrapping}, content secret of generation {info.generation}.")
     if dry_run:
         say("Nothing was changed.")
     elif info.to_reseal:
@@ -252,7 +254,10 @@ def import_keys(
     say(f"Site {info.site}: {info.secrets} secrets, {info.keys} keys; {info.versions} versions opened again.")
     for lost in info.lost:
         say(f"[yellow]Warning:[/] {lost} cannot be opened: publish it again.")
-    say("Import the management certificates of cloud points again: entrepot certificate --help")
+    for name in info.certificates:
+        say(f"[yellow]Warning:[/] The key of the management certificate {name} does not open here.")
+    if info.certificates:
+        say("Import these certificates again: entrepot certificate import NAME FILE")
 
 
 def _passphrase(what: str, file: Path | None, stdin: bool, *, new: bool) -> Secret:

@@ -21,7 +21,7 @@ from entrepot.core.encoding import pack
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
-from entrepot.database import contents, hierarchy
+from entrepot.database import cloud, contents, hierarchy
 from entrepot.database.contents import Version
 from entrepot.database.engine import Database, open_database
 from entrepot.database.hierarchy import RoleKey
@@ -33,6 +33,7 @@ from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 from entrepot.protocol.trust import Role
+from entrepot.site.cloud.providers import management_secret
 from entrepot.site.keyloading import load_key_set, open_secrets
 from entrepot.site.keys import WRAPPING_PREFIX, derive_isolated, role_name, root_name
 from entrepot.site.publishing import ask_for_delta
@@ -46,13 +47,15 @@ from entrepot.trust.wrapping import WrappingKey
 
 
 class ImportedInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import did. ``lost``: versions that could not be opened again; publish them anew."""
+    """What an import did. ``lost``: versions that could not be opened again; publish them anew. ``certificates``:
+    names of management certificates whose keys do not open here; import them again."""
 
     site: str
     secrets: int
     keys: int
     versions: int
     lost: tuple[str, ...]
+    certificates: tuple[str, ...] = ()
 
 
 def export_secrets(folder: Path, target: Path, passphrase: Secret, *, now: float) -> int:
@@ -158,11 +161,21 @@ def _bring_in(
         for key in exported.keys:
             _bring_key(connection, site, key, vault)
         hierarchy.set_vault(connection, site, vault.public)
+        closed = [
+            each.name
+            for each in cloud.certificates(connection)
+            if not _opens(vault, management_secret(each.id), each.sealed_key)
+        ]
         versions, lost = _reopen(connection, Shelf(FolderStore(home.library)), site, secrets, vault, now)
         keys = load_key_set(connection, site=site, vault=vault, now=now)
         hierarchy.note_change(connection)
     info = ImportedInfo(
-        site=site, secrets=len(exported.secrets), keys=len(exported.keys), versions=versions, lost=tuple(lost)
+        site=site,
+        secrets=len(exported.secrets),
+        keys=len(exported.keys),
+        versions=versions,
+        lost=tuple(lost),
+        certificates=tuple(closed),
     )
     return info, keys.authority
 

@@ -89,7 +89,7 @@ class ServerVault:
         except FileNotFoundError:
             raise NotFoundError(
                 f"The vault key {path} is missing.",
-                next_step="After a restore on another computer, create one and import the certificates again.",
+                next_step="Bring it back from where it was kept; a site that lost it: entrepot key import FILE",
             ) from None
         if len(raw) != KEY_BYTES:
             raise FormatError(f"The vault key {path} is damaged: it has not 32 bytes.")
@@ -116,7 +116,8 @@ class ServerVault:
         except (InvalidTag, ValueError):
             raise IntegrityError(
                 f"The sealed secret {name!r} does not open on this server.",
-                next_step="It was sealed to another server or is damaged; import the certificate or key again.",
+                next_step="It was sealed to another server or is damaged. A site's: entrepot key import FILE; "
+                "a certificate: import it again.",
             ) from None
 
     def __repr__(self) -> str:
