@@ -18,6 +18,7 @@ from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.alerts import AlertState, Condition, Step, annotate, evaluate
+from entrepot.rules.sentences import quoted
 
 CERTIFICATE = ManagementCertificate(
     id="cert-0000000000000001",
@@ -368,7 +369,7 @@ def test_of_two_processes_that_are_the_first_to_collect_one_does(database) -> No
 
 def test_alerts_keep_their_history_and_outlive_their_subject_only_if_they_opened(database) -> None:
     def judged(condition: Condition, now: int):
-        return lambda alert: evaluate(alert, condition, message="m", now=now)
+        return lambda alert: evaluate(alert, condition, said=quoted("m"), now=now)
 
     with database.transaction() as connection:
         for kind in ("transfer_warning", "storage_warning"):

@@ -13,6 +13,7 @@ from entrepot.database.notifications import Subscription
 from entrepot.protocol.alertapi import Channel, Language, Severity
 from entrepot.rules.alerts import Condition, evaluate
 from entrepot.rules.prices import PriceSheet, Tier
+from entrepot.rules.sentences import quoted
 
 NOW = 1_774_267_200
 
@@ -40,7 +41,9 @@ def _turn(connection, type_: str, *conditions: Condition) -> None:
     alerts.ensure(connection, type_=type_, subject="pt-1", subject_name="cloud1", now=NOW)
     found = alerts.find(connection, type_=type_, subject="pt-1")
     for number, condition in enumerate(conditions):
-        alerts.change(connection, found.id, lambda a, c=condition, n=number: evaluate(a, c, message="m", now=NOW + n))
+        alerts.change(
+            connection, found.id, lambda a, c=condition, n=number: evaluate(a, c, said=quoted("m"), now=NOW + n)
+        )
 
 
 def test_the_outbox_tells_each_subscriber_what_it_wants_once(database):

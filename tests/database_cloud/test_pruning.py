@@ -108,12 +108,12 @@ async def test_histories_savings_and_deletions_go(database):
             found = alerts.find(connection, type_="transfer_warning", subject=subject)
             for at, bad in ((NOW - 900 * DAY, True), (NOW - 899 * DAY, False), (NOW - 898 * DAY, True)):
                 condition = Condition.BAD if bad else Condition.GOOD
-                alerts.change(connection, found.id, lambda a, c=condition, t=at: evaluate(a, c, message="", now=t))
+                alerts.change(connection, found.id, lambda a, c=condition, t=at: evaluate(a, c, said=(), now=t))
         alerts.end_subject(connection, "pt-gone", now=NOW - 850 * DAY)
         alerts.change(
             connection,
             alerts.find(connection, type_="transfer_warning", subject=POINT).id,
-            lambda a: evaluate(a, Condition.GOOD, message="", now=NOW),
+            lambda a: evaluate(a, Condition.GOOD, said=(), now=NOW),
         )
         key = {"content": "pkg-1", "point": "", "kind": "deltas", "form": "", "bytes": 1, "downloads": 1}
         for day in (NOW - 900 * DAY, NOW - 3 * DAY):

@@ -22,13 +22,14 @@ from entrepot.rules.alerts import (
     evaluate,
     postpone,
 )
+from entrepot.rules.sentences import quoted
 
 FRESH = Alert(type="storage_warning", subject="pt-1")
 
 
 def after(alert, *conditions, start=100):
     for offset, condition in enumerate(conditions):
-        alert = evaluate(alert, condition, message=f"{condition} figures", now=start + offset).alert
+        alert = evaluate(alert, condition, said=quoted(f"{condition} figures"), now=start + offset).alert
     return alert
 
 
@@ -36,7 +37,7 @@ BAD, GOOD, UNKNOWN = Condition.BAD, Condition.GOOD, Condition.UNKNOWN
 
 
 def test_an_alert_opens_when_its_condition_turns_bad():
-    step = evaluate(FRESH, BAD, message="95 %", now=100)
+    step = evaluate(FRESH, BAD, said=quoted("95 %"), now=100)
     assert step.event is Event.OPENED
     assert (step.alert.state, step.alert.occurrences, step.alert.message) == (AlertState.ACTIVE, 1, "95 %")
     assert step.alert.changed == 100
@@ -44,13 +45,13 @@ def test_an_alert_opens_when_its_condition_turns_bad():
 
 def test_a_condition_that_stays_bad_only_updates_the_figures():
     active = after(FRESH, BAD)
-    step = evaluate(active, BAD, message="96 %", now=200)
+    step = evaluate(active, BAD, said=quoted("96 %"), now=200)
     assert step.event is None
     assert (step.alert.occurrences, step.alert.message, step.alert.changed) == (1, "96 %", 100)
 
 
 def test_it_closes_by_system_when_the_condition_turns_good():
-    step = evaluate(after(FRESH, BAD), GOOD, message="50 %", now=200)
+    step = evaluate(after(FRESH, BAD), GOOD, said=quoted("50 %"), now=200)
     assert step.event is Event.CLOSED
     assert (step.alert.state, step.alert.closed_by) == (AlertState.CANCELED, SYSTEM)
 
@@ -66,7 +67,7 @@ def test_what_was_never_bad_has_never_triggered():
 
 @pytest.mark.parametrize("alert", [FRESH, after(FRESH, BAD), after(FRESH, BAD, GOOD)])
 def test_a_condition_that_could_not_be_evaluated_changes_nothing(alert):
-    assert evaluate(alert, UNKNOWN, message="?", now=900).alert == alert
+    assert evaluate(alert, UNKNOWN, said=quoted("?"), now=900).alert == alert
 
 
 def test_an_unknown_condition_in_between_makes_no_new_occurrence():
@@ -86,16 +87,16 @@ def test_a_postponed_alert_is_left_alone_until_its_moment():
     postponed = postpone(after(FRESH, BAD), 500, comment="later", now=200).alert
     assert (postponed.state, postponed.skip_until) == (AlertState.POSTPONED, 500)
     for condition in (BAD, GOOD):
-        step = evaluate(postponed, condition, message="x", now=499)
+        step = evaluate(postponed, condition, said=quoted("x"), now=499)
         assert (step.event, step.alert.state) == (None, AlertState.POSTPONED)
 
 
 def test_then_the_condition_decides():
     postponed = postpone(after(FRESH, BAD), 500, comment="", now=200).alert
-    resumed = evaluate(postponed, BAD, message="x", now=500)
+    resumed = evaluate(postponed, BAD, said=quoted("x"), now=500)
     assert (resumed.event, resumed.alert.state) == (Event.RESUMED, AlertState.ACTIVE)
     assert (resumed.alert.occurrences, resumed.alert.skip_until) == (1, 0)
-    closed = evaluate(postponed, GOOD, message="x", now=500)
+    closed = evaluate(postponed, GOOD, said=quoted("x"), now=500)
     assert (closed.event, closed.alert.state, closed.alert.closed_by) == (Event.CLOSED, AlertState.CANCELED, SYSTEM)
 
 
@@ -140,7 +141,7 @@ def test_a_comment_can_be_replaced_and_is_bounded():
 
 
 def test_a_comment_does_not_change_since_when_an_alert_is_open():
-    opened = evaluate(FRESH, Condition.BAD, message="m", now=100).alert
+    opened = evaluate(FRESH, Condition.BAD, said=quoted("m"), now=100).alert
     assert annotate(opened, comment="asked finance", now=500).alert.changed == 100
 
 
@@ -187,7 +188,7 @@ def test_whatever_happens_an_alert_stays_consistent(sequence):
         before = alert
         try:
             if verb == "evaluate":
-                step = evaluate(alert, argument, message="m", now=now)
+                step = evaluate(alert, argument, said=quoted("m"), now=now)
             elif verb == "postpone":
                 step = postpone(alert, now + argument, comment="", now=now)
             elif verb == "enable":

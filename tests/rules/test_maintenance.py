@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from entrepot.core.errors import BadInputError
 from entrepot.rules.alerts import Alert, AlertState, Condition, Event, evaluate
 from entrepot.rules.maintenance import Repeat, Window, check_window, is_open
+from entrepot.rules.sentences import quoted
 from entrepot.rules.thresholds import rolling_start
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -60,11 +61,11 @@ def test_windows_that_make_no_sense_are_refused(window):
 
 def test_in_a_window_nothing_opens_but_what_is_still_bad_afterwards_does():
     fresh = Alert(type="service_not_active", subject="pt-1")
-    quiet = evaluate(fresh, Condition.BAD, message="down", now=1, quiet=True)
+    quiet = evaluate(fresh, Condition.BAD, said=quoted("down"), now=1, quiet=True)
     assert (quiet.event, quiet.alert.state) == (None, AlertState.NEVER_TRIGGERED)
-    after = evaluate(quiet.alert, Condition.BAD, message="down", now=2)
+    after = evaluate(quiet.alert, Condition.BAD, said=quoted("down"), now=2)
     assert after.event is Event.OPENED
-    closed = evaluate(after.alert, Condition.GOOD, message="", now=3, quiet=True)
+    closed = evaluate(after.alert, Condition.GOOD, said=(), now=3, quiet=True)
     assert closed.event is Event.CLOSED
 
 

@@ -132,7 +132,7 @@ def test_usage_that_swings_around_a_threshold_opens_its_alert_once(quota, percen
     for number, swing in enumerate(swings):
         found = assess_transfer(level + swing * (level // 200), limits)
         condition = settled(alert.condition, reached=found.critical, near=found.critical_near)
-        alert = evaluate(alert, condition, message="", now=number).alert
+        alert = evaluate(alert, condition, said=(), now=number).alert
     assert alert.occurrences == (1 if any(swing >= 0 for swing in swings) else 0)
 
 

@@ -59,21 +59,21 @@ async def test_an_alias_is_followed_and_seen(server) -> None:
     found = await resolve("cloud1.contoso.test")
     assert (found.canonical, found.addresses) == ("app.azure.test.", ("192.0.2.1",))
     verdict = await check_name("cloud1.contoso.test", "app.azure.test:443", resolve)
-    assert (verdict.found, verdict.problem) == (True, "")
+    assert (verdict.found, verdict.message) == (True, "")
 
 
 async def test_what_leads_elsewhere_or_nowhere_is_told(server) -> None:
     resolve = dns_resolver([server])
-    assert "198.51.100.7" in (await check_name("plain.contoso.test", "app.azure.test:443", resolve)).problem
+    assert "198.51.100.7" in (await check_name("plain.contoso.test", "app.azure.test:443", resolve)).message
     missing = await check_name("new.contoso.test", "app.azure.test:443", resolve)
     assert not missing.found
-    assert "CNAME app.azure.test" in missing.problem
+    assert "CNAME app.azure.test" in missing.message
 
 
 async def test_an_alias_to_the_right_name_is_good_though_that_has_no_address_yet(server) -> None:
     resolve = dns_resolver([server])
     verdict = await check_name("old.contoso.test", "gone.azure.test:443", resolve)
-    assert (verdict.found, verdict.problem) == (True, "")
+    assert (verdict.found, verdict.message) == (True, "")
 
 
 async def test_text_records_are_told_whole_and_what_does_not_answer_tells_nothing(server) -> None:

@@ -56,8 +56,8 @@ def _forecast(what: str) -> Findings:
     def findings(_connection, _subject, share):
         days = CALM_DAYS - (CALM_DAYS - SOON_DAYS) * (share - NEAR) / (1 - NEAR)
         crossing = Crossing(name="critical", level=1, at=int(NOW + days * DAY), earliest=int(NOW), latest=0)
-        soon, near, words = expected(Forecast(present=0, days=30, crossings=(crossing,)), NOW)
-        return [Finding(type=f"{what}_forecast", condition=condition_of(soon), message=words, near=near)]
+        soon, near, told = expected(Forecast(present=0, days=30, crossings=(crossing,)), NOW)
+        return [Finding(type=f"{what}_forecast", condition=condition_of(soon), said=(told,) if told else (), near=near)]
 
     return findings
 

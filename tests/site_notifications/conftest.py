@@ -22,6 +22,7 @@ from entrepot.database import alerts
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.schema import create_tables
 from entrepot.rules.alerts import Alert, Condition, Step, evaluate
+from entrepot.rules.sentences import Said, quoted
 from entrepot.site.notifications.outbox import Outbox
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.trust.vault import ServerVault
@@ -194,14 +195,18 @@ class Told:
         self.subscriptions = Subscriptions(self.database, self.vault, self.outbox, site="PS1", clock=self.clock)
 
     def turn(self, type_: str, condition: Condition, message: str = "95 % used", subject: str = "pt-1") -> None:
-        """Let an alert's condition be what it says."""
+        """Let an alert's condition be what it says, in somebody's words."""
+        self.say(type_, condition, quoted(message), subject=subject)
+
+    def say(self, type_: str, condition: Condition, said: tuple[Said, ...], subject: str = "pt-1") -> None:
+        """Let an alert's condition be what it says, and that be told."""
         with self.database.transaction() as connection:
             alerts.ensure(connection, type_=type_, subject=subject, subject_name="cloud-eu", now=NOW)
             found = alerts.find(connection, type_=type_, subject=subject)
-            alerts.change(connection, found.id, lambda alert: self._step(alert, condition, message))
+            alerts.change(connection, found.id, lambda alert: self._step(alert, condition, said))
 
-    def _step(self, alert: Alert, condition: Condition, message: str) -> Step:
-        return evaluate(alert, condition, message=message, now=self.clock())
+    def _step(self, alert: Alert, condition: Condition, said: tuple[Said, ...]) -> Step:
+        return evaluate(alert, condition, said=said, now=self.clock())
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from entrepot.protocol.alertapi import (
     Severity,
 )
 from entrepot.rules.alerts import Condition
+from entrepot.rules.sentences import SENT_UNBOUND, say
 from entrepot.site.notifications.mail import MailAccount, send
 
 from .conftest import ACCOUNT, PASSWORD
@@ -69,18 +70,27 @@ async def test_an_alert_is_mailed_over_tls_after_authentication_in_html_and_text
 
 
 @pytest.mark.parametrize(
-    ("language", "title"),
+    ("language", "title", "sentence"),
     [
-        (Language.GERMAN, "Übertragungen an Clients haben die kritische Schwelle erreicht"),
-        (Language.FRENCH, "Les transferts vers les clients ont atteint le niveau critique"),
+        (
+            Language.GERMAN,
+            "Übertragungen an Clients haben die kritische Schwelle erreicht",
+            "9.2 TB in 30 Tagen an Clients gesendet; keine Grenze ist gesetzt.",
+        ),
+        (
+            Language.FRENCH,
+            "Les transferts vers les clients ont atteint le niveau critique",
+            "9.2 TB envoyés aux clients en 30 jours ; aucune limite n'est fixée.",
+        ),
     ],
 )
-async def test_it_speaks_the_subscribers_language(ready, mailbox, language, title):
+async def test_it_speaks_the_subscribers_language(ready, mailbox, language, title, sentence):
     await ready.subscriptions.add(_request(language=language))
-    ready.turn("transfer_critical", BAD)
+    ready.say("transfer_critical", BAD, (say(SENT_UNBOUND, used=9_200_000_000_000, days=30),))
     await ready.outbox.run_once()
     mail = email.message_from_bytes(mailbox.mails[0], policy=email.policy.default)
     assert title in mail["Subject"]
+    assert sentence in mail.get_body(("plain",)).get_content()
     assert mail["Content-Language"] == language.value
 
 

@@ -3,10 +3,12 @@ is put into the outbox of those who want to be told."""
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, case, delete, func, or_, select, update
 
+from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import prefixed_id
 from entrepot.database import maintenance, notifications
@@ -14,6 +16,7 @@ from entrepot.database.engine import insert_into
 from entrepot.database.tables.alerts import alert as table
 from entrepot.database.tables.alerts import alert_history
 from entrepot.rules.alerts import SYSTEM, Alert, AlertState, Condition, Event, Step
+from entrepot.rules.sentences import REMOVED, Said, Telling, quoted, say
 
 OPEN = (AlertState.ACTIVE.value, AlertState.POSTPONED.value)
 
@@ -27,19 +30,18 @@ class StoredAlert(msgspec.Struct, frozen=True, kw_only=True):
     alert: Alert
 
 
-class HistoryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that happened to an alert."""
+class HistoryRow(Telling, frozen=True, kw_only=True):
+    """Something that happened to an alert, and what was said then."""
 
     at: int
     event: Event
     state: AlertState
     by: str
-    message: str
 
 
 def ensure(connection: Connection, *, type_: str, subject: str, subject_name: str, now: int) -> None:
     """Make the alert of this type for this subject, never triggered, unless it is there."""
-    values = msgspec.structs.asdict(Alert(type=type_, subject=subject))
+    values = _values(Alert(type=type_, subject=subject))
     values |= {
         "id": prefixed_id("alert", secrets.token_bytes(8)),
         "subject_name": subject_name,
@@ -85,7 +87,7 @@ def _locked(connection: Connection, subject: str, types: Iterable[str]) -> list[
 def _moved(connection: Connection, before: StoredAlert, move: Callable[[Alert], Step], by: str) -> StoredAlert:
     step = move(before.alert)
     if step.alert != before.alert:
-        connection.execute(update(table).where(table.c.id == before.id).values(**msgspec.structs.asdict(step.alert)))
+        connection.execute(update(table).where(table.c.id == before.id).values(**_values(step.alert)))
     if step.event is not None:
         connection.execute(
             alert_history.insert().values(
@@ -94,7 +96,7 @@ def _moved(connection: Connection, before: StoredAlert, move: Callable[[Alert], 
                 event=step.event.value,
                 state=step.alert.state.value,
                 by=by,
-                message=step.alert.comment if by != SYSTEM else step.alert.message,
+                said=to_json(quoted(step.alert.comment) if by != SYSTEM else step.alert.said).decode(),
             )
         )
         notifications.enqueue(
@@ -172,7 +174,7 @@ def history(connection: Connection, alert_id: str, *, limit: int = 200) -> list[
             event=Event(row["event"]),
             state=AlertState(row["state"]),
             by=row["by"],
-            message=row["message"],
+            said=_said(row),
         )
         for row in reversed(rows)
     ]
@@ -200,12 +202,20 @@ def _ended(alert: Alert, now: int) -> Step:
         changed=now,
         skip_until=0,
         closed_by=SYSTEM,
-        message="What it is about was removed.",
+        said=(say(REMOVED),),
     )
     return Step(alert=closed, event=Event.CLOSED, at=now)
 
 
+def _values(alert: Alert) -> dict[str, Any]:
+    return msgspec.structs.asdict(alert) | {"said": to_json(alert.said).decode()}
+
+
+def _said(row: RowMapping) -> tuple[Said, ...]:
+    return from_json(row["said"], tuple[Said, ...], "alert")
+
+
 def _stored(row: RowMapping) -> StoredAlert:
     values = {name: row[name] for name in Alert.__struct_fields__}
-    values |= {"state": AlertState(row["state"]), "condition": Condition(row["condition"])}
+    values |= {"state": AlertState(row["state"]), "condition": Condition(row["condition"]), "said": _said(row)}
     return StoredAlert(id=row["id"], subject_name=row["subject_name"], created=row["created"], alert=Alert(**values))

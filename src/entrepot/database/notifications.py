@@ -20,6 +20,7 @@ from entrepot.database.tables.alerts import alert_message, alert_subscription, m
 from entrepot.protocol.alertapi import AlertMessage, Channel, Language, Security, Severity
 from entrepot.rules import notifying
 from entrepot.rules.alerts import ALERT_TYPES, Alert, Event
+from entrepot.rules.sentences import Said
 
 WAITING: Final = "waiting"
 SENT: Final = "sent"
@@ -51,12 +52,14 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """A message in the outbox."""
+    """A message in the outbox. ``said`` becomes its words when it is sent; one of an earlier version has them already
+    (``body.message``)."""
 
     id: str
     attempts: int
     at: int
     body: AlertMessage
+    said: tuple[Said, ...] = ()
 
 
 class MailServer(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,7 +99,7 @@ def enqueue(connection: Connection, alert: Alert, *, alert_id: str, subject_name
             event=event.value,
             subject=alert.subject,
             subject_name=subject_name,
-            message=alert.message,
+            message="",
             at=alert.changed,
             occurrences=alert.occurrences,
         )
@@ -105,6 +108,7 @@ def enqueue(connection: Connection, alert: Alert, *, alert_id: str, subject_name
                 id=message.id,
                 subscription=one.id,
                 body=to_json(message).decode(),
+                said=to_json(alert.said).decode(),
                 state=WAITING,
                 at=alert.changed,
                 due=alert.changed + one.digest_minutes * MINUTE,
@@ -145,6 +149,7 @@ def take(connection: Connection, subscription: Subscription, *, now: int, until:
             attempts=row["attempts"],
             at=row["at"],
             body=from_json(row["body"], AlertMessage, "alert message"),
+            said=from_json(row["said"], tuple[Said, ...], "alert message"),
         )
         for row in rows
     ]

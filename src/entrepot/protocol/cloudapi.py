@@ -246,13 +246,15 @@ class CloudResources(_Model, frozen=True, kw_only=True):
 
 
 class Reconciled(_Model, frozen=True, kw_only=True):
-    """One figure of the cloud beside the site's own. ``verdict`` is ``agrees``, ``differs`` or ``unknown``."""
+    """One figure of the cloud beside the site's own. ``verdict`` is ``agrees``, ``differs`` or ``unknown``; ``message``
+    says why in English, and ``reason`` is that sentence's id."""
 
     figure: str
     by_cloud: int | None
     by_site: int | None
     verdict: str
     message: str
+    reason: str = ""
 
 
 class Reconciliation(_Model, frozen=True, kw_only=True):

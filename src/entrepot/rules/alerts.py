@@ -24,6 +24,7 @@ from entrepot.core.times import iso
 from entrepot.rules.alerttypes import ALERT_TYPES as ALERT_TYPES
 from entrepot.rules.alerttypes import AlertType as AlertType
 from entrepot.rules.alerttypes import Severity as Severity
+from entrepot.rules.sentences import Said, Telling
 
 SYSTEM: Final = "SYSTEM"
 MAX_COMMENT: Final = 1024
@@ -60,7 +61,7 @@ class Event(StrEnum):
     COMMENTED = "commented"
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
+class Alert(Telling, frozen=True, kw_only=True):
     """One alert. Times in seconds since 1970; ``changed``: since when it is in its state; ``skip_until`` 0 when it is
     not postponed; ``condition`` is the last one that could be evaluated."""
 
@@ -68,7 +69,6 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     state: AlertState = AlertState.NEVER_TRIGGERED
     condition: Condition = Condition.UNKNOWN
-    message: str = ""
     occurrences: int = 0
     changed: int = 0
     skip_until: int = 0
@@ -98,13 +98,13 @@ def settled(before: Condition, *, reached: bool, near: bool) -> Condition:
     return Condition.GOOD
 
 
-def evaluate(alert: Alert, condition: Condition, *, message: str, now: float, quiet: bool = False) -> Step:
+def evaluate(alert: Alert, condition: Condition, *, said: tuple[Said, ...], now: float, quiet: bool = False) -> Step:
     """Take in the outcome of a rule.
 
     Args:
         alert: as it was.
         condition: what the rule says now.
-        message: the figures, in words; kept while the condition is bad.
+        said: the figures; kept while the condition is bad.
         now: seconds since 1970.
         quiet: a maintenance window covers this alert now: it may close, but not open.
     """
@@ -113,7 +113,7 @@ def evaluate(alert: Alert, condition: Condition, *, message: str, now: float, qu
     ):
         return Step(alert=alert)
     turned = alert.condition is not condition
-    noted = msgspec.structs.replace(alert, condition=condition, message=message)
+    noted = msgspec.structs.replace(alert, condition=condition, said=said)
     if alert.state is AlertState.POSTPONED:
         return _after_pause(noted, now) if now >= alert.skip_until else Step(alert=noted)
     if alert.state is AlertState.ACTIVE and condition is Condition.GOOD:

@@ -12,6 +12,18 @@ from typing import Final
 import msgspec
 
 from entrepot.core.times import DAY, HOUR, hour_of
+from entrepot.rules.sentences import (
+    LESS_GRANTED,
+    LESS_SENT,
+    LESS_STORED,
+    MORE_GRANTED,
+    MORE_SENT,
+    MORE_STORED,
+    UNCOUNTED,
+    UNTOLD,
+    in_words,
+    say,
+)
 
 SENT_BELOW: Final = 0.05
 """The cloud may have counted so much less: downloads that broke off are counted whole by a gateway's buffer."""
@@ -64,10 +76,16 @@ def awaited(verdicts: Iterable[tuple[str, str]], *, differed: Container[str]) ->
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """``word`` is ``agrees``, ``differs`` or ``unknown``; ``message`` says why, and what to look at."""
+    """``word`` is ``agrees``, ``differs`` or ``unknown``; ``reason`` is the id of the sentence that says why,
+    and what to look at, or empty."""
 
     word: str
-    message: str
+    reason: str = ""
+
+    @property
+    def message(self) -> str:
+        """The sentence in English."""
+        return in_words((say(self.reason),)) if self.reason else ""
 
 
 def judge_sent(by_cloud: int | None, by_site: int | None) -> Verdict:
@@ -75,18 +93,10 @@ def judge_sent(by_cloud: int | None, by_site: int | None) -> Verdict:
     if by_cloud is None or by_site is None:
         return _unknown(by_cloud)
     if by_cloud > by_site * (1 + SENT_ABOVE) + SLACK:
-        return Verdict(
-            DIFFERS,
-            "More left the cloud than the gateways recorded. Look for open alerts about gaps in the records, collect "
-            "what is outstanding, and see whether anything else uses the service.",
-        )
+        return Verdict(DIFFERS, MORE_SENT)
     if by_cloud < by_site * (1 - SENT_BELOW) - SLACK:
-        return Verdict(
-            DIFFERS,
-            "The gateways recorded more than the cloud counted. The cloud's figures may lag behind: look again later. "
-            "Many downloads that break off have the same effect.",
-        )
-    return Verdict(AGREES, "")
+        return Verdict(DIFFERS, LESS_SENT)
+    return Verdict(AGREES)
 
 
 def judge_granted(by_store: int | None, granted: int | None, streamed: int | None, fetched: int = 0) -> Verdict:
@@ -101,18 +111,10 @@ def judge_granted(by_store: int | None, granted: int | None, streamed: int | Non
     if by_store is None or granted is None or streamed is None:
         return _unknown(by_store)
     if by_store > (granted + streamed + fetched) * (1 + SENT_ABOVE) + SLACK:
-        return Verdict(
-            DIFFERS,
-            "More left the store than was granted, streamed and fetched by the site. Links may have been used several "
-            "times within their minute, or something else reads the store: set the delivery to stream to see which.",
-        )
+        return Verdict(DIFFERS, MORE_GRANTED)
     if by_store < (granted + fetched) * (1 - SENT_BELOW) - SLACK:
-        return Verdict(
-            DIFFERS,
-            "Less left the store than was granted, and fetched by the site. Clients may not have followed their links "
-            "(a firewall that does not let them reach the store), or the store's figures lag behind: look again later.",
-        )
-    return Verdict(AGREES, "")
+        return Verdict(DIFFERS, LESS_GRANTED)
+    return Verdict(AGREES)
 
 
 def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
@@ -121,20 +123,11 @@ def judge_stored(by_cloud: int | None, by_site: int | None) -> Verdict:
         return _unknown(by_cloud)
     margin = by_site * STORED + SLACK
     if by_cloud > by_site + margin:
-        return Verdict(
-            DIFFERS,
-            "The cloud stores more than the site's books say. Validate the cloud point: what no content needs is "
-            "removed; and see whether the storage is shared with something else.",
-        )
+        return Verdict(DIFFERS, MORE_STORED)
     if by_cloud < by_site - margin:
-        return Verdict(
-            DIFFERS,
-            "The cloud stores less than the site's books say. The cloud's figure may be hours old; if it stays, "
-            "validate the cloud point: what is missing is sent again.",
-        )
-    return Verdict(AGREES, "")
+        return Verdict(DIFFERS, LESS_STORED)
+    return Verdict(AGREES)
 
 
 def _unknown(by_cloud: int | None) -> Verdict:
-    told = "The cloud does not tell this figure, or not yet." if by_cloud is None else "The site has not counted yet."
-    return Verdict(NOT_TOLD, told)
+    return Verdict(NOT_TOLD, UNTOLD if by_cloud is None else UNCOUNTED)

@@ -11,8 +11,10 @@ from typing import Final
 import msgspec
 
 from entrepot.core.errors import BadInputError
-from entrepot.core.sizes import GB, format_size
+from entrepot.core.sizes import GB
 from entrepot.core.times import HOUR, hour_of
+from entrepot.rules import sentences
+from entrepot.rules.sentences import say
 
 ROLLING_DAYS: Final = 30
 NEAR_PERCENT: Final = 2
@@ -35,12 +37,11 @@ class TransferLimits(msgspec.Struct, frozen=True, kw_only=True):
     critical_percent: int = 90
 
 
-class Assessment(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether usage has reached the warning and the critical level, or is near them, and the figures in words."""
+class Assessment(sentences.Telling, frozen=True, kw_only=True):
+    """Whether usage has reached the warning and the critical level, or is near them, and the figures."""
 
     warning: bool
     critical: bool
-    message: str
     warning_near: bool = False
     critical_near: bool = False
 
@@ -64,36 +65,41 @@ def assess_storage(stored: int, limits: StorageLimits) -> Assessment:
     """Assess stored bytes: warning when the free share is down to the set level, critical when the bound is reached
     (R21)."""
     if limits.quota <= 0:
-        return Assessment(warning=False, critical=False, message=f"{format_size(stored)} stored; no bound is set.")
-    free = max(0, limits.quota - stored)
+        told = say(sentences.STORAGE_UNBOUND, used=stored)
+        return Assessment(warning=False, critical=False, said=(told,))
+    free = _tenths(max(0, limits.quota - stored), limits.quota)
+    figures = {"used": stored, "quota": limits.quota, "free": free, "warning": limits.warning_free_percent}
     warning_level, critical_level = storage_levels(limits)
     return Assessment(
         warning=stored >= warning_level,
         critical=stored >= critical_level,
         warning_near=_near(stored, warning_level),
         critical_near=_near(stored, critical_level),
-        message=(
-            f"{format_size(stored)} of {format_size(limits.quota)} stored; {_percent(free, limits.quota)} free, "
-            f"the warning level is {limits.warning_free_percent} % free."
-        ),
+        said=(say(sentences.STORAGE_USED, **figures),),
     )
 
 
-def assess_transfer(sent: int, limits: TransferLimits, *, what: str = "sent to clients") -> Assessment:
-    """Assess bytes transferred in the last 30 days (R22, R25); see :func:`rolling_start`."""
+def assess_transfer(sent: int, limits: TransferLimits, *, by_site: bool = False) -> Assessment:
+    """Assess bytes sent to clients, or by the site, in the last 30 days (R22, R25); see :func:`rolling_start`."""
     if limits.quota <= 0:
-        message = f"{format_size(sent)} {what} in {ROLLING_DAYS} days; no bound is set."
-        return Assessment(warning=False, critical=False, message=message)
+        key = sentences.UPLOADED_UNBOUND if by_site else sentences.SENT_UNBOUND
+        return Assessment(warning=False, critical=False, said=(say(key, used=sent, days=ROLLING_DAYS),))
     warning_level, critical_level = transfer_levels(limits)
     return Assessment(
         warning=sent >= warning_level,
         critical=sent >= critical_level,
         warning_near=_near(sent, warning_level),
         critical_near=_near(sent, critical_level),
-        message=(
-            f"{format_size(sent)} of {format_size(limits.quota)} {what} in {ROLLING_DAYS} days: "
-            f"{_percent(sent, limits.quota)}; warning at {limits.warning_percent} %, "
-            f"critical at {limits.critical_percent} %."
+        said=(
+            say(
+                sentences.UPLOADED if by_site else sentences.SENT,
+                used=sent,
+                quota=limits.quota,
+                days=ROLLING_DAYS,
+                share=_tenths(sent, limits.quota),
+                warning=limits.warning_percent,
+                critical=limits.critical_percent,
+            ),
         ),
     )
 
@@ -125,7 +131,6 @@ def rolling_start(now: float) -> int:
     return hour_of(now) - ROLLING_DAYS * 24 * HOUR
 
 
-def _percent(part: int, whole: int) -> str:
-    """One decimal, rounded down, so that 100.0 % is not shown before it is reached."""
-    tenths = part * 1000 // whole
-    return f"{tenths // 10}.{tenths % 10} %"
+def _tenths(part: int, whole: int) -> int:
+    """Tenths of a percent, rounded down, so that 100.0 % is not shown before it is reached."""
+    return part * 1000 // whole

@@ -9,10 +9,12 @@ from typing import Final
 from cryptography import x509
 from sqlalchemy import Connection
 
-from entrepot.core.times import DAY, iso
+from entrepot.core.times import DAY
 from entrepot.database import alerts, points
+from entrepot.rules import sentences
 from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import SERVER_CERTIFICATE, SERVER_CERTIFICATE_ENDED
+from entrepot.rules.sentences import say
 from entrepot.site.findings import Finding, condition_of, judge
 from entrepot.trust.authority import RENEW_DAYS
 from entrepot.trust.inspection import expires
@@ -47,12 +49,9 @@ def findings_of(name: str, ends: int, now: float) -> list[Finding]:
         ]
     late, over = now < ends < now + LATE_DAYS * DAY, ends <= now
     days = int(ends - now) // DAY
-    told = f"The certificate of {name} ends at {iso(ends)}, in {days} days, and should have been renewed by now."
+    told = say(sentences.SERVER_LATE, name=name, at=ends, days=days)
+    ended = say(sentences.SERVER_ENDED, name=name, at=ends)
     return [
-        Finding(type=SERVER_CERTIFICATE, condition=condition_of(late), message=told if late else ""),
-        Finding(
-            type=SERVER_CERTIFICATE_ENDED,
-            condition=condition_of(over),
-            message=f"The certificate of {name} ended at {iso(ends)}: nobody trusts it any more." if over else "",
-        ),
+        Finding(type=SERVER_CERTIFICATE, condition=condition_of(late), said=(told,) if late else ()),
+        Finding(type=SERVER_CERTIFICATE_ENDED, condition=condition_of(over), said=(ended,) if over else ()),
     ]

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Sequence
 
-import msgspec
 from sqlalchemy import Connection
 
 from entrepot.database import alerts, maintenance
 from entrepot.rules.alerts import Alert, Condition, Step, evaluate, settled
+from entrepot.rules.sentences import Telling
 
 
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
+class Finding(Telling, frozen=True, kw_only=True):
     """What a rule says about one type of alert. ``near``: a good condition that leaves an open alert open."""
 
     type: str
     condition: Condition
-    message: str = ""
     near: bool = False
 
 
@@ -36,7 +35,7 @@ def resume_postponed(connection: Connection, now: float) -> None:
     """Where a pause is over and nothing new is known, what was known last decides: an alert whose cloud does not
     answer, or that is looked at once a week, is not silent for longer than it was postponed."""
     for one in alerts.postponed(connection, until=int(now)):
-        known = Finding(type=one.alert.type, condition=one.alert.condition, message=one.alert.message)
+        known = Finding(type=one.alert.type, condition=one.alert.condition, said=one.alert.said)
         judge(connection, one.alert.subject, one.subject_name, [known], now)
 
 
@@ -45,6 +44,6 @@ def _deciding(finding: Finding, now: float, *, quiet: bool) -> Callable[[Alert],
         condition = finding.condition
         if condition is Condition.GOOD:
             condition = settled(alert.condition, reached=False, near=finding.near)
-        return evaluate(alert, condition, message=finding.message, now=now, quiet=quiet)
+        return evaluate(alert, condition, said=finding.said, now=now, quiet=quiet)
 
     return decide

@@ -5,8 +5,10 @@ from typing import Final
 from sqlalchemy import Connection
 
 from entrepot.database import librarychecks
+from entrepot.rules import sentences
 from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import LIBRARY_DAMAGE
+from entrepot.rules.sentences import say
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.findings import Finding, condition_of, judge
 
@@ -24,8 +26,8 @@ def judge_library(connection: Connection, now: float) -> None:
     condition = condition_of(bool(missing or damaged))
     if condition is Condition.GOOD and not librarychecks.validated(connection):
         condition = Condition.UNKNOWN
-    message = "Everything that was validated is sound."
+    told = say(sentences.LIBRARY_SOUND)
     if condition is Condition.BAD:
-        message = f"Objects that contents need: {missing} missing, {damaged} damaged."
-    finding = Finding(type=LIBRARY_DAMAGE, condition=condition, message=message)
+        told = say(sentences.LIBRARY_DAMAGED, missing=missing, damaged=damaged)
+    finding = Finding(type=LIBRARY_DAMAGE, condition=condition, said=(told,))
     judge(connection, SUBJECT, SUBJECT, [finding], now)

@@ -28,7 +28,7 @@ alert = Table(
     Column("subject_name", String(128), nullable=False),
     Column("state", String(16), nullable=False),
     Column("condition", String(16), nullable=False),  # good, bad or unknown: the last evaluation
-    Column("message", Text, nullable=False),
+    Column("said", Text, nullable=False, server_default="[]"),  # JSON: ids of sentences and their figures
     Column("occurrences", Integer, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
@@ -49,7 +49,7 @@ alert_history = Table(
     Column("event", String(32), nullable=False),
     Column("state", String(16), nullable=False),
     Column("by", String(128), nullable=False),
-    Column("message", Text, nullable=False),
+    Column("said", Text, nullable=False, server_default="[]"),  # as above; what a person said is quoted
 )
 
 maintenance_window = Table(
@@ -96,6 +96,7 @@ alert_message = Table(
         "subscription", String(40), ForeignKey("alert_subscription.id", ondelete="CASCADE"), nullable=False, index=True
     ),
     Column("body", Text, nullable=False),  # JSON: what happened
+    Column("said", Text, nullable=False, server_default="[]"),  # as above: it becomes words when it is sent
     Column("state", String(8), nullable=False),  # waiting, sent, failed
     Column("at", BigInteger, nullable=False),
     Column("due", BigInteger, nullable=False),

@@ -142,7 +142,14 @@ def with_stored(parts: Sequence[PlannedResource], stored: int) -> tuple[PlannedR
 
 
 def _figure(name: str, by_cloud: int | None, by_site: int | None, verdict: Verdict) -> Reconciled:
-    return Reconciled(figure=name, by_cloud=by_cloud, by_site=by_site, verdict=verdict.word, message=verdict.message)
+    return Reconciled(
+        figure=name,
+        by_cloud=by_cloud,
+        by_site=by_site,
+        verdict=verdict.word,
+        message=verdict.message,
+        reason=verdict.reason,
+    )
 
 
 def _known(connection: Connection, point: str) -> tuple[StoredUsage, Comparison]:

@@ -14,6 +14,8 @@ import msgspec
 
 from entrepot.core.addresses import ip_and_port
 from entrepot.protocol.cloudpointapi import DnsRecord
+from entrepot.rules import sentences
+from entrepot.rules.sentences import Said, Telling, say
 
 DNS_SECONDS: Final = 3.0
 _PORT: Final = 53
@@ -146,50 +148,46 @@ def record_for(fqdn: str, address: str) -> DnsRecord | None:
     return DnsRecord(name=fqdn, type=kind, value=host)
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a name exists for this computer, and what is wrong with it (empty: nothing)."""
+class Verdict(Telling, frozen=True, kw_only=True):
+    """Whether a name exists for this computer, and what is wrong with it, if anything is."""
 
     found: bool
-    problem: str
 
 
 async def problem_with(fqdn: str, address: str, resolver: Resolver) -> str:
     """Why clients that ask for ``fqdn`` would not reach ``address``; empty when they would."""
-    return (await check_name(fqdn, address, resolver)).problem
+    return (await check_name(fqdn, address, resolver)).message
 
 
 async def check_name(fqdn: str, address: str, resolver: Resolver) -> Verdict:
     """Look where ``fqdn`` leads, and compare that with ``address``."""
     record = record_for(fqdn, address)
     if record is None:
-        return Verdict(found=False, problem="The cloud has not given the service an address yet.")
+        return Verdict(found=False, said=(say(sentences.NO_ADDRESS),))
     found = await resolver(fqdn)
     if not found.addresses and not _same_name(found.canonical, record.value):
-        problem = f"{fqdn} cannot be resolved: create the record {record.name} {record.type} {record.value}."
-        return Verdict(found=False, problem=problem)
+        needed = {"name": record.name, "type": record.type, "value": record.value}
+        return Verdict(found=False, said=(say(sentences.UNRESOLVED, fqdn=fqdn, **needed),))
     if _same_name(found.canonical, record.value):
-        return Verdict(found=True, problem="")
+        return Verdict(found=True)
     if record.value in found.addresses:
-        return Verdict(found=True, problem=_besides(record, found.addresses))
+        return Verdict(found=True, said=_besides(record, found.addresses))
     target = await resolver(record.value) if record.type == "CNAME" else Resolved(canonical="", addresses=())
     if set(target.addresses) & set(found.addresses):
-        return Verdict(found=True, problem="")
+        return Verdict(found=True)
     leads = ", ".join(found.addresses)
-    return Verdict(
-        found=True, problem=f"{fqdn} leads to {leads}, not to {record.value}: correct its {record.type} record."
-    )
+    told = say(sentences.LEADS_ELSEWHERE, fqdn=fqdn, addresses=leads, value=record.value, type=record.type)
+    return Verdict(found=True, said=(told,))
 
 
-def _besides(record: DnsRecord, addresses: Sequence[str]) -> str:
+def _besides(record: DnsRecord, addresses: Sequence[str]) -> tuple[Said, ...]:
     """Other addresses beside the right one: clients take any. Those of the other family may be the same machine's."""
     version = ipaddress.ip_address(record.value).version
     others = [one for one in addresses if one != record.value and ipaddress.ip_address(one).version == version]
     if not others:
-        return ""
-    return (
-        f"{record.name} leads to {', '.join(others)}, too, and not to {record.value} alone: some clients do not reach "
-        f"the service. Remove the other {record.type} records."
-    )
+        return ()
+    figures = {"name": record.name, "others": ", ".join(others), "value": record.value, "type": record.type}
+    return (say(sentences.LEADS_BESIDES, **figures),)
 
 
 def _same_name(one: str, other: str) -> bool:

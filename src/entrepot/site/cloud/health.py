@@ -11,7 +11,9 @@ from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
+from entrepot.rules import sentences
 from entrepot.rules.alerts import Condition
+from entrepot.rules.sentences import Said, quoted, say
 from entrepot.site.cloud.waiting import Sleep, running
 from entrepot.site.cloudport import CloudProvider
 from entrepot.site.findings import Finding
@@ -49,25 +51,30 @@ async def _ask(question: Callable[[], Awaitable[T]], sleep: Sleep) -> tuple[T | 
     raise AssertionError("unreachable")
 
 
-def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, str]:
+def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple[Said, ...]]:
     """The state that a point without a task under way is in, and what is wrong with it, if anything."""
     status = seen.status
     if status is None:
         reason = seen.status_error.message if seen.status_error else ""
         if isinstance(seen.status_error, NotFoundError):
-            return CloudPointState.FAILED, f"The cloud no longer has the service: {reason}"
-        return CloudPointState.DEGRADED, f"The cloud does not tell how the service is: {reason}"
+            return CloudPointState.FAILED, (say(sentences.SERVICE_GONE, error=reason),)
+        return CloudPointState.DEGRADED, (say(sentences.SERVICE_SILENT, error=reason),)
     if point.wanted is ServiceState.STOPPED:
         if status.state is RunState.STOPPED:
-            return CloudPointState.STOPPED, ""
-        return CloudPointState.DEGRADED, "The service should be stopped, but its instances run; they refuse clients."
+            return CloudPointState.STOPPED, ()
+        return CloudPointState.DEGRADED, (say(sentences.SERVICE_UNWANTED),)
     count = running(status, 0)
     if count >= status.wanted and status.state is RunState.RUNNING:
-        return (CloudPointState.DEGRADED, " ".join(status.notes)) if status.notes else (CloudPointState.READY, "")
+        notes = tuple(told for note in status.notes for told in quoted(note))
+        return (CloudPointState.DEGRADED, notes) if notes else (CloudPointState.READY, ())
     if count:
-        still = "" if status.state is RunState.RUNNING else f" The service is {status.state.value} at the cloud."
-        return CloudPointState.DEGRADED, f"{count} of {status.wanted} instances run.{still}"
-    return CloudPointState.FAILED, f"The service is {status.state.value} at the cloud: no instance runs."
+        some = say(sentences.SERVICE_PARTLY, running=count, wanted=status.wanted)
+        whole = status.state is RunState.RUNNING
+        return CloudPointState.DEGRADED, (some,) if whole else (
+            some,
+            say(sentences.SERVICE_STATE, state=status.state.value),
+        )
+    return CloudPointState.FAILED, (say(sentences.SERVICE_DOWN, state=status.state.value),)
 
 
 def findings_of(point: CloudPoint, seen: Look) -> list[Finding]:
@@ -80,10 +87,10 @@ def _subscription(seen: Look) -> Finding:
     if seen.subscription is not None:
         if seen.subscription.state == "active":
             return Finding(type=kind, condition=Condition.GOOD)
-        message = f"The subscription {seen.subscription.id} is {seen.subscription.state}."
-        return Finding(type=kind, condition=Condition.BAD, message=message)
+        told = say(sentences.SUBSCRIPTION, id=seen.subscription.id, state=seen.subscription.state)
+        return Finding(type=kind, condition=Condition.BAD, said=(told,))
     if isinstance(seen.subscription_error, _SUBSCRIPTION_ERRORS):
-        return Finding(type=kind, condition=Condition.BAD, message=str(seen.subscription_error))
+        return Finding(type=kind, condition=Condition.BAD, said=quoted(str(seen.subscription_error)))
     return Finding(type=kind, condition=Condition.UNKNOWN)
 
 
@@ -93,7 +100,7 @@ def _service(point: CloudPoint, seen: Look) -> Finding:
         return Finding(type=kind, condition=Condition.GOOD)  # as an administrator wants it
     if seen.status is not None and running(seen.status, 0):
         return Finding(type=kind, condition=Condition.GOOD)
-    return Finding(type=kind, condition=Condition.BAD, message=settled_state(point, seen)[1])
+    return Finding(type=kind, condition=Condition.BAD, said=settled_state(point, seen)[1])
 
 
 def _degraded(point: CloudPoint, seen: Look) -> Finding:
@@ -108,10 +115,10 @@ def _degraded(point: CloudPoint, seen: Look) -> Finding:
         return Finding(type=kind, condition=Condition.GOOD)
     if seen.status is None or not running(seen.status, 0):
         return Finding(type=kind, condition=Condition.UNKNOWN)  # of that ``service_not_active`` speaks
-    state, message = settled_state(point, seen)
+    state, said = settled_state(point, seen)
     before = point.state is CloudPointState.DEGRADED
     if state is CloudPointState.DEGRADED and before:
-        return Finding(type=kind, condition=Condition.BAD, message=message)
+        return Finding(type=kind, condition=Condition.BAD, said=said)
     if before:
-        message = "The service is as wanted again; the next look decides."
-    return Finding(type=kind, condition=Condition.GOOD, message=message, near=bool(message))
+        said = (say(sentences.SERVICE_AGAIN),)
+    return Finding(type=kind, condition=Condition.GOOD, said=said, near=bool(said))

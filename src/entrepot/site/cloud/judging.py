@@ -4,17 +4,18 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from entrepot.core.sizes import format_size
-from entrepot.core.times import DAY, HOUR, iso
+from entrepot.core.times import DAY, HOUR
 from entrepot.database import alerts, budgets, cloud, collection, grants, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.usage import StoredUsage
-from entrepot.protocol.cloudapi import Comparison
+from entrepot.protocol.cloudapi import Comparison, Reconciled
 from entrepot.protocol.cloudpointapi import Thresholds
+from entrepot.rules import sentences
 from entrepot.rules.alerts import Condition
 from entrepot.rules.alerttypes import CLOUD_POINT_ALERTS
 from entrepot.rules.budgets import WORDS, Grade, grade, near, stepped
 from entrepot.rules.reconciling import DIFFERS, NOT_TOLD
+from entrepot.rules.sentences import Said, quoted, say
 from entrepot.rules.thresholds import (
     Assessment,
     StorageLimits,
@@ -24,7 +25,7 @@ from entrepot.rules.thresholds import (
     rolling_start,
 )
 from entrepot.site.cost.forecasting import expected, forecasts
-from entrepot.site.cost.naming import label_of
+from entrepot.site.cost.naming import name_of
 from entrepot.site.findings import Finding, condition_of, judge
 from entrepot.trust.inspection import describe, expires
 from entrepot.trust.pem import load_chain
@@ -78,7 +79,7 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     stored, stored_at = kept.present()
     storage = assess_storage(stored, storage_limits)
     transfer = assess_transfer(totals.sent, transfer_limits)
-    uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), what="sent by the site")
+    uploads = assess_transfer(totals.uploaded, upload_limits(point.thresholds), by_site=True)
     findings = [
         *_two_levels("storage", storage, known=stored_at > 0, strict=strict, as_of=_measured(kept, stored_at)),
         *_two_levels("transfer", transfer, known=kept.collected > 0, strict=strict, as_of=_collected(kept)),
@@ -91,22 +92,25 @@ def judge_usage(connection: Connection, point_id: str, now: float, *, strict: bo
     judge(connection, point.point, point.name, findings, now)
 
 
-def _measured(kept: StoredUsage, at: int) -> str:
+def _measured(kept: StoredUsage, at: int) -> Said:
     """How old the figure of what is stored is, and whose it is."""
     if at == kept.stored_at:
-        return f"Measured by the cloud at {iso(at)}."
-    since = f", since the cloud measured at {iso(kept.stored_at)}" if kept.stored_at else ""
-    return f"Counted by the site at {iso(at)}{since}."
+        return say(sentences.MEASURED, at=at)
+    if kept.stored_at:
+        return say(sentences.COUNTED_SINCE, at=at, measured=kept.stored_at)
+    return say(sentences.COUNTED, at=at)
 
 
-def _collected(kept: StoredUsage) -> str:
+def _collected(kept: StoredUsage) -> Said:
     """How old figures of transfers are."""
-    return f"Collected at {iso(kept.collected)}."
+    return say(sentences.COLLECTED, at=kept.collected)
 
 
-def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool, as_of: str = "") -> list[Finding]:
+def _two_levels(
+    what: str, assessment: Assessment, *, known: bool, strict: bool, as_of: Said | None = None
+) -> list[Finding]:
     """Both levels of a figure; ``as_of`` says how old it is, where it may be hours."""
-    message = f"{assessment.message} {as_of}" if as_of else assessment.message
+    said = assessment.said if as_of is None else (*assessment.said, as_of)
     levels = (
         ("warning", assessment.warning, assessment.warning_near),
         ("critical", assessment.critical, assessment.critical_near),
@@ -115,7 +119,7 @@ def _two_levels(what: str, assessment: Assessment, *, known: bool, strict: bool,
         Finding(
             type=f"{what}_{level}",
             condition=condition_of(reached) if known else Condition.UNKNOWN,
-            message=message,
+            said=said,
             near=near and not strict,
         )
         for level, reached, near in levels
@@ -128,10 +132,10 @@ def _forecasts(connection: Connection, point: CloudPoint, kept: StoredUsage, now
     stored, sent = forecasts(connection, point, now)
     ages = (_measured(kept, kept.present()[1]), _collected(kept))
     for what, forecast, as_of in zip(("storage", "transfer"), (stored, sent), ages, strict=True):
-        soon, near, message = expected(forecast, now)
-        told = f"{message} {as_of}" if message else ""
+        soon, near, told = expected(forecast, now)
+        said = (told, as_of) if told is not None else ()
         findings.append(
-            Finding(type=f"{what}_forecast", condition=condition_of(soon), message=told, near=near)
+            Finding(type=f"{what}_forecast", condition=condition_of(soon), said=said, near=near)
             if forecast.days
             else Finding(type=f"{what}_forecast", condition=Condition.UNKNOWN)
         )
@@ -140,26 +144,27 @@ def _forecasts(connection: Connection, point: CloudPoint, kept: StoredUsage, now
 
 def _budget_findings(connection: Connection, point_id: str, now: float) -> list[Finding]:
     """Which budgets that bound this point have reached a grade. The message names each, and its grade."""
-    steps, ends = [], []
+    steps: list[Said] = []
+    ends: list[Said] = []
     near_step = near_end = False
     for one in budgets.budgets(connection):
         if one.scope is budgets.Scope.POINT and one.subject != point_id:
             continue
         used, granted = grants.standing(connection, one, now)
-        figures = f"{format_size(used)} used and {format_size(granted)} granted of {format_size(one.bytes)}"
-        told = f"The budget of the {label_of(connection, one)}: {{}} ({figures})."
+        figures: dict[str, int | str] = {"used": used, "granted": granted, "bytes": one.bytes}
+        figures |= {"scope": one.scope.value.replace("-", " "), "name": name_of(connection, one)}
         step, end = (which(one.shares, one.bytes, used=used, granted=granted) for which in (stepped, grade))
         if step > Grade.OPEN:
-            steps.append(told.format(WORDS[step]))
+            steps.append(say(sentences.BUDGET, grade=WORDS[step], **figures))
         if end >= Grade.NO_GRANTS:
-            ends.append(told.format(WORDS[end]))
+            ends.append(say(sentences.BUDGET, grade=WORDS[end], **figures))
         elif step < Grade.CRITICAL_ONLY and now - one.refused < REFUSED_SECONDS:
-            ends.append(told.format(f"refused a download at {iso(one.refused)} that needs more than is left"))
+            ends.append(say(sentences.BUDGET_REFUSED, at=one.refused, **figures))
         near_step |= stepped(one.shares, near(one.bytes), used=used, granted=granted) > Grade.OPEN
         near_end |= now - one.refused < 2 * REFUSED_SECONDS
         near_end |= grade(one.shares, near(one.bytes), used=used, granted=granted) >= Grade.NO_GRANTS
     return [
-        Finding(type=type_, condition=condition_of(bool(found)), message=" ".join(found[:20]), near=close)
+        Finding(type=type_, condition=condition_of(bool(found)), said=tuple(found[:20]), near=close)
         for type_, found, close in (("budget_step", steps, near_step), ("budget_used_up", ends, near_end))
     ]
 
@@ -169,60 +174,69 @@ def comparison_finding(found: Comparison) -> Finding:
     differed is not told, nothing shows that it agrees again: an alert stays as it is.
     """
     differing = [one for one in found.figures if one.figure in found.lasting and one.verdict == DIFFERS]
-    told = [
-        f"{one.figure.capitalize()}: {format_size(one.by_cloud or 0)} by the cloud, {format_size(one.by_site or 0)} by "
-        f"the site. {one.message}"
-        for one in differing
-    ]
-    days = f"Compared from {iso(found.since)} to {iso(found.until)}."
+    told = [sentence for one in differing for sentence in _differing(one)]
+    days = say(sentences.COMPARED, since=found.since, until=found.until)
     known = not found.awaited and any(one.verdict != NOT_TOLD for one in found.figures)
     return Finding(
         type="figures_differ",
         condition=condition_of(bool(told)) if told or known else Condition.UNKNOWN,
-        message=" ".join([*told, days]) if told else "",
+        said=(*told, days) if told else (),
     )
+
+
+def _differing(one: Reconciled) -> tuple[Said, ...]:
+    """A figure that differs, and why that may be; comparisons of before told that in words alone."""
+    figures = {"by_cloud": one.by_cloud or 0, "by_site": one.by_site or 0}
+    why = (say(one.reason),) if one.reason else quoted(one.message)
+    return say(sentences.DIFFERS, figure=one.figure.capitalize(), **figures), *why
 
 
 def _age(point: CloudPoint, kept: StoredUsage, now: float) -> Finding:
     """No figures for three hours, since the last collection or, before the first, since the point was ready."""
     since = kept.collected or point.ready
     stale = since > 0 and now - since >= STALE_SECONDS
-    message = f"No figures for {int(now - since) // HOUR} h: the last collection was {_moment(kept.collected)}."
-    return Finding(
-        type="figures_stale", condition=condition_of(stale), message=f"{message} {kept.error}".strip() if stale else ""
+    hours = int(now - since) // HOUR
+    told = (
+        say(sentences.STALE, hours=hours, at=kept.collected)
+        if kept.collected
+        else say(sentences.STALE_NEVER, hours=hours)
     )
-
-
-def _moment(seconds: int) -> str:
-    return f"at {iso(seconds)}" if seconds else "never"
+    said = (told, *quoted(kept.error)) if stale else ()
+    return Finding(type="figures_stale", condition=condition_of(stale), said=said)
 
 
 def _records(connection: Connection, point_id: str) -> Finding:
     gaps = collection.gaps(connection, point_id)
-    told = [f"{gap.instance}: {gap.missing} segments missing, {gap.broken} damaged or not fitting" for gap in gaps[:20]]
-    return Finding(
-        type="accounting_gap",
-        condition=condition_of(bool(gaps)),
-        message=f"Of {len(gaps)} instances the records are not whole. {'; '.join(told)}." if gaps else "",
-    )
+    told = [say(sentences.GAP, instance=gap.instance, missing=gap.missing, broken=gap.broken) for gap in gaps[:20]]
+    said = (say(sentences.GAPS, count=len(gaps)), *told) if gaps else ()
+    return Finding(type="accounting_gap", condition=condition_of(bool(gaps)), said=said)
 
 
-def expiries(point: CloudPoint, management_expires: int) -> tuple[tuple[str, int], ...]:
-    """What expires, and when: a service certificate is worth no more than the issuers that are sent with it."""
+def expiries(point: CloudPoint, management_expires: int) -> tuple[tuple[str, str, int], ...]:
+    """What expires, which issuer of it does if it is not itself, and when: a service certificate is worth no more than
+    the issuers that are sent with it."""
     issuers = load_chain(point.certificate)[1:] if point.certificate else []
     first = min(issuers, key=expires, default=None)
     if first is None or expires(first) >= point.certificate_expires:
-        service = "service certificate", point.certificate_expires
+        service = "service certificate", "", point.certificate_expires
     else:
-        service = f"issuer {describe(first)} of the service certificate", expires(first)
-    return service, ("management certificate", management_expires)
+        service = "service certificate", describe(first), expires(first)
+    return service, ("management certificate", "", management_expires)
+
+
+def expiry(point: CloudPoint, what: str, issuer: str, ends: int, now: float) -> Said:
+    """What to say of one of :func:`expiries`."""
+    if issuer:
+        key = sentences.ISSUER_EXPIRED if ends <= now else sentences.ISSUER_EXPIRES
+        return say(key, issuer=issuer, what=what, name=point.name, at=ends)
+    return say(sentences.EXPIRED if ends <= now else sentences.EXPIRES, what=what, name=point.name, at=ends)
 
 
 def certificate_finding(point: CloudPoint, management_expires: int, now: float) -> Finding:
     """Whether a certificate has expired or does within 30 days."""
-    problems = [
-        f"The {what} {'expired' if ends <= now else 'expires'} at {iso(ends)}."
-        for what, ends in expiries(point, management_expires)
+    problems = tuple(
+        expiry(point, what, issuer, ends, now)
+        for what, issuer, ends in expiries(point, management_expires)
         if ends - now <= EXPIRY_WARNING_DAYS * DAY
-    ]
-    return Finding(type="certificate_problem", condition=condition_of(bool(problems)), message=" ".join(problems))
+    )
+    return Finding(type="certificate_problem", condition=condition_of(bool(problems)), said=problems)

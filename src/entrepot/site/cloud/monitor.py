@@ -18,6 +18,7 @@ from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.cloudpointapi import CloudPointState, CollectSummary, DnsProof
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.alerts import Condition
+from entrepot.rules.sentences import in_words
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
@@ -229,8 +230,8 @@ def _note(
             instances=sum(1 for instance in seen.status.instances if instance.state == "running"),
         )
     if not _busy(connection, point):
-        state, message = settled_state(point, seen)
-        values |= {"state": state, "message": message}
+        state, said = settled_state(point, seen)
+        values |= {"state": state, "message": in_words(said)}
     certificate = cloud.certificate(connection, point.management_certificate)
     levels = certificate_findings(point, certificate.not_after, now)
     findings: list[Finding] = [certificate_finding(point, certificate.not_after, now), *levels, *probes]

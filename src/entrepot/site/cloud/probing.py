@@ -4,15 +4,17 @@ import secrets
 from typing import TYPE_CHECKING, Final
 
 from entrepot.core.errors import EntrepotError
-from entrepot.core.times import DAY, iso
+from entrepot.core.times import DAY
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudapi import HealthDetail
 from entrepot.protocol.cloudhost import ServiceStatus
 from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.rules import sentences
 from entrepot.rules.alerts import Condition
+from entrepot.rules.sentences import in_words, say
 from entrepot.site.cloud.dns import Resolver, check_name, record_for
 from entrepot.site.cloud.health import Look
-from entrepot.site.cloud.judging import expiries
+from entrepot.site.cloud.judging import expiries, expiry
 from entrepot.site.cloud.waiting import running
 from entrepot.site.findings import Finding, condition_of
 
@@ -43,22 +45,26 @@ async def probe_store(holder: "Holder") -> Finding:
         await holder.delete_document(PROBE)
     except EntrepotError as error:
         condition = Condition.UNKNOWN if error.retryable else Condition.BAD
-        return Finding(type="store_problem", condition=condition, message=f"The store refuses: {error}")
+        return Finding(
+            type="store_problem", condition=condition, said=(say(sentences.STORE_REFUSES, error=str(error)),)
+        )
     good = read == token
-    message = "" if good else "The store gives back something else than was written."
-    return Finding(type="store_problem", condition=Condition.GOOD if good else Condition.BAD, message=message)
+    return Finding(
+        type="store_problem",
+        condition=Condition.GOOD if good else Condition.BAD,
+        said=() if good else (say(sentences.STORE_LIES),),
+    )
 
 
 def clock_finding(seen: Look, before: float, after: float) -> Finding:
     """Compare the cloud's clock with the site's, which it was asked between two moments of."""
-    told = seen.subscription.time if seen.subscription is not None else 0
-    if not told:
+    theirs = seen.subscription.time if seen.subscription is not None else 0
+    if not theirs:
         return Finding(type="clock_skew", condition=Condition.UNKNOWN)
-    skew = int(told - after if told > after else min(0.0, told - before))
+    skew = int(theirs - after if theirs > after else min(0.0, theirs - before))
     bad, near = abs(skew) > MAX_SKEW, abs(skew) > NEAR_SKEW
-    side = "ahead of" if skew > 0 else "behind"
-    message = f"The cloud's clock is {abs(skew)} s {side} the site's." if near else ""
-    return Finding(type="clock_skew", condition=condition_of(bad), message=message, near=near)
+    told = say(sentences.CLOCK_AHEAD if skew > 0 else sentences.CLOCK_BEHIND, seconds=abs(skew))
+    return Finding(type="clock_skew", condition=condition_of(bad), said=(told,) if near else (), near=near)
 
 
 async def dns_finding(point: CloudPoint, resolver: Resolver) -> Finding:
@@ -68,38 +74,34 @@ async def dns_finding(point: CloudPoint, resolver: Resolver) -> Finding:
         return Finding(type="dns_problem", condition=Condition.UNKNOWN)
     verdict = await check_name(point.fqdn, point.address, resolver)
     if not verdict.found:
-        return Finding(type="dns_problem", condition=Condition.UNKNOWN, message=verdict.problem)
+        return Finding(type="dns_problem", condition=Condition.UNKNOWN, said=verdict.said)
     return Finding(
         type="dns_problem",
-        condition=Condition.BAD if verdict.problem else Condition.GOOD,
-        message=verdict.problem,
+        condition=Condition.BAD if verdict.said else Condition.GOOD,
+        said=verdict.said,
     )
 
 
 def certificate_findings(point: CloudPoint, management_expires: int, now: float) -> tuple[Finding, ...]:
     """Warnings 60, 7 and 1 days before a certificate expires, and when it has; one of them is open at a time."""
     kinds = expiries(point, management_expires)
-    level = {what: _level(expires - now) for what, expires in kinds}
+    level = {what: _level(ends - now) for what, _, ends in kinds}
     findings = []
     for key in ("certificate_expired", *(name for name, _ in LEVELS)):
-        told = [_expiry(point, what, expires, now) for what, expires in kinds if level[what] == key]
+        told = tuple(expiry(point, what, issuer, ends, now) for what, issuer, ends in kinds if level[what] == key)
         condition = Condition.BAD if told else Condition.GOOD
-        findings.append(Finding(type=key, condition=condition, message=" ".join(told)))
+        findings.append(Finding(type=key, condition=condition, said=told))
     return tuple(findings)
 
 
 def certificates_detail(point: CloudPoint, management_expires: int, now: float) -> HealthDetail:
     """The certificates for people: each is named from the first warning on until there is a new one."""
     told = [
-        _expiry(point, what, expires, now)
-        for what, expires in expiries(point, management_expires)
-        if expires - now <= _FIRST_WARNING
+        expiry(point, what, issuer, ends, now)
+        for what, issuer, ends in expiries(point, management_expires)
+        if ends - now <= _FIRST_WARNING
     ]
-    return HealthDetail(name="certificates", state="bad" if told else "good", message=" ".join(told))
-
-
-def _expiry(point: CloudPoint, what: str, expires: int, now: float) -> str:
-    return f"The {what} of {point.name} {_word(expires, now)}."
+    return HealthDetail(name="certificates", state="bad" if told else "good", message=in_words(told))
 
 
 def _level(left: float) -> str:
@@ -110,10 +112,6 @@ def _level(left: float) -> str:
             # Between 30 and 7 days the alert certificate_problem speaks.
             return "" if key == "certificate_60_days" and left <= _QUIET_AT else key
     return ""
-
-
-def _word(expires: int, now: float) -> str:
-    return f"expired at {iso(expires)}" if expires <= now else f"expires at {iso(expires)}"
 
 
 def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> tuple[HealthDetail, ...]:

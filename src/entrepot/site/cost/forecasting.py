@@ -4,9 +4,10 @@ from typing import Final
 
 from sqlalchemy import Connection
 
-from entrepot.core.times import DAY, hour_of, iso
+from entrepot.core.times import DAY, hour_of
 from entrepot.database import usage
 from entrepot.database.cloud import CloudPoint
+from entrepot.rules import sentences
 from entrepot.rules.forecast import (
     MOST_DAYS,
     NOTHING_PLANNED,
@@ -16,6 +17,7 @@ from entrepot.rules.forecast import (
     forecast_storage,
     forecast_transfer,
 )
+from entrepot.rules.sentences import Said, say
 from entrepot.rules.thresholds import StorageLimits, TransferLimits, storage_levels, transfer_levels
 
 WARNING: Final = "warning"
@@ -64,22 +66,22 @@ def _named(levels: tuple[int, ...]) -> dict[str, int]:
     return dict(zip((WARNING, CRITICAL), levels, strict=False))
 
 
-def expected(forecast: Forecast, now: float) -> tuple[bool, bool, str]:
-    """Whether the critical level is expected soon, whether so late that only an open alert stays open, and the words.
+def expected(forecast: Forecast, now: float) -> tuple[bool, bool, Said | None]:
+    """Whether the critical level is expected soon, whether so late that only an open alert stays open, and what to say.
 
     A level that is reached already is not expected any more: its own alert says so.
     """
     found = next((one for one in forecast.crossings if one.name == CRITICAL), None)
     if found is None or not found.at or found.at <= now:
-        return False, False, ""
+        return False, False, None
     days = (found.at - now) / DAY
-    return days <= SOON_DAYS, SOON_DAYS < days <= CALM_DAYS, _words(found, now)
+    return days <= SOON_DAYS, SOON_DAYS < days <= CALM_DAYS, _told(found, now)
 
 
-def _words(crossing: Crossing, now: float) -> str:
+def _told(crossing: Crossing, now: float) -> Said:
     days = max(1, round((crossing.at - now) / DAY))
-    earliest, latest = iso(crossing.earliest)[:10], iso(crossing.latest)[:10] if crossing.latest else "not foreseeable"
-    return (
-        f"Critical in {days} {'day' if days == 1 else 'days'} at the present trend, on {iso(crossing.at)[:10]} "
-        f"(earliest {earliest}, latest {latest})."
-    )
+    figures = {"days": days, "at": int(crossing.at), "earliest": int(crossing.earliest)}
+    if crossing.latest:
+        figures["latest"] = int(crossing.latest)
+        return say(sentences.IN_A_DAY if days == 1 else sentences.IN_DAYS, **figures)
+    return say(sentences.IN_A_DAY_OPEN if days == 1 else sentences.IN_DAYS_OPEN, **figures)

@@ -22,7 +22,7 @@ from entrepot.rules.notifying import RETRIES, mail_addresses
 from entrepot.rules.retry import next_pause
 from entrepot.site.notifications import mail, webhook
 from entrepot.site.notifications.mail import MailAccount
-from entrepot.site.notifications.texts import render, translated
+from entrepot.site.notifications.texts import render, translated, worded
 from entrepot.trust.vault import ServerVault
 
 LOOK_SECONDS: Final = 5.0
@@ -146,7 +146,8 @@ class Outbox:
         """Number of messages taken; None when the receiver does not take any now."""
         ids = [one.id for one in batch]
         try:
-            await self.deliver(subscription, [one.body for one in batch], key=_key(ids))
+            events = [worded(one.body, one.said, subscription.language) for one in batch]
+            await self.deliver(subscription, events, key=_key(ids))
         except EntrepotError as error:
             await self._failed(subscription, batch, error)
             return None if error.retryable else 0

@@ -1,8 +1,8 @@
 """The words of a message, in the subscriber's language, as text and as HTML.
 
-Titles and remedies are translated from their English text by ``languages/<language>.json``; a text that is missing
-there stays English. Of messages, the sentences with figures about thresholds, forecasts and their age are translated
-(``.figures``); what else they say is quoted as it is.
+``languages/<language>.json`` is the catalogue of a language: titles, remedies and single words by their English text,
+sentences with figures by their ids (``rules.sentences``, where they stand in English). What is missing stays English,
+and what somebody else said, such as a cloud's own error, is quoted in his words.
 """
 
 import functools
@@ -17,7 +17,7 @@ import msgspec
 from entrepot.core.times import iso
 from entrepot.protocol.alertapi import AlertMessage, Language
 from entrepot.rules.alerts import ALERT_TYPES
-from entrepot.site.notifications.figures import figures_in
+from entrepot.rules.sentences import Said, in_words
 
 _SUBJECT: Final = (
     "{% if events|length == 1 %}[{{ t(events[0].severity) }}] {{ events[0].subject_name }}: {{ t(events[0].title) }}"
@@ -86,25 +86,25 @@ def described(message: AlertMessage) -> AlertMessage:
 
 
 def translated(message: AlertMessage, language: Language) -> AlertMessage:
-    """The message with title, figures and remedies in a language."""
+    """The message with title and remedies in a language."""
     words, whole = catalogue(language), described(message)
     return msgspec.structs.replace(
         whole,
         title=words.get(whole.title, whole.title),
-        message=figures_in(whole.message, language),
         remedies=tuple(words.get(remedy, remedy) for remedy in whole.remedies),
     )
 
 
-def _figured(message: AlertMessage, language: Language) -> AlertMessage:
-    return msgspec.structs.replace(message, message=figures_in(message.message, language))
+def worded(message: AlertMessage, said: Sequence[Said], language: Language) -> AlertMessage:
+    """The message with its sentences in a language; one of an earlier version has its words already."""
+    return msgspec.structs.replace(message, message=in_words(said, catalogue(language))) if said else message
 
 
 def render(events: Sequence[AlertMessage], *, language: Language, site: str, subscription: str) -> Rendered:
     """Subject, text and HTML of one message about these events."""
     words = catalogue(language)
     facts = {
-        "events": [msgspec.to_builtins(_figured(described(event), language)) for event in events],
+        "events": [msgspec.to_builtins(described(event)) for event in events],
         "site": site,
         "subscription": subscription,
         "language": language.value,
