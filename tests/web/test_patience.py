@@ -167,6 +167,55 @@ async def test_a_client_that_takes_less_than_the_minimum_rate_is_cut_off(
         assert plane.downloads.cuts == 1
 
 
+CUTS = {
+    "device": lambda plane: plane.cut("dev-good"),
+    "token": lambda plane: plane.cut_token("jti-good"),
+    "everyone": lambda plane: plane.cut_all(),
+}
+
+
+@pytest.mark.parametrize(
+    ("size", "order"),
+    [(MIB, "device"), (MOST_WHOLE, "token"), (MOST_WHOLE, "everyone"), (5 * MIB, "device"), (5 * MIB, "everyone")],
+)
+@pytest.mark.parametrize("known", [False, True])
+async def test_a_cut_leaves_a_slow_client_no_more_than_what_lies_in_the_system(
+    plane, served, connect, stock, size, order, known
+):
+    """Also where all that he asked for was handed over in one message already."""
+    object_id, data = stock(size)
+    loop, ended, end_connections = asyncio.get_running_loop(), asyncio.Event(), plane.downloads._end_connections
+
+    def ending(peers) -> int:
+        found = end_connections(peers)
+        loop.call_soon_threadsafe(ended.set)
+        return found
+
+    plane.downloads._end_connections = ending
+    async with served(plane) as url, asyncio.timeout(60):
+        slow = await connect(url, buffer=RECEIVE)
+        if known:  # then small ones are answered at once
+            slow.say(get(object_id))
+            assert (await slow.answer())[2] == data
+        slow.say(get(object_id))
+        assert (await slow.head())[0] == 200
+        got = len(await slow.some(100_000))
+        assert CUTS[order](plane) <= 1
+        await ended.wait()
+        assert len(await slow.ended()) <= 2 * SEND_BUFFER + IN_THE_CLIENT < size - got
+        assert plane.downloads.cuts <= 1, "once, unless the system held nothing at that moment"
+
+
+async def test_a_cut_of_one_device_leaves_what_others_were_handed(plane, served, connect, stock):
+    object_id, data = stock(MIB)
+    async with served(plane) as url, asyncio.timeout(60):
+        slow = await connect(url, buffer=RECEIVE)
+        slow.say(get(object_id))
+        await slow.head()
+        assert plane.cut("dev-other") + plane.cut_token("jti-other") == 0
+        assert await slow.some(MIB) == data
+
+
 @pytest.mark.parametrize("size", [MIB, MOST_WHOLE, 32 * MIB])
 async def test_what_is_recorded_of_an_aborted_download_is_at_most_so_much_more_than_came(
     plane, served, connect, stock, records, size

@@ -102,7 +102,5 @@ def _silent_for(descriptor: int) -> int:
 def _end(descriptor: int, address: str, port: int) -> bool:
     """The number may stand for another connection by now: only one of the same address is ended."""
     with contextlib.suppress(OSError), held(descriptor) as connection:
-        if _holder(connection, port) == address:
-            reset(connection)
-            return True
+        return _holder(connection, port) == address and reset(connection)
     return False

@@ -73,7 +73,10 @@ def _adopted(descriptor: int) -> socket.socket:
         raise
 
 
-def reset(connection: socket.socket) -> None:
-    """End a connection at once, with nothing more sent."""
+def reset(connection: socket.socket) -> bool:
+    """End a connection at once, with nothing more sent. False: that was done before, and the server will close it."""
+    if connection.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, len(_RESET_AT_ONCE)) == _RESET_AT_ONCE:
+        return False
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_ONCE)
     connection.shutdown(socket.SHUT_RDWR)
+    return True

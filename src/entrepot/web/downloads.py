@@ -1,7 +1,8 @@
 """Running downloads: how they are found, cut off, and relieved of clients that do not read.
 
 Everything here runs in the event loop's thread and is synchronous, so no download can slip between two steps. A cut
-cancels the task that hands bytes over: it ends at its next await, and hands over nothing more. Every write has a
+cancels the task that hands bytes over: it ends at its next await, and hands over nothing more. What the server was
+handed before, it would still send: therefore the connection is reset, also of who was handed all. Every write has a
 deadline: the next piece of a download, and what was handed over whole or last, of which only the kernel knows whether
 it was taken (``stalled``).
 """
@@ -13,7 +14,8 @@ from collections.abc import Set as AbstractSet
 
 from entrepot.core.errors import LimitedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
-from entrepot.web.stalled import end_stalled
+from entrepot.web.grants import Grant
+from entrepot.web.stalled import end_connections, end_stalled
 
 MINIMUM_WAIT = 5.0
 """Seconds that even the smallest piece may take; less would punish a short pause of the network."""
@@ -28,7 +30,7 @@ is gone, so a slow client may take as much before the next piece moves."""
 LEAST_PIECE = 16 * KIB
 MOST_PIECE = 256 * KIB
 MOST_WHOLE = PIECES_ON_THEIR_WAY * MOST_PIECE
-"""What may be handed over in one message: as much as a download in pieces has on its way, so a cut stops no less."""
+"""What may be handed over in one message: as much as a download in pieces has on its way."""
 WHOLE_MEMORY = 32 * MIB
 """What all connections together may have been handed whole without a sign that they took it."""
 
@@ -38,17 +40,21 @@ class Download:
     fetch elsewhere; ``promised``: what ``sent`` may come to, where that is durably noted before anything is sent (R23).
     """
 
-    __slots__ = ("address", "deadline", "device", "granted", "jti", "promised", "reason", "sent", "task")
+    __slots__ = ("address", "cut", "deadline", "device", "granted", "jti", "peer", "promised", "reason", "sent", "task")
 
-    def __init__(self, device: str, jti: str, task: "asyncio.Task[object]", address: str = "") -> None:
+    def __init__(
+        self, device: str, jti: str, task: "asyncio.Task[object]", address: str = "", peer: object = None
+    ) -> None:
         self.device = device
         self.jti = jti
+        self.peer = peer
         self.address = address
         self.task = task
         self.sent = 0
         self.granted = 0
         self.promised = 0
         self.reason = ""
+        self.cut = False
         self.deadline = float("inf")
 
     def end(self, reason: str) -> None:
@@ -71,6 +77,7 @@ class Downloads:
         most_of_address: how many of one address at once; 0: no limit.
         seconds: interval between looks for clients that stopped reading.
         end_stalled: resets connections of clients that have not taken what they should have by now.
+        end_connections: resets connections; tells of how many the clients had not taken everything.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class Downloads:
         minimum_rate: int = 8 * KIB,
         seconds: float = 1.0,
         end_stalled: Callable[[AbstractSet[object]], int] = end_stalled,
+        end_connections: Callable[[AbstractSet[object]], int] = end_connections,
     ) -> None:
         self.most = most
         self.most_of_one = most_of_one
@@ -97,10 +105,15 @@ class Downloads:
         self._of_device: Counter[str] = Counter()
         self._of_address: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
-        self._handed: OrderedDict[object, tuple[int, float]] = OrderedDict()  # connection -> (bytes, taken by then)
-        self._ending: OrderedDict[object, float] = OrderedDict()  # connection -> the end of a download is taken by then
+        self._handed: OrderedDict[object, tuple[int, float, Grant | None]] = OrderedDict()
+        """By connection: how many bytes, taken by then, for whom."""
+        self._ending: OrderedDict[object, tuple[float, Download]] = OrderedDict()
+        """By connection: the end of which download is taken by then."""
         self._overdue: set[object] = set()
+        self._cut_running: set[object] = set()
+        self._cut_handed: set[object] = set()
         self._end_stalled = end_stalled
+        self._end_connections = end_connections
         self._untaken = 0
 
     def __len__(self) -> int:
@@ -112,7 +125,7 @@ class Downloads:
         share = MEMORY // (PIECES_ON_THEIR_WAY * max(1, len(self._running)))
         return max(LEAST_PIECE, min(MOST_PIECE, share - share % LEAST_PIECE))
 
-    def whole(self, peer: object, size: int, now: float) -> bool:
+    def whole(self, peer: object, size: int, now: float, grant: Grant | None = None) -> bool:
         """Tell whether ``size`` bytes may be handed over in one message, and count them if so.
 
         One message is by far the cheapest, but nothing tells when the client has taken it, except its next request on
@@ -121,6 +134,7 @@ class Downloads:
         Args:
             peer: names the connection.
             now: seconds on the event loop's clock.
+            grant: who gets it; a cut of his ends the connection.
         """
         if not 0 < size <= MOST_WHOLE:
             return False
@@ -130,16 +144,17 @@ class Downloads:
         self.took(peer)
         if self._untaken + size > WHOLE_MEMORY:
             return False
-        handed[peer] = (size, now + self._patience(size))
+        handed[peer] = (size, now + self._patience(size), grant)
         self._untaken += size
         if self._timer is None:
             self._watch()
         return True
 
-    def ends(self, peer: object, now: float) -> None:
-        """The last piece of a download was handed over; what is on its way must be taken, too."""
-        if peer is not None:
-            self._ending[peer] = now + self._patience(PIECES_ON_THEIR_WAY * self.piece + IN_KERNEL)
+    def ends(self, download: Download, now: float) -> None:
+        """The last piece of a download was handed over; what is on its way must be taken, too, unless it was cut."""
+        if download.peer is not None and not download.cut:
+            taken_by = now + self._patience(PIECES_ON_THEIR_WAY * self.piece + IN_KERNEL)
+            self._ending[download.peer] = (taken_by, download)
             self._watch()
 
     def _patience(self, size: int) -> float:
@@ -160,7 +175,7 @@ class Downloads:
         if self._overdue:
             self._overdue.discard(peer)
 
-    def begin(self, device: str, jti: str, address: str = "") -> Download:
+    def begin(self, device: str, jti: str, address: str = "", peer: object = None) -> Download:
         """Register the current task.
 
         Raises:
@@ -182,7 +197,7 @@ class Downloads:
             )
         task = asyncio.current_task()
         assert task is not None
-        download = Download(device, jti, task, address)
+        download = Download(device, jti, task, address, peer)
         self._running.add(download)
         self._of_device[device] += 1
         self._of_address[address] += 1
@@ -198,14 +213,30 @@ class Downloads:
                 if not counts[name]:
                     del counts[name]
 
-    def cut(self, reason: str, chosen: Callable[[Download], bool]) -> int:
-        """Break off the chosen ones; returns how many."""
+    def cut(self, reason: str, chosen: Callable[[Download | Grant], bool]) -> int:
+        """Break off the chosen ones; returns how many were running. Whoever was handed all that he asked for is reset,
+        too: nobody knows what he has taken of it."""
         self.generation += 1
         found = [download for download in self._running if not download.reason and chosen(download)]
         for download in found:
+            download.cut = True
             download.end(reason)
         self.cuts += len(found)
+        running = {download.peer for download in found if download.sent and download.peer is not None}
+        handed = {peer for peer, (_, _, grant) in self._handed.items() if grant is not None and chosen(grant)}
+        handed.update(peer for peer, (_, download) in self._ending.items() if chosen(download))
+        if running or handed:
+            self._cut_running |= running
+            self._cut_handed |= handed - running
+            asyncio.get_running_loop().call_soon(self._reset_cut)  # in the next step: many cuts make one look
         return len(found)
+
+    def _reset_cut(self) -> None:
+        loop = asyncio.get_running_loop()
+        for peers, done in ((self._cut_running, _heard), (self._cut_handed, self._ended)):
+            if peers:
+                loop.run_in_executor(None, self._end_connections, frozenset(peers)).add_done_callback(done)
+                peers.clear()
 
     def _watch(self) -> None:
         if self._timer is None:
@@ -217,9 +248,9 @@ class Downloads:
         for download in list(self._running):
             if now > download.deadline:
                 download.end("too slow")
-        for peer in [peer for peer, (_, taken_by) in self._handed.items() if now > taken_by]:
+        for peer in [peer for peer, (_, taken_by, _) in self._handed.items() if now > taken_by]:
             self._late(peer)
-        for peer in [peer for peer, taken_by in self._ending.items() if now > taken_by]:
+        for peer in [peer for peer, (taken_by, _) in self._ending.items() if now > taken_by]:
             self._late(peer)
         if self._overdue:
             found, self._overdue = frozenset(self._overdue), set()
@@ -229,5 +260,10 @@ class Downloads:
             self._watch()
 
     def _ended(self, done: "asyncio.Future[int]") -> None:
-        if not done.cancelled() and done.exception() is None:
+        if _heard(done):
             self.cuts += done.result()
+
+
+def _heard(done: "asyncio.Future[int]") -> bool:
+    """Whether there is a result: a look that fails is not the last."""
+    return not done.cancelled() and done.exception() is None

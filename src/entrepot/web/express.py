@@ -2,7 +2,8 @@
 
 Most requests are of this kind, and nearly all that they cost beyond TLS is what happens here. Such an answer is handed
 over in one message, which the server takes without waiting (``docs/adr/0012``). So no cut can come between the decision
-and the last byte, and there is nothing to watch, to limit or to break off: it never counts as a running download.
+and the last byte, and there is nothing to watch or to limit: it never counts as a running download. A cut resets the
+connection, if its client has not taken everything.
 Everything else (tokens that must be verified, conditions, errors, large spans, bytes that must be fetched first) takes
 the general way through ``objects``, which gives the same answers.
 """
@@ -95,7 +96,7 @@ class Express:
     ) -> Whole | None:
         start, status, first, length = beginning
         peer = scope.get("client")
-        if not self._downloads.whole(peer, length, begun):
+        if not self._downloads.whole(peer, length, begun, grant):
             return None
         body = opened.cached(first, length)
         if body is None:

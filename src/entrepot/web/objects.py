@@ -129,11 +129,11 @@ class ObjectPlane:
 
     def cut(self, device: str, reason: str = "device revoked") -> int:
         """Break off the downloads of one device."""
-        return self.downloads.cut(reason, lambda download: download.device == device)
+        return self.downloads.cut(reason, lambda one: one.device == device)
 
     def cut_token(self, jti: str, reason: str = "token revoked") -> int:
         """Break off the downloads that run on one token."""
-        return self.downloads.cut(reason, lambda download: download.jti == jti)
+        return self.downloads.cut(reason, lambda one: one.jti == jti)
 
     def close(self) -> None:
         """Let go of the worker threads."""
@@ -214,7 +214,7 @@ class ObjectPlane:
         method = scope["method"]
         request.grant, request.object_id, request.method = grant, object_id, method
         request.time = self._moments.own(grant.device, object_id, method, request.time)
-        download = self.downloads.begin(grant.device, grant.jti, address)
+        download = self.downloads.begin(grant.device, grant.jti, address, scope.get("client"))
         self._requests[download] = request
 
         async def noting(message: Message) -> None:
@@ -232,7 +232,7 @@ class ObjectPlane:
         finally:
             self.downloads.finish(download)
             if download.sent:
-                self.downloads.ends(scope.get("client"), time.monotonic())
+                self.downloads.ends(download, time.monotonic())
             else:
                 self.downloads.took(scope.get("client"))
             del self._requests[download]  # before it is recorded: see running()
@@ -273,7 +273,7 @@ class ObjectPlane:
                 await self._noted()
             if not bare:
                 peer, now = scope.get("client"), asyncio.get_running_loop().time()
-                whole = not grant.rate and self.downloads.whole(peer, span.length, now)
+                whole = not grant.rate and self.downloads.whole(peer, span.length, now, grant)
                 first = await opened.read(span.start, span.length, span.length if whole else self._pump.piece(grant))
         except RangeNotSatisfiableError as error:
             size = [(b"content-range", b"bytes */%d" % opened.size)]
