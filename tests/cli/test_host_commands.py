@@ -20,6 +20,12 @@ def host(entrepot: Command, tmp_path: Path) -> Path:
     return home
 
 
+def test_what_is_stored_is_listed_beside_the_quota(host, entrepot) -> None:
+    assert "0 B of 500.0 GB" in entrepot("host", "subscription", "list", "--home", str(host)).out
+    (row,) = entrepot("host", "subscription", "list", "--home", str(host), "--json").value
+    assert (row["stored_bytes"], row["storage_quota"]) == (0, 500 * 10**9)
+
+
 def _listed(entrepot: Command, home: Path) -> dict[str, object]:
     (row,) = entrepot("host", "subscription", "list", "--home", str(home), "--json").value
     return {name: row[name] for name in ("storage_quota", "instance_quota", "instances")}

@@ -24,10 +24,11 @@ from entrepot.cloud.host.removal import remove_parts
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import Folders, HostSettings, load_settings, save_settings
 from entrepot.cloud.host.setup import host_identity, init_host
-from entrepot.cloud.host.storage import HostStorage
+from entrepot.cloud.host.storage import HostStorage, Note
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.cloud.host.usage import RESERVE, CountingStore, QuotaExceededError, Usage, measure
+from entrepot.core.encoding import to_json
 from entrepot.core.errors import (
     BadInputError,
     ConflictError,
@@ -38,7 +39,7 @@ from entrepot.core.errors import (
 )
 from entrepot.core.secret import Secret
 from entrepot.objects.folder import FolderStore
-from entrepot.objects.settings import StoreSettings
+from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.trust.certificates import Pair
 from entrepot.trust.vault import ServerVault
 
@@ -195,6 +196,23 @@ def test_a_quota_that_was_lowered_after_an_order_came_in_binds_it(home: Path, si
         assert subscriptions.instances() == {owner.id: 2}
         subscriptions.set_quotas(owner.id, storage_quota=None, instance_quota=3)
         assert services.scale(owner.id, "dp1", 3).instances == 3
+
+
+def test_the_administrator_sees_what_each_subscription_stores(home: Path, site: Any) -> None:
+    own, folders, far = HostAdministration(home), Folders(home), StoreSettings(kind=StoreKind.S3, bucket="far")
+    with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
+        subscriptions, vault = Subscriptions(database), ServerVault.load(home / "vault.key")
+        ids = [subscriptions.add(name, storage_quota=1, instance_quota=9, now=NOW).id for name in ("a", "b", "c")]
+        near = [Services(database, vault).put(ids[0], name, site.spec(1), expires=1, now=NOW) for name in ("x", "y")]
+        bucket = Services(database, vault, far).put(ids[1], "z", site.spec(1), expires=1, now=NOW)
+    for size, row in enumerate(near, start=100):
+        store = folders.store(row.id) / "objects" / "00"
+        store.mkdir(parents=True)
+        (store / "one").write_bytes(bytes(size))
+    assert own.stored() == {ids[0]: 201, ids[1]: None}
+    folders.service(bucket.id).mkdir(parents=True)
+    (folders.service(bucket.id) / "usage.json").write_bytes(to_json(Note(stored=7, objects=1, final=True)))
+    assert own.stored() == {ids[0]: 201, ids[1]: 7}
 
 
 def test_a_database_of_another_version_is_refused(home: Path) -> None:

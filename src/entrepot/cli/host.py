@@ -151,7 +151,9 @@ def add_subscription(
 
 @subscriptions.command("list")
 def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
-    """List the subscriptions, with their quotas and how many instances their services have.
+    """List the subscriptions: what their services store and how many instances they have, of what they may.
+
+    What is stored in a bucket is told as it was counted last, at least once a day while the host runs.
 
     \b
     Example:
@@ -160,17 +162,22 @@ def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
     from entrepot.cloud.host.administration import HostAdministration
 
     host = HostAdministration(home)
-    rows, used = host.subscriptions(), host.instances()
+    rows, used, stored = host.subscriptions(), host.instances(), host.stored()
     if as_json:
-        print_json([msgspec.structs.asdict(row) | {"instances": used.get(row.id, 0)} for row in rows])
+        print_json(
+            [
+                msgspec.structs.asdict(row) | {"instances": used.get(row.id, 0), "stored_bytes": stored.get(row.id, 0)}
+                for row in rows
+            ]
+        )
         return
     print_rows(
-        ("Name", "State", ">Storage quota", ">Instances", "Created", "Id"),
+        ("Name", "State", ">Stored", ">Instances", "Created", "Id"),
         [
             (
                 r.name,
                 r.state,
-                size(r.storage_quota),
+                f"{_counted(stored.get(r.id, 0))} of {size(r.storage_quota)}",
                 f"{used.get(r.id, 0)} of {r.instance_quota}",
                 when(r.created),
                 r.id,
@@ -179,6 +186,10 @@ def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
         ],
         empty="No subscription yet. Next: entrepot host subscription add NAME --certificate FILE.cer",
     )
+
+
+def _counted(stored: int | None) -> str:
+    return "not counted yet" if stored is None else size(stored)
 
 
 @subscriptions.command("set")

@@ -12,10 +12,13 @@ from typing import Final
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.foresight import Foresight
+from entrepot.cloud.host.services import Services
 from entrepot.cloud.host.settings import Folders, audit_log, load_settings
+from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
 from entrepot.core.times import Clock
 from entrepot.trust import inspection
+from entrepot.trust.vault import ServerVault
 
 _LOCAL: Final = "local"
 
@@ -73,6 +76,19 @@ class HostAdministration:
         """How many instances the services of each subscription have, by its id; of one without services: nothing."""
         with self._open() as subscriptions:
             return subscriptions.instances()
+
+    def stored(self) -> dict[str, int | None]:
+        """Bytes that the services of each subscription store, by its id; of one without services: nothing.
+
+        Of a store far away they are those of its last count; None: some service's was never counted.
+        """
+        storage, found = HostStorage(self._folders, self._settings.store), dict[str, int | None]()
+        with contextlib.closing(HostDatabase(self._folders.database)) as database:
+            rows = Services(database, ServerVault.load(self._folders.vault)).all()
+        for row in rows:
+            usage, before = storage.counted(row), found.get(row.subscription, 0)
+            found[row.subscription] = None if usage is None or before is None else before + usage.stored
+        return found
 
     def set_quotas(
         self, id_or_name: str, *, storage_quota: int | None = None, instance_quota: int | None = None

@@ -104,6 +104,14 @@ class HostStorage:
         self.note(row, usage, final=False)
         return usage
 
+    def counted(self, row: ServiceRow) -> Usage | None:
+        """What a service stores, without asking its store: of a folder as it is now, of one far away as it was counted
+        last; None: it was never counted."""
+        if store_settings(row).kind is StoreKind.FOLDER:
+            return measure(self._folders.store(row.id))
+        noted = self._noted(row.id)
+        return None if noted is None else noted.usage
+
     def known(self, row: ServiceRow) -> Usage:
         """What a service stores, from now on counted by the caller: noted by an orderly end, or measured.
 
