@@ -140,12 +140,19 @@ async def test_a_failure_at_once_is_told_to_the_log_and_not_to_the_client():
     assert [(line["event"], str(line["exc_info"])) for line in told] == [("request_failed", "secret of the server")]
 
 
-async def test_what_still_runs_at_the_end_is_broken_off_and_the_server_hears_of_it():
-    requests, asked = Requests(application, at_once), Asked("/for-ever")
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("path", ["/for-ever", "/limited"])
+async def test_what_still_runs_at_the_end_is_broken_off_and_the_server_hears_of_it(path, begun):
+    requests, asked = Requests(application, at_once), Asked(path)
+    told: list[str] = []
+    asked.done = lambda: told.append("done")
+    asked.err = lambda error: told.append(type(error).__name__)
     requests.take(asked)
-    await asyncio.sleep(0)
+    if begun:
+        await asyncio.sleep(0)
     await requests.cancel_all()
-    assert isinstance(asked.failed, asyncio.CancelledError)
+    await asyncio.wait({asked.task})
+    assert told == (["done"] if begun and path == "/limited" else ["CancelledError"]), "once"
 
 
 class Noting(Requests):

@@ -63,7 +63,12 @@ class Requests:
         task = asyncio.get_running_loop().create_task(answer)
         watcher.taskref(task)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda done: self._ended(watcher, done))
+
+    def _ended(self, watcher: Watcher, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if task.cancelled():  # before its first step: once it has begun, it tells the server its end itself
+            watcher.err(asyncio.CancelledError())
 
     async def cancel_all(self) -> None:
         """Break off what still runs."""
