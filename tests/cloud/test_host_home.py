@@ -38,10 +38,17 @@ from entrepot.core.errors import (
     UnavailableError,
 )
 from entrepot.core.secret import Secret
+from entrepot.core.times import DAY
 from entrepot.objects.folder import FolderStore
 from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.trust.certificates import Pair
+from entrepot.trust.inspection import expires, load_cer
 from entrepot.trust.vault import ServerVault
+from entrepot.web.asgi import Receive, Scope, Send, send_response
+from entrepot.web.embedded import TlsFiles
+from entrepot.web.http import HttpClient
+from entrepot.web.server import listener_url, open_listener, serve
+from entrepot.web.tls import TlsTrust
 
 NOW = time.time()
 
@@ -213,6 +220,26 @@ def test_the_administrator_sees_what_each_subscription_stores(home: Path, site: 
     folders.service(bucket.id).mkdir(parents=True)
     (folders.service(bucket.id) / "usage.json").write_bytes(to_json(Note(stored=7, objects=1, final=True)))
     assert own.stored() == {ids[0]: 201, ids[1]: 7}
+
+
+async def test_sites_recognise_a_host_by_its_pin_also_when_its_certificate_has_expired(tmp_path: Path) -> None:
+    identity, folders = init_host(tmp_path / "old", "127.0.0.1:0", now=NOW - 11 * 365 * DAY), Folders(tmp_path / "old")
+    assert expires(load_cer(folders.certificate.read_bytes())) < time.time()
+    listener, stop, ready = open_listener("127.0.0.1", 0), asyncio.Event(), asyncio.Event()
+
+    async def answer(scope: Scope, _receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await send_response(send, 200, b"here")
+
+    tls = TlsFiles(cert=folders.certificate, key=folders.private_key)
+    serving = asyncio.create_task(serve(answer, listener=listener, tls=tls, ready=ready.set, stop=stop))
+    try:
+        await asyncio.wait({serving, asyncio.create_task(ready.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        async with HttpClient(TlsTrust.pinned(identity.pin)) as http:
+            assert (await http.request("GET", listener_url(listener))).body == b"here"
+    finally:
+        stop.set()
+        await serving
 
 
 def test_a_database_of_another_version_is_refused(home: Path) -> None:

@@ -1,7 +1,7 @@
 """Setting a cloud host up: its home, its database, its vault key, its own TLS certificate.
 
 The certificate is self-signed: sites pin its SHA-256 (``entrepot host init`` prints it), so neither its name nor its
-issuer counts.
+issuer nor its end counts. It is not renewed: a new one would be a stranger to every site.
 """
 
 import contextlib
