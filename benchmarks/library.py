@@ -11,7 +11,8 @@ from entrepot.content.publish import Published, PublishOptions, publish
 from entrepot.content.sealing import Generation
 from entrepot.core.secret import Secret
 from entrepot.database.engine import Database, open_database, sqlite_url
-from entrepot.database.library import SqlLibrary, adopt_set
+from entrepot.database.library import SqlLibrary
+from entrepot.database.objectsets import adopt_set
 from entrepot.database.tables import metadata
 from entrepot.database.tables.checks import object_check
 from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object

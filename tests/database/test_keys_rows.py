@@ -7,7 +7,7 @@ from sqlalchemy import insert, text
 from entrepot.content.ledger import SET
 from entrepot.content.sealing import Purpose
 from entrepot.core.ids import ObjectId
-from entrepot.database import contents, hierarchy, retention
+from entrepot.database import contents, hierarchy, retention, sealings
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.engine import Database
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
@@ -101,14 +101,14 @@ def test_versions_to_seal_anew_begin_with_what_clients_get(database: Database) -
             contents.add_version(connection, version(name, 1, signed_by="old"))
             contents.add_version(connection, version(name, 2, generation=2, signed_by="old" if name == "b" else "new"))
         contents.set_current(connection, "pkg-b", 1)
-        found = contents.outdated(connection, 2, site="PS1")
+        found = sealings.outdated(connection, 2, site="PS1")
         assert [(each.content, each.number) for each in found] == [("pkg-b", 1), ("pkg-a", 1)]
-        withdrawn = contents.outdated(connection, 2, site="PS1", signed_by=("old",))
+        withdrawn = sealings.outdated(connection, 2, site="PS1", signed_by=("old",))
         assert [(each.content, each.number) for each in withdrawn] == [("pkg-b", 1), ("pkg-a", 1), ("pkg-b", 2)]
-        assert contents.outdated(connection, 2, site="PS2") == []
+        assert sealings.outdated(connection, 2, site="PS2") == []
         contents.mark_deleting(connection, "pkg-a")
-        assert [each.content for each in contents.outdated(connection, 2, site="PS1")] == ["pkg-b"]
-        assert contents.count_versions(connection) == ({1: 2, 2: 2}, {"old": 3, "new": 1})
+        assert [each.content for each in sealings.outdated(connection, 2, site="PS1")] == ["pkg-b"]
+        assert sealings.count_versions(connection) == ({1: 2, 2: 2}, {"old": 3, "new": 1})
 
 
 def test_a_new_sealing_takes_the_place_of_the_one_it_was_made_from_and_of_no_other(database: Database) -> None:
@@ -119,8 +119,8 @@ def test_a_new_sealing_takes_the_place_of_the_one_it_was_made_from_and_of_no_oth
         contents.add_version(connection, version("a", 2))
         contents.add_delta(connection, delta)
         before = contents.get_version(connection, "pkg-a", 1)
-        assert contents.replace_sealing(connection, before, set_id=b"n" * 32, root=b"new", generation=2)
-        assert not contents.replace_sealing(connection, before, set_id=b"m" * 32, root=b"late", generation=2)
+        assert sealings.replace_sealing(connection, before, set_id=b"n" * 32, root=b"new", generation=2)
+        assert not sealings.replace_sealing(connection, before, set_id=b"m" * 32, root=b"late", generation=2)
         after = contents.get_version(connection, "pkg-a", 1)
         assert (after.set_id, after.root, after.sealing, after.generation) == (b"n" * 32, b"new", 2, 2)
         assert (after.former_set_id, after.former_root) == (before.set_id, before.root)

@@ -15,7 +15,7 @@ from entrepot.content.ledger import SET, State
 from entrepot.core.ids import ObjectId
 from entrepot.database import retention
 from entrepot.database.engine import Database, insert_if_free
-from entrepot.database.library import end_session
+from entrepot.database.objectsets import end_session
 from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
 from entrepot.protocol.libraryapi import SweepPreview
 

@@ -4,7 +4,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, upd
 
 from entrepot.core.ids import ObjectId
 from entrepot.database.hierarchy import note_change
-from entrepot.database.library import drop_set, lock_set
+from entrepot.database.objectsets import drop_set, lock_set
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions

@@ -14,7 +14,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.database import deployments, distribution, formersets, pointsets, tasks
 from entrepot.database.contents import Content, Version, in_use
 from entrepot.database.hierarchy import note_change
-from entrepot.database.library import drop_set
+from entrepot.database.objectsets import drop_set
 from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions

@@ -16,7 +16,7 @@ from entrepot.database import budgets, contents, distribution, points, tasks, ve
 from entrepot.database.budgets import Scope
 from entrepot.database.contents import Content
 from entrepot.database.engine import Database
-from entrepot.database.library import drop_set
+from entrepot.database.objectsets import drop_set
 from entrepot.database.tasks import Task
 from entrepot.protocol.contentapi import (
     ContentInfo,

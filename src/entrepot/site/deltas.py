@@ -26,7 +26,7 @@ from entrepot.core.times import MINUTE, Clock
 from entrepot.database import contents, distribution, versions
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.engine import Database
-from entrepot.database.library import adopt_set
+from entrepot.database.objectsets import adopt_set
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef

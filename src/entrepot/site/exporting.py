@@ -21,7 +21,7 @@ from entrepot.core.encoding import pack
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
-from entrepot.database import cloud, contents, hierarchy
+from entrepot.database import cloud, contents, hierarchy, sealings
 from entrepot.database.contents import Version
 from entrepot.database.engine import Database, open_database
 from entrepot.database.hierarchy import RoleKey
@@ -237,7 +237,7 @@ def _reopen(
             lost.append(f"{content.name}, version {version.number}")
             continue
         name = root_name(version.content, version.number)
-        contents.reopen(connection, version, root=vault.seal(name, Secret(pack(ref))))
+        sealings.reopen(connection, version, root=vault.seal(name, Secret(pack(ref))))
         found += 1
     for delta in contents.list_deltas(connection):
         content = known.get(delta.content)

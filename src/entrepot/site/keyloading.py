@@ -16,14 +16,12 @@ from entrepot.site.keys import (
     NONCE_SECRET,
     SIGNING_ROLES,
     WRAPPING_PREFIX,
-    Issuer,
-    KeySet,
-    Signer,
     SiteKeys,
     no_key,
     role_name,
     secret_name,
 )
+from entrepot.site.keyset import Issuer, KeySet, Signer
 from entrepot.trust.authority import Authority
 from entrepot.trust.root import verify_trust
 from entrepot.trust.signing import Ring, SigningKey

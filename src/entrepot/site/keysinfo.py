@@ -6,12 +6,13 @@ from cryptography import x509
 from sqlalchemy import Connection
 
 from entrepot.core.times import DAY
-from entrepot.database import contents, hierarchy, points
+from entrepot.database import hierarchy, points, sealings
 from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import CertificateInfo, GenerationInfo, KeysInfo, SigningKeyInfo
 from entrepot.protocol.trust import Role
 from entrepot.site.certificatealert import LATE_DAYS
-from entrepot.site.keys import Signer, SiteKeys
+from entrepot.site.keys import SiteKeys
+from entrepot.site.keyset import Signer
 from entrepot.site.rotation import count_resealing
 from entrepot.trust.inspection import expires
 
@@ -22,11 +23,11 @@ def keys_info(connection: Connection, keys: SiteKeys, certificate: x509.Certific
     Args:
         certificate: the site's own TLS certificate.
     """
-    sealed, signed = contents.count_versions(connection)
+    sealed, signed = sealings.count_versions(connection)
     confirmed = hierarchy.confirmed_trust(connection, keys.site.code)
     names = {point.id: point.name for point in points.list_points(connection, site=keys.site.code)}
     current = keys.now
-    outdated = contents.outdated(
+    outdated = sealings.outdated(
         connection, keys.generation, site=keys.site.code, signed_by=keys.withdrawn(Role.MANIFEST)
     )
     return KeysInfo(

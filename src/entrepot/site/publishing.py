@@ -23,8 +23,8 @@ from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, hierarchy, tasks
 from entrepot.database.contents import Content, Origin, Version
 from entrepot.database.engine import Database
-from entrepot.database.library import adopt_set, first_needed
 from entrepot.database.librarystats import distinct_size
+from entrepot.database.objectsets import adopt_set, first_needed
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType

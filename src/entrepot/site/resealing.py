@@ -19,10 +19,10 @@ from entrepot.content.ledger import Library
 from entrepot.content.resealing import Resealed, reseal_version
 from entrepot.core.errors import NotFoundError, UnavailableError
 from entrepot.core.times import Clock
-from entrepot.database import contents, distribution
+from entrepot.database import contents, distribution, sealings
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
-from entrepot.database.library import adopt_set
+from entrepot.database.objectsets import adopt_set
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
@@ -109,7 +109,7 @@ class ResealHandler:
         now = self._clock()
         content = contents.get_content(connection, before.content)
         adopt_set(connection, session, made.set_id, now)
-        replaced = contents.replace_sealing(
+        replaced = sealings.replace_sealing(
             connection,
             before,
             set_id=made.set_id,

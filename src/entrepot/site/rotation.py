@@ -14,7 +14,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
-from entrepot.database import contents, hierarchy, tasks
+from entrepot.database import contents, hierarchy, sealings, tasks
 from entrepot.database.contents import Version
 from entrepot.database.engine import Database
 from entrepot.protocol.keysapi import MAX_LISTED, ResealInfo, RotationInfo, RotationRequest
@@ -85,7 +85,7 @@ class Rotation:
 
     def _outdated(self, connection: Connection, generation: int) -> list[Version]:
         withdrawn = self._keys.withdrawn(Role.MANIFEST)
-        return contents.outdated(connection, generation, site=self._keys.site.code, signed_by=withdrawn)
+        return sealings.outdated(connection, generation, site=self._keys.site.code, signed_by=withdrawn)
 
     def _ask(self, connection: Connection, outdated: list[Version], now: float) -> int:
         known = {content.id: content for content in contents.list_contents(connection)}

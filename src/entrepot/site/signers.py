@@ -17,14 +17,15 @@ from sqlalchemy import Connection
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import ConflictError, NotFoundError, ReplayError, TrustError
 from entrepot.core.times import DAY, Clock
-from entrepot.database import contents, hierarchy, points
+from entrepot.database import hierarchy, points, sealings
 from entrepot.database.engine import Database
 from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import ROLLED, RollRequest, TrustDraft
 from entrepot.protocol.removalapi import Effect, Removal, counted, named, refused_or_not
 from entrepot.protocol.trust import KeyChange, KeyEntry, Role, TrustDocument, key_changes
 from entrepot.site.keyloading import load_key_set, refresh
-from entrepot.site.keys import ISSUER_WAIT, SiteKeys, sealed_authority, sealed_signing_key
+from entrepot.site.keys import SiteKeys, sealed_authority, sealed_signing_key
+from entrepot.site.keyset import ISSUER_WAIT
 from entrepot.trust.authority import SERVER_DAYS, create_authority
 from entrepot.trust.root import verify_trust
 from entrepot.trust.signing import SigningKey
@@ -79,7 +80,7 @@ class Signers:
             what=f"trust document {present.number}", id=str(present.number), name=present.hierarchy, effects=()
         )
         removal = refused_or_not(removal, order)
-        signed = contents.outdated(connection, 0, site=self._keys.site.code, signed_by=request.withdraw)
+        signed = sealings.outdated(connection, 0, site=self._keys.site.code, signed_by=request.withdraw)
         active = points.list_points(connection, state=points.ACTIVE)
         effects = (
             *(_changes(present, drafted[0]) if drafted else ()),
@@ -131,7 +132,7 @@ class Signers:
         return entry
 
     def _check_withdrawal(self, connection: Connection, present: TrustDocument, request: RollRequest) -> None:
-        _, signed = contents.count_versions(connection)
+        _, signed = sealings.count_versions(connection)
         for kid in request.withdraw:
             if kid not in {entry.kid for entry in present.keys}:
                 raise NotFoundError(f"The trust document lists no key {kid!r}.", next_step="See: entrepot key list")
