@@ -21,6 +21,7 @@ from entrepot.core.errors import (
     ForbiddenError,
     LimitedError,
     NotFoundError,
+    QuotaError,
     TrustError,
     UnauthenticatedError,
 )
@@ -227,9 +228,9 @@ async def test_quotas_bind(
     administration.upload_certificate("small", pair.cer)
     async with providers(small.id, pair) as own:
         await own.create("dp1", site.spec(1))
-        with pytest.raises(LimitedError, match="may run 2 instances"):
+        with pytest.raises(QuotaError, match="may run 2 instances"):
             await own.scale("dp1", 3)
-        with pytest.raises(LimitedError, match="other services have 1"):
+        with pytest.raises(QuotaError, match="other services have 1"):
             await own.create("dp2", site.spec(2, fqdn="cloud2.contoso.example"))
         with pytest.raises(ConflictError, match="another distribution point"):
             await own.create("dp1", msgspec.structs.replace(site.spec(1), point="pt-ffffffffffffffff"))

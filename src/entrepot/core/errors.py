@@ -158,6 +158,13 @@ class LimitedError(EntrepotError):
     retryable = True
 
 
+class QuotaError(LimitedError):
+    """What an account may have is used up: waiting does not help."""
+
+    code = "quota"
+    retryable = False
+
+
 class CancelledError(EntrepotError):
     """An administrator cancelled the work."""
 

@@ -4,8 +4,8 @@
 strangers to each other. Every method is asynchronous, idempotent, safe to repeat after a crash in the middle, and
 bounded
 in time. Errors: ``UnavailableError`` (retryable), ``UnauthenticatedError`` and ``ForbiddenError`` (certificate or
-subscription), ``TrustError`` (the cloud is not the pinned one), ``NotFoundError`` (no such service), ``LimitedError``
-(quota), ``RefusedError``.
+subscription), ``TrustError`` (the cloud is not the pinned one), ``NotFoundError`` (no such service), ``QuotaError``,
+``RefusedError``.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

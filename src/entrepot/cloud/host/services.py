@@ -14,7 +14,7 @@ import msgspec
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.subscriptions import ACTIVE
 from entrepot.core.encoding import to_json
-from entrepot.core.errors import BadInputError, ConflictError, LimitedError, NotFoundError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, QuotaError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.secret import Secret
 from entrepot.objects.settings import StoreKind, StoreSettings
@@ -113,7 +113,7 @@ class Services:
 
         Raises:
             ConflictError: it is being deleted, or belongs to another point.
-            LimitedError: the quota does not allow so many instances.
+            QuotaError: the quota does not allow so many instances.
         """
         with self._database.write() as connection:
             self._check_quota(connection, subscription, name, spec.instances)
@@ -141,7 +141,7 @@ class Services:
         Raises:
             NotFoundError: there is no such service.
             ConflictError: it is being deleted.
-            LimitedError: the quota does not allow so many instances.
+            QuotaError: the quota does not allow so many instances.
         """
         self._changeable(subscription, name)
         with self._database.write() as connection:
@@ -256,7 +256,7 @@ class Services:
         ).fetchone()
         quota = held["instance_quota"]
         if others + instances > quota:
-            raise LimitedError(
+            raise QuotaError(
                 f"The subscription may run {quota} instances; its other services have {others}.",
                 next_step="Ask for fewer instances, or let the cloud host's administrator raise the quota:"
                 " entrepot host subscription set NAME --instances N.",

@@ -6,8 +6,8 @@ from typing import Final
 from entrepot.core.errors import (
     BadInputError,
     ConflictError,
-    LimitedError,
     NotFoundError,
+    QuotaError,
     RefusedError,
     UnavailableError,
 )
@@ -20,13 +20,6 @@ _OURS: Final = (
     "It is this hierarchy's own: if its site does not know it, adopt it (entrepot cloud create … --adopt) or remove it "
     "(entrepot cloud orphans)."
 )
-
-
-class QuotaError(LimitedError):
-    """The subscription does not allow so much; waiting does not help."""
-
-    code = "quota"
-    retryable = False
 
 
 class Owner(Enum):
@@ -73,6 +66,15 @@ def check_subscription(subscription: Subscription, *, name: str, instances: int,
             f"The service certificate of {name} expired at {iso(expires)}.",
             next_step="Request a new one with the same name.",
         )
+    check_quota(subscription, instances)
+
+
+def check_quota(subscription: Subscription, instances: int) -> None:
+    """Check that the subscription may run so many instances at all; what its other services take the cloud knows.
+
+    Raises:
+        QuotaError: too many.
+    """
     if instances > subscription.instance_quota:
         raise QuotaError(
             f"The subscription {subscription.id} allows {subscription.instance_quota} instances; "

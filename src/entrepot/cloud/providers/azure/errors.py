@@ -19,6 +19,7 @@ from entrepot.core.errors import (
     ForbiddenError,
     LimitedError,
     NotFoundError,
+    QuotaError,
     RefusedError,
     TrustError,
     UnauthenticatedError,
@@ -39,11 +40,10 @@ class AzureRefusedError(RefusedError):
     code = "azure_refused"
 
 
-class AzureQuotaError(LimitedError):
+class AzureQuotaError(QuotaError):
     """A quota of the Azure subscription or region does not allow it; waiting does not help."""
 
     code = "azure_quota"
-    retryable = False
 
 
 @contextlib.contextmanager
