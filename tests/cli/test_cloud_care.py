@@ -325,6 +325,16 @@ def test_the_status_is_told_with_the_state_behind_it(entrepot, logged_in, state,
         assert told != "Ready" or "(ready)" not in shown
 
 
+def test_a_point_is_forgotten_only_when_asked_to_and_what_that_means_is_told(entrepot, logged_in) -> None:
+    gone = "cloud-eu is forgotten; its figures are kept."
+    logged_in.replies["DELETE /api/v1/cloud-points/cloud-eu?forget=true"] = task_info("forget", gone)
+    refused = entrepot("cloud", "delete", "cloud-eu", "--forget")
+    assert refused.code != 0
+    assert "nobody will remove" in refused.out + refused.err
+    assert logged_in.asked == []
+    assert gone in entrepot("cloud", "delete", "cloud-eu", "--forget", "--yes").err
+
+
 def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
     logged_in.replies |= {
         "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),

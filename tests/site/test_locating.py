@@ -320,6 +320,17 @@ async def test_r33_a_setting_of_the_site_offers_the_cloud_after_an_internet_faci
     assert await _tiers_on_the_internet(with_cloud) == [TierKind.INTERNET_FACING, TierKind.CLOUD]
 
 
+@pytest.mark.parametrize("state", ["upgrading", "scaling", "degraded"])
+async def test_a_cloud_point_that_is_worked_on_while_it_serves_goes_on_being_offered(with_cloud, state) -> None:
+    site = with_cloud.site
+    await allow_cloud(site)
+    with site.database.transaction() as connection:
+        cloud.update_cloud_point(connection, "pt-cloud", state=cloud.CloudPointState(state))
+    reply = await locate(with_cloud, addresses=("203.0.113.9",))
+    assert tiers(reply)["cloud"] == ["cloud-eu"]
+    assert [each for each in reply.withheld if each.name == "cloud-eu"] == []
+
+
 async def test_a_stopped_cloud_point_is_not_offered_and_named_as_stopped(with_cloud) -> None:
     site = with_cloud.site
     await allow_cloud(site)

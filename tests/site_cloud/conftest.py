@@ -192,7 +192,7 @@ class FakeCloud:
         if service not in self.services:
             self.services[service] = CloudService(spec)
             self.services[service].broken = self.broken_from_start
-        self.services[service].spec = spec
+        self.services[service].spec, self.services[service].wanted = spec, spec.instances
         self.fuse.step()
         return await self._status(service)
 

@@ -49,24 +49,34 @@ def delete(
     ctx: typer.Context,
     name: Name,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, and end.")] = False,
+    forget: Annotated[
+        bool,
+        typer.Option("--forget", help="After a deletion that failed: forget it, whatever its cloud still stores."),
+    ] = False,
     yes: Yes = False,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Delete a cloud point and everything that it stores; that nothing is left is checked (R40).
 
+    A cloud that is gone for good (its machine destroyed, its subscription closed) cannot be checked: each deletion
+    fails. Then --forget takes the point off the site all the same. It tries the deletion once more, says what may be
+    left, and keeps the figures.
+
     \b
     Examples:
       entrepot cloud delete cloud-eu --dry-run
       entrepot cloud delete cloud-eu --yes
+      entrepot cloud delete cloud-eu --forget
     """
     if not dry_run:
-        confirm(f"Delete {name} and all that it stores?", yes=yes)
+        gone = f"Forget {name}? What its cloud still stores, and charges for, nobody will remove."
+        confirm(gone if forget else f"Delete {name} and all that it stores?", yes=yes)
     with site_session(ctx) as session:
         if dry_run:
             _tell(session, name, as_json=as_json)
             return
-        task = session.call("DELETE", f"/cloud-points/{seg(name)}", None, TaskInfo)
+        task = session.call("DELETE", f"/cloud-points/{seg(name)}{'?forget=true' if forget else ''}", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
 

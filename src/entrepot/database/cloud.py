@@ -46,7 +46,8 @@ class ManagementCertificate(msgspec.Struct, frozen=True, kw_only=True):
 class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A cloud point. ``wanted`` is what its control document says; ``address`` is the provider's ``host:port``;
     ``task`` is the one in charge; ``begun``: something of it may exist in the cloud; ``ready`` when its creation was
-    complete, ``checked`` when it was last looked at.
+    complete, ``checked`` when it was last looked at; ``behind``: why the cloud lacks the certificate and options that
+    are kept here; empty when it has them.
     """
 
     point: str
@@ -80,6 +81,7 @@ class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
     ready: int = 0
     checked: int = 0
     delivery: Delivery = Delivery.STREAM
+    behind: str = ""
 
     @property
     def url(self) -> str:

@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import Connection, Row, and_, delete, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import ConflictError, NotFoundError
+from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
 from entrepot.core.ids import prefixed_id
 from entrepot.database.engine import insert_if_free
 from entrepot.database.tables.tasks import task as table
@@ -337,6 +337,20 @@ def request_cancel(connection: Connection, task_id: str, *, now: float, tidy: bo
         values = {"cancel_requested": True}
     connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(ACTIVE)).values(values))
     return get(connection, task_id)
+
+
+def supersede(connection: Connection, task_id: str, *, now: float) -> None:
+    """End an active task for the next one of its kind. Whoever works on it loses it and learns of that in time: its
+    handler looks for itself whether it may still change anything."""
+    values = {
+        "state": TaskState.CANCELLED.value,
+        "finished": int(now),
+        "holder": "",
+        "lease_until": 0,
+        "error": "A later request took over.",
+        "error_code": CancelledError.code,
+    }
+    connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(ACTIVE)).values(values))
 
 
 def prune(connection: Connection, *, finished_before: float) -> int:

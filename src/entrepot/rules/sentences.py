@@ -123,6 +123,13 @@ SERVICE_UNWANTED: Final = _sentence(
 SERVICE_PARTLY: Final = _sentence("service.partly", "{running} of {wanted} instances run.")
 SERVICE_STATE: Final = _sentence("service.state", "The service is {state:word} at the cloud.")
 SERVICE_DOWN: Final = _sentence("service.down", "The service is {state:word} at the cloud: no instance runs.")
+SERVICE_BEHIND: Final = _sentence(
+    "service.behind",
+    "The cloud does not have all that was ordered; entrepot cloud update {name} brings it: {reason}",
+)
+SERVICE_BEHIND_STOPPED: Final = _sentence(
+    "service.behind_stopped", "The cloud does not have all that was ordered; the next start brings it: {reason}"
+)
 SERVICE_AGAIN: Final = _sentence("service.again", "The service is as wanted again; the next look decides.")
 SUBSCRIPTION: Final = _sentence("subscription", "The subscription {id} is {state:word}.")
 STORE_REFUSES: Final = _sentence("store.refuses", "The store refuses: {error}")

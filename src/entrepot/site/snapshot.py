@@ -18,9 +18,7 @@ from entrepot.protocol.policy import ClientSettings
 from entrepot.rules import location, restrictions
 from entrepot.rules.boundaries import BoundaryGroup, Speed, parse_range
 from entrepot.rules.settings import Effective, SettingsSet, merge
-
-_CLOUD_SERVING: Final = frozenset({"ready", "degraded", "scaling"})
-"""States of a cloud point in which clients are sent there; a stopped one is named as stopped."""
+from entrepot.site.cloud.states import OFFERED
 
 
 class Snapshot:
@@ -120,7 +118,7 @@ def _rule_point(point: Point, facts: Facts) -> location.Point:
     problem = ""
     if not point.url:
         problem = "it has no address yet"
-    elif cloud is not None and cloud.running and cloud.state not in _CLOUD_SERVING:
+    elif cloud is not None and cloud.running and cloud.state not in OFFERED:
         problem = "the service does not work" if cloud.state == "failed" else f"the service is {cloud.state}"
     return location.Point(
         id=point.id,

@@ -61,6 +61,9 @@ cloud_point = Table(
     Column("ready", BigInteger, nullable=False),  # when its creation was complete; 0: not yet
     Column("checked", BigInteger, nullable=False),
     Column("delivery", String(16), nullable=False, server_default="stream"),
+    Column(
+        "behind", Text, nullable=False, server_default=""
+    ),  # why the cloud lacks what is kept here; empty: it does not
 )
 
 control_document = Table(

@@ -5,15 +5,18 @@ from typing import Final
 
 import structlog
 
-from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError
+from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, QuotaError
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.site.cloud.forgetting import way_out
 from entrepot.site.cloud.lifecycle import LifeCycle
-from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cloud.states import BRINGS_ALL, GOING, CloudAction
 from entrepot.site.reporting import Reporter
 from entrepot.site.tasks import TaskEngine
 
 MAX_ATTEMPTS: Final = 8
+_KEEPS_SERVING: Final = frozenset({CloudAction.SCALE, *BRINGS_ALL})
+"""What takes nothing from clients when it fails: they go on until somebody has looked at the service."""
 
 log = structlog.get_logger("site.cloud.actions")
 
@@ -42,14 +45,14 @@ class ActionHandler:
             await self._cycle.run(self._action, task, report)
         except NotFoundError as error:
             if await self._gone(task):
-                if self._action is CloudAction.DELETE:
+                if self._action in GOING:
                     return  # deleted before the last interruption
                 if self._action is CloudAction.CREATE and task.error:
                     raise EntrepotError(task.error) from error  # cleaned up, and killed before it was told
             raise await self._failed(task, report, error) from error
         except EntrepotError as error:
             raise await self._failed(task, report, error) from error
-        if self._action is not CloudAction.DELETE:
+        if self._action not in GOING:
             await self._settle(task)
 
     async def abandoned(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
@@ -79,9 +82,43 @@ class ActionHandler:
             return error
         if self._action is CloudAction.CREATE:
             return await self._cycle.clean_up(task, error, report)
-        state = {} if self._action is CloudAction.DELETE else {"state": CloudPointState.FAILED}
         try:
-            await self._cycle.note(task, message=str(error), **state)
+            return await self._ended(task, error)
         except (CancelledError, NotFoundError):
             log.info("failure_of_superseded_task", task=task.id, error=str(error))
         return error
+
+    async def _ended(self, task: Task, error: EntrepotError) -> EntrepotError:
+        """Write a final failure to the point; how its service is then decides its state. What to report.
+
+        Raises:
+            CancelledError: a later task took over.
+            NotFoundError: the point is gone.
+        """
+        point = await self._cycle.in_charge(task)
+        if self._action in GOING:
+            told = error if isinstance(error, CancelledError) else way_out(error, point)
+            await self._cycle.note(task, message=str(told))
+            return told
+        values: dict[str, object] = {"message": str(error), "state": CloudPointState.FAILED}
+        if self._action in _KEEPS_SERVING and point.ready:
+            values["state"] = CloudPointState.DEGRADED
+        if self._action in BRINGS_ALL:
+            values["behind"] = str(error)
+        if self._action is CloudAction.SCALE or isinstance(error, QuotaError):
+            values |= await self._taken_back(task)
+        await self._cycle.end(task, str(error), **values)
+        await self._settle(task)
+        return error
+
+    async def _taken_back(self, task: Task) -> dict[str, object]:
+        """As many instances are wanted as the cloud was told to run: a number that it refuses must not keep every later
+        renewal from being done."""
+        try:
+            had = await self._cycle.instances_had(task)
+        except CancelledError:
+            raise
+        except EntrepotError as problem:
+            log.warning("instances_not_known", point=task.subject, error=str(problem))
+            return {}
+        return {"instances_wanted": had} if had else {}

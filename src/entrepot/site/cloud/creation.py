@@ -29,7 +29,7 @@ from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import Orphans
 from entrepot.site.cloud.planning import priced
 from entrepot.site.cloud.providers import Providers, service_secret
-from entrepot.site.cloud.states import WORKING, CloudAction
+from entrepot.site.cloud.states import UNFINISHED, WORKING, CloudAction
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificaterules import chain_remarks, ordered_chain
 from entrepot.trust.certificates import (
@@ -174,7 +174,7 @@ class Creation:
             return self._orders.order(connection, CloudAction.CREATE, point)
         # What it stores is there already: a failure must not clean it away, as a creation's does.
         state = WORKING[CloudAction.UPDATE]
-        cloud.update_cloud_point(connection, point_id, state=state, begun=True, ready=now)
+        cloud.update_cloud_point(connection, point_id, state=state, begun=True, ready=now, behind=UNFINISHED)
         return self._orders.order(connection, CloudAction.UPDATE, point)
 
     def _new_point(

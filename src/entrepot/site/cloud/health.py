@@ -53,6 +53,17 @@ async def _ask(question: Callable[[], Awaitable[T]], sleep: Sleep) -> tuple[T | 
 
 def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple[Said, ...]]:
     """The state that a point without a task under way is in, and what is wrong with it, if anything."""
+    state, said = _as_seen(point, seen)
+    if not point.behind:
+        return state, said
+    if state is CloudPointState.STOPPED:
+        return state, (say(sentences.SERVICE_BEHIND_STOPPED, reason=point.behind),)
+    lacks = say(sentences.SERVICE_BEHIND, name=point.name, reason=point.behind)
+    return (CloudPointState.DEGRADED if state is CloudPointState.READY else state), (*said, lacks)
+
+
+def _as_seen(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple[Said, ...]]:
+    """As :func:`settled_state`, whatever was ordered last."""
     status = seen.status
     if status is None:
         reason = seen.status_error.message if seen.status_error else ""
@@ -63,12 +74,12 @@ def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple
         if status.state is RunState.STOPPED:
             return CloudPointState.STOPPED, ()
         return CloudPointState.DEGRADED, (say(sentences.SERVICE_UNWANTED),)
-    count = running(status, 0)
-    if count >= status.wanted and status.state is RunState.RUNNING:
+    count, wanted = running(status, 0), max(status.wanted, point.instances_wanted)
+    if count >= wanted and status.state is RunState.RUNNING:
         notes = tuple(told for note in status.notes for told in quoted(note))
         return (CloudPointState.DEGRADED, notes) if notes else (CloudPointState.READY, ())
     if count:
-        some = say(sentences.SERVICE_PARTLY, running=count, wanted=status.wanted)
+        some = say(sentences.SERVICE_PARTLY, running=count, wanted=wanted)
         whole = status.state is RunState.RUNNING
         return CloudPointState.DEGRADED, (some,) if whole else (
             some,

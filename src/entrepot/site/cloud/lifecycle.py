@@ -1,4 +1,4 @@
-"""What the durable tasks of a cloud point do: create, stop, start, scale, update, renew, delete.
+"""What the durable tasks of a cloud point do: create, stop, start, scale, update, renew, delete, forget.
 
 Rules:
 
@@ -10,30 +10,26 @@ Rules:
 - A creation that fails removes what it made. When that fails too, the row stays, and says what remains.
 """
 
-import asyncio
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, UnavailableError
-from entrepot.core.times import Clock, iso
-from entrepot.database import cloud, clouddetails
+from entrepot.core.times import iso
+from entrepot.database import clouddetails
 from entrepot.database.cloud import CloudPoint
-from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
-from entrepot.protocol.cloudhost import RunState, ServiceSpec, ServiceStatus
+from entrepot.protocol.cloudhost import RunState, ServiceSpec
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import Delivery, ServiceState
 from entrepot.site.cloud import delivery, standing
-from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_point, owner_of
-from entrepot.site.cloud.collection import Collector
-from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.charge import Charge
+from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_point, check_quota, owner_of
+from entrepot.site.cloud.forgetting import last_try
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.planning import still_charged
 from entrepot.site.cloud.proofs import records_left
-from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import CloudAction
-from entrepot.site.cloud.waiting import Sleep, until_running
 from entrepot.site.cloudport import CloudProvider, Progress
 from entrepot.site.reporting import Reporter
 from entrepot.trust.certificaterules import chain_remarks
@@ -45,32 +41,8 @@ COLLECT_ATTEMPTS: Final = 4
 log = structlog.get_logger("site.cloud.lifecycle")
 
 
-class LifeCycle:
-    """Does the tasks of all cloud points of a site.
-
-    Args:
-        root: the hierarchy root's raw public key: gateways pin it.
-    """
-
-    def __init__(
-        self,
-        database: Database,
-        *,
-        providers: Providers,
-        control: ControlPublisher,
-        collector: Collector,
-        root: bytes,
-        clock: Clock,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._database = database
-        self._providers = providers
-        self._control = control
-        self._collector = collector
-        self._root = root
-        self._clock = clock
-        self._sleep = sleep
-        self._locks: dict[str, asyncio.Lock] = {}
+class LifeCycle(Charge):
+    """Does the tasks of all cloud points of a site."""
 
     async def run(self, action: CloudAction, task: Task, report: Reporter) -> None:
         """Do an action, or what is left of it.
@@ -87,50 +59,9 @@ class LifeCycle:
             CloudAction.DELETE: self._delete,
             CloudAction.UPDATE: self._update,
             CloudAction.RENEW: self._update,
+            CloudAction.FORGET: self._forget,
         }
         await steps[action](task, report)
-
-    # -- shared ------------------------------------------------------------------------------------------------------
-
-    async def in_charge(self, task: Task) -> CloudPoint:
-        """The point, as long as this task is the last one asked for.
-
-        Raises:
-            CancelledError: a later task took over.
-            NotFoundError: the point is gone.
-        """
-        point = await self._database.read(cloud.get_cloud_point, task.subject)
-        if point.task != task.id:
-            raise CancelledError("A later request took over.")
-        return point
-
-    async def note(self, task: Task, **values: Any) -> CloudPoint:
-        """Write down where the point stands, if this task is still in charge."""
-        return await self._database.write(standing.note, task, values)
-
-    def _lock(self, point: str) -> asyncio.Lock:
-        return self._locks.setdefault(point, asyncio.Lock())
-
-    async def _saw(self, task: Task, report: Reporter, status: ServiceStatus) -> None:
-        report.check()
-        report.amount(sum(1 for one in status.instances if one.state == "running"), status.wanted)
-        await self.note(task, address=status.address, instances=status.instances)
-
-    async def _publish(self, task: Task) -> int:
-        """Tell the gateways what is wanted since the order was given; the counter of that document."""
-        point = await self.in_charge(task)
-        return await self._control.publish(point.point, await self._providers.store_of(point))
-
-    async def _wait(self, task: Task, report: Reporter, provider: CloudProvider, counter: int) -> None:
-        point = await self.in_charge(task)
-        report.step("Waiting until the instances run", total=point.instances_wanted, unit="instances")
-        await until_running(
-            provider,
-            point.service,
-            control=counter,
-            seen=lambda status: self._saw(task, report, status),
-            sleep=self._sleep,
-        )
 
     # -- create ------------------------------------------------------------------------------------------------------
 
@@ -243,25 +174,44 @@ class LifeCycle:
         report.step("Starting the instances")
         async with self._lock(point.point):
             await self.in_charge(task)
-            await provider.start(point.service, report.step)
+            status = await provider.start(point.service, report.step)
+            if status.wanted != point.instances_wanted:  # a scaling gave way to a stop
+                await provider.scale(point.service, point.instances_wanted, report.step)
         await self._wait(task, report, provider, counter)
+        if point.behind:  # an update or a renewal gave way to a stop: clients are served meanwhile
+            return await self._update(task, report)
         await self.note(task, state=CloudPointState.READY, message="")
         report.message(f"{point.name} serves clients again.")
+        return None
 
     async def _scale(self, task: Task, report: Reporter) -> None:
         point = await self.in_charge(task)
+        if point.state is not CloudPointState.SCALING and task.error:
+            raise EntrepotError(task.error)  # taken back, and killed before it was told
         provider = await self._providers.of(point)
+        report.step("Checking the quota")
+        check_quota(await provider.check(), point.instances_wanted)
         report.step("Scaling", total=point.instances_wanted, unit="instances")
         async with self._lock(point.point):
             await self.in_charge(task)
             status = await provider.scale(point.service, point.instances_wanted, report.step)
         if point.wanted is ServiceState.STOPPED:
-            await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
+            await self.end(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
             report.message(f"{point.name} will start with {point.instances_wanted} instances.")
             return
         await self._wait(task, report, provider, 0)
-        await self.note(task, state=CloudPointState.READY, message="")
+        await self.end(task, state=CloudPointState.READY, message="")
         report.message(f"{point.name} runs {point.instances_wanted} instances.")
+
+    async def instances_had(self, task: Task) -> int:
+        """So many instances the cloud has been told to run.
+
+        Raises:
+            CancelledError: a later task took over.
+            EntrepotError: the cloud does not answer.
+        """
+        point = await self.in_charge(task)
+        return (await (await self._providers.of(point)).status(point.service)).wanted
 
     # -- update, renew ---------------------------------------------------------------------------------------------
 
@@ -280,6 +230,7 @@ class LifeCycle:
             await self.in_charge(task)
             status = await provider.create(point.service, self._spec(point), report.step)
             if point.wanted is ServiceState.RUNNING and status.state is RunState.STOPPED:
+                await self.in_charge(task)  # a stop that was ordered meanwhile stays a stop
                 report.step("Starting the instances")
                 await provider.start(point.service, report.step)
         await self._saw(task, report, status)
@@ -287,11 +238,11 @@ class LifeCycle:
         check_certificate(status, point)
         counter = await self._publish(task)
         if point.wanted is ServiceState.STOPPED:
-            await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="")
+            await self.note(task, state=CloudPointState.STOPPED, instances=status.instances, message="", behind="")
         else:
             await self._wait(task, report, provider, counter)
             state = CloudPointState.DEGRADED if status.notes else CloudPointState.READY
-            await self.note(task, state=state, message=" ".join(status.notes))
+            await self.note(task, state=state, message=" ".join(status.notes), behind="")
         until = iso(point.certificate_expires)
         told = " ".join((*status.notes, await self._remarks(point)))
         report.message(f"{point.name} is as wanted; its service certificate is valid until {until}. {told}".strip())
@@ -317,6 +268,18 @@ class LifeCycle:
         await self._database.write(standing.forget, task, int(self._clock()))
         records = records_left(point.fqdn, point.provider)
         report.message(f"{point.name} is deleted; nothing is left in the cloud. {records} {lost}".strip())
+
+    async def _forget(self, task: Task, report: Reporter) -> None:
+        """Forget a point whose deletion failed: what may be left is told, its figures are kept."""
+        point = await self.in_charge(task)
+        report.step("Trying the deletion once more")
+        told = await last_try(self._remove(task, point, report.step), point)
+        report.step("Forgetting the cloud point")
+        await self._database.write(standing.forget, task, int(self._clock()))
+        report.message(
+            f"{point.name} is forgotten; its figures are kept. {told} {records_left(point.fqdn, point.provider)} "
+            "Transactions that were not collected are missing from its figures."
+        )
 
     async def _quiesce(self, task: Task, report: Reporter, provider: CloudProvider, point: CloudPoint) -> None:
         """No new transactions from here on. What is half gone already is no obstacle."""

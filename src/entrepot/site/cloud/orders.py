@@ -17,7 +17,7 @@ from entrepot.site.acting import acting_alone, behalf
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.proofs import pause_before
-from entrepot.site.cloud.states import WORKING, CloudAction, check_allowed
+from entrepot.site.cloud.states import BRINGS_ALL, GOING, UNFINISHED, WORKING, CloudAction, check_allowed
 from entrepot.site.tasks import TaskEngine
 
 MANY: Final = 16
@@ -112,24 +112,35 @@ class Orders:
         if not forced:
             crowding.check_instances(connection, point.point, instances, before=point.instances_wanted)
         keep(connection, point)
-        replaced = [task for kind in CloudAction if (task := self._supersede(connection, kind, point)) is not None]
+        replaced = [
+            task for kind in CloudAction if (task := self._supersede(connection, kind, point, action)) is not None
+        ]
         wanted = {
             CloudAction.STOP: ServiceState.STOPPED,
             CloudAction.DELETE: ServiceState.STOPPED,
+            CloudAction.FORGET: ServiceState.STOPPED,
             CloudAction.START: ServiceState.RUNNING,
         }.get(action, point.wanted)
-        changes = {"instances_wanted": instances} if action is CloudAction.SCALE else {}
+        changes: dict[str, object] = {"instances_wanted": instances} if action is CloudAction.SCALE else {}
+        if action in BRINGS_ALL:
+            changes["behind"] = UNFINISHED
         cloud.update_cloud_point(connection, point.point, state=WORKING[action], wanted=wanted, message="", **changes)
         return self.order(connection, action, point), replaced
 
-    def _supersede(self, connection: Connection, kind: CloudAction, point: CloudPoint) -> str | None:
+    def _supersede(
+        self, connection: Connection, kind: CloudAction, point: CloudPoint, action: CloudAction
+    ) -> str | None:
         task = tasks.active(connection, kind.value, point.point)
-        return None if task is None else self._cancelled(connection, task, kind)
-
-    def _cancelled(self, connection: Connection, task: Task, kind: CloudAction) -> str:
-        if kind is CloudAction.DELETE:
-            raise ConflictError("The cloud point is being deleted already.", next_step="Wait for it.")
-        tasks.request_cancel(connection, task.id, now=self._clock())
+        if task is None:
+            return None
+        if kind in GOING:
+            raise ConflictError(
+                "The cloud point is being deleted already.", next_step=f"Wait for it: entrepot task show {task.id}."
+            )
+        if kind is action:  # there is one active task of a kind; this one need not have noticed that it lost the point
+            tasks.supersede(connection, task.id, now=self._clock())
+        else:
+            tasks.request_cancel(connection, task.id, now=self._clock())
         return task.id
 
     def order(self, connection: Connection, action: CloudAction, point: CloudPoint) -> Task:

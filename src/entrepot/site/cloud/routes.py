@@ -116,8 +116,9 @@ def _point_routes(services: CloudServices) -> Handlers:
         return await database.read(info, await services.patch(name, data))
 
     @delete("/cloud-points/{name:str}", status_code=202)
-    async def delete_cloud_point(name: FromPath[str]) -> TaskInfo:
-        return task_info(await services.act(CloudAction.DELETE, name))
+    async def delete_cloud_point(name: FromPath[str], forget: FromQuery[bool] = False) -> TaskInfo:
+        """Delete it with all that it stores. ``forget``: after a deletion that failed because its cloud is gone."""
+        return task_info(await services.act(CloudAction.FORGET if forget else CloudAction.DELETE, name))
 
     return [create_cloud_point, list_cloud_points, get_cloud_point, change_cloud_point, delete_cloud_point]
 

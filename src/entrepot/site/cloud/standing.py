@@ -23,6 +23,20 @@ def note(connection: Connection, task: Task, values: dict[str, Any]) -> CloudPoi
     return cloud.update_cloud_point(connection, task.subject, **values)
 
 
+def end(connection: Connection, task: Task, values: dict[str, Any], error: str) -> CloudPoint:
+    """Write down where a point stands at the end of a task, and with it how the task ends: it may be killed just then.
+
+    Args:
+        error: why it fails; empty: it does not.
+
+    Raises:
+        EntrepotError: as :func:`note`.
+    """
+    point = note(connection, task, values)
+    tasks.note_error(connection, task.id, error)
+    return point
+
+
 def forget(connection: Connection, task: Task, now: int) -> None:
     """Forget a cloud point of which nothing is left in the cloud, and all that belongs to it.
 

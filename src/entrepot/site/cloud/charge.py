@@ -1,0 +1,91 @@
+"""Being in charge of a cloud point: what every one of its tasks does between its own steps."""
+
+import asyncio
+from typing import Any
+
+from entrepot.core.errors import CancelledError
+from entrepot.core.times import Clock
+from entrepot.database import cloud
+from entrepot.database.cloud import CloudPoint
+from entrepot.database.engine import Database
+from entrepot.database.tasks import Task
+from entrepot.protocol.cloudhost import ServiceStatus
+from entrepot.site.cloud import standing
+from entrepot.site.cloud.collection import Collector
+from entrepot.site.cloud.control import ControlPublisher
+from entrepot.site.cloud.providers import Providers
+from entrepot.site.cloud.waiting import Sleep, until_running
+from entrepot.site.cloudport import CloudProvider
+from entrepot.site.reporting import Reporter
+
+
+class Charge:
+    """Knows which task is in charge of a point, and lets no other write or call.
+
+    Args:
+        root: the hierarchy root's raw public key: gateways pin it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        providers: Providers,
+        control: ControlPublisher,
+        collector: Collector,
+        root: bytes,
+        clock: Clock,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._database = database
+        self._providers = providers
+        self._control = control
+        self._collector = collector
+        self._root = root
+        self._clock = clock
+        self._sleep = sleep
+        self._locks: dict[str, asyncio.Lock] = {}
+
+    async def in_charge(self, task: Task) -> CloudPoint:
+        """The point, as long as this task is the last one asked for.
+
+        Raises:
+            CancelledError: a later task took over.
+            NotFoundError: the point is gone.
+        """
+        point = await self._database.read(cloud.get_cloud_point, task.subject)
+        if point.task != task.id:
+            raise CancelledError("A later request took over.")
+        return point
+
+    async def note(self, task: Task, **values: Any) -> CloudPoint:
+        """Write down where the point stands, if this task is still in charge."""
+        return await self._database.write(standing.note, task, values)
+
+    async def end(self, task: Task, error: str = "", **values: Any) -> CloudPoint:
+        """Write down where the point stands and how the task ends, if it is still in charge."""
+        return await self._database.write(standing.end, task, values, error)
+
+    def _lock(self, point: str) -> asyncio.Lock:
+        return self._locks.setdefault(point, asyncio.Lock())
+
+    async def _saw(self, task: Task, report: Reporter, status: ServiceStatus) -> None:
+        report.check()
+        report.amount(sum(1 for one in status.instances if one.state == "running"), status.wanted)
+        await self.note(task, address=status.address, instances=status.instances)
+
+    async def _publish(self, task: Task) -> int:
+        """Tell the gateways what is wanted since the order was given; the counter of that document."""
+        point = await self.in_charge(task)
+        return await self._control.publish(point.point, await self._providers.store_of(point))
+
+    async def _wait(self, task: Task, report: Reporter, provider: CloudProvider, counter: int) -> None:
+        point = await self.in_charge(task)
+        report.step("Waiting until the instances run", total=point.instances_wanted, unit="instances")
+        await until_running(
+            provider,
+            point.service,
+            control=counter,
+            seen=lambda status: self._saw(task, report, status),
+            sleep=self._sleep,
+        )

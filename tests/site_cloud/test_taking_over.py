@@ -1,0 +1,301 @@
+"""Orders that take over from others, and what orders that failed or gave way leave behind (R12, R27)."""
+
+import contextlib
+
+import pytest
+
+from entrepot.core.errors import ConflictError, NotFoundError, QuotaError, RefusedError, UnavailableError
+from entrepot.database import tasks
+from entrepot.protocol.cloudapi import RenewServiceCertificate
+from entrepot.protocol.cloudhost import RunState
+from entrepot.protocol.cloudpointapi import CloudPointState
+from entrepot.protocol.control import ServiceState
+from entrepot.protocol.siteapi import TaskState
+from entrepot.site.cloud.states import OFFERED, CloudAction
+
+from ..lightpfx import light_service_pfx
+from .conftest import FQDN, PASSWORD, Crash, SiteUnderTest
+
+
+def _renewal(site: SiteUnderTest) -> RenewServiceCertificate:
+    pfx = light_service_pfx(site.keys.authority, FQDN, PASSWORD, days=300, now=site.clock())
+    return RenewServiceCertificate(service_pfx=pfx, service_password=PASSWORD)
+
+
+def _once(site: SiteUnderTest, at: str, action: CloudAction, **more: int) -> list[object]:
+    """Give an order as soon as the cloud is called so; the task is in the list then."""
+    given: list[object] = []
+
+    async def order(name: str) -> None:
+        if name == at and not given:
+            given.append(None)
+            given[0] = await site.services.act(action, "cloud1", **more)
+
+    site.cloud.on_call = order
+    return given
+
+
+async def _assert_stopped(site: SiteUnderTest) -> None:
+    assert (await site.services.get("cloud1")).state is CloudPointState.STOPPED
+    assert site.state_of() is ServiceState.STOPPED
+    assert site.cloud.services["cloud1"].state is RunState.STOPPED
+
+
+async def _started(site: SiteUnderTest) -> None:
+    task = await site.services.act(CloudAction.START, "cloud1")
+    await site.settle()
+    await site.completed(task)
+    point = await site.services.get("cloud1")
+    assert (point.state, point.message) == (CloudPointState.READY, "")
+    assert site.state_of() is ServiceState.RUNNING
+
+
+# --- stop
+
+
+@pytest.mark.parametrize("at", ["check", "create", "put_document"])
+async def test_a_stop_takes_over_from_a_renewal_and_the_next_start_brings_the_certificate(site, at: str) -> None:
+    await site.make_point()
+    if at == "put_document":  # only then is there a new control document to be written
+        site.clock.advance(3700)
+    renewal = await site.services.renew("cloud1", _renewal(site))
+    stops = _once(site, at, CloudAction.STOP)
+    await site.settle()
+    assert (await site.task(renewal)).state is TaskState.CANCELLED
+    await site.completed(stops[0])
+    await _assert_stopped(site)
+    assert "the next start brings it" in (await site.services.get("cloud1")).message
+    await _started(site)
+    point = await site.services.get("cloud1")
+    assert site.cloud.services["cloud1"].spec.certificate == point.certificate
+
+
+@pytest.mark.parametrize("step", [1, 5, 9, 13])
+async def test_a_renewal_killed_at_any_step_can_be_stopped_and_comes_with_the_next_start(site, step: int) -> None:
+    await site.make_point()
+    await site.services.renew("cloud1", _renewal(site))
+    site.fuse.arm(step)
+    with contextlib.suppress(Crash):
+        await site.engine.run_once()
+    site.fuse.arm(-1)
+    site.boot()
+    stop = await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    await site.completed(stop)
+    await _assert_stopped(site)
+    await _started(site)
+    point = await site.services.get("cloud1")
+    assert site.cloud.services["cloud1"].spec.certificate == point.certificate
+
+
+async def test_a_stop_takes_over_from_a_scaling_and_the_next_start_brings_the_instances(site) -> None:
+    await site.make_point()
+    scaling = await site.services.act(CloudAction.SCALE, "cloud1", instances=4)
+    stops = _once(site, "check", CloudAction.STOP)
+    await site.settle()
+    assert (await site.task(scaling)).state is TaskState.CANCELLED
+    await site.completed(stops[0])
+    await _assert_stopped(site)
+    assert site.cloud.services["cloud1"].wanted == 2
+    await _started(site)
+    assert site.cloud.services["cloud1"].wanted == 4
+
+
+async def test_a_stop_can_be_repeated_while_the_first_waits_to_be_tried_again(site) -> None:
+    await site.make_point()
+    site.cloud.failures["stop"] = [UnavailableError("silent")]
+    first = await site.services.act(CloudAction.STOP, "cloud1")
+    await site.engine.run_once()
+    second = await site.services.act(CloudAction.STOP, "cloud1")
+    await site.engine.run_once()
+    await site.completed(second)
+    await _assert_stopped(site)
+    await site.settle()
+    assert (await site.task(first)).state is TaskState.CANCELLED
+
+
+async def test_changes_of_mind_need_not_wait_for_those_before(site) -> None:
+    """Stop, start, stop: the first stop is still at work when the second one is ordered."""
+    await site.make_point()
+    given = [await site.services.act(CloudAction.STOP, "cloud1")]
+
+    async def change_mind(name: str) -> None:
+        if name == "stop" and len(given) == 1:
+            given.append(await site.services.act(CloudAction.START, "cloud1"))
+            given.append(await site.services.act(CloudAction.STOP, "cloud1"))
+
+    site.cloud.on_call = change_mind
+    await site.settle()
+    states = [(await site.task(task)).state for task in given]
+    assert states == [TaskState.CANCELLED, TaskState.CANCELLED, TaskState.COMPLETED]
+    await _assert_stopped(site)
+
+
+# --- what failed
+
+
+async def test_a_renewal_that_fails_takes_the_point_from_no_client_and_is_told_until_it_is_done(site) -> None:
+    await site.make_point()
+    site.cloud.failures["create"] = [RefusedError("A policy of the cloud forbids it.")]
+    seen: set[CloudPointState] = set()
+
+    async def watch(_: str) -> None:
+        seen.add((await site.services.get("cloud1")).state)
+
+    site.cloud.on_call = watch
+    task = await site.services.renew("cloud1", _renewal(site))
+    await site.settle()
+    assert (await site.task(task)).error_code == "refused"
+    point = await site.services.get("cloud1")
+    seen.add(point.state)
+    assert seen <= OFFERED
+    assert point.state is CloudPointState.DEGRADED
+    assert "A policy of the cloud forbids it." in point.message
+    assert "entrepot cloud update cloud1" in point.message
+    update = await site.services.act(CloudAction.UPDATE, "cloud1")
+    await site.settle()
+    await site.completed(update)
+    point = await site.services.get("cloud1")
+    assert (point.state, point.message) == (CloudPointState.READY, "")
+    assert site.cloud.services["cloud1"].spec.certificate == point.certificate
+
+
+async def test_a_failed_update_of_a_service_that_is_gone_is_a_failure(site) -> None:
+    await site.make_point()
+    site.cloud.services.clear()
+    await site.services.act(CloudAction.UPDATE, "cloud1")
+    await site.settle()
+    point = await site.services.get("cloud1")
+    assert point.state is CloudPointState.FAILED
+    assert "The cloud no longer has the service" in point.message
+
+
+# --- scaling and the quota
+
+
+async def _assert_taken_back(site: SiteUnderTest, scaling, reason: str) -> None:
+    ended = await site.task(scaling)
+    assert (ended.state, ended.error_code, ended.attempts) == (TaskState.FAILED, "quota", 1)
+    assert reason in ended.error
+    point = await site.services.get("cloud1")
+    assert (point.state, point.instances_wanted) == (CloudPointState.READY, 2)
+    renewal = await site.services.renew("cloud1", _renewal(site))
+    await site.settle()
+    await site.completed(renewal)
+
+
+async def test_more_instances_than_the_quota_are_refused_at_once_and_as_many_wanted_as_before(site) -> None:
+    await site.make_point()
+    site.cloud.instance_quota = 3
+    scaling = await site.services.act(CloudAction.SCALE, "cloud1", instances=4)
+    await site.settle()
+    assert "scale" not in site.cloud.calls
+    await _assert_taken_back(site, scaling, "allows 3 instances; 4 are asked for")
+
+
+async def test_more_instances_than_other_services_left_are_refused_by_the_cloud_with_the_same_end(site) -> None:
+    await site.make_point()
+    site.cloud.failures["scale"] = [QuotaError("Its other services have 14.")]
+    scaling = await site.services.act(CloudAction.SCALE, "cloud1", instances=4)
+    await site.settle()
+    await _assert_taken_back(site, scaling, "Its other services have 14.")
+
+
+async def test_a_scaling_can_be_corrected_while_it_is_under_way(site) -> None:
+    await site.make_point()
+    first = await site.services.act(CloudAction.SCALE, "cloud1", instances=9)
+    others = _once(site, "scale", CloudAction.SCALE, instances=3)
+    await site.settle()
+    assert (await site.task(first)).state is TaskState.CANCELLED
+    await site.completed(others[0])
+    point = await site.services.get("cloud1")
+    assert (point.state, point.instances_wanted) == (CloudPointState.READY, 3)
+    assert site.cloud.services["cloud1"].wanted == 3
+
+
+async def test_a_refused_scaling_killed_at_any_step_fails_all_the_same(tmp_path) -> None:
+    reached, step = True, 0
+    while reached:
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        site = SiteUnderTest(folder)
+        await site.make_point()
+        site.cloud.instance_quota = 3
+        scaling = await site.services.act(CloudAction.SCALE, "cloud1", instances=4)
+        site.fuse.arm(step)
+        try:
+            await site.engine.run_once()
+            reached = False
+        except Crash:
+            site.boot()
+            await site.settle()
+        site.fuse.arm(-1)
+        ended = await site.task(scaling)
+        assert ended.state is TaskState.FAILED, step
+        assert "4 are asked for" in ended.error
+        assert (await site.services.get("cloud1")).instances_wanted == 2
+        site.database.close()
+        step += 3
+    assert step > 6
+
+
+# --- a cloud that is gone for good
+
+
+async def test_a_point_whose_cloud_is_gone_for_good_can_be_forgotten_after_a_failed_deletion(site) -> None:
+    point = await site.make_point()
+    site.cloud.failures = {name: [UnavailableError("The cloud does not answer.")] * 99 for name in ("status", "delete")}
+    deletion = await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle(tries=20)
+    ended = await site.task(deletion)
+    assert ended.state is TaskState.FAILED
+    assert "entrepot cloud delete cloud1 --forget" in ended.error
+    assert "--forget" in (await site.services.get("cloud1")).message
+    task = await site.services.act(CloudAction.FORGET, "cloud1")
+    await site.settle()
+    message = (await site.completed(task)).message
+    assert "What may be left was not checked: the service cloud1" in message
+    assert "https://127.0.0.1:9, subscription sub-1" in message
+    assert f"Remove its DNS record {FQDN}." in message
+    with pytest.raises(NotFoundError):
+        await site.services.get(point.point)
+    site.services.certificates.delete_management("management")
+    site.cloud.failures = {}
+    site.cloud.services.clear()
+    assert (await site.make_point()).state is CloudPointState.READY  # the name is free again
+
+
+async def test_a_cloud_that_answers_again_is_cleaned_up_before_its_point_is_forgotten(site) -> None:
+    await site.make_point()
+    await _undeleted(site)
+    task = await site.services.act(CloudAction.FORGET, "cloud1")
+    await site.settle()
+    assert "Nothing is left in the cloud." in (await site.completed(task)).message
+    assert site.cloud.services == {}
+
+
+async def test_what_remains_is_named_when_a_point_is_forgotten(site) -> None:
+    await site.make_point()
+    site.cloud.left = ["disk of cloud1"]
+    await _undeleted(site)
+    task = await site.services.act(CloudAction.FORGET, "cloud1")
+    await site.settle()
+    assert "This remains in the cloud: disk of cloud1." in (await site.completed(task)).message
+
+
+async def _undeleted(site: SiteUnderTest) -> None:
+    """A deletion that was cancelled before it began."""
+    deletion = await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.database.write(tasks.request_cancel, deletion.id, now=site.clock(), tidy=True)
+    await site.settle()
+    assert (await site.task(deletion)).state is TaskState.CANCELLED
+
+
+async def test_only_a_point_whose_deletion_failed_can_be_forgotten(site) -> None:
+    await site.make_point()
+    with pytest.raises(ConflictError, match="only one whose deletion failed") as refused:
+        await site.services.act(CloudAction.FORGET, "cloud1")
+    assert "entrepot cloud delete cloud1" in refused.value.next_step
+    await site.services.act(CloudAction.DELETE, "cloud1")
+    with pytest.raises(ConflictError, match="being deleted already"):
+        await site.services.act(CloudAction.FORGET, "cloud1")
