@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 
 import msgspec
 import pytest
+from argon2 import PasswordHasher
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
+from entrepot.database import administrators
 from entrepot.database.engine import Database, open_database
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
@@ -305,7 +307,18 @@ def site_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         passphrase=Secret("a long passphrase"),
     )
     init_site(folder, new, now=NOW)
+    _weaken_password(Home(folder))
     return folder
+
+
+def _weaken_password(home: Home) -> None:
+    """Hash the password so that a login costs next to nothing: hundreds of tests log in, and none of them is about
+    that. Sites in processes of their own keep the hash that set-up makes."""
+    quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    database = open_database(home.database_url(load_settings(home)))
+    with database.transaction() as connection:
+        administrators.set_password(connection, "admin", quick.hash(PASSWORD))
+    database.close()
 
 
 @pytest.fixture
