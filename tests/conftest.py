@@ -34,6 +34,12 @@ settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests begin first, or one of them would be what everybody waits for at the end. Files stay together
+    otherwise: they share fixtures, and the tests of the demonstration follow each other."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_collection_finish() -> None:
     """Thousands of collected tests stay until the end: spare each full garbage collection walking over them."""
     gc.collect()

@@ -40,6 +40,7 @@ async def fetch_alone(home: Path, content: str) -> tuple[int, int, int, int, Pat
     return int(files), int(size), int(peak), int(rebuilt), Path(folder.strip())
 
 
+@pytest.mark.long
 async def test_a_file_of_4_gib(world, tools) -> None:
     """In 64 manifest parts; most of it zeros, as in the image of a disk."""
     step = 4 * MIB
@@ -80,6 +81,7 @@ async def test_a_file_of_4_gib(world, tools) -> None:
     assert peak <= LIMIT
 
 
+@pytest.mark.long
 async def test_100_000_small_files(world, tools, tmp_path: Path) -> None:
     source = tmp_path / "source"
     noise = random.Random(2).randbytes(MIB)

@@ -316,6 +316,7 @@ def test_names_that_azure_does_not_take_are_refused(name) -> None:
         names_of(name, POINT, "")
 
 
+@pytest.mark.long
 async def test_a_creation_that_dies_at_any_request_is_finished_by_the_next(arm, management, authority) -> None:
     spec = make_spec(authority)
     arm.dns_proven = True
@@ -398,6 +399,7 @@ async def test_whoever_waits_for_azure_is_woken_when_the_provider_is_closed(arm,
         await asyncio.wait_for(creation, 30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("verb", ["stop", "start", "scale", "delete"])
 async def test_an_order_that_dies_at_any_request_is_finished_by_the_next(arm, management, authority, verb) -> None:
     spec = make_spec(authority)

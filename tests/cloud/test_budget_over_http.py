@@ -94,6 +94,7 @@ class Thief:
         await self._ask(session, self._site.big, **{"If-None-Match": f'"{self._site.big.hex()}"'})
 
 
+@pytest.mark.long
 async def test_thieves_and_crashes_get_no_more_than_was_granted(
     host: Any,
     site: Any,

@@ -193,6 +193,7 @@ async def test_without_a_valid_control_document_nobody_is_served(
         await client.read(site.big, token)
 
 
+@pytest.mark.long
 async def test_scaling_and_renewing_fail_no_download(
     site: Any, provider: HostProvider, service: Any, client_of: Maker, running: Maker, until: Maker
 ) -> None:

@@ -61,6 +61,7 @@ def publish_alone(tmp_path: Path, make_sqlite_ledgers: Any) -> Any:
     return run
 
 
+@pytest.mark.long
 def test_a_file_of_4_gib(tmp_path: Path, publish_alone: Any) -> None:
     """Holes between islands of data, so that it needs little room on the disk; each island is cut differently."""
     source = tmp_path / "disk.img"
@@ -76,6 +77,7 @@ def test_a_file_of_4_gib(tmp_path: Path, publish_alone: Any) -> None:
     assert peak <= LIMIT
 
 
+@pytest.mark.long
 def test_100_000_small_files(tmp_path: Path, publish_alone: Any) -> None:
     source = tmp_path / "source"
     noise = random.Random(2).randbytes(MIB)

@@ -169,6 +169,7 @@ def files_of(source: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in source.iterdir()}
 
 
+@pytest.mark.long
 async def test_a_reseal_that_was_killed_again_and_again_is_finished(estate: Estate, source: Path) -> None:
     await estate.publish("App", source)
     await estate.call("POST", "/keys/rotate", RotationInfo, RotationRequest(compromised=True))
@@ -185,6 +186,7 @@ async def test_a_reseal_that_was_killed_again_and_again_is_finished(estate: Esta
     assert await asyncio.to_thread(estate.restored) == files_of(source)
 
 
+@pytest.mark.long
 async def test_a_rotation_that_is_killed_at_any_moment_happened_whole_or_not_at_all(
     estate: Estate, tmp_path: Path
 ) -> None:
@@ -244,6 +246,7 @@ async def roll(estate: Estate, *roles: Role, **how: Any) -> None:
     await estate.call("POST", "/keys/trust", KeysInfo, SignedTrust(document=signed))
 
 
+@pytest.mark.long
 async def test_points_and_clients_follow_a_rollover_of_every_key_and_a_new_sealing(
     estate: Estate, point: Server, source: Path
 ) -> None:
@@ -295,6 +298,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     yield
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("credentials")
 async def test_the_commands_roll_rotate_export_and_import(estate: Estate, source: Path) -> None:
     record = RootKey.load(estate.home.root_key.read_bytes(), PASSPHRASE)

@@ -124,6 +124,7 @@ async def test_a_hostile_archive_is_refused_by_name_and_leaves_nothing(site, tmp
     assert not list(site.home.folder.rglob("*escaped*"))
 
 
+@pytest.mark.long
 async def test_a_bomb_is_refused(site, tmp_path) -> None:
     request = ContentRequest(name="App", source=str(bomb(tmp_path / "bomb.tar.xz")), unpack=True)
     task = await ended(site, await site.call("POST", "/contents", TaskInfo, request))

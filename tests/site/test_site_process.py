@@ -174,6 +174,7 @@ async def test_a_publish_that_was_killed_is_finished_after_the_restart(
     assert (info.versions[0].files, info.versions[0].plain_size) == (6, 72_000_000)
 
 
+@pytest.mark.long
 async def test_an_archive_whose_publish_was_killed_is_unpacked_again_and_published_whole(
     server: Process, administrator: Administrator, home: Path, tmp_path: Path
 ) -> None:

@@ -85,6 +85,7 @@ def _control(connection, point: str):
     return controldocuments.control(connection, point)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("action", list(CloudAction))
 async def test_a_task_killed_at_any_step_is_finished_by_the_next_process(tmp_path, action) -> None:
     total = await _steps(tmp_path, action)

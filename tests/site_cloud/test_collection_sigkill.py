@@ -75,6 +75,7 @@ def _collected(database) -> int:
         return connection.execute(select(func.count()).select_from(transaction_segment)).scalar_one()
 
 
+@pytest.mark.long
 @pytest.mark.process
 def test_a_collection_killed_again_and_again_counts_and_logs_exactly_once(tmp_path) -> None:
     database = open_database(sqlite_url(tmp_path / "site.db"))

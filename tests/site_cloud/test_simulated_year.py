@@ -217,6 +217,7 @@ def _subscription() -> Subscription:
     )
 
 
+@pytest.mark.long
 async def test_a_year_is_counted_alerted_and_charged_as_simple_addition_says(site):
     point = await site.make_point(thresholds=Thresholds(storage_quota=STORAGE_QUOTA, transfer_quota=1_000 * GB))
     with site.database.transaction() as connection:
