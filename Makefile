@@ -31,7 +31,9 @@ help: ## show this list
 demo: $(VENV)/.runtime ## the whole product on this machine, in under a minute
 	@$(BIN)/entrepot demo --folder .demo $(if $(KEEP),--keep)
 
-test: $(VENV)/.dev postgresql azurite tools ## everything: format, lint, types, imports, unit, process, database, end to end
+test: python ## everything: format, lint, types, imports, unit, process, database, end to end
+	@# Python's packages beside Debian's and npm's, which wait for the network and the disk.
+	@$(MAKE) $(VENV)/.dev & $(MAKE) postgresql azurite tools && wait $$!
 	@$(MAKE) lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not end_to_end"
 	@# Two files at a time: the tests of a file share an estate, and follow each other.
