@@ -9,6 +9,7 @@ import pytest
 
 from entrepot.core.encoding import from_json
 from entrepot.core.errors import (
+    BadInputError,
     ConflictError,
     NotFoundError,
     ReplayError,
@@ -297,3 +298,9 @@ async def test_what_the_site_cannot_live_with_is_refused(site: Any, point: Obeyi
     with pytest.raises(ConflictError, match="without a key for token"):
         await drafted(site, withdraw=(site.keys.token.kid,))
     assert site.keys.hierarchy.trust_number == 1
+
+
+@pytest.mark.parametrize("document", ["", "no document"])
+async def test_what_is_no_trust_document_is_the_callers_mistake(site, document: str) -> None:
+    with pytest.raises(BadInputError, match="compact JWS"):
+        await site.call("POST", "/keys/trust", KeysInfo, SignedTrust(document=document))

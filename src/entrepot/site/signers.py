@@ -15,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import ConflictError, NotFoundError, ReplayError, TrustError
+from entrepot.core.errors import BadInputError, ConflictError, FormatError, NotFoundError, ReplayError, TrustError
 from entrepot.core.times import DAY, Clock
 from entrepot.database import hierarchy, points, sealings
 from entrepot.database.engine import Database
@@ -165,7 +165,7 @@ class Signers:
             TrustError: another root signed it, or it lists a key of this site that is not here.
             ReplayError: its number or epoch is not higher than of the present one.
             ConflictError: it would leave the site without a key.
-            FormatError: no trust document.
+            BadInputError: no trust document.
         """
         await self._database.write(self._accept, document.strip())
         await self._database.read(refresh, self._keys, now=self._clock())
@@ -175,7 +175,7 @@ class Signers:
         now = int(self._clock())
         hierarchy.lock_keys(connection)
         record = hierarchy.get_hierarchy(connection)
-        offered = verify_trust(signed, record.root_public)
+        offered = _read(signed, record.root_public)
         if signed == record.trust_document:
             return
         if offered.hierarchy != record.name:
@@ -193,6 +193,13 @@ class Signers:
                 _follow(connection, row, listed.get(row.kid), offered.number, now)
         hierarchy.note_change(connection)
         load_key_set(connection, site=self._keys.site.code, vault=self._keys.vault, now=now)
+
+
+def _read(signed: str, root_public: bytes) -> TrustDocument:
+    try:
+        return verify_trust(signed, root_public)
+    except FormatError as error:  # by whoever gave it, not by this site
+        raise BadInputError(error.message, next_step="Give what `entrepot key trust sign` wrote.") from error
 
 
 def _follow(connection: Connection, row: RoleKey, entry: KeyEntry | None, number: int, now: int) -> None:
