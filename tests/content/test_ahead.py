@@ -112,6 +112,24 @@ def test_of_a_big_file_two_windows_more_are_read_than_taken(tmp_path: Path, monk
     assert sum(read) == 6 * WINDOW
 
 
+def test_a_files_hash_is_that_of_its_chunks_even_where_it_is_written_unnoticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "big").write_bytes(random.Random(7).randbytes(3 * WINDOW))
+    whole, again_read = SourceFile.read, []
+
+    def written_meanwhile(self: SourceFile, size: int, *, again: int = 0) -> bytes:
+        data = whole(self, size, again=again)
+        again_read.append(again)
+        return b"?" * again + data[again:]
+
+    monkeypatch.setattr(SourceFile, "read", written_meanwhile)
+    read = list(read_ahead(files(tmp_path), AtOnce(), SEED))
+    assert any(again_read)
+    data = b"".join(plain for each in read if isinstance(each, Chunks) for plain, _ in each.plain)
+    assert read[-1].sha256 == hashlib.sha256(data).digest()
+
+
 def test_what_fails_later_comes_in_its_turn(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(random.Random(6).randbytes(3 * WINDOW))

@@ -103,8 +103,9 @@ def test_what_is_refused_is_refused_in_the_same_words(
 
 
 def test_a_killed_process_is_an_error_that_may_be_tried_again(
-    tmp_path: Path, pool: ThreadPoolExecutor, children: list[Any]
+    tmp_path: Path, pool: ThreadPoolExecutor, children: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(apart, "WAITING", MIB)
     source = fill(tmp_path / "source", 200, 250 * KIB)
     got: list[Piece | Findings] = []
     with pytest.raises(UnavailableError, match="was ended") as error, gathered(asked(source), pool, never) as pieces:

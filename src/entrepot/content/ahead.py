@@ -117,6 +117,7 @@ class _Big:
         self._chunker = chunker
         self._pool = pool
         self._rest = 0  # bytes of a chunk whose end is still to come
+        self._whole = hashlib.sha256()
         self._begun = False
         self._windows: deque[Future[Chunks]] = deque()
         self._changed = threading.Condition()
@@ -163,17 +164,18 @@ class _Big:
         """Cut the next window. Chunks are views of it.
 
         A cut depends on nothing that follows it, so only the last chunk has to wait for the next window, unless it is
-        as large as can be.
+        as large as can be. The file's hash is that of the chunks as they are given.
         """
         window = memoryview(self._source.read(WINDOW, again=self._rest))
         plain = [chunk.data for chunk in self._chunker.cut_buf(window)]
         self._rest = 0
+        if self._source.left and len(plain[-1]) < MAX_CHUNK:
+            self._rest = len(plain.pop())
+        self._whole.update(window[: len(window) - self._rest])
         if self._source.left:
-            if len(plain[-1]) < MAX_CHUNK:
-                self._rest = len(plain.pop())
             self._begun = True
             return Chunks(self._source.item, _hashed(plain), b"")
-        whole = self._source.sha256()
+        whole = self._whole.digest()
         only = not self._begun and len(plain) == 1
         return Chunks(self._source.item, ((plain[0], whole),) if only else _hashed(plain), whole)
 

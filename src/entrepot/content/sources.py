@@ -1,6 +1,5 @@
 """Reads source files, and notices when one changes meanwhile. Sources are never mapped."""
 
-import hashlib
 import os
 from typing import Final
 
@@ -11,7 +10,7 @@ _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLL
 
 
 class SourceFile:
-    """Reads a file from its beginning to its end, in pieces, and hashes it. It is open only while a piece is read.
+    """Reads a file from its beginning to its end, in pieces. It is open only while a piece is read.
 
     Attributes:
         item: what is read.
@@ -21,26 +20,21 @@ class SourceFile:
     def __init__(self, item: FileItem) -> None:
         self.item = item
         self.left = item.size
-        self._hasher = hashlib.sha256()
 
     def read(self, size: int, *, again: int = 0) -> bytes:
         """The next bytes, ``size`` of them or all that are left. Both before and after the file is as it was found.
 
         Args:
-            again: begin with so many that were given before: to copy them from there would move all others, too.
+            again: begin with so many that were given before: to copy them from there would move all others, too. They
+                may be others now, as nothing tells that a program writes through a map of the file.
 
         Raises:
             RefusedError: it is gone, cannot be read, or changed.
         """
         at = self.item.size - self.left - again
         data = _read(self.item, at, min(size, self.item.size - at))
-        self._hasher.update(memoryview(data)[again:])
         self.left -= len(data) - again
         return data
-
-    def sha256(self) -> bytes:
-        """SHA-256 of what was read so far."""
-        return self._hasher.digest()
 
 
 def read_source(item: FileItem) -> bytes:
