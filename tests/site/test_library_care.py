@@ -1,9 +1,11 @@
 """The library is validated, repaired, swept and measured; so is what points have of it."""
 
+import asyncio
 import contextlib
 import secrets
+import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from entrepot.content import keeping, sweep
 from entrepot.content.compressing import Earlier
 from entrepot.content.sealing import Purpose
-from entrepot.core.errors import IntegrityError, NotFoundError, UnavailableError
+from entrepot.core.errors import CancelledError, ConflictError, IntegrityError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import DAY, HOUR
 from entrepot.database import alerts, librarychecks
@@ -560,6 +562,31 @@ async def test_a_sweep_that_is_broken_off_tells_in_the_end_of_all_that_it_delete
     assert (ended.state, ended.attempts) == (TaskState.COMPLETED, 3)
     assert ended.message == f"{count} objects deleted, {len(strays)} stray files deleted."
     assert care.server.shelf.page() == []
+
+
+async def test_files_are_counted_for_one_request_at_a_time_and_no_longer_than_it_lives(care, monkeypatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(_ledger: Any, _shelf: Any, *, cancelled: Callable[[], bool]) -> tuple[int, int]:
+        begun.set()
+        while not cancelled():
+            threading.Event().wait(0.01)
+        ended.set()
+        return 0, 0
+
+    with monkeypatch.context() as slow:
+        slow.setattr("entrepot.site.library.count_strays", endless)
+        first = asyncio.create_task(care.part.preview_sweep(strays=True))
+        assert await asyncio.to_thread(begun.wait, 120)
+        with pytest.raises(ConflictError, match="counted already"):
+            await care.part.preview_sweep(strays=True)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await asyncio.to_thread(ended.wait, 120)
+    assert (await care.part.preview_sweep(strays=True)).stray_objects == 0
+    with pytest.raises(CancelledError):
+        sweep.count_strays(SqlSweepLedger(care.site.database), care.server.shelf, cancelled=lambda: True)
 
 
 async def test_files_that_the_database_does_not_know_go_when_asked(care) -> None:

@@ -64,15 +64,20 @@ def finish_deletions(ledger: SweepLedger, shelf: Shelf) -> int:
     return deleted
 
 
-def count_strays(ledger: SweepLedger, shelf: Shelf) -> tuple[int, int]:
+def count_strays(
+    ledger: SweepLedger, shelf: Shelf, *, cancelled: Callable[[], bool] = lambda: False
+) -> tuple[int, int]:
     """How many files :func:`sweep_strays` would delete now, and their bytes; changes nothing.
 
     Raises:
         UnavailableError, StorageError: by the ledger or the store.
+        CancelledError: ``cancelled`` says so.
     """
     count = size = 0
     after: ObjectId | None = None
     while page := shelf.page(after, BATCH):
+        if cancelled():
+            raise CancelledError("The work was stopped.")
         strays = ledger.unknown(page)
         count += len(strays)
         size += sum(each for _, each in strays)

@@ -6,6 +6,7 @@ do sweeps and repairs for any number of validations.
 
 import asyncio
 import contextlib
+import threading
 from typing import Final
 
 import msgspec
@@ -88,6 +89,7 @@ class LibraryCare:
         self._shelf = shelf
         self._clock = clock
         self._site = settings.site
+        self._counting = asyncio.Lock()
         self.tasks = TaskEngine(database, site=self._site, holder=holder, clock=clock, concurrency=CONCURRENCY)
         self.tasks.register(VALIDATE, ValidateHandler(database, shelf=shelf, clock=clock), waits=True)
         self.tasks.register(SWEEP, SweepHandler(database, shelf=shelf, clock=clock))
@@ -124,13 +126,27 @@ class LibraryCare:
 
         Args:
             strays: also look through all files for those that the database does not know.
+
+        Raises:
+            ConflictError: somebody else has them looked through at this moment.
         """
         found = await self._database.read(librarysweep.preview, now=self._clock(), grace_seconds=GRACE_SECONDS)
         if not strays:
             return found
-        ledger = librarysweep.SqlSweepLedger(self._database)
-        count, size = await asyncio.to_thread(count_strays, ledger, self._shelf)
+        count, size = await self._count_strays()
         return msgspec.structs.replace(found, stray_objects=count, stray_bytes=size)
+
+    async def _count_strays(self) -> tuple[int, int]:
+        """One at a time, as long as the request lives: it may take minutes of the disk, and a thread."""
+        if self._counting.locked():
+            raise ConflictError("The files of the library are being counted already.", next_step="Wait for the answer.")
+        gone = threading.Event()
+        async with self._counting:
+            try:
+                ledger = librarysweep.SqlSweepLedger(self._database)
+                return await asyncio.to_thread(count_strays, ledger, self._shelf, cancelled=gone.is_set)
+            finally:
+                gone.set()
 
     async def on_point(self, point: str, name_or_id: str = "") -> list[SetValidation]:
         """What validation found on a point.
