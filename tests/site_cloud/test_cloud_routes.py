@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar, Request, Response
 from litestar.testing import AsyncTestClient
 
-from entrepot.core.errors import EntrepotError
+from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.database import budgets
 from entrepot.database.budgets import Budget
@@ -125,6 +125,20 @@ async def test_a_cloud_point_from_certificate_to_deletion(site, api) -> None:
     assert gone["code"] == "not_found"
     answer = await api.delete("/management-certificates/management")
     assert answer.status_code == 204
+
+
+async def test_a_point_is_forgotten_over_the_api_only_after_its_deletion_failed(site, api) -> None:
+    await _made(site, api)
+    await site.settle()
+    refused = await _ask(api, "DELETE", "/cloud-points/cloud1?forget=true", None, status=409)
+    assert "only one whose deletion failed can be forgotten" in refused["detail"]
+    site.cloud.failures = {name: [UnavailableError("The cloud does not answer.")] * 99 for name in ("status", "delete")}
+    await _ask(api, "DELETE", "/cloud-points/cloud1", TaskInfo, status=202)
+    await site.settle(tries=20)
+    task = await _ask(api, "DELETE", "/cloud-points/cloud1?forget=true", TaskInfo, status=202)
+    assert task.kind == "cloud-forget"
+    await site.settle()
+    await _ask(api, "GET", "/cloud-points/cloud1", None, status=404)
 
 
 async def test_errors_reach_the_caller_with_their_code(site, api) -> None:
