@@ -365,6 +365,20 @@ def test_a_point_loses_only_what_no_other_of_its_sets_names(world: World) -> Non
     assert world.only_in(point, first) == ids("abcd"), "a set that is being removed protects nothing"
 
 
+def test_what_a_point_stores_for_one_content_alone_and_for_all_is_counted_once(world: World) -> None:
+    point, other = world.point("dp"), world.point("other")
+    first, second = world.set_of("one", "abcd"), world.set_of("two", "cdef")
+    newer = world.set_of("newer", "abx")
+    for set_id, content in ((first, "pkg-one"), (newer, "pkg-one"), (second, "pkg-two")):
+        world.hold(point, set_id, content)
+    world.hold(other, second, "pkg-two")
+    with world.database.reading() as connection:
+        assert pointsets.freed_on(connection, point, "pkg-one") == (5, 50), "a, b, x and two sets"
+        assert pointsets.freed_on(connection, point, "pkg-two") == (3, 30), "e, f and the set"
+        assert pointsets.freed_on(connection, point) == (10, 100)
+        assert pointsets.freed_on(connection, other, "pkg-one") == (0, 0)
+
+
 def test_sets_are_read_in_pages(world: World) -> None:
     set_id = world.set_of("one", "abcdefg")
     found: list[ObjectId] = []
