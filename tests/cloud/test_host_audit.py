@@ -10,7 +10,7 @@ import pytest
 from entrepot.cloud.host import audit
 from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.settings import HostSettings, check_settings
-from entrepot.core.errors import BadInputError
+from entrepot.core.errors import BadInputError, StorageError
 
 
 def log(folder: Path, *, size: int = 2000, files: int = 3) -> AuditLog:
@@ -102,6 +102,48 @@ def test_what_root_notes_leaves_the_log_to_the_homes_owner(tmp_path: Path) -> No
     log(tmp_path).note("subscription.set", actor="local", subject="s", number=1)
     made = (tmp_path / "audit.log").stat()
     assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (12345, 23456, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+def test_root_gives_away_nothing_that_has_content(tmp_path: Path) -> None:
+    os.chown(tmp_path, 12345, 23456)
+    (tmp_path / "audit.log").write_text("moved here by whoever owns the home\n")
+    log(tmp_path).note("subscription.set", actor="local", subject="s", number=1)
+    assert (tmp_path / "audit.log").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("put", [Path.symlink_to, Path.hardlink_to])
+def test_a_link_in_the_place_of_the_log_is_refused_and_what_it_leads_to_stays(put, tmp_path: Path) -> None:
+    home, target = tmp_path / "home", tmp_path / "shadow"
+    home.mkdir()
+    target.write_text('{"root": "*"}\n')
+    if os.geteuid() == 0:
+        os.chown(home, 12345, 23456)
+    before = target.stat()
+    put(home / "audit.log", target)
+    with pytest.raises(StorageError, match="link"):
+        log(home).note("subscription.set", actor="local", subject="s")
+    with pytest.raises(StorageError, match="link"):
+        log(home).last(10)
+    after = target.stat()
+    assert target.read_text() == '{"root": "*"}\n'
+    assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+
+
+def test_a_link_that_leads_nowhere_makes_no_file_there(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "audit.log").symlink_to(tmp_path / "nologin")
+    with pytest.raises(StorageError, match="link"):
+        log(home).note("subscription.set", actor="local", subject="s")
+    assert not (tmp_path / "nologin").exists()
+
+
+@pytest.mark.parametrize("name", ["audit.log", "audit-20260323T120000Z-000000.log"])
+def test_nobody_waits_for_a_pipe_in_the_place_of_a_log(name: str, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(StorageError, match="no plain file"):
+        log(tmp_path).last(10)
 
 
 def test_several_that_write_at_once_lose_no_line_to_a_rotation(tmp_path: Path) -> None:

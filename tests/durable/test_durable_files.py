@@ -178,3 +178,13 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"old"
     write_file(path, b"new")
     assert path.read_bytes() == b"new"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the flag is the POSIX systems'")
+def test_a_link_in_the_place_of_the_lock_makes_no_file_elsewhere(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "lock").symlink_to(tmp_path / "nologin")
+    with pytest.raises(StorageError, match="lock"), HomeLock(home, "a site"):
+        pass
+    assert not (tmp_path / "nologin").exists()

@@ -13,6 +13,9 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+"""No link is followed: where root locks another's home, its owner would choose by one which files root makes."""
+
 
 class HomeLock:
     """Exclusive lock on ``<home>/lock``, released when the process ends, however it ends.
@@ -33,7 +36,7 @@ class HomeLock:
     def __enter__(self) -> Self:
         with storage_errors(str(self._path)):
             try:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+                self._descriptor = os.open(self._path, _FLAGS, 0o600)
             except IsADirectoryError:
                 raise StorageError(
                     f"{self._path} is a folder, where a lock file belongs.", next_step="Move it away."

@@ -38,7 +38,7 @@ class FolderLock:
         path = folder / LOCK_NAME
         try:
             with storage_errors(str(path)):
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except (FileNotFoundError, NotADirectoryError):
             return None
         try:

@@ -7,30 +7,38 @@ The log is bounded: when it has grown to its size it is renamed to ``audit-<mome
 only so many stay. The host and its administrator's commands are processes that append to it; each holds the
 file's lock while it writes or renames, and looks again when it was renamed meanwhile. Who reads holds it only to learn
 which files there are: no order waits for a reader.
+
+An administrator's command may run as root, and whoever runs the host may put anything into the home. So every file is
+opened in the one folder that was opened first, and counts only if it is a plain file, with no name elsewhere.
 """
 
+import errno
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO, Final
 
 import msgspec
 
 from entrepot.core.encoding import to_json
+from entrepot.core.errors import StorageError
 from entrepot.core.sizes import KIB, MIB
 from entrepot.core.times import Clock, iso
-from entrepot.durable.files import storage_errors, sync_folder
+from entrepot.durable.files import storage_errors
 
 ROTATE_BYTES: Final = 16 * MIB
 FILES: Final = 12
 _LONGEST: Final = 500
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
 _BLOCK: Final = 64 * KIB
+_SAFELY: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""No link is followed, and no pipe waited for."""
 
 
 class AuditLog:
@@ -67,12 +75,17 @@ class AuditLog:
             "subject": subject[:_LONGEST],
             "outcome": outcome,
         } | {name: value[:_LONGEST] if isinstance(value, str) else value for name, value in details.items()}
-        with self._lock, storage_errors("the audit log"), self._opened(os.O_RDWR | os.O_CREAT) as descriptor:
-            self._give_to_owner(descriptor)
+        with (
+            self._lock,
+            storage_errors("the audit log"),
+            _folder(self._path.parent) as folder,
+            self._opened(folder, os.O_RDWR | os.O_CREAT) as descriptor,
+        ):
+            _give_to_owner(descriptor, folder)
             _append(descriptor, to_json(line))
             os.fdatasync(descriptor)
             if os.fstat(descriptor).st_size >= self._rotate_bytes:
-                self._rotate()
+                self._rotate(folder)
 
     def last(self, count: int) -> list[dict[str, str | int]]:
         """The newest so many lines of all files, oldest first. A line that a crash cut off is left out.
@@ -85,60 +98,114 @@ class AuditLog:
 
     def _newest_first(self) -> Iterator[bytes]:
         """All lines of all files that there are when the first one is asked for."""
-        log, renamed = self._files_now()
-        if log is not None:
-            with log:
-                yield from _backwards(log)
-        for path in reversed(renamed):
-            with suppress(FileNotFoundError), path.open("rb") as file:  # the oldest may have gone meanwhile
-                yield from _backwards(file)
+        with _folder(self._path.parent) as folder:
+            log, renamed = self._files_now(folder)
+            if log is not None:
+                with log:
+                    yield from _backwards(log)
+            for name in reversed(renamed):
+                with suppress(FileNotFoundError), _reading(name, folder) as file:  # the oldest may have gone meanwhile
+                    yield from _backwards(file)
 
-    def _files_now(self) -> tuple[BinaryIO | None, list[Path]]:
+    def _files_now(self, folder: int) -> tuple[BinaryIO | None, list[str]]:
         try:
-            with self._opened(os.O_RDONLY):
-                return self._path.open("rb"), self._renamed()
+            with self._opened(folder, os.O_RDONLY) as descriptor:
+                log, renamed = os.fdopen(os.dup(descriptor), "rb"), self._renamed(folder)
+                fcntl.flock(
+                    descriptor, fcntl.LOCK_UN
+                )  # closing it would not be enough: the other one has the lock, too
+                return log, renamed
         except FileNotFoundError:  # it was renamed, and nothing was noted since
-            return None, self._renamed()
+            return None, self._renamed(folder)
 
     @contextmanager
-    def _opened(self, how: int) -> Iterator[int]:
+    def _opened(self, folder: int, how: int) -> Iterator[int]:
         """The log's descriptor, locked; it stays the log as long as it is held."""
         while True:
-            descriptor = os.open(self._path, how | os.O_APPEND | os.O_CLOEXEC, 0o600)
-            try:
+            with _plain_file(self._path.name, folder, how | os.O_APPEND) as descriptor:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-                if self._is_the_log(descriptor):
+                if self._is_the_log(descriptor, folder):
                     yield descriptor
                     return
-            finally:
-                os.close(descriptor)
 
-    def _is_the_log(self, descriptor: int) -> bool:
+    def _is_the_log(self, descriptor: int, folder: int) -> bool:
         try:
-            return os.path.samestat(os.fstat(descriptor), self._path.stat())
+            named = os.stat(self._path.name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             return False
+        return os.path.samestat(os.fstat(descriptor), named)
 
-    def _give_to_owner(self, descriptor: int) -> None:
-        """What root does for the home's owner, who runs the host, must not lock the host out of its own log."""
-        home = self._path.parent.stat()
-        if os.geteuid() == 0 and os.fstat(descriptor).st_uid != home.st_uid:
-            os.fchown(descriptor, home.st_uid, home.st_gid)
+    def _renamed(self, folder: int, stamp: str = "") -> list[str]:
+        """Files that are full (at that moment), the oldest first."""
+        begin = f"{self._path.stem}-{stamp}"
+        return sorted(name for name in os.listdir(folder) if name.startswith(begin) and name.endswith(".log"))
 
-    def _renamed(self) -> list[Path]:
-        """Files that are full, the oldest first."""
-        return sorted(self._path.parent.glob(f"{self._path.stem}-*.log"))
-
-    def _rotate(self) -> None:
+    def _rotate(self, folder: int) -> None:
         """Rename it, and drop the oldest of those that were renamed before."""
-        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime(_STAMP)
-        same = sorted(self._path.parent.glob(f"{self._path.stem}-{stamp}-*.log"))
-        number = int(same[-1].stem.rpartition("-")[2]) + 1 if same else 0  # the order of names is that of time
-        self._path.rename(self._path.with_name(f"{self._path.stem}-{stamp}-{number:06}.log"))
-        kept = self._renamed()
+        stamp = datetime.fromtimestamp(self._clock(), UTC).strftime(_STAMP) + "-"
+        same = self._renamed(folder, stamp)
+        number = int(PurePath(same[-1]).stem.rpartition("-")[2]) + 1 if same else 0  # the order of names is time's
+        full = f"{self._path.stem}-{stamp}{number:06}.log"
+        os.rename(self._path.name, full, src_dir_fd=folder, dst_dir_fd=folder)
+        kept = self._renamed(folder)
         for old in kept[: max(0, len(kept) - self._files)]:
-            old.unlink(missing_ok=True)
-        sync_folder(self._path.parent)
+            with suppress(FileNotFoundError):
+                os.unlink(old, dir_fd=folder)
+        os.fsync(folder)
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _plain_file(name: str, folder: int, how: int) -> Iterator[int]:
+    """Open a file in a folder.
+
+    Raises:
+        StorageError: what has the name is a link, or no plain file, or has a name elsewhere.
+    """
+    try:
+        descriptor = os.open(name, how | _SAFELY, 0o600, dir_fd=folder)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a pipe's or a socket's end
+            raise _not_plain(name) from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # 0: it was removed meanwhile
+            raise _not_plain(name)
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _not_plain(name: str) -> StorageError:
+    return StorageError(
+        f"{name} is a link or no plain file; nothing is read from it, and nothing written.",
+        next_step="Find out who put it there, and move it away.",
+    )
+
+
+@contextmanager
+def _reading(name: str, folder: int) -> Iterator[BinaryIO]:
+    with _plain_file(name, folder, os.O_RDONLY) as descriptor, os.fdopen(descriptor, "rb", closefd=False) as file:
+        yield file
+
+
+def _give_to_owner(descriptor: int, folder: int) -> None:
+    """What root makes for the home's owner, who runs the host, must not lock the host out of its own log.
+
+    Only what is empty is given away: it tells nothing to whoever gets it, wherever it came from.
+    """
+    home, log = os.fstat(folder), os.fstat(descriptor)
+    if os.geteuid() == 0 and log.st_uid != home.st_uid and not log.st_size:
+        os.fchown(descriptor, home.st_uid, home.st_gid)
 
 
 def _append(descriptor: int, line: bytes) -> None:

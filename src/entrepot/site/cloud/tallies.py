@@ -23,7 +23,7 @@ _FIRST: Final = 3
 """Figures in a line of the first versions, which may have left files."""
 _SUFFIX: Final = ".tally"
 _ID: Final = "id"
-_OPEN: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_OPEN: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 log = structlog.get_logger("site.cloud.tallies")
 
