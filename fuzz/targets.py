@@ -9,12 +9,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
+from urllib.parse import urlencode
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.client.treeindex import TreeIndex, build_index
+from entrepot.cloud.oauth import assertion_of
 from entrepot.content import archives, manifest
 from entrepot.content.compressing import compress
 from entrepot.content.delta.format import DeltaPart, DeltaRoot, Patch, PlainRange, decode_delta_part, decode_delta_root
@@ -50,6 +52,7 @@ from entrepot.trust.pem import load_chain
 from entrepot.trust.publishsettings import load_publish_settings
 from entrepot.trust.root import verify_trust_by_fingerprint
 from entrepot.trust.signing import SigningKey, check_signature, sign, take_apart
+from entrepot.web.addresses import network_of
 from entrepot.web.copies import decode_verdicts
 from entrepot.web.problems import error_from_problem
 from entrepot.web.ranges import choose_span
@@ -247,6 +250,19 @@ def _certificate(data: bytes) -> None:
     describe(certificate), thumbprint(certificate), certificate_name(certificate), dns_names(certificate)
 
 
+def _peer(data: bytes) -> None:
+    """What counts as one address is told in few characters, whatever a front writes."""
+    network = network_of(data.decode("latin-1"))
+    _promise(len(network) <= 64, "an address may fill memory")
+
+
+_FORM: Final = urlencode(
+    {
+        "grant_type": "client_credentials",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": "a.b.c",
+    }
+).encode()
 _CODE: Final = EnrolmentCode(
     url="https://site.example:443", site="PS1", code_id="code-1", secret=bytes(16), fingerprint=bytes(32)
 ).encode()
@@ -305,6 +321,8 @@ TARGETS: Final[dict[str, Target]] = {
         ),
         seeds=(_ASSERTION.encode(),),
     ),
+    "token_form": Target(parse=assertion_of, seeds=(_FORM,)),
+    "address_of_a_peer": Target(parse=_peer, seeds=(b"10.0.0.1:443", b"[2001:db8::1%eth0]:443", b"::ffff:10.0.0.1")),
     "mark_of_an_instance": Target(parse=decode_mark, seeds=(encode_mark(Mark(before=0, segments=0, at=0)),)),
     "publish_settings": Target(parse=load_publish_settings, seeds=(_PUBLISHED,)),
     "problem": Target(parse=lambda data: error_from_problem(500, data), seeds=(b'{"title": "x", "code": "x"}',)),
