@@ -135,6 +135,10 @@ class World:
         with self.database.reading() as connection:
             return pointsets.only_in(connection, point, set_id)
 
+    def freed_on(self, point: str, content: str) -> tuple[int, int]:
+        with self.database.reading() as connection:
+            return pointsets.freed_on(connection, point, content)
+
 
 @pytest.fixture
 def world(database: Database) -> World:
@@ -360,9 +364,11 @@ def test_a_point_loses_only_what_no_other_of_its_sets_names(world: World) -> Non
     world.hold(other, first, "pkg-one")
     assert world.only_in(point, first) == ids("ab")
     assert world.only_in(other, first) == ids("abcd")
+    assert world.freed_on(point, "pkg-one") == (3, 30), "two, and the set's own object"
     with world.database.transaction() as connection:
         pointsets.begin_removal(connection, point, second, now=NOW)
     assert world.only_in(point, first) == ids("abcd"), "a set that is being removed protects nothing"
+    assert world.freed_on(point, "pkg-one") == (5, 50)
 
 
 def test_what_a_point_stores_for_one_content_alone_and_for_all_is_counted_once(world: World) -> None:

@@ -174,7 +174,7 @@ def contents_elsewhere(connection: Connection, point: str) -> set[str]:
 
 def freed_on(connection: Connection, point: str, content: str = "") -> tuple[int, int]:
     """Objects and sealed bytes that a point has for the sake of one content alone, or of all; the objects of sets that
-    are still being sent are counted whole."""
+    are still being sent are counted whole, and sets that are being removed keep nothing."""
     here = select(object_set.c.id, objects.c.id.label("itself"), sets.c.content).select_from(
         sets.join(objects, objects.c.object_id == sets.c.set_id).join(object_set, object_set.c.object == objects.c.id)
     )
@@ -185,7 +185,7 @@ def freed_on(connection: Connection, point: str, content: str = "") -> tuple[int
         or_(objects.c.id.in_(named), objects.c.id.in_(select(mine.c.itself)))
     )
     if content:
-        others = here.where(sets.c.content != content).subquery()
+        others = here.where(sets.c.content != content, sets.c.state != REMOVING).subquery()
         kept = select(set_object.c.object).where(set_object.c.object_set.in_(select(others.c.id)))
         query = query.where(objects.c.id.not_in(kept), objects.c.id.not_in(select(others.c.itself)))
     number, size = connection.execute(query).one()
