@@ -1,11 +1,13 @@
 """What an order would remove is told to the byte and changes nothing; what would be refused says so."""
 
+import functools
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection
 
 from entrepot.core.errors import NotFoundError
-from entrepot.database import budgets
+from entrepot.database import budgets, tasks
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.tables import metadata
 from entrepot.protocol.alertapi import AlertSubscriptionRequest, Channel, MaintenanceWindowRequest
@@ -23,6 +25,7 @@ from entrepot.protocol.pointapi import BoundaryGroupRequest, BoundaryPoint
 from entrepot.protocol.removalapi import Removal
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.protocol.trust import Role
+from entrepot.site.removals.foreseeing import Foreseen, foresee
 
 from .cloud_rows import add_cloud_point
 
@@ -204,3 +207,15 @@ async def test_a_rollover_is_told_with_the_versions_that_a_withdrawn_key_has_sig
     }
     assert next(each.bytes for each in forced.effects if each.bytes) == info.versions[0].stored_size
     assert await site.call("GET", "/keys", KeysInfo) == keys
+
+
+async def test_nobody_who_writes_waits_while_what_an_order_affects_is_counted(site) -> None:
+    write = functools.partial(tasks.create, site="PS1", kind="publish", subject="pkg-1", title="Publish App", now=0)
+
+    def count(_: Connection) -> Foreseen:
+        with site.database.transaction() as another:  # refused after a while, where the counting holds the writer
+            write(another)
+        return Removal(what="task", id="task-1", name="Publish App", effects=()), write
+
+    told = await foresee(site.database, count)
+    assert "already" in told.refusal, "the order is given after what was written meanwhile"

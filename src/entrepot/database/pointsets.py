@@ -172,22 +172,32 @@ def contents_elsewhere(connection: Connection, point: str) -> set[str]:
     return set(connection.scalars(query.distinct()))
 
 
-def freed_on(connection: Connection, point: str, content: str = "") -> tuple[int, int]:
-    """Objects and sealed bytes that a point has for the sake of one content alone, or of all; the objects of sets that
-    are still being sent are counted whole, and sets that are being removed keep nothing."""
-    here = select(object_set.c.id, objects.c.id.label("itself"), sets.c.content).select_from(
-        sets.join(objects, objects.c.object_id == sets.c.set_id).join(object_set, object_set.c.object == objects.c.id)
-    )
-    here = here.where(sets.c.point == point)
-    mine = (here.where(sets.c.content == content) if content else here).subquery()
-    named = select(set_object.c.object).where(set_object.c.object_set.in_(select(mine.c.id)))
+def held_on(connection: Connection, point: str) -> tuple[int, int]:
+    """Distinct objects of the sets that a point has, gets or loses, and their sealed bytes: what the site's books say
+    is there. The objects of sets that are still being sent are counted whole."""
+    return _summed(connection, *_named_by(sets.c.point == point))
+
+
+def freed_on(connection: Connection, point: str, content: str) -> tuple[int, int]:
+    """Objects and sealed bytes that a point has for the sake of one content alone; the objects of sets that are still
+    being sent are counted whole, and sets that are being removed keep nothing."""
+    named, themselves = _named_by(sets.c.point == point, sets.c.content == content)
+    others = _named_by(sets.c.point == point, sets.c.content != content, sets.c.state != REMOVING)
+    return _summed(connection, named, themselves, *(objects.c.id.not_in(kept) for kept in others))
+
+
+def _named_by(*which: Any) -> tuple[Any, Any]:
+    """The numbers of all objects that sets on points name, and of these sets' own."""
+    joined = sets.join(objects, objects.c.object_id == sets.c.set_id)
+    joined = joined.join(object_set, object_set.c.object == objects.c.id)
+    found = select(object_set.c.id, object_set.c.object.label("itself")).select_from(joined).where(*which).subquery()
+    return select(set_object.c.object).where(set_object.c.object_set.in_(select(found.c.id))), select(found.c.itself)
+
+
+def _summed(connection: Connection, named: Any, themselves: Any, *more: Any) -> tuple[int, int]:
     query = select(func.count(), func.coalesce(func.sum(objects.c.size), 0)).where(
-        or_(objects.c.id.in_(named), objects.c.id.in_(select(mine.c.itself)))
+        or_(objects.c.id.in_(named), objects.c.id.in_(themselves)), *more
     )
-    if content:
-        others = here.where(sets.c.content != content, sets.c.state != REMOVING).subquery()
-        kept = select(set_object.c.object).where(set_object.c.object_set.in_(select(others.c.id)))
-        query = query.where(objects.c.id.not_in(kept), objects.c.id.not_in(select(others.c.itself)))
     number, size = connection.execute(query).one()
     return int(number), int(size)
 

@@ -4,15 +4,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row, case, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, case, delete, func, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.times import hour_of
+from entrepot.database import pointsets
 from entrepot.database.engine import insert_into
 from entrepot.database.tables.cloud import cloud_point
 from entrepot.database.tables.hierarchy import counter
-from entrepot.database.tables.library import object_, object_set, set_object
-from entrepot.database.tables.points import point_set
 from entrepot.database.tables.usage import cloud_usage, transfer_bucket, usage_hour
 from entrepot.protocol.cloudapi import Comparison
 
@@ -186,17 +185,7 @@ def count_stored(connection: Connection, point: str, *, now: int) -> int:
     """Add up what the site's books say the point holds: the distinct objects of the sets that it has or is sent. In an
     hour for which its cloud has not told what it stores, that counts, with what it measured beyond the books before."""
     _lock_usage(connection, point)
-    books = (
-        select(object_.c.id, object_set.c.id.label("numbered"))
-        .join(point_set, point_set.c.set_id == object_.c.object_id)
-        .join(object_set, object_set.c.object == object_.c.id)
-        .where(point_set.c.point == point)
-        .subquery()
-    )
-    named = select(set_object.c.object).where(set_object.c.object_set.in_(select(books.c.numbered)))
-    there = or_(object_.c.id.in_(named), object_.c.id.in_(select(books.c.id)))
-    total = select(func.coalesce(func.sum(object_.c.size), 0)).where(there)
-    counted = int(connection.execute(total).scalar_one())
+    _, counted = pointsets.held_on(connection, point)
     kept = stored_usage(connection, point)
     values = {"counted_bytes": counted, "counted_at": now}
     if kept.counted_at <= kept.stored_at:  # the first count after a measurement: what came before it is in one of them

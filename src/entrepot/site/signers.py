@@ -65,11 +65,22 @@ class Signers:
         Raises:
             NotFoundError: a key to withdraw that the trust document does not list.
         """
-        return await self._database.rehearse(self._foresee, request)
+        present, affected = await self._database.read(self._affected, request)
+        return await self._database.rehearse(self._foresee, request, present, affected)
 
-    def _foresee(self, connection: Connection, request: RollRequest) -> Removal:
+    def _affected(self, connection: Connection, request: RollRequest) -> tuple[TrustDocument, tuple[Effect, ...]]:
+        """The present trust document, and what a roll makes work for: read beforehand, so that no writer waits."""
         record = hierarchy.get_hierarchy(connection)
-        present = verify_trust(record.trust_document, record.root_public)
+        signed = sealings.outdated(connection, 0, site=self._keys.site.code, signed_by=request.withdraw)
+        active = points.list_points(connection, state=points.ACTIVE)
+        return verify_trust(record.trust_document, record.root_public), (
+            counted("versions to be sealed anew", len(signed), sum(each.stored_size for each in signed)),
+            named("points that are to confirm it", (each.name for each in active)),
+        )
+
+    def _foresee(
+        self, connection: Connection, request: RollRequest, present: TrustDocument, affected: tuple[Effect, ...]
+    ) -> Removal:
         drafted: list[TrustDocument] = []
 
         def order() -> None:
@@ -80,14 +91,8 @@ class Signers:
             what=f"trust document {present.number}", id=str(present.number), name=present.hierarchy, effects=()
         )
         removal = refused_or_not(removal, order)
-        signed = sealings.outdated(connection, 0, site=self._keys.site.code, signed_by=request.withdraw)
-        active = points.list_points(connection, state=points.ACTIVE)
-        effects = (
-            *(_changes(present, drafted[0]) if drafted else ()),
-            counted("versions to be sealed anew", len(signed), sum(each.stored_size for each in signed)),
-            named("points that are to confirm it", (each.name for each in active)),
-        )
-        return msgspec.structs.replace(removal, effects=effects)
+        changes = _changes(present, drafted[0]) if drafted else ()
+        return msgspec.structs.replace(removal, effects=(*changes, *affected))
 
     def _prepare(self, connection: Connection, request: RollRequest) -> TrustDraft:
         now = int(self._clock())

@@ -1,5 +1,5 @@
-"""Removals of points, devices, and what is arranged for them. All are called in a rehearsal
-(:meth:`entrepot.database.engine.Database.rehearsal`)."""
+"""Removals of points, devices, and what is arranged for them. All only read, and tell
+the order (:mod:`.foreseeing`)."""
 
 from sqlalchemy import Connection
 
@@ -15,10 +15,11 @@ from entrepot.database import (
 )
 from entrepot.database.contents import get_content
 from entrepot.protocol.deviceapi import DeviceState
-from entrepot.protocol.removalapi import Effect, Removal, counted, named, refused_or_not
+from entrepot.protocol.removalapi import Effect, Removal, counted, named
+from entrepot.site.removals.foreseeing import Foreseen
 
 
-def content_from_point(connection: Connection, content: str, point: str, now: float) -> Removal:
+def content_from_point(connection: Connection, content: str, point: str, now: float) -> Foreseen:
     """A content from a point.
 
     Raises:
@@ -37,10 +38,10 @@ def content_from_point(connection: Connection, content: str, point: str, now: fl
             named("collections it is deployed to", versions.deployed_to(connection, known.id)),
         ),
     )
-    return refused_or_not(removal, lambda: distribution.unwant(connection, known.id, target.id, now=now))
+    return removal, lambda writing: distribution.unwant(writing, known.id, target.id, now=now)
 
 
-def point(connection: Connection, name_or_id: str) -> Removal:
+def point(connection: Connection, name_or_id: str) -> Foreseen:
     """A point on premises, or a cloud point, which is refused.
 
     Raises:
@@ -50,7 +51,7 @@ def point(connection: Connection, name_or_id: str) -> Removal:
     here = distribution.described(connection, point=known.id)
     elsewhere = pointsets.contents_elsewhere(connection, known.id)
     only_here = [row.content_name for row in here if row.content not in elsewhere]
-    objects, size = pointsets.freed_on(connection, known.id)
+    objects, size = pointsets.held_on(connection, known.id)
     groups = [group.name for group in points.list_groups(connection) if known.name in {p.name for p in group.points}]
     removal = Removal(
         what="distribution point",
@@ -63,10 +64,10 @@ def point(connection: Connection, name_or_id: str) -> Removal:
             named("boundary groups that it serves", groups),
         ),
     )
-    return refused_or_not(removal, lambda: points.remove_point(connection, known.id))
+    return removal, lambda writing: points.remove_point(writing, known.id)
 
 
-def boundary_group(connection: Connection, name_or_id: str) -> Removal:
+def boundary_group(connection: Connection, name_or_id: str) -> Foreseen:
     """A boundary group.
 
     Raises:
@@ -82,10 +83,10 @@ def boundary_group(connection: Connection, name_or_id: str) -> Removal:
             named("points that serve it", (each.name for each in group.points)),
         ),
     )
-    return refused_or_not(removal, lambda: points.remove_group(connection, group.id))
+    return removal, lambda writing: points.remove_group(writing, group.id)
 
 
-def enrolment_code(connection: Connection, code_id: str) -> Removal:
+def enrolment_code(connection: Connection, code_id: str) -> Foreseen:
     """An enrolment code.
 
     Raises:
@@ -102,10 +103,10 @@ def enrolment_code(connection: Connection, code_id: str) -> Removal:
             named("collection that they would join", collection),
         ),
     )
-    return refused_or_not(removal, lambda: devices.remove_code(connection, code.id))
+    return removal, lambda writing: devices.remove_code(writing, code.id)
 
 
-def device(connection: Connection, name_or_id: str, now: float) -> Removal:
+def device(connection: Connection, name_or_id: str, now: float) -> Foreseen:
     """A device that is forgotten.
 
     Raises:
@@ -121,10 +122,10 @@ def device(connection: Connection, name_or_id: str, now: float) -> Removal:
             counted("downloads that it reported", devices.count_downloads(connection, known.id)),
         ),
     )
-    return refused_or_not(removal, lambda: devices.remove_device(connection, known.id, now=now))
+    return removal, lambda writing: devices.remove_device(writing, known.id, now=now)
 
 
-def blocking(connection: Connection, name_or_id: str, now: float) -> Removal:
+def blocking(connection: Connection, name_or_id: str, now: float) -> Foreseen:
     """A device that is blocked.
 
     Raises:
@@ -134,10 +135,10 @@ def blocking(connection: Connection, name_or_id: str, now: float) -> Removal:
     removal = Removal(
         what=f"device, {known.state.value}", id=known.id, name=known.name, effects=_reached(connection, known.id)
     )
-    return refused_or_not(removal, lambda: devices.set_state(connection, known.id, DeviceState.BLOCKED, now=now))
+    return removal, lambda writing: devices.set_state(writing, known.id, DeviceState.BLOCKED, now=now)
 
 
-def collection(connection: Connection, name_or_id: str) -> Removal:
+def collection(connection: Connection, name_or_id: str) -> Foreseen:
     """A device collection.
 
     Raises:
@@ -155,10 +156,10 @@ def collection(connection: Connection, name_or_id: str) -> Removal:
             named("client settings for it", sets),
         ),
     )
-    return refused_or_not(removal, lambda: device_collections.remove(connection, known.id))
+    return removal, lambda writing: device_collections.remove(writing, known.id)
 
 
-def deployment(connection: Connection, deployment_id: str) -> Removal:
+def deployment(connection: Connection, deployment_id: str) -> Foreseen:
     """A deployment.
 
     Raises:
@@ -172,10 +173,10 @@ def deployment(connection: Connection, deployment_id: str) -> Removal:
         name=f"{known.content_name} to {known.collection_name}",
         effects=(counted("devices that are offered it no more, and keep what they have", reached),),
     )
-    return refused_or_not(removal, lambda: deployments.remove(connection, known.id))
+    return removal, lambda writing: deployments.remove(writing, known.id)
 
 
-def settings(connection: Connection, name_or_id: str) -> Removal:
+def settings(connection: Connection, name_or_id: str) -> Foreseen:
     """A set of client settings.
 
     Raises:
@@ -191,7 +192,7 @@ def settings(connection: Connection, name_or_id: str) -> Removal:
             counted("devices whose settings other sets decide", device_collections.count_members(connection, reached)),
         ),
     )
-    return refused_or_not(removal, lambda: client_settings.remove(connection, known.id))
+    return removal, lambda writing: client_settings.remove(writing, known.id)
 
 
 def _reached(connection: Connection, device_id: str) -> tuple[Effect, ...]:

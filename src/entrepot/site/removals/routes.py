@@ -1,4 +1,4 @@
-"""The addresses that tell what an order that destroys would do. Each looks in a transaction that is rolled back."""
+"""The addresses that tell what an order that destroys would do."""
 
 from litestar import get
 from litestar.handlers import HTTPRouteHandler
@@ -10,6 +10,7 @@ from entrepot.protocol.costapi import BudgetScope
 from entrepot.protocol.removalapi import Removal
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.removals import estate, services
+from entrepot.site.removals.foreseeing import foresee
 
 Handlers = list[HTTPRouteHandler]
 
@@ -30,17 +31,17 @@ def _points(database: Database, clock: Clock) -> Handlers:
     @get("/contents/{content:str}/distribution/{point:str}/removal", tags=["Distribution"])
     async def get_withdrawal(content: FromPath[str], point: FromPath[str]) -> Removal:
         """What taking the content away from the point would do."""
-        return await database.rehearse(estate.content_from_point, content, point, clock())
+        return await foresee(database, estate.content_from_point, content, point, clock())
 
     @get("/points/{point:str}/removal", tags=["Distribution points"])
     async def get_point_removal(point: FromPath[str]) -> Removal:
         """What removing the point would do."""
-        return await database.rehearse(estate.point, point)
+        return await foresee(database, estate.point, point)
 
     @get("/boundary-groups/{group:str}/removal", tags=["Boundary groups"])
     async def get_boundary_group_removal(group: FromPath[str]) -> Removal:
         """What removing the boundary group would do."""
-        return await database.rehearse(estate.boundary_group, group)
+        return await foresee(database, estate.boundary_group, group)
 
     return [get_withdrawal, get_point_removal, get_boundary_group_removal]
 
@@ -49,17 +50,17 @@ def _devices(database: Database, clock: Clock) -> Handlers:
     @get("/devices/{device:str}/removal", tags=["Devices"])
     async def get_device_removal(device: FromPath[str]) -> Removal:
         """What forgetting the device would do."""
-        return await database.rehearse(estate.device, device, clock())
+        return await foresee(database, estate.device, device, clock())
 
     @get("/enrolment-codes/{code:str}/removal", tags=["Devices"])
     async def get_enrolment_code_removal(code: FromPath[str]) -> Removal:
         """What withdrawing the code would do."""
-        return await database.rehearse(estate.enrolment_code, code)
+        return await foresee(database, estate.enrolment_code, code)
 
     @get("/collections/{collection:str}/removal", tags=["Collections"])
     async def get_collection_removal(collection: FromPath[str]) -> Removal:
         """What removing the collection would do."""
-        return await database.rehearse(estate.collection, collection)
+        return await foresee(database, estate.collection, collection)
 
     return [get_device_removal, get_enrolment_code_removal, get_collection_removal]
 
@@ -68,12 +69,12 @@ def _arranged(database: Database) -> Handlers:
     @get("/deployments/{deployment:str}/removal", tags=["Deployments"])
     async def get_deployment_removal(deployment: FromPath[str]) -> Removal:
         """What withdrawing the deployment would do."""
-        return await database.rehearse(estate.deployment, deployment)
+        return await foresee(database, estate.deployment, deployment)
 
     @get("/client-settings/{name:str}/removal", tags=["Client settings"])
     async def get_client_settings_removal(name: FromPath[str]) -> Removal:
         """What removing the set would do."""
-        return await database.rehearse(estate.settings, name)
+        return await foresee(database, estate.settings, name)
 
     return [get_deployment_removal, get_client_settings_removal]
 
@@ -82,12 +83,12 @@ def _cloud(database: Database, clock: Clock) -> Handlers:
     @get("/management-certificates/{name:str}/removal", tags=["Cloud"])
     async def get_management_certificate_removal(name: FromPath[str]) -> Removal:
         """What removing the certificate would do."""
-        return await database.rehearse(services.certificate, name)
+        return await foresee(database, services.certificate, name)
 
     @get("/budgets/{name:str}/removal", tags=["Cost"])
     async def get_budget_removal(name: FromPath[str], of: FromQuery[BudgetScope] = "cloud-point") -> Removal:
         """What lifting the budget would do."""
-        return await database.rehearse(services.budget, name, of, clock())
+        return await foresee(database, services.budget, name, of, clock())
 
     return [get_management_certificate_removal, get_budget_removal]
 
@@ -96,12 +97,12 @@ def _alerting(database: Database) -> Handlers:
     @get("/alert-subscriptions/{name:str}/removal", tags=["Alerts"])
     async def get_alert_subscription_removal(name: FromPath[str]) -> Removal:
         """What removing the subscription would do."""
-        return await database.rehearse(services.subscription, name)
+        return await foresee(database, services.subscription, name)
 
     @get("/maintenance-windows/{name:str}/removal", tags=["Alerts"])
     async def get_maintenance_window_removal(name: FromPath[str]) -> Removal:
         """What removing the window would do."""
-        return await database.rehearse(services.window, name)
+        return await foresee(database, services.window, name)
 
     return [get_alert_subscription_removal, get_maintenance_window_removal]
 
@@ -110,16 +111,16 @@ def _orders(database: Database, orders: Orders, clock: Clock) -> Handlers:
     @get("/devices/{device:str}/block", tags=["Devices"])
     async def get_device_blocking(device: FromPath[str]) -> Removal:
         """What blocking the device would do."""
-        return await database.rehearse(estate.blocking, device, clock())
+        return await foresee(database, estate.blocking, device, clock())
 
     @get("/cloud-points/{name:str}/stop", tags=["Cloud"])
     async def get_cloud_point_stop(name: FromPath[str]) -> Removal:
         """What stopping the service would do."""
-        return await database.rehearse(services.stop, name, orders)
+        return await foresee(database, services.stop, name, orders)
 
     @get("/tasks/{task:str}/cancel", tags=["Tasks"])
     async def get_task_cancellation(task: FromPath[str]) -> Removal:
         """What cancelling the task would do."""
-        return await database.rehearse(services.task, task, clock())
+        return await foresee(database, services.task, task, clock())
 
     return [get_device_blocking, get_cloud_point_stop, get_task_cancellation]

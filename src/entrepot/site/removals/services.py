@@ -1,5 +1,5 @@
-"""Removals around the cloud: certificates, budgets, alerts' recipients; and orders that end what is under way. All are
-called in a rehearsal (:meth:`entrepot.database.engine.Database.rehearsal`)."""
+"""Removals around the cloud: certificates, budgets, alerts' recipients; and orders that end what is under way. All
+only read, and tell the order (:mod:`.foreseeing`)."""
 
 from sqlalchemy import Connection
 
@@ -7,14 +7,15 @@ from entrepot.core.errors import NotFoundError
 from entrepot.core.sizes import format_size
 from entrepot.database import budgets, cloud, distribution, grants, maintenance, notifications, tasks, usage
 from entrepot.database.budgets import Scope
-from entrepot.protocol.removalapi import Effect, Removal, counted, named, refused_or_not
+from entrepot.protocol.removalapi import Effect, Removal, counted, named
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import delete as lift
 from entrepot.site.cost.naming import name_of, subject_of
+from entrepot.site.removals.foreseeing import Foreseen
 
 
-def certificate(connection: Connection, name_or_id: str) -> Removal:
+def certificate(connection: Connection, name_or_id: str) -> Foreseen:
     """A management certificate.
 
     Raises:
@@ -30,10 +31,10 @@ def certificate(connection: Connection, name_or_id: str) -> Removal:
             named("cloud points that use it", cloud.users_of(connection, known.id)),
         ),
     )
-    return refused_or_not(removal, lambda: cloud.delete_certificate(connection, known.id))
+    return removal, lambda writing: cloud.delete_certificate(writing, known.id)
 
 
-def stop(connection: Connection, name_or_id: str, orders: Orders) -> Removal:
+def stop(connection: Connection, name_or_id: str, orders: Orders) -> Foreseen:
     """A cloud point that is stopped.
 
     Raises:
@@ -52,10 +53,10 @@ def stop(connection: Connection, name_or_id: str, orders: Orders) -> Removal:
             Effect(what="cloud point that stays stored, and is paid for", count=1, bytes=present),
         ),
     )
-    return refused_or_not(removal, lambda: orders.give(connection, CloudAction.STOP, known.point))
+    return removal, lambda writing: orders.give(writing, CloudAction.STOP, known.point)
 
 
-def budget(connection: Connection, name: str, scope: str, now: float) -> Removal:
+def budget(connection: Connection, name: str, scope: str, now: float) -> Foreseen:
     """A budget that is lifted.
 
     Raises:
@@ -77,10 +78,10 @@ def budget(connection: Connection, name: str, scope: str, now: float) -> Removal
             Effect(what="sum of what is granted, which may still be sent", count=1, bytes=granted),
         ),
     )
-    return refused_or_not(removal, lambda: lift(connection, name, scope=scope, by="", now=now))
+    return removal, lambda writing: lift(writing, name, scope=scope, by="", now=now)
 
 
-def subscription(connection: Connection, name_or_id: str) -> Removal:
+def subscription(connection: Connection, name_or_id: str) -> Foreseen:
     """Somebody who is told of alerts.
 
     Raises:
@@ -97,10 +98,10 @@ def subscription(connection: Connection, name_or_id: str) -> Removal:
             counted("messages that wait, and are dropped", waiting),
         ),
     )
-    return refused_or_not(removal, lambda: notifications.delete_subscription(connection, known.id))
+    return removal, lambda writing: notifications.delete_subscription(writing, known.id)
 
 
-def window(connection: Connection, name_or_id: str) -> Removal:
+def window(connection: Connection, name_or_id: str) -> Foreseen:
     """A maintenance window.
 
     Raises:
@@ -117,10 +118,10 @@ def window(connection: Connection, name_or_id: str) -> Removal:
             named("types of alerts that it is for; none: all", known.window.types),
         ),
     )
-    return refused_or_not(removal, lambda: maintenance.delete_window(connection, known.id))
+    return removal, lambda writing: maintenance.delete_window(writing, known.id)
 
 
-def task(connection: Connection, task_id: str, now: float) -> Removal:
+def task(connection: Connection, task_id: str, now: float) -> Foreseen:
     """A task that is cancelled.
 
     Raises:
@@ -142,4 +143,4 @@ def task(connection: Connection, task_id: str, now: float) -> Removal:
             ),
         ),
     )
-    return refused_or_not(removal, lambda: tasks.request_cancel(connection, known.id, now=now, tidy=True))
+    return removal, lambda writing: tasks.request_cancel(writing, known.id, now=now, tidy=True)
