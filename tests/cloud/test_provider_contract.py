@@ -50,6 +50,13 @@ async def test_the_cloud_host_keeps_what_the_port_promises(provider: Any, site: 
     await _contract(provider, site)
 
 
+async def test_a_plan_on_a_host_names_its_machine_once_and_says_what_stays_after_a_stop(provider: Any) -> None:
+    parts = await provider.plan("cloud1", "", 3)
+    staying = [(one.kind, one.meter) for one in parts if one.stays and one.meter]
+    assert staying == [("the host's machine", "machine"), ("stored content", "storage_gb_month")]
+    assert [one.name for one in parts if one.meter == "machine"] == ["127.0.0.1"]
+
+
 async def test_azure_keeps_what_the_port_promises(azure: Any, site: Any) -> None:
     await _contract(azure, site)
 

@@ -211,6 +211,7 @@ def print_unpriced(meters: tuple[str, ...]) -> None:
     """What has no price, and where prices come from."""
     if meters:
         say(f"[yellow]Without a known price:[/] {', '.join(meters)}")
+    if {*meters} - {"machine"}:  # whoever rents a cloud host's machine knows its price; no sheet does
         say("Next: entrepot cost sheet use NAME; the sheets: entrepot cost sheet list")
 
 

@@ -10,7 +10,7 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from typing import Final, Self, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -129,7 +129,8 @@ class HostProvider:
             return Remains(left=())
 
     async def plan(self, service: str, point: str, instances: int) -> Sequence[PlannedResource]:
-        """What the service is made of; the host itself is paid for whether it runs services or not.
+        """What the service is made of, and the machine that it runs on, which is paid for whether it runs services or
+        not, at a price that whoever rents it knows.
 
         Raises:
             ConflictError: another point has a service of that name.
@@ -143,6 +144,7 @@ class HostProvider:
                 f"The subscription has a service named {service} already, of {other}.", next_step="Choose another name."
             )
         return (
+            PlannedResource(kind="the host's machine", name=urlsplit(self._url).hostname or "", meter="machine"),
             PlannedResource(
                 kind="gateway instance",
                 name=service,
