@@ -10,9 +10,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import structlog
 
 from entrepot.web.asgi import send_response
+from entrepot.web.handover import stop_accepting
 from entrepot.web.server import open_listener, serve
+
+from .exhaustion import descriptors_left
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such a handshake is broken off, as told")
 LIMIT = 9.0
@@ -95,7 +99,7 @@ class Server:
     """A server of ours, and what asks it to swap its certificate."""
 
     def __init__(self, site: Any, tls: Any, address: Any, renew: asyncio.Event) -> None:
-        self._site, self._tls, self.address, self._renew = site, tls, address, renew
+        self._site, self._tls, self.address, self.renew = site, tls, address, renew
         self.authority = site.authority.pem()
 
     async def shown(self) -> str:
@@ -106,11 +110,15 @@ class Server:
         finally:
             shaking.close()
 
+    def write_new(self) -> None:
+        """Put another certificate into the place of the one that is shown."""
+        self._site.tls_files(self._tls.cert.parent)
+
     async def swap(self) -> str:
         """Have the certificate swapped; returns the new one's serial number, once it is shown."""
         before = await self.shown()
-        self._site.tls_files(self._tls.cert.parent)
-        self._renew.set()
+        self.write_new()
+        self.renew.set()
         while (shown := await self.shown()) == before:
             pass
         return shown
@@ -152,3 +160,24 @@ async def held_across(server: Server, swaps: int) -> bool:
 async def test_a_handshake_in_progress_outlives_swaps(server: Server, swaps: int) -> None:
     while not await held_across(server, swaps):
         pass
+
+
+async def test_a_swap_for_which_descriptors_are_wanting_ends_nothing_and_is_made_up_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("entrepot.web.server.RENEW_AGAIN_SECONDS", 0.01)
+    async with asyncio.timeout(120):
+        before = await server.shown()
+        server.write_new()
+        with structlog.testing.capture_logs() as told, descriptors_left(3):
+            server.renew.set()
+            while not told:  # noqa: ASYNC110  # nothing but a line of the log tells of it
+                await asyncio.sleep(0)
+        assert told[0]["event"] == "certificate_not_swapped"
+        while await server.shown() == before:
+            pass
+
+
+def test_a_poll_is_looked_for_also_when_no_descriptor_is_left() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, descriptors_left(0):
+        assert stop_accepting(listener.fileno()) is False, "nobody listened"

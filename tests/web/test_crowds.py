@@ -5,7 +5,6 @@ import contextlib
 import errno
 import fcntl
 import os
-import resource
 import socket
 import ssl
 import subprocess
@@ -18,7 +17,9 @@ import structlog
 from entrepot.core.sizes import MIB
 from entrepot.protocol.control import AddressLimits, GatewaySettings
 from entrepot.web.crowds import end_excess, keep_bounded
-from entrepot.web.descriptors import held
+from entrepot.web.descriptors import BOUND, held, open_descriptors
+
+from .exhaustion import descriptors_left
 
 ASK = "GET /objects/{} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer good\r\n\r\n"
 
@@ -136,23 +137,10 @@ async def test_a_look_that_fails_is_told_once_and_is_not_the_last(monkeypatch):
     assert [line["event"] for line in told] == ["connections_not_looked_at"]
 
 
-@contextlib.contextmanager
-def descriptors_left(number: int):
-    """So many may still be opened."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.open(os.devnull, os.O_RDONLY)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 50, hard))
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.dup(taken[0]))
-        for _ in range(number):
-            os.close(taken.pop())
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in taken:
-            os.close(descriptor)
+def test_numbers_are_bounded_also_where_the_system_sets_no_limit(monkeypatch):
+    monkeypatch.setattr("entrepot.web.descriptors.most_descriptors", lambda: 0)
+    with descriptors_left(0):
+        assert len(open_descriptors()) == BOUND
 
 
 @pytest.mark.parametrize("left", [0, 1, 2])

@@ -60,7 +60,7 @@ def end_excess(port: int, most: int) -> int:
     """
     if sys.platform != "linux":
         return 0
-    descriptors = list(open_descriptors())
+    descriptors = open_descriptors()
     if len(descriptors) <= most:
         return 0
     share: defaultdict[str, list[int]] = defaultdict(list)

@@ -10,16 +10,18 @@ import os
 import socket
 import stat
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from entrepot.web.process import most_descriptors
 
+BOUND: Final = 2**20
+"""No number beyond it is looked for where the kernel does not list them: a limit may be absent, or beyond all use."""
 _NONE_LEFT: Final = (errno.EMFILE, errno.ENFILE)
 _RESET_AT_ONCE: Final = struct.pack("ii", 1, 0)  # SO_LINGER: on, 0 seconds
 
 
-def open_descriptors() -> Iterable[int]:
+def open_descriptors() -> Sequence[int]:
     """Numbers that were open a moment ago.
 
     Raises:
@@ -30,7 +32,8 @@ def open_descriptors() -> Iterable[int]:
     except OSError as error:
         if error.errno not in _NONE_LEFT:
             raise
-        return range(most_descriptors())  # the system's are all taken, or this process's: then nearly each is open
+        # The system's are all taken, or this process's: then nearly each is open.
+        return range(min(most_descriptors() or BOUND, BOUND))
 
 
 @contextlib.contextmanager

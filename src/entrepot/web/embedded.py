@@ -12,7 +12,7 @@ import ssl
 import stat
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import structlog
@@ -32,6 +32,8 @@ first byte to its last, however busily it drips. Clients of ours close idle conn
 under a request."""
 MAX_BUFFER = 16 * 1024
 """Bytes of a request's head: more is answered 431. The longest token has 6 KiB."""
+SPARE: Final = 32
+"""Descriptors that must be left for another worker: one that gets none dies when it starts (it takes five)."""
 MAX_CONNECTIONS = 10_000
 """Beyond it a client would get silence; an idle connection costs about 14 KiB."""
 
@@ -95,26 +97,33 @@ class Workers:
         minimum = SSLProtocols.tls13 if self._tls.minimum == "1.3" else SSLProtocols.tls12
         return {"ssl_cert": self._tls.cert, "ssl_key": self._tls.key, "ssl_protocol_min": minimum}
 
-    def renew(self) -> None:
+    def renew(self) -> bool:
         """Start a worker on the new certificate, let the old one finish. A bad certificate changes nothing.
 
         Whoever is just shaking hands with the old one goes on, and is answered. (Where the system cannot take the
         listener from it, they are broken off, and try again.)
+
+        Returns:
+            False: it was not done for want of descriptors, and should be tried again.
         """
         if self._tls is None:
-            return
+            return True
+        old = self._accepting
         try:
+            _check_spare(self._listener.fileno())
             check_tls(self._tls)
+            self.start()
         except EntrepotError as error:
             _log.error("certificate_not_swapped", problem=str(error))
-            return
-        old = self._accepting
-        self.start()
+            return True
+        except OSError as error:
+            _log.error("certificate_not_swapped", problem=str(error))
+            return False
         if old is not None:
             worker, descriptor = old
-            handshakes = HANDSHAKE_SECONDS if stop_accepting(descriptor) else 0.0
-            asyncio.get_running_loop().call_later(handshakes, _let_finish, worker)
+            asyncio.get_running_loop().call_later(_handshakes(descriptor), _let_finish, worker)
         _log.info("certificate_swapped", certificate=str(self._tls.cert))
+        return True
 
     async def drain(self, seconds: float) -> None:
         """Stop accepting; wait until running requests end, or the time is over."""
@@ -144,6 +153,25 @@ def _let_finish(worker: Any) -> None:
     """No further requests. A worker is told once: a second time could wait for ever."""
     if worker.is_alive():
         worker.terminate()
+
+
+def _check_spare(descriptor: int) -> None:
+    """Try whether there are enough descriptors for another worker.
+
+    Raises:
+        OSError: there are not.
+    """
+    with contextlib.ExitStack() as taken:
+        for _ in range(SPARE):
+            taken.callback(os.close, os.dup(descriptor))
+
+
+def _handshakes(descriptor: int) -> float:
+    """Let no more connections be accepted by a listener; seconds for which handshakes go on there."""
+    with contextlib.suppress(OSError):
+        if stop_accepting(descriptor):
+            return HANDSHAKE_SECONDS
+    return 0.0
 
 
 def check_tls(tls: TlsFiles) -> None:

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from entrepot.web.descriptors import open_descriptors
+
 HANDSHAKE_SECONDS: Final = 12.0
 """After so long nobody is in a handshake any more whose connection was accepted before: the server gives each ten."""
 _POLL: Final = "anon_inode:[eventpoll]"
@@ -22,14 +24,17 @@ def stop_accepting(listener: int) -> bool:
 
     Returns:
         whether somebody listened by it, and does not now.
+
+    Raises:
+        OSError: the kernel does not tell which descriptors there are.
     """
     if sys.platform != "linux":
         return False
     taken = False
-    for path in Path("/proc/self/fd").iterdir():
+    for descriptor in open_descriptors():
         with contextlib.suppress(OSError):  # closed meanwhile, or a second hold on a poll that was seen to already
-            if str(path.readlink()) == _POLL:
-                taken |= _take_out(int(path.name), listener)
+            if str(Path(f"/proc/self/fd/{descriptor}").readlink()) == _POLL:
+                taken |= _take_out(descriptor, listener)
     return taken
 
 

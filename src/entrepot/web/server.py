@@ -29,6 +29,7 @@ from entrepot.web.process import keep_freed_memory, raise_descriptor_limit
 SEND_BUFFER = 128 * 1024
 DEAD_PEER_MILLISECONDS = 60_000
 WORKER_THREADS = 64
+RENEW_AGAIN_SECONDS = 60
 """Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
 
@@ -144,7 +145,8 @@ async def _until(stopping: asyncio.Event, renew: asyncio.Event, workers: Workers
             ask.cancel()
             if renew.is_set():
                 renew.clear()
-                workers.renew()
+                if not workers.renew():
+                    asyncio.get_running_loop().call_later(RENEW_AGAIN_SECONDS, renew.set)
     finally:
         end.cancel()
 
