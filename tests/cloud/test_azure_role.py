@@ -56,6 +56,7 @@ def test_the_condition_of_the_guide_allows_exactly_the_role_that_is_assigned() -
     assert re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", condition) == [BLOB_CONTRIBUTOR]
     assert "{'ServicePrincipal'}" in condition
     assert condition.count("(") == condition.count(")")
+    assert "!" not in condition or "set +H\n" in guide[: guide.index("az role assignment")].rpartition("```")[2]
 
 
 @pytest.fixture

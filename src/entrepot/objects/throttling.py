@@ -30,7 +30,7 @@ class Pace:
 
     Args:
         clock: seconds that only grow.
-        sleep: waits some seconds, at most ``SLICE``; it may raise to end the wait.
+        sleep: waits some seconds, less than ``SLICE + LEAST_WAIT``; it may raise to end the wait.
     """
 
     def __init__(

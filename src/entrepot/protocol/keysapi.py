@@ -5,7 +5,7 @@ GET       ``/keys``                   :class:`KeysInfo`
 POST      ``/keys/rotate``            :class:`RotationRequest` → :class:`RotationInfo`
 POST      ``/keys/reseal``            → :class:`RotationInfo`: asks again for what is still to be sealed anew
 POST      ``/keys/roll``              :class:`RollRequest` → :class:`TrustDraft`, to be signed with the root key
-POST      ``/keys/roll/removal``    :class:`RollRequest` → ``removalapi.Removal``: what it would do; nothing is made
+POST      ``/keys/roll/removal``      :class:`RollRequest` → ``removalapi.Removal``: what it would do; nothing is made
 POST      ``/keys/trust``             :class:`SignedTrust` → :class:`KeysInfo`
 ========= =========================== ===========================================================================
 
