@@ -22,7 +22,7 @@ from entrepot.protocol.deviceapi import (
 )
 from entrepot.protocol.keysapi import KeysInfo, RollRequest
 from entrepot.protocol.pointapi import BoundaryGroupRequest, BoundaryPoint
-from entrepot.protocol.removalapi import Removal
+from entrepot.protocol.removalapi import Effect, Removal
 from entrepot.protocol.siteapi import TaskInfo
 from entrepot.protocol.trust import Role
 from entrepot.site.removals.foreseeing import Foreseen, foresee
@@ -183,6 +183,21 @@ async def test_a_task_that_has_ended_is_told_to_be_past_cancelling(site, source)
     assert (found.what, found.name, found.refusal) == ("task, created", waiting.title, "")
     await site.run_tasks()
     assert "ended already" in (await foreseen(site, f"/tasks/{waiting.id}/cancel")).refusal
+
+
+async def test_a_task_at_work_is_told_with_what_it_does_and_how_far_it_is(site) -> None:
+    def at_work(connection: Connection, unit: str) -> str:
+        made = tasks.create(connection, site="PS1", kind="work", subject=unit, title=f"Read {unit}", now=0)
+        tasks.claim(connection, site="PS1", kinds=["work"], holder="a", now=0, lease=60, limit=1)
+        progress = tasks.Progress(step="Reading /", done=50_000_000, total=100_000_000, unit=unit)
+        tasks.renew(connection, task_id=made.id, holder="a", now=0, lease=60, progress=progress)
+        return made.id
+
+    found = await foreseen(site, f"/tasks/{await site.database.write(at_work, 'bytes')}/cancel")
+    assert found.what == "task, in progress: Reading /"
+    assert found.effects == (Effect(what="work done of 100.0 MB", count=1, bytes=50_000_000),)
+    found = await foreseen(site, f"/tasks/{await site.database.write(at_work, 'objects')}/cancel")
+    assert found.effects == (Effect(what="objects done of 100,000,000", count=50_000_000),)
 
 
 async def test_a_rollover_is_told_with_the_versions_that_a_withdrawn_key_has_signed(site, source) -> None:

@@ -129,18 +129,12 @@ def task(connection: Connection, task_id: str, now: float) -> Foreseen:
     """
     known = tasks.get(connection, task_id)
     in_bytes = known.unit == "bytes"
-    total = f" of {format_size(known.total) if in_bytes else known.total}" if known.total else ""
+    total = f" of {format_size(known.total) if in_bytes else f'{known.total:,}'}" if known.total else ""
+    done = f"{'work' if in_bytes else known.unit or 'steps'} done{total}"
     removal = Removal(
-        what=f"task, {known.state.value.replace('_', ' ')}",
+        what=f"task, {known.state.value.replace('_', ' ')}{f': {known.step}' if known.step else ''}",
         id=known.id,
         name=known.title,
-        effects=(
-            Effect(
-                what=f"{known.unit or 'steps'} done{total}",
-                count=known.done,
-                bytes=known.done if in_bytes else None,
-                names=(known.step,) if known.step else (),
-            ),
-        ),
+        effects=(counted(done, 1, known.done) if in_bytes else counted(done, known.done),),
     )
     return removal, lambda writing: tasks.request_cancel(writing, known.id, now=now, tidy=True)
