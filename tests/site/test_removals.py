@@ -165,13 +165,17 @@ async def test_what_is_arranged_for_a_cloud_point_is_told(site) -> None:
 
 async def test_who_is_told_of_alerts_and_when_not_is_told(site) -> None:
     ops = AlertSubscriptionRequest(
-        name="ops", channel=Channel.WEBHOOK, target="https://hooks.example/x", secret="s" * 32
+        name="ops", channel=Channel.WEBHOOK, target="https://hooks.example/x;y", secret="s" * 32
     )
     await site.call("POST", "/alert-subscriptions", object, ops)
     window = MaintenanceWindowRequest(name="patching", start="2026-03-23T22:00", minutes=60, zone="Europe/Berlin")
     await site.call("POST", "/maintenance-windows", object, window)
     found = await foreseen(site, "/alert-subscriptions/ops/removal")
-    assert effects(found) == {"addresses that are told no more": ["https://hooks.example/x"]}
+    assert effects(found) == {"addresses that are told no more": ["https://hooks.example/x;y"]}, "one, not two"
+    both = AlertSubscriptionRequest(name="both", channel=Channel.MAIL, target="a@example.org; b@example.org")
+    await site.call("POST", "/alert-subscriptions", object, both)
+    found = await foreseen(site, "/alert-subscriptions/both/removal")
+    assert effects(found) == {"addresses that are told no more": ["a@example.org", "b@example.org"]}
     found = await foreseen(site, "/maintenance-windows/patching/removal")
     assert effects(found) == {"cloud point whose alerts it holds back": ["every cloud point"]}
 

@@ -7,7 +7,9 @@ from entrepot.core.errors import NotFoundError
 from entrepot.core.sizes import format_size
 from entrepot.database import budgets, cloud, distribution, grants, maintenance, notifications, tasks, usage
 from entrepot.database.budgets import Scope
+from entrepot.protocol.alertapi import Channel
 from entrepot.protocol.removalapi import Effect, Removal, counted, named
+from entrepot.rules.notifying import mail_addresses
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import delete as lift
@@ -89,12 +91,13 @@ def subscription(connection: Connection, name_or_id: str) -> Foreseen:
     """
     known = notifications.get_subscription(connection, name_or_id)
     waiting = notifications.counts(connection).get((known.id, notifications.WAITING), 0)
+    addresses = mail_addresses(known.target) if known.channel is Channel.MAIL else (known.target,)
     removal = Removal(
         what=f"alert subscription by {known.channel.value}",
         id=known.id,
         name=known.name,
         effects=(
-            named("addresses that are told no more", known.target.split(";")),
+            named("addresses that are told no more", addresses),
             counted("messages that wait, and are dropped", waiting),
         ),
     )
