@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from entrepot.client.cache import Cache
@@ -12,11 +13,15 @@ from entrepot.client.home import Home
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.settings import Folders
 from entrepot.cloud.host.subscriptions import Subscriptions
+from entrepot.core.encoding import to_json
+from entrepot.core.secret import Secret
 from entrepot.objects.hashing import object_id_of
-from entrepot.protocol.keysapi import RollRequest
+from entrepot.protocol.keysapi import RollRequest, TrustDraft
 from entrepot.protocol.removalapi import Removal, counted, named
-from entrepot.protocol.trust import Role
+from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.trust.certificates import new_management
+from entrepot.trust.root import RootKey
+from entrepot.trust.signing import kid_of
 
 FORESEEN = Removal(
     what="thing",
@@ -81,6 +86,37 @@ def test_a_rollover_that_is_only_foreseen_sends_what_would_be_done(logged_in, en
     (sent,) = logged_in.bodies(request)
     assert sent == {"roles": [Role.CONTROL.value], "withdraw": ["kid-1"], "raise_epoch": True, "force": False}
     assert set(sent) == set(RollRequest.__struct_fields__)
+
+
+def test_a_draft_is_told_with_its_number_and_epoch_before_it_is_signed(entrepot, tmp_path: Path) -> None:
+    pem = RootKey.create(Secret("a long passphrase"))
+    root = RootKey.load(pem, Secret("a long passphrase"))
+    public = b"k" * 32
+    kid = kid_of(public)
+    key = KeyEntry(kid=kid, role=Role.TOKEN, site="PS1", public=public, not_before=0, not_after=4_000_000_000)
+    present = TrustDocument(hierarchy="Contoso", number=6, epoch=2, issued=1_774_000_000, keys=(key,))
+    (tmp_path / "root.key").write_bytes(pem)
+
+    def told(*more: str, epoch: int) -> Any:
+        draft = msgspec.structs.replace(present, number=7, epoch=epoch, keys=())
+        made = TrustDraft(document=to_json(draft), present=root.sign_trust(present))
+        (tmp_path / "trust.draft").write_bytes(to_json(made))
+        files = (str(tmp_path / name) for name in ("trust.draft", "trust.jws"))
+        return entrepot("key", "trust", "sign", *files, "--root-key", str(tmp_path / "root.key"), "--dry-run", *more)
+
+    said = told(epoch=3)
+    assert said.code == 0, said.err
+    assert said.out.splitlines()[0] == "Trust document 7, epoch 3 (was 2), of Contoso"
+    assert kid in said.out
+    assert said.err.strip() == "Nothing was signed."
+    assert told(epoch=2).out.startswith("Trust document 7, epoch 2, of Contoso")
+    assert told("--json", epoch=3).value == {
+        "number": 7,
+        "epoch": 3,
+        "present_epoch": 2,
+        "keys": [{"change": "goes", "role": "token", "id": kid, "until": "now"}],
+    }
+    assert not (tmp_path / "trust.jws").exists()
 
 
 def test_a_cache_that_would_be_emptied_is_counted_and_kept(entrepot, tmp_path: Path) -> None:

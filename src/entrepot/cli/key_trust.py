@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from entrepot.cli.files import read_bounded
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import confirm, day, print_done, print_json, print_rows, say, stderr
+from entrepot.cli.output import confirm, day, print_done, print_json, print_line, print_rows, say, stderr, stdout
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import SiteSession, site_session
 from entrepot.core.encoding import from_json
@@ -77,7 +78,7 @@ def trustsign_draft(
     """
     made = from_json(read_bounded(draft), TrustDraft, "draft of a trust document")
     if dry_run:
-        _print_changes(*_compared(made, read_bounded(root_key)), as_json=as_json)
+        _tell_draft(*_compared(made, read_bounded(root_key)), as_json=as_json)
         return
     output.write_text(sign_draft(made, root_key, passphrase_file, yes=yes) + "\n")
     told = f"Next, from where the site is reached: entrepot key trust publish {output}"
@@ -112,7 +113,7 @@ def sign_draft(made: TrustDraft, root_key: Path, passphrase_file: Path | None, *
 
     pem = read_bounded(root_key)
     present, document = _compared(made, pem)
-    _print_changes(present, document, as_json=False)
+    _print_changes(_changes(present, document), stderr())
     epoch = f", epoch {document.epoch}" if document.epoch != present.epoch else ""
     confirm(f"Sign trust document {document.number}{epoch} of {document.hierarchy}?", yes=yes)
     passphrase = read_secret("Passphrase of the root key", file=passphrase_file, options="--passphrase-file FILE")
@@ -135,16 +136,28 @@ def _compared(made: TrustDraft, pem: bytes) -> tuple[TrustDocument, TrustDocumen
     return present, document
 
 
-def _print_changes(present: TrustDocument, document: TrustDocument, *, as_json: bool) -> None:
-    rows = [
+def _changes(present: TrustDocument, document: TrustDocument) -> list[tuple[str, str, str, str]]:
+    return [
         (change.value, each.role.value, each.kid, "now" if change is KeyChange.GOES else day(each.not_after))
         for change, each in key_changes(present, document)
     ]
+
+
+def _print_changes(rows: list[tuple[str, str, str, str]], console: Console) -> None:
+    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.", console=console)
+
+
+def _tell_draft(present: TrustDocument, document: TrustDocument, *, as_json: bool) -> None:
+    rows = _changes(present, document)
     if as_json:
         keys = [dict(zip(("change", "role", "id", "until"), row, strict=True)) for row in rows]
-        print_json({"number": document.number, "epoch": document.epoch, "keys": keys})
+        told = {"number": document.number, "epoch": document.epoch, "present_epoch": present.epoch, "keys": keys}
+        print_json(told)
         return
-    print_rows(("Key", "Role", "Id", "Until"), rows, empty="No key comes or goes.", console=stderr())
+    raised = f" (was {present.epoch})" if document.epoch != present.epoch else ""
+    print_line(f"Trust document {document.number}, epoch {document.epoch}{raised}, of {document.hierarchy}")
+    _print_changes(rows, stdout())
+    say("Nothing was signed.")
 
 
 def print_published(info: KeysInfo, *, as_json: bool) -> None:
