@@ -1,5 +1,8 @@
 """Commands about the library and about single versions, against a prepared site."""
 
+import io
+import sys
+
 import msgspec
 import pytest
 
@@ -79,15 +82,32 @@ def test_the_library_is_shown(logged_in, entrepot) -> None:
     assert entrepot("library", "show", "--json").value["library"]["validation"]["damaged"] == 2
 
 
-def test_a_sweep_asks_first_and_a_dry_run_only_tells(logged_in, entrepot) -> None:
+class Doubting(io.StringIO):
+    """A person at a terminal who says no."""
+
+    def __init__(self) -> None:
+        super().__init__("n\n")
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_sweep_asks_first_and_a_dry_run_only_tells(logged_in, entrepot, monkeypatch) -> None:
     logged_in.replies["GET /api/v1/library/sweep"] = SweepPreview(
         due_objects=3, due_bytes=1500, later_objects=1, later_bytes=10, lapsed_sessions=0, unused_sets=0
     )
     logged_in.replies["POST /api/v1/library/sweep"] = done("library-sweep")
     assert "3 objects, 1.5 kB" in entrepot("library", "sweep", "--dry-run").out
-    asked = entrepot("library", "sweep")
+    logged_in.asked.clear()
+    refused = entrepot("library", "sweep")
+    assert refused.code != 0
+    assert "Nobody is there to ask" in refused.err
+    assert logged_in.asked == [], "nothing is counted for nobody"
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdin", Doubting())
+        asked = entrepot("library", "sweep")
     assert asked.code != 0
-    assert "Delete 3 objects (1.5 kB) that nothing needs" in asked.err
+    assert "Delete 3 objects (1.5 kB) that nothing needs, in an hour 1 more" in asked.err
     assert logged_in.bodies("POST /api/v1/library/sweep") == []
     assert entrepot("library", "sweep", "--now", "--yes").code == 0
     assert logged_in.bodies("POST /api/v1/library/sweep") == [{"now": True, "strays": False}]

@@ -1,5 +1,6 @@
 """``entrepot library``: what the library holds, whether it is sound, and what goes."""
 
+import sys
 from typing import Annotated, Final
 
 import typer
@@ -28,7 +29,7 @@ Only = Annotated[str | None, typer.Option("--content", help="Only this content; 
 Rate = Annotated[
     str | None, typer.Option("--rate", help="Read at most so much a second, such as 50MB; 0: as fast as it goes.")
 ]
-LISTING_SECONDS: Final = 900.0  # a library of millions of files on a slow disk
+LISTING_SECONDS: Final = 900.0  # a library of millions of objects, or files, on a slow disk
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")]
 
 
@@ -199,24 +200,31 @@ def sweep(
     """
     with site_session(ctx) as session:
         if dry_run:
-            path, patience = ("/library/sweep?strays=true", LISTING_SECONDS) if strays else ("/library/sweep", None)
-            _show_preview(session.call("GET", path, None, SweepPreview, patience=patience), as_json=as_json)
+            _show_preview(_preview(session, strays=strays), as_json=as_json)
             return
-        if not yes:
-            found = session.get("/library/sweep", SweepPreview)
-            confirm(_question(found, now=now, strays=strays), yes=False)
+        asks = sys.stdin.isatty() and not yes
+        confirm(_question(_preview(session) if asks else None, now=now, strays=strays), yes=yes)
         task = session.post("/library/sweep", SweepRequest(now=now, strays=strays), TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
 
-def _question(found: SweepPreview, *, now: bool, strays: bool) -> str:
-    due, later = found.due_objects, f"{found.later_objects} more ({size(found.later_bytes)})"
-    what = f"{due} objects ({size(found.due_bytes)}) that nothing needs"
-    if now:
-        what = f"{due + found.later_objects} objects ({size(found.due_bytes + found.later_bytes)}) that nothing needs"
-    elif found.later_objects:
-        what += f", in an hour {later}"
+def _preview(session: SiteSession, *, strays: bool = False) -> SweepPreview:
+    path = "/library/sweep?strays=true" if strays else "/library/sweep"
+    return session.call("GET", path, None, SweepPreview, patience=LISTING_SECONDS)
+
+
+def _question(found: SweepPreview | None, *, now: bool, strays: bool) -> str:
+    """With figures, where there is somebody to read them."""
+    what = "what nothing needs" if found is None else _unneeded(found, now=now)
     return f"Delete {what}{', and files that the database does not know,' if strays else ''} from the library?"
+
+
+def _unneeded(found: SweepPreview, *, now: bool) -> str:
+    due, later = found.due_objects, f"{found.later_objects} more ({size(found.later_bytes)})"
+    if now:
+        return f"{due + found.later_objects} objects ({size(found.due_bytes + found.later_bytes)}) that nothing needs"
+    what = f"{due} objects ({size(found.due_bytes)}) that nothing needs"
+    return f"{what}, in an hour {later}" if found.later_objects else what
 
 
 def _show_preview(found: SweepPreview, *, as_json: bool) -> None:
