@@ -241,7 +241,7 @@ def test_alerts_are_narrowed_down_by_what_they_are_about_type_and_severity(logge
     assert ran.err == ""
 
 
-def test_codes_are_printed_alone_on_standard_output(logged_in, entrepot) -> None:
+def test_codes_are_printed_alone_on_standard_output(logged_in, entrepot, monkeypatch) -> None:
     point = PointInfo(
         id="pt-1", name="dp", kind="standard", url="", state="awaiting", fallback=False, internet_facing=False,
         fingerprint="", certificate_expires=0, control_counter=0, control_pushed=0, contents=0, message="",
@@ -253,6 +253,9 @@ def test_codes_are_printed_alone_on_standard_output(logged_in, entrepot) -> None
     assert entrepot("point", "add", "dp").out == "entrepot1.point\n"
     assert entrepot("device", "code", "--uses", "3").out == "entrepot1.device\n"
     assert logged_in.bodies("POST /api/v1/enrolment-codes")[0]["uses"] == 3
+    logged_in.replies["POST /api/v1/points"] = PointCode(point=point, code="entrepot1.\x1b[2J")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert entrepot("point", "add", "dp").out == "entrepot1.\\x1b[2J\n", "it does not steer a terminal"
 
 
 def test_changing_a_boundary_group_keeps_what_is_left_out(logged_in, entrepot) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import day, print_facts, print_json, print_rows, say, when, yes_no
+from entrepot.cli.output import day, print_facts, print_json, print_line, print_rows, say, when, yes_no
 from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointPatch, PointRequest
@@ -39,7 +39,7 @@ def add(
         print_json(reply)
         return
     say(f"Point {name} is announced. On its machine, within {hours} hours, run `entrepot point init` with:")
-    typer.echo(reply.code)
+    print_line(reply.code)
 
 
 @app.command("list")
