@@ -15,6 +15,7 @@ from entrepot.cloud.host.settings import Folders
 from entrepot.cloud.host.subscriptions import Subscriptions
 from entrepot.core.encoding import to_json
 from entrepot.core.secret import Secret
+from entrepot.durable.locks import HomeLock
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.keysapi import RollRequest, TrustDraft
 from entrepot.protocol.removalapi import Removal, counted, named
@@ -127,7 +128,20 @@ def test_a_cache_that_would_be_emptied_is_counted_and_kept(entrepot, tmp_path: P
     order = ("client", "clear-cache", "--home", str(tmp_path))
     (effect,) = entrepot(*order, "--dry-run", "--json").value["effects"]
     assert (effect["count"], effect["bytes"]) == (2, 8)
+    with HomeLock(tmp_path, "a client's home"):
+        at_work = entrepot(*order, "--dry-run", "--json").value
+        assert "Another process is using" in at_work["refusal"]
+        assert at_work["refusal"] in entrepot(*order, "--yes").err, "what the order itself says"
+    assert entrepot(*order, "--dry-run", "--json").value["refusal"] == ""
     assert entrepot(*order, "--yes", "--json").value == {"freed": 8}
+
+
+def test_a_cache_of_no_client_is_not_told_to_be_empty(entrepot, tmp_path: Path) -> None:
+    for how in ("--dry-run", "--yes"):
+        ran = entrepot("client", "clear-cache", "--home", str(tmp_path / "none"), how)
+        assert (ran.code, ran.out) == (3, "")
+        assert "There is no folder" in ran.err
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_cloud_host_tells_what_its_orders_would_do(entrepot, tmp_path: Path) -> None:

@@ -134,6 +134,18 @@ class TestHomeLock:
         with HomeLock(tmp_path, "a site"):
             pass
 
+    def test_looking_whether_it_is_free_takes_and_makes_and_removes_nothing(self, tmp_path: Path) -> None:
+        HomeLock(tmp_path, "a site").check_free()
+        assert list(tmp_path.iterdir()) == []
+        with HomeLock(tmp_path, "a site"):
+            with pytest.raises(ConflictError, match="a site"):
+                HomeLock(tmp_path, "a site").check_free()
+            (left := tmp_path / ".left.0123456789ab.tmp").touch()
+        HomeLock(tmp_path, "a site").check_free()
+        assert left.exists(), "only whoever takes it tidies"
+        with HomeLock(tmp_path, "a site"):
+            assert not left.exists()
+
     @pytest.mark.process
     def test_dies_with_its_holder(self, tmp_path: Path) -> None:
         code = (

@@ -24,9 +24,9 @@ from entrepot.cli.output import (
 )
 from entrepot.cli.removing import DryRun, tell
 from entrepot.cli.secrets import read_code
-from entrepot.core.errors import BadInputError, EntrepotError
+from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
 from entrepot.core.terminal import harmless
-from entrepot.protocol.removalapi import Removal, counted
+from entrepot.protocol.removalapi import Removal, counted, refused_or_not
 
 if TYPE_CHECKING:  # loaded when a command runs: --help answers without waiting for the network libraries
     from entrepot.client.enrol import Enrolled
@@ -301,13 +301,16 @@ def clear_cache(home: Home = HOME, dry_run: DryRun = False, yes: Yes = False, as
     from entrepot.client.home import Home as ClientHome
     from entrepot.durable.locks import HomeLock
 
-    cache = Cache(ClientHome(home).cache, 0)
+    if not home.is_dir():
+        raise NotFoundError(f"There is no folder {home}.", next_step="Give the client's folder as --home.")
+    cache, lock = Cache(ClientHome(home).cache, 0), HomeLock(home, "a client's home")
     if dry_run:
         objects, held = cache.inventory()
         effects = (counted("sealed objects that are fetched again when they are needed", objects, held),)
-        tell(Removal(what="cache", id=str(home), name="This device's cache", effects=effects), as_json=as_json)
+        removal = Removal(what="cache", id=str(home), name="This device's cache", effects=effects)
+        tell(refused_or_not(removal, lock.check_free), as_json=as_json)
         return
     confirm("Empty this device's cache?", yes=yes)
-    with HomeLock(home, "a client's home"):
+    with lock:
         freed = cache.clear()
     print_done({"freed": freed}, f"{size(freed)} freed.", as_json=as_json)

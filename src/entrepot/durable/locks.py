@@ -34,9 +34,27 @@ class HomeLock:
         self._descriptor = -1
 
     def __enter__(self) -> Self:
+        self._take(_FLAGS)
+        sweep_temporary(self._path.parent)
+        return self
+
+    def check_free(self) -> None:
+        """Refuse what taking it would be refused for now, in an existing home; nothing is made there, or removed.
+
+        Raises:
+            ConflictError: another process holds it.
+            StorageError: the disk refuses.
+        """
+        try:
+            self._take(_FLAGS & ~os.O_CREAT)
+        except FileNotFoundError:
+            return  # nobody took it yet
+        os.close(self._descriptor)
+
+    def _take(self, flags: int) -> None:
         with storage_errors(str(self._path)):
             try:
-                self._descriptor = os.open(self._path, _FLAGS, 0o600)
+                self._descriptor = os.open(self._path, flags, 0o600)
             except IsADirectoryError:
                 raise StorageError(
                     f"{self._path} is a folder, where a lock file belongs.", next_step="Move it away."
@@ -52,8 +70,6 @@ class HomeLock:
                 f"Another process is using {self._path.parent} as {self._what}.",
                 next_step="Stop it first, or choose another --home.",
             ) from None
-        sweep_temporary(self._path.parent)
-        return self
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
