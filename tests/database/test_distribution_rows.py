@@ -381,7 +381,7 @@ def test_what_a_point_stores_for_one_content_alone_and_for_all_is_counted_once(w
     with world.database.reading() as connection:
         assert pointsets.freed_on(connection, point, "pkg-one") == (5, 50), "a, b, x and two sets"
         assert pointsets.freed_on(connection, point, "pkg-two") == (3, 30), "e, f and the set"
-        assert pointsets.freed_on(connection, point) == (10, 100)
+        assert pointsets.held_on(connection, point) == (10, 100)
         assert pointsets.freed_on(connection, other, "pkg-one") == (0, 0)
 
 
