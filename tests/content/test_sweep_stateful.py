@@ -1,13 +1,13 @@
-"""Publishers and sweeps, step by step in any interleaving, killed anywhere: nothing needed is ever lost."""
+"""Publishers and sweeps, step by step in any interleaving, killed anywhere: nothing needed is ever lost.
+
+In SQL, with points and transfers beside them: ``test_sweep_transfers.py``.
+"""
 
 import contextlib
 import random
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,12 +137,15 @@ class SweepMachine(RuleBasedStateMachine):
         elif publisher.step == len(Publisher.STEPS):
             set_id = object_id_of(publisher.set_data)
             try:
-                self.ledgers.library.adopt(publisher.ledger.session, set_id)
+                self.adopt(publisher.ledger.session, set_id)
             except UnavailableError:
                 return
             finally:
                 publisher.step += 1
             self.adopted[set_id] = publisher.needs | {set_id}
+
+    def adopt(self, session: str, set_id: ObjectId) -> None:
+        self.ledgers.library.adopt(session, set_id)
 
     @rule(publisher=consumes(publishers))
     def kill_publisher(self, publisher: Publisher) -> None:
@@ -258,26 +261,6 @@ def test_in_memory(make_memory_ledgers: Callable[[], Any]) -> None:
         make = staticmethod(make_memory_ledgers)
 
     run_state_machine_as_test(Machine, settings=settings(max_examples=150, stateful_step_count=50, deadline=None))
-
-
-def test_in_sqlite(make_sqlite_ledgers: Callable[[Path], Any]) -> None:
-    class Machine(SweepMachine):
-        def __init__(self) -> None:
-            self.folder = Path(tempfile.mkdtemp(prefix="sweep"))
-            super().__init__()
-
-        def make(self) -> Any:  # type: ignore[override]  # a method here, to reach the folder
-            ledgers, self.database = make_sqlite_ledgers(self.folder)
-            return ledgers
-
-        def teardown(self) -> None:
-            try:
-                super().teardown()
-            finally:
-                self.database.close()
-                shutil.rmtree(self.folder)
-
-    run_state_machine_as_test(Machine, settings=settings(max_examples=25, stateful_step_count=40, deadline=None))
 
 
 def race(seed: int, ledgers: Any, shelf: Shelf) -> None:
