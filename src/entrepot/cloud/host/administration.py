@@ -12,13 +12,12 @@ from typing import Final
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.foresight import Foresight
-from entrepot.cloud.host.services import Services
+from entrepot.cloud.host.services import all_services
 from entrepot.cloud.host.settings import Folders, audit_log, load_settings
 from entrepot.cloud.host.storage import HostStorage
 from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
 from entrepot.core.times import Clock
 from entrepot.trust import inspection
-from entrepot.trust.vault import ServerVault
 
 _LOCAL: Final = "local"
 
@@ -84,7 +83,7 @@ class HostAdministration:
         """
         storage, found = HostStorage(self._folders, self._settings.store), dict[str, int | None]()
         with contextlib.closing(HostDatabase(self._folders.database)) as database:
-            rows = Services(database, ServerVault.load(self._folders.vault)).all()
+            rows = all_services(database)
         for row in rows:
             usage, before = storage.counted(row), found.get(row.subscription, 0)
             found[row.subscription] = None if usage is None or before is None else before + usage.stored
