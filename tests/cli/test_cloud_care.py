@@ -21,6 +21,7 @@ from entrepot.protocol.cloudapi import (
 )
 from entrepot.protocol.cloudpointapi import CloudPointInfo, CloudPointState
 from entrepot.protocol.control import Delivery
+from entrepot.protocol.removalapi import Removal
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.site.cloud.proofs import records_left
 
@@ -335,8 +336,33 @@ def test_a_point_is_forgotten_only_when_asked_to_and_what_that_means_is_told(ent
     assert gone in entrepot("cloud", "delete", "cloud-eu", "--forget", "--yes").err
 
 
-def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
+FORESEEN = Removal(what="cloud point, ready", id="pt", name="cloud-eu", effects=())
+DELETABLE = {"GET /api/v1/cloud-points/cloud-eu/removal": FORESEEN}
+
+
+def test_a_forgetting_is_told_before_it_is_done_and_what_it_is_refused_for(entrepot, logged_in) -> None:
+    refused = msgspec.structs.replace(FORESEEN, refusal="It is ready.", next_step="Delete it.")
     logged_in.replies |= {
+        "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),
+        "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
+        "GET /api/v1/cloud-points/cloud-eu/removal?forget=true": refused,
+    }
+    told = entrepot("cloud", "delete", "cloud-eu", "--forget", "--dry-run")
+    shown = " ".join(told.out.split())
+    assert (told.code, "Nothing was deleted." in told.err) == (0, True)
+    for text in (
+        "in the cloud what cannot be removed stays, and is charged for Resource group entrepot-cloud-az",
+        "figures kept, without what was not collected",
+        "refused It is ready. then Delete it.",
+    ):
+        assert text in shown
+    told = entrepot("cloud", "delete", "cloud-eu", "--forget", "--dry-run", "--json")
+    assert (told.value["refusal"], told.value["next_step"]) == ("It is ready.", "Delete it.")
+    assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
+
+
+def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
+    logged_in.replies |= DELETABLE | {
         "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),
         "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
     }
@@ -350,7 +376,7 @@ def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
 
 def test_a_deletion_in_azure_names_the_proof_record_that_is_left(entrepot, logged_in) -> None:
     info = msgspec.structs.replace(cloud_point_info(), provider="azure")
-    logged_in.replies |= {
+    logged_in.replies |= DELETABLE | {
         "GET /api/v1/cloud-points/cloud-eu": info,
         "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
     }
@@ -364,7 +390,7 @@ def test_a_deletion_tells_the_newest_figure_of_what_is_stored(entrepot, logged_i
     used = msgspec.structs.replace(
         info.usage, stored_bytes=10**9, stored_at=1_774_224_000, present_bytes=3 * 10**9, present_at=1_774_267_200
     )
-    logged_in.replies |= {
+    logged_in.replies |= DELETABLE | {
         "GET /api/v1/cloud-points/cloud-eu": msgspec.structs.replace(info, usage=used),
         "GET /api/v1/cloud-points/cloud-eu/resources": PLAN,
     }
@@ -375,7 +401,7 @@ def test_a_deletion_tells_the_newest_figure_of_what_is_stored(entrepot, logged_i
 
 
 def test_a_cloud_that_is_silent_keeps_nobody_from_looking_at_a_deletion(entrepot, logged_in) -> None:
-    logged_in.replies |= {
+    logged_in.replies |= DELETABLE | {
         "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),
         "GET /api/v1/cloud-points/cloud-eu/resources": ConflictError("silent"),
     }

@@ -155,6 +155,10 @@ async def test_what_is_arranged_for_a_cloud_point_is_told(site) -> None:
     assert found.refusal == "The management certificate is used by cloud-eu."
     stopped = await foreseen(site, "/cloud-points/cloud-eu/stop")
     assert (stopped.name, stopped.what, stopped.refusal) == ("cloud-eu", "cloud point, ready", "")
+    assert (await foreseen(site, "/cloud-points/cloud-eu/removal")).refusal == ""
+    forgotten = await foreseen(site, "/cloud-points/cloud-eu/removal", query="forget=true")
+    assert "only one whose deletion failed can be forgotten" in forgotten.refusal
+    assert forgotten.next_step == "Delete it first: entrepot cloud delete cloud-eu."
     assert "cloud point" in (await foreseen(site, "/points/cloud-eu/removal")).refusal
     await site.database.write(budgets.put_budget, Budget(scope=Scope.POINT, subject="pt-cloud", bytes=5_000))
     lifted = await foreseen(site, "/budgets/cloud-eu/removal", query="of=cloud-point")

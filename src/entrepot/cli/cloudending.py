@@ -16,6 +16,7 @@ from entrepot.core.errors import EntrepotError
 from entrepot.protocol.cloudapi import AZURE, CloudResources
 from entrepot.protocol.cloudhost import proof_name
 from entrepot.protocol.cloudpointapi import CloudPointInfo
+from entrepot.protocol.removalapi import Removal
 from entrepot.protocol.siteapi import TaskInfo
 
 
@@ -74,21 +75,17 @@ def delete(
         confirm(gone if forget else f"Delete {name} and all that it stores?", yes=yes)
     with site_session(ctx) as session:
         if dry_run:
-            _tell(session, name, as_json=as_json)
+            _tell(session, name, forget=forget, as_json=as_json)
             return
         task = session.call("DELETE", f"/cloud-points/{seg(name)}{'?forget=true' if forget else ''}", None, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
 
-def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
-    """What would go. A cloud that does not answer keeps nobody from looking, or from deleting."""
+def _tell(session: SiteSession, name: str, *, forget: bool, as_json: bool) -> None:
+    """What would go, or may stay."""
     info = session.get(f"/cloud-points/{seg(name)}", CloudPointInfo)
-    parts: tuple[str, ...] = ()
-    try:
-        found = session.get(f"/cloud-points/{seg(name)}/resources", CloudResources)
-        parts = tuple(f"{one.kind} {one.name}" for one in found.resources if one.meter != "egress_gb")
-    except EntrepotError as error:
-        say(f"[yellow]Warning:[/] what it is made of is not known now: {error}")
+    foreseen = session.get(f"/cloud-points/{seg(name)}/removal", Removal, forget="true" if forget else None)
+    parts = _parts(session, name)
     record = f"{info.dns.name}  {info.dns.type}  {info.dns.value}" if info.dns else ""
     proof = f"{proof_name(info.fqdn)}  TXT" if info.provider == AZURE else ""
     if as_json:
@@ -101,16 +98,31 @@ def _tell(session: SiteSession, name: str, *, as_json: bool) -> None:
                 "parts": parts,
                 "dns_record": record,
                 "proof_record": proof,
+                "refusal": foreseen.refusal,
+                "next_step": foreseen.next_step,
             }
         )
         return
+    there = ("what cannot be removed stays, and is charged for", *parts) if forget else parts
     facts = (
         ("contents", f"{info.contents}: the library and other points keep them"),
         ("stored", stored(info.usage)),
-        ("in the cloud", "\n".join(parts)),
+        ("in the cloud", "\n".join(there)),
         ("clients", "go to other points; those that have no other get nothing"),
-        ("figures", "collected once more, then kept as long as any"),
+        ("figures", "kept, without what was not collected" if forget else "collected once more, then kept like any"),
         ("left for you", "\n".join(f"the DNS record {one}" for one in (record, proof) if one)),
+        ("refused", foreseen.refusal),
+        ("then", foreseen.next_step),
     )
-    print_facts(f"Deleting {info.name} removes", facts)
+    print_facts(f"Forgetting {info.name}" if forget else f"Deleting {info.name} removes", facts)
     say("Nothing was deleted.")
+
+
+def _parts(session: SiteSession, name: str) -> tuple[str, ...]:
+    """What it is made of. A cloud that does not answer keeps nobody from looking, or from deleting."""
+    try:
+        found = session.get(f"/cloud-points/{seg(name)}/resources", CloudResources)
+    except EntrepotError as error:
+        say(f"[yellow]Warning:[/] what it is made of is not known now: {error}")
+        return ()
+    return tuple(f"{one.kind} {one.name}" for one in found.resources if one.meter != "egress_gb")

@@ -118,9 +118,14 @@ def _orders(database: Database, orders: Orders, clock: Clock) -> Handlers:
         """What stopping the service would do."""
         return await foresee(database, services.stop, name, orders)
 
+    @get("/cloud-points/{name:str}/removal", tags=["Cloud"])
+    async def get_cloud_point_removal(name: FromPath[str], forget: FromQuery[bool] = False) -> Removal:
+        """What deleting the cloud point would do, or forgetting it."""
+        return await foresee(database, services.deletion, name, orders, forget=forget)
+
     @get("/tasks/{task:str}/cancel", tags=["Tasks"])
     async def get_task_cancellation(task: FromPath[str]) -> Removal:
         """What cancelling the task would do."""
         return await foresee(database, services.task, task, clock())
 
-    return [get_device_blocking, get_cloud_point_stop, get_task_cancellation]
+    return [get_device_blocking, get_cloud_point_stop, get_cloud_point_removal, get_task_cancellation]

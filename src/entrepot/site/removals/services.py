@@ -58,6 +58,25 @@ def stop(connection: Connection, name_or_id: str, orders: Orders) -> Foreseen:
     return removal, lambda writing: orders.give(writing, CloudAction.STOP, known.point)
 
 
+def deletion(connection: Connection, name_or_id: str, orders: Orders, *, forget: bool) -> Foreseen:
+    """A cloud point that is deleted or, after a deletion that failed, forgotten.
+
+    Raises:
+        NotFoundError: no such cloud point.
+    """
+    known = cloud.get_cloud_point(connection, name_or_id)
+    present, _ = usage.stored_usage(connection, known.point).present()
+    stays = "cloud point that may stay stored, and be paid for"
+    removal = Removal(
+        what=f"cloud point, {known.state.value}",
+        id=known.point,
+        name=known.name,
+        effects=(Effect(what=stays if forget else "cloud point that is stored no more", count=1, bytes=present),),
+    )
+    action = CloudAction.FORGET if forget else CloudAction.DELETE
+    return removal, lambda writing: orders.give(writing, action, known.point)
+
+
 def budget(connection: Connection, name: str, scope: str, now: float) -> Foreseen:
     """A budget that is lifted.
 
