@@ -29,9 +29,10 @@ from entrepot.web.process import keep_freed_memory, raise_descriptor_limit
 SEND_BUFFER = 128 * 1024
 DEAD_PEER_MILLISECONDS = 60_000
 WORKER_THREADS = 64
-RENEW_AGAIN_SECONDS = 60
 """Threads for blocking work, made as they are needed. asyncio's own number, a few more than there are processors, would
 be used up by long work (publishing, validation, a store that does not answer), and every request would wait for it."""
+RENEW_AGAIN_SECONDS = 60
+"""Until certificate files that could not be swapped are read again."""
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
