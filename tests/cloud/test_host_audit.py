@@ -41,6 +41,16 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 * 2300
 
 
+def test_what_others_named_alike_is_in_nobodys_way_and_stays(tmp_path: Path) -> None:
+    others = [tmp_path / f"audit-{name}.log" for name in ("20260323T120000Z-zzz", "20260323T120000Z-000009-old", "mine")]
+    for other in others:
+        other.write_text("not the host's\n")
+    for number in range(200):
+        log(tmp_path).note("service.stop", actor="local", subject="s", number=number)
+    assert shown(tmp_path, 5) == list(range(195, 200))
+    assert [other.read_text() for other in others] == ["not the host's\n"] * 3
+
+
 def test_the_newest_lines_are_read_over_renamed_files_and_without_a_torn_one(tmp_path: Path) -> None:
     for number in range(40):
         log(tmp_path, files=100).note("service.stop", actor="local", subject="s", number=number)

@@ -15,6 +15,7 @@ opened in the one folder that was opened first, and counts only if it is a plain
 import errno
 import fcntl
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ ROTATE_BYTES: Final = 16 * MIB
 FILES: Final = 12
 _LONGEST: Final = 500
 _STAMP: Final = "%Y%m%dT%H%M%SZ"
+_FULL: Final = re.compile(r"-[0-9]{8}T[0-9]{6}Z-[0-9]{6}\.log")
+"""How the name of a full log ends. Others lie there unnoticed: not everything in the home need be the host's."""
 _BLOCK: Final = 64 * KIB
 _SAFELY: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 """No link is followed, and no pipe waited for."""
@@ -137,8 +140,9 @@ class AuditLog:
 
     def _renamed(self, folder: int, stamp: str = "") -> list[str]:
         """Files that are full (at that moment), the oldest first."""
-        begin = f"{self._path.stem}-{stamp}"
-        return sorted(name for name in os.listdir(folder) if name.startswith(begin) and name.endswith(".log"))
+        log = self._path.stem
+        found = (name for name in os.listdir(folder) if name.startswith(f"{log}-{stamp}"))
+        return sorted(name for name in found if _FULL.fullmatch(name, len(log)))
 
     def _rotate(self, folder: int) -> None:
         """Rename it, and drop the oldest of those that were renamed before."""
