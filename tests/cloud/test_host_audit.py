@@ -12,6 +12,8 @@ from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.settings import HostSettings, check_settings
 from entrepot.core.errors import BadInputError, StorageError
 
+FOR_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+
 
 def log(folder: Path, *, size: int = 2000, files: int = 3) -> AuditLog:
     return AuditLog(folder / "audit.log", lambda: 1_774_267_200.0, rotate_bytes=size, files=files)
@@ -42,7 +44,8 @@ def test_the_oldest_go(tmp_path: Path) -> None:
 
 
 def test_what_others_named_alike_is_in_nobodys_way_and_stays(tmp_path: Path) -> None:
-    others = [tmp_path / f"audit-{name}.log" for name in ("20260323T120000Z-zzz", "20260323T120000Z-000009-old", "mine")]
+    names = ("mine", "20260323T120000Z-000009-old", "20260323T120000Z-zzz")
+    others = [tmp_path / f"audit-{name}.log" for name in names]
     for other in others:
         other.write_text("not the host's\n")
     for number in range(200):
@@ -106,7 +109,7 @@ def test_no_order_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert shown(tmp_path, 10) == [1, 2]
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+@FOR_ROOT
 def test_what_root_notes_leaves_the_log_to_the_homes_owner(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 23456)
     log(tmp_path).note("subscription.set", actor="local", subject="s", number=1)
@@ -114,7 +117,7 @@ def test_what_root_notes_leaves_the_log_to_the_homes_owner(tmp_path: Path) -> No
     assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (12345, 23456, 0o600)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can write for others")
+@FOR_ROOT
 def test_root_gives_away_nothing_that_has_content(tmp_path: Path) -> None:
     os.chown(tmp_path, 12345, 23456)
     (tmp_path / "audit.log").write_text("moved here by whoever owns the home\n")
@@ -122,7 +125,7 @@ def test_root_gives_away_nothing_that_has_content(tmp_path: Path) -> None:
     assert (tmp_path / "audit.log").stat().st_uid == 0
 
 
-@pytest.mark.parametrize("put", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("put", [Path.symlink_to, pytest.param(Path.hardlink_to, marks=FOR_ROOT)])
 def test_a_link_in_the_place_of_the_log_is_refused_and_what_it_leads_to_stays(put, tmp_path: Path) -> None:
     home, target = tmp_path / "home", tmp_path / "shadow"
     home.mkdir()
@@ -138,6 +141,16 @@ def test_a_link_in_the_place_of_the_log_is_refused_and_what_it_leads_to_stays(pu
     after = target.stat()
     assert target.read_text() == '{"root": "*"}\n'
     assert (after.st_uid, after.st_gid, after.st_mode) == (before.st_uid, before.st_gid, before.st_mode)
+
+
+def test_a_snapshot_of_hard_links_leaves_the_host_its_log(tmp_path: Path) -> None:
+    home, snapshot = tmp_path / "home", tmp_path / "snapshot"
+    home.mkdir()
+    for number in range(3):
+        log(home).note("service.stop", actor="local", subject="s", number=number)
+        snapshot.unlink(missing_ok=True)
+        snapshot.hardlink_to(home / "audit.log")
+    assert shown(home, 10) == [0, 1, 2]
 
 
 def test_a_link_that_leads_nowhere_makes_no_file_there(tmp_path: Path) -> None:

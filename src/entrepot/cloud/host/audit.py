@@ -9,7 +9,8 @@ file's lock while it writes or renames, and looks again when it was renamed mean
 which files there are: no order waits for a reader.
 
 An administrator's command may run as root, and whoever runs the host may put anything into the home. So every file is
-opened in the one folder that was opened first, and counts only if it is a plain file, with no name elsewhere.
+opened in the one folder that was opened first, and counts only if it is a plain file; in a home that is another's, with
+no name elsewhere. In a home of one's own a second name does no harm: a snapshot may have made it.
 """
 
 import errno
@@ -172,7 +173,7 @@ def _plain_file(name: str, folder: int, how: int) -> Iterator[int]:
     """Open a file in a folder.
 
     Raises:
-        StorageError: what has the name is a link, or no plain file, or has a name elsewhere.
+        StorageError: what has the name is a link, or no plain file, or has a name elsewhere in another's home.
     """
     try:
         descriptor = os.open(name, how | _SAFELY, 0o600, dir_fd=folder)
@@ -182,8 +183,13 @@ def _plain_file(name: str, folder: int, how: int) -> Iterator[int]:
         raise
     try:
         found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:  # 0: it was removed meanwhile
+        if not stat.S_ISREG(found.st_mode):
             raise _not_plain(name)
+        if found.st_nlink > 1 and os.fstat(folder).st_uid != os.geteuid():  # 0: it was removed meanwhile
+            raise StorageError(
+                f"{name} has another name, too (a hard link); nothing is read from it, and nothing written.",
+                next_step="Find out who gave it to it; in a home that is another's it may be anybody's file.",
+            )
         yield descriptor
     finally:
         os.close(descriptor)
