@@ -154,6 +154,7 @@ def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
     """List the subscriptions: what their services store and how many instances they have, of what they may.
 
     What is stored in a bucket is told as it was counted last, at least once a day while the host runs.
+    What is stored on the host's disk is counted now, file by file: of millions of files that takes a while.
 
     \b
     Example:
