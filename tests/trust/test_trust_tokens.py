@@ -157,6 +157,8 @@ def wrong_claims():
     yield {"jti": "j" * 65}
     yield {"aud": ["pt-1"]}
     yield {"iat": "now"}
+    yield {"allow": -1}
+    yield {"rate": -1}
 
 
 @pytest.mark.parametrize("changes", list(wrong_claims()), ids=repr)

@@ -17,9 +17,10 @@ from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB, MIB
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import key_of
+from entrepot.protocol.dataplane import DocumentPage, ObjectPage
 from entrepot.rules.verdicts import Verdict
 from entrepot.web.copies import copies_of, decode_verdicts, encode_verdicts
-from entrepot.web.dataplane import HttpHolder, ShelfHolder
+from entrepot.web.dataplane import HttpHolder, ShelfHolder, check_document_page, check_object_page
 from entrepot.web.objects import ObjectPlane
 
 NOBODY = ObjectId(bytes(32))
@@ -139,6 +140,25 @@ async def test_documents_are_replaced_listed_and_removed(holder):
         await holder.delete_document("control")
     with pytest.raises(NotFoundError):
         await holder.get_document("control")
+
+
+@pytest.mark.parametrize(
+    ("keys", "sizes"),
+    [
+        (("b",), (1,)),  # where the listing was already
+        (("c", "a"), (1, 1)),
+        (("c",), (-1,)),
+        (("c",), ()),
+        (("c", "d", "e"), (1, 1, 1)),
+    ],
+)
+def test_a_page_that_leads_nowhere_or_cannot_be_is_refused(keys, sizes):
+    """A holder that answers the same page again and again keeps nobody listing for ever."""
+    with pytest.raises(FormatError):
+        check_document_page(DocumentPage(keys=keys, sizes=sizes, more=True), "b", 2)
+    ids = tuple(key.zfill(64) for key in keys)
+    with pytest.raises(FormatError):
+        check_object_page(ObjectPage(ids=ids, sizes=sizes, more=True), ObjectId(bytes(31) + b"\x0b"), 2)
 
 
 async def test_a_document_larger_than_expected_is_refused(holder):

@@ -102,8 +102,8 @@ def verify_content_token(
     _check_claims(claims, verified, audience, kids, now)
     if claims.exp - claims.iat > MAX_TOKEN_LIFETIME or claims.nbf > now + CLOCK_SKEW or not claims.sub:
         raise UnauthenticatedError("The content token's lifetime is not acceptable.", next_step=_EXPIRED)
-    if claims.allow < 0:
-        raise UnauthenticatedError("The content token's allowance is not acceptable.")
+    if claims.allow < 0 or claims.rate < 0:
+        raise UnauthenticatedError("The content token's allowance or rate is not acceptable.")
     if not 1 <= len(claims.sets) <= MAX_TOKEN_SETS:
         raise UnauthenticatedError("The content token names no object set, or too many.")
     with _refusals():

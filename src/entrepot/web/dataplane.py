@@ -168,9 +168,7 @@ class HttpHolder:
         page = await self._http.request_json(
             "GET", url, None, ObjectPage, bearer=await self._bearer(), received=self._fetched
         )
-        if len(page.ids) != len(page.sizes) or len(page.ids) > limit:
-            raise FormatError("The holder's list of objects is malformed.")
-        return page
+        return check_object_page(page, after, limit)
 
     async def put_document(self, key: str, data: bytes, *, count: Count = uncounted) -> None:
         """See :class:`Holder`."""
@@ -195,9 +193,7 @@ class HttpHolder:
         page = await self._http.request_json(
             "GET", url, None, DocumentPage, bearer=await self._bearer(), received=self._fetched
         )
-        if len(page.keys) != len(page.sizes) or len(page.keys) > limit:
-            raise FormatError("The holder's list of documents is malformed.")
-        return page
+        return check_document_page(page, after, limit)
 
     async def _bearer(self) -> Bearer:
         token = self._token()
@@ -208,6 +204,33 @@ class HttpHolder:
 
     def _document(self, key: str) -> str:
         return f"{self._base}/documents/{quote(holdings.check_document_key(key), safe='/')}"
+
+
+def check_object_page(page: ObjectPage, after: ObjectId | None, limit: int) -> ObjectPage:
+    """What a holder answers, if it can be a page from the one that follows ``after``, of at most ``limit`` objects.
+
+    Raises:
+        FormatError: it cannot; whoever goes on behind a page that leads back would list for ever.
+    """
+    if not _plausible(page.ids, page.sizes, after.hex() if after else "", limit):
+        raise FormatError("The holder's list of objects is malformed.")
+    return page
+
+
+def check_document_page(page: DocumentPage, after: str, limit: int) -> DocumentPage:
+    """As :func:`check_object_page`, of documents.
+
+    Raises:
+        FormatError: it can be no such page.
+    """
+    if not _plausible(page.keys, page.sizes, after, limit):
+        raise FormatError("The holder's list of documents is malformed.")
+    return page
+
+
+def _plausible(names: Sequence[str], sizes: Sequence[int], after: str, limit: int) -> bool:
+    forward = not names or names[-1] > after
+    return forward and len(names) == len(sizes) and len(names) <= limit and min(sizes, default=0) >= 0
 
 
 async def _counted(pieces: Pieces, size: int, count: Count) -> AsyncIterator[bytes]:
