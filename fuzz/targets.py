@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final, Literal
 from urllib.parse import urlencode
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -26,7 +25,6 @@ from entrepot.content.manifest import Entry, EntryKind, Extent, OrderCheck, Part
 from entrepot.content.objectset import MAGIC, ObjectSet, encode_set
 from entrepot.content.sealing import open_sealed
 from entrepot.core.encoding import pack, to_json
-from entrepot.core.errors import EntrepotError
 from entrepot.core.paths import check_path, link_stays_inside
 from entrepot.core.secret import Secret
 from entrepot.objects.hashing import object_id_of
@@ -56,35 +54,8 @@ from entrepot.web.addresses import network_of
 from entrepot.web.copies import decode_verdicts
 from entrepot.web.problems import error_from_problem
 from entrepot.web.ranges import choose_span
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """One parser: how its user calls it, and good inputs to change."""
-
-    parse: Callable[[bytes], object]
-    seeds: tuple[bytes, ...]
-
-    def feed(self, data: bytes) -> bool:
-        """Parse an input, or a good input changed by it (the first byte says which); whether it was accepted."""
-        if not data:
-            return False
-        body = data[1:]
-        if self.seeds and data[0] % 2:
-            body = _changed(self.seeds[data[0] // 2 % len(self.seeds)], body)
-        try:
-            self.parse(body)
-        except EntrepotError:
-            return False
-        return True
-
-
-def _changed(good: bytes, changes: bytes) -> bytes:
-    """Bytes put at places, three bytes each change; one byte left over cuts the end off."""
-    data = bytearray(good)
-    for at in range(0, len(changes) - 2, 3):
-        data[int.from_bytes(changes[at : at + 2], "big") % len(data)] = changes[at + 2]
-    return bytes(data[: len(data) - changes[-1] % len(data)] if len(changes) % 3 == 1 else data)
-
+from fuzz.documents import DOCUMENTS
+from fuzz.target import Target, promise
 
 _NOISE: Final = random.Random(3)
 _OLD: Final = _NOISE.randbytes(4000)
@@ -102,12 +73,10 @@ def _part(data: bytes) -> None:
     part = manifest.decode_part(data)
     order = OrderCheck(fold_case=True)
     for entry in part.entries:
-        _promise(check_path(entry.path) == entry.path and ".." not in entry.path.split("/"), "a path escapes")
-        _promise(not entry.target or link_stays_inside(entry.path, entry.target), "a link escapes")
+        promise(check_path(entry.path) == entry.path and ".." not in entry.path.split("/"), "a path escapes")
+        promise(not entry.target or link_stays_inside(entry.path, entry.target), "a link escapes")
         for extent in entry.extents:
-            _promise(
-                extent.offset + extent.length <= part.chunks[extent.chunk].plain_size, "an extent leaves its chunk"
-            )
+            promise(extent.offset + extent.length <= part.chunks[extent.chunk].plain_size, "an extent leaves its chunk")
         order.accept(entry)
     order.finish()
 
@@ -116,18 +85,18 @@ def _sealed(payload: bytes) -> None:
     """A payload under the right key and id: only codec, sizes and hash are left to refuse it."""
     data = AESGCM(bytes(32)).encrypt(bytes(12), payload, None)
     ref = SealedRef(object_id_of(data), len(data), 1000, bytes(32), hashlib.sha256(bytes(1000)).digest())
-    _promise(open_sealed(data, ref) == bytes(1000), "an object opened to other bytes than promised")
+    promise(open_sealed(data, ref) == bytes(1000), "an object opened to other bytes than promised")
 
 
 def _object_set(data: bytes) -> None:
     members = ObjectSet(data)
     for each in members:
         each in members  # noqa: B015 - the look itself must not fail, whatever the order
-    _promise(len(list(members)) * 32 + len(MAGIC) == len(data), "a set has other members than bytes")
+    promise(len(list(members)) * 32 + len(MAGIC) == len(data), "a set has other members than bytes")
 
 
 def _patch(data: bytes) -> None:
-    _promise(apply_patch(_OLD, data, size=len(_NEW), sha256=_HASH) == _NEW, "a patch gave other bytes than promised")
+    promise(apply_patch(_OLD, data, size=len(_NEW), sha256=_HASH) == _NEW, "a patch gave other bytes than promised")
 
 
 def _archive(ending: str) -> Callable[[bytes], None]:
@@ -140,8 +109,8 @@ def _archive(ending: str) -> Callable[[bytes], None]:
             try:
                 archives.unpack(archive, target, room=lambda: 1 << 24)
             finally:
-                _promise({each.name for each in home.iterdir()} == {archive.name, "in"}, "an archive wrote outside")
-                _promise([each.name for each in (home / "in").iterdir()] == ["target"], "an archive wrote outside")
+                promise({each.name for each in home.iterdir()} == {archive.name, "in"}, "an archive wrote outside")
+                promise([each.name for each in (home / "in").iterdir()] == ["target"], "an archive wrote outside")
 
     return parse
 
@@ -154,12 +123,12 @@ def _tree_index(data: bytes) -> None:
         with TreeIndex(path) as index:
             end = 0
             for piece in index.covering(_REF.object_id, _REF.plain_size) or ():
-                _promise(check_path(piece.path) == piece.path and piece.start == end, "pieces leave gaps")
+                promise(check_path(piece.path) == piece.path and piece.start == end, "pieces leave gaps")
                 end += piece.length
-            _promise(end in (0, _REF.plain_size), "pieces are not the whole chunk")
+            promise(end in (0, _REF.plain_size), "pieces are not the whole chunk")
             length = min(index.plain_size, 5000)
             found = index.ranges(index.plain_size - length, length)
-            _promise(sum(each.length for each in found) == length, "ranges are not what was asked for")
+            promise(sum(each.length for each in found) == length, "ranges are not what was asked for")
 
 
 def _index() -> bytes:
@@ -168,11 +137,6 @@ def _index() -> bytes:
         path = Path(name) / "index"
         build_index([manifest.decode_part(_PART)], path)
         return path.read_bytes()
-
-
-def _promise(kept: bool, broken: str) -> None:
-    if not kept:
-        raise AssertionError(broken)
 
 
 _ENTRIES: Final = (
@@ -235,13 +199,13 @@ def _torn(data: bytes) -> None:
     """A journal that a crash cut: the frames that are whole, and nothing behind them."""
     last = len(SEGMENT_MAGIC)
     for end, payload in frames(data, torn_tail=True):
-        _promise(last < end <= len(data) and len(payload) > 0, "a frame leaves its segment")
+        promise(last < end <= len(data) and len(payload) > 0, "a frame leaves its segment")
         last = end
 
 
 def _range(data: bytes) -> None:
     span = choose_span(data.decode("latin-1"), 1000)
-    _promise(span.start >= 0 and span.length > 0 and span.start + span.length <= 1000, "a range leaves its object")
+    promise(span.start >= 0 and span.length > 0 and span.start + span.length <= 1000, "a range leaves its object")
 
 
 def _certificate(data: bytes) -> None:
@@ -253,7 +217,7 @@ def _certificate(data: bytes) -> None:
 def _peer(data: bytes) -> None:
     """What counts as one address is told in few characters, whatever a front writes."""
     network = network_of(data.decode("latin-1"))
-    _promise(len(network) <= 64, "an address may fill memory")
+    promise(len(network) <= 64, "an address may fill memory")
 
 
 _FORM: Final = urlencode(
@@ -328,4 +292,4 @@ TARGETS: Final[dict[str, Target]] = {
     "problem": Target(parse=lambda data: error_from_problem(500, data), seeds=(b'{"title": "x", "code": "x"}',)),
     "range_header": Target(parse=_range, seeds=(b"bytes=1-5", b"bytes=-5")),
     "verdicts": Target(parse=lambda data: decode_verdicts(data, 3), seeds=(b"\x00\x01\x02",)),
-}
+} | DOCUMENTS
