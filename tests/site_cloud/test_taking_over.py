@@ -88,6 +88,43 @@ async def test_a_renewal_killed_at_any_step_can_be_stopped_and_comes_with_the_ne
     assert site.cloud.services["cloud1"].spec.certificate == point.certificate
 
 
+async def _renewal_that_gave_way(site: SiteUnderTest) -> None:
+    """A stopped point; its cloud lacks the renewed certificate."""
+    await site.make_point()
+    await site.services.renew("cloud1", _renewal(site))
+    _once(site, "check", CloudAction.STOP)
+    await site.settle()
+    await _assert_stopped(site)
+
+
+def _watched(site: SiteUnderTest, since: str) -> list[CloudPointState]:
+    """The states of the point at every call to the cloud from this one on."""
+    seen: list[CloudPointState] = []
+
+    async def watch(name: str) -> None:
+        if seen or name == since:
+            seen.append((await site.services.get("cloud1")).state)
+
+    site.cloud.on_call = watch
+    return seen
+
+
+async def test_clients_are_sent_to_a_point_whose_start_still_brings_what_the_stop_kept_from_it(site) -> None:
+    await _renewal_that_gave_way(site)
+    site.cloud.failures["create"] = [UnavailableError("silent")]
+    seen = _watched(site, "create")
+    start = await site.services.act(CloudAction.START, "cloud1")
+    await site.engine.run_once()
+    assert (await site.task(start)).state is TaskState.CREATED  # it waits to be tried again
+    assert (await site.services.get("cloud1")).state is CloudPointState.UPGRADING
+    await site.settle()
+    await site.completed(start)
+    assert len(seen) > 2
+    assert set(seen) <= OFFERED
+    point = await site.services.get("cloud1")
+    assert (point.state, point.message) == (CloudPointState.READY, "")
+
+
 async def test_a_stop_takes_over_from_a_scaling_and_the_next_start_brings_the_instances(site) -> None:
     await site.make_point()
     scaling = await site.services.act(CloudAction.SCALE, "cloud1", instances=4)

@@ -178,7 +178,8 @@ class LifeCycle(Charge):
             if status.wanted != point.instances_wanted:  # a scaling gave way to a stop
                 await provider.scale(point.service, point.instances_wanted, report.step)
         await self._wait(task, report, provider, counter)
-        if point.behind:  # an update or a renewal gave way to a stop: clients are served meanwhile
+        if point.behind:  # an update or a renewal gave way to a stop
+            await self.note(task, state=CloudPointState.UPGRADING)  # the service runs: clients are sent to it meanwhile
             return await self._update(task, report)
         await self.note(task, state=CloudPointState.READY, message="")
         report.message(f"{point.name} serves clients again.")

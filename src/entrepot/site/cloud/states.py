@@ -7,7 +7,7 @@ Rules:
 - ``stopping``, ``starting``, ``scaling``, ``upgrading`` and ``deleting`` say what is wanted; the task that brings it
   about can be run again at any time.
 - A service can be stopped whatever is under way (R27): the stop takes over. What it kept from being done (a renewed
-  certificate, options, instances) is brought by the next start.
+  certificate, options, instances) is brought by the next start, which is ``upgrading`` from when the service runs.
 - Content is transferred in every state in which the store exists, ``stopped`` included (R27).
 - ``degraded`` is found by health checks and left by them, and so is ``failed``: how the service is decides, not how its
   last task ended. An administrator may do everything then.
