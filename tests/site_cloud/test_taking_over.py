@@ -197,6 +197,19 @@ async def test_a_renewal_that_fails_takes_the_point_from_no_client_and_is_told_u
     assert site.cloud.services["cloud1"].spec.certificate == point.certificate
 
 
+async def test_a_start_that_cannot_bring_what_is_missing_takes_the_point_from_no_client_and_says_why(site) -> None:
+    await _renewal_that_gave_way(site)
+    site.cloud.failures["create"] = [RefusedError("A policy of the cloud forbids it.")]
+    seen = _watched(site, "create")
+    start = await site.services.act(CloudAction.START, "cloud1")
+    await site.settle()
+    assert (await site.task(start)).error_code == "refused"
+    point = await site.services.get("cloud1")
+    assert len(seen) > 1
+    assert {*seen, point.state} == {CloudPointState.UPGRADING, CloudPointState.DEGRADED}
+    assert "entrepot cloud update cloud1 brings it: A policy of the cloud forbids it." in point.message
+
+
 async def test_a_failed_update_of_a_service_that_is_gone_is_a_failure(site) -> None:
     await site.make_point()
     site.cloud.services.clear()

@@ -15,8 +15,6 @@ from entrepot.site.reporting import Reporter
 from entrepot.site.tasks import TaskEngine
 
 MAX_ATTEMPTS: Final = 8
-_KEEPS_SERVING: Final = frozenset({CloudAction.SCALE, *BRINGS_ALL})
-"""What takes nothing from clients when it fails: they go on until somebody has looked at the service."""
 
 log = structlog.get_logger("site.cloud.actions")
 
@@ -100,10 +98,13 @@ class ActionHandler:
             told = error if isinstance(error, CancelledError) else way_out(error, point)
             await self._cycle.note(task, message=str(told))
             return told
-        values: dict[str, object] = {"message": str(error), "state": CloudPointState.FAILED}
-        if self._action in _KEEPS_SERVING and point.ready:
-            values["state"] = CloudPointState.DEGRADED
-        if self._action in BRINGS_ALL:
+        # A start, too, may have been about to bring what the cloud lacks.
+        brings = self._action in BRINGS_ALL or point.state is CloudPointState.UPGRADING
+        # These take nothing from clients when they fail: they go on until somebody has looked at the service.
+        serves = point.ready and (brings or self._action is CloudAction.SCALE)
+        state = CloudPointState.DEGRADED if serves else CloudPointState.FAILED
+        values: dict[str, object] = {"message": str(error), "state": state}
+        if brings:
             values["behind"] = str(error)
         if self._action is CloudAction.SCALE or isinstance(error, QuotaError):
             values |= await self._taken_back(task)
