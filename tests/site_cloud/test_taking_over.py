@@ -306,6 +306,9 @@ async def test_a_point_whose_cloud_is_gone_for_good_can_be_forgotten_after_a_fai
     message = (await site.completed(task)).message
     assert "What may be left was not checked: the service cloud1" in message
     assert "https://127.0.0.1:9, subscription sub-1" in message
+    assert "Keep the management certificate management" in message
+    account = f"--host https://127.0.0.1:9 --host-pin {'ab' * 32} --subscription sub-1 --certificate management"
+    assert f"entrepot cloud orphans {account} finds it." in message
     assert f"Remove its DNS record {FQDN}." in message
     with pytest.raises(NotFoundError):
         await site.services.get(point.point)

@@ -4,17 +4,43 @@ A deletion never claims that nothing is left before it has looked. Where nobody 
 let the site forget the point all the same; then it is told what may be left, and that nobody looked.
 """
 
+import shlex
 from collections.abc import Awaitable
 
+from sqlalchemy import Connection
+
 from entrepot.core.errors import CancelledError, EntrepotError
+from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint
 
 
-async def last_try(removal: Awaitable[tuple[str, ...]], point: CloudPoint) -> str:
+def search_later(connection: Connection, point: CloudPoint) -> str:
+    """How to look for what a forgotten point left: the site may use its subscription for nothing else.
+
+    Raises:
+        NotFoundError: the point's management certificate is gone.
+    """
+    certificate = cloud.certificate(connection, point.management_certificate).name
+    azure = clouddetails.detail(connection, point.point).azure
+    options = {
+        "--host": point.host_url,
+        "--host-pin": point.host_pin,
+        "--subscription": point.subscription,
+        "--certificate": certificate,
+        "--azure-tenant": azure.tenant if azure else "",
+        "--azure-application": azure.application if azure else "",
+    }
+    named = " ".join(f"{option} {shlex.quote(value)}" for option, value in options.items() if value)
+    kept = f"Keep the management certificate {certificate}"
+    return f"{kept}: if that cloud ever answers again, entrepot cloud orphans {named}"
+
+
+async def last_try(removal: Awaitable[tuple[str, ...]], point: CloudPoint, later: str) -> str:
     """Remove what can be removed; what may be left, in words. A cloud that does not answer is no obstacle.
 
     Args:
         removal: tries to delete the service; what is left of it.
+        later: see :func:`search_later`.
 
     Raises:
         CancelledError: the work is to stop.
@@ -27,7 +53,7 @@ async def last_try(removal: Awaitable[tuple[str, ...]], point: CloudPoint) -> st
         where = f"{point.host_url}, subscription {point.subscription}" if point.host_url else point.subscription
         return (
             f"What may be left was not checked: the service {point.service} with its content, records and certificate "
-            f"at {where}. {error.message} If that cloud ever answers again: entrepot cloud orphans."
+            f"at {where}. {error.message} {later} finds it."
         )
     return f"This remains in the cloud: {', '.join(left)}." if left else "Nothing is left in the cloud."
 

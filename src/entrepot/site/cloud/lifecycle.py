@@ -25,7 +25,7 @@ from entrepot.protocol.control import Delivery, ServiceState
 from entrepot.site.cloud import delivery, standing
 from entrepot.site.cloud.charge import Charge
 from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_point, check_quota, owner_of
-from entrepot.site.cloud.forgetting import last_try
+from entrepot.site.cloud.forgetting import last_try, search_later
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.planning import still_charged
 from entrepot.site.cloud.proofs import records_left
@@ -274,7 +274,8 @@ class LifeCycle(Charge):
         """Forget a point whose deletion failed: what may be left is told, its figures are kept."""
         point = await self.in_charge(task)
         report.step("Trying the deletion once more")
-        told = await last_try(self._remove(task, point, report.step), point)
+        later = await self._database.read(search_later, point)
+        told = await last_try(self._remove(task, point, report.step), point, later)
         report.step("Forgetting the cloud point")
         await self._database.write(standing.forget, task, int(self._clock()))
         report.message(
