@@ -118,7 +118,7 @@ async def test_the_subscription_proves_certificate_tenant_and_application(azure,
     assert (found.id, found.name, found.state) == (SUBSCRIPTION, "Contoso", "active")
     assert abs(found.time - time.time()) < 60
     arm.subscription_state = "Disabled"
-    assert (await azure.check()).state == "Disabled"
+    assert (await azure.check()).state == "disabled"
 
 
 @pytest.mark.parametrize("what", ["/containerapps/cloud1$", "/managedenvironments/cloud1-env$"])

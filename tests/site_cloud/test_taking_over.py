@@ -71,7 +71,7 @@ async def test_a_stop_takes_over_from_a_renewal_and_the_next_start_brings_the_ce
 
 
 @pytest.mark.parametrize("step", [1, 5, 9, 13])
-async def test_a_renewal_killed_at_any_step_can_be_stopped_and_comes_with_the_next_start(site, step: int) -> None:
+async def test_a_renewal_that_was_killed_can_be_stopped_and_comes_with_the_next_start(site, step: int) -> None:
     await site.make_point()
     await site.services.renew("cloud1", _renewal(site))
     site.fuse.arm(step)
@@ -263,7 +263,7 @@ async def test_a_scaling_can_be_corrected_while_it_is_under_way(site) -> None:
     assert site.cloud.services["cloud1"].wanted == 3
 
 
-async def test_a_refused_scaling_killed_at_any_step_fails_all_the_same(tmp_path) -> None:
+async def test_a_refused_scaling_killed_at_every_third_step_fails_all_the_same(tmp_path) -> None:
     reached, step = True, 0
     while reached:
         folder = tmp_path / str(step)

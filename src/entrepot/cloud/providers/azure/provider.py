@@ -80,11 +80,12 @@ class AzureProvider:
     async def check(self) -> Subscription:
         """The subscription as it is now: proves certificate, tenant, application and subscription at once (R1)."""
         found, now = await self._run(self._account.subscription)
+        state = str(found.get("state", "")).lower()
         access = self._account.access
         return Subscription(
             id=access.subscription,
             name=str(found.get("displayName", "")),
-            state="active" if found.get("state") in ("Enabled", "Warned", "PastDue") else str(found.get("state", "")),
+            state="active" if state in ("enabled", "warned", "pastdue") else state,
             region=access.region,
             storage_quota=STORAGE_BOUND,
             instance_quota=MAX_REPLICAS,
