@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import pytest
@@ -58,10 +59,7 @@ class Plane:
         self.cut_off.set()
         return 1
 
-    def cut(self, device: str, reason: str = "device revoked") -> int:
-        return 0
-
-    def cut_token(self, jti: str, reason: str = "token revoked") -> int:
+    def cut(self, devices: AbstractSet[str], tokens: AbstractSet[str] = frozenset(), reason: str = "revoked") -> int:
         return 0
 
 

@@ -206,8 +206,9 @@ async def test_a_download_that_is_cut_breaks_visibly_and_at_once(plane, served, 
         pieces = await stack.enter_async_context(contextlib.aclosing(http.get_object(url, object_id, bearer="good")))
         got = len(await anext(pieces))
         await asyncio.sleep(0.2)  # the server fills the buffers and waits for the client
-        assert plane.cut("dev-nobody") == 0
-        assert plane.cut("dev-good") == 1
+        assert plane.cut({"dev-nobody"}) == 0
+        assert plane.cut({"dev-nobody", "dev-good"}) == 1
+        assert plane.downloads.generation == 2, "one look at all connections, however many devices are named"
         await until(lambda: records, "the download ended")
         sent = plane.sent
         with pytest.raises(UnavailableError, match="broke off"):
@@ -230,7 +231,7 @@ async def test_cuts_reach_everyone_or_one_token(plane, served, http, stock, how)
             )
             await anext(pieces)
         await until(lambda: len(plane.downloads) == 2, "two downloads run")
-        assert (plane.cut_all() if how == "all" else plane.cut_token("jti-other")) == (2 if how == "all" else 1)
+        assert (plane.cut_all() if how == "all" else plane.cut(set(), {"jti-other"})) == (2 if how == "all" else 1)
         await until(lambda: len(plane.downloads) == (0 if how == "all" else 1), "they ended")
 
 
@@ -242,7 +243,7 @@ async def test_a_cut_during_authorisation_is_not_missed(plane, served, http, sto
         asking = asyncio.create_task(http.read_object(url, object_id, bearer="good"))
         await asyncio.sleep(0.2)
         keyring.revoked.add("good")
-        plane.cut("dev-good")
+        plane.cut({"dev-good"})
         keyring.gate.set()
         with pytest.raises(ForbiddenError):
             await asking

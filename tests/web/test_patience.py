@@ -168,8 +168,8 @@ async def test_a_client_that_takes_less_than_the_minimum_rate_is_cut_off(
 
 
 CUTS = {
-    "device": lambda plane: plane.cut("dev-good"),
-    "token": lambda plane: plane.cut_token("jti-good"),
+    "device": lambda plane: plane.cut({"dev-good"}),
+    "token": lambda plane: plane.cut(set(), {"jti-good"}),
     "everyone": lambda plane: plane.cut_all(),
 }
 
@@ -212,7 +212,7 @@ async def test_a_cut_of_one_device_leaves_what_others_were_handed(plane, served,
         slow = await connect(url, buffer=RECEIVE)
         slow.say(get(object_id))
         await slow.head()
-        assert plane.cut("dev-other") + plane.cut_token("jti-other") == 0
+        assert plane.cut({"dev-other"}, {"jti-other"}) == 0
         assert await slow.some(MIB) == data
 
 

@@ -118,11 +118,7 @@ class Point:
         self.inventory.note(object_id, size)
 
     def _cut(self, ended: Cut) -> None:
-        if ended.everyone:
-            count = self.plane.cut_all()
-        else:
-            count = sum(self.plane.cut(device) for device in ended.devices)
-            count += sum(self.plane.cut_token(jti) for jti in ended.tokens)
+        count = self.plane.cut_all() if ended.everyone else self.plane.cut(ended.devices, ended.tokens)
         if count:
             _log.info("downloads_cut", count=count, everyone=ended.everyone)
 

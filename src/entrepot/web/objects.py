@@ -7,6 +7,7 @@ the bytes.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError, UnavailableError
@@ -127,13 +128,11 @@ class ObjectPlane:
         """Break off every running download; returns how many. Call it in the event loop's thread, as all cuts."""
         return self.downloads.cut(reason, lambda _: True)
 
-    def cut(self, device: str, reason: str = "device revoked") -> int:
-        """Break off the downloads of one device."""
-        return self.downloads.cut(reason, lambda one: one.device == device)
-
-    def cut_token(self, jti: str, reason: str = "token revoked") -> int:
-        """Break off the downloads that run on one token."""
-        return self.downloads.cut(reason, lambda one: one.jti == jti)
+    def cut(self, devices: AbstractSet[str], tokens: AbstractSet[str] = frozenset(), reason: str = "revoked") -> int:
+        """Break off the downloads of these devices, and those that run on these tokens: one look, however many."""
+        if not devices and not tokens:
+            return 0
+        return self.downloads.cut(reason, lambda one: one.device in devices or one.jti in tokens)
 
     def close(self) -> None:
         """Let go of the worker threads."""

@@ -14,6 +14,7 @@ the process got no processor, it was not the store that was silent.
 import asyncio
 import contextlib
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
@@ -45,11 +46,8 @@ class Cuttable(Protocol):
     def cut_all(self, reason: str = "stopped") -> int:
         """Break off every running download."""
 
-    def cut(self, device: str, reason: str = "device revoked") -> int:
-        """Break off one device's."""
-
-    def cut_token(self, jti: str, reason: str = "token revoked") -> int:
-        """Break off those of one token."""
+    def cut(self, devices: AbstractSet[str], tokens: AbstractSet[str] = frozenset(), reason: str = "revoked") -> int:
+        """Break off those of these devices, and those on these tokens."""
 
 
 class _Found(NamedTuple):
@@ -222,7 +220,7 @@ class ControlWatcher:
             return 0
         if cut.everyone:
             return plane.cut_all()
-        return sum(plane.cut(device) for device in cut.devices) + sum(plane.cut_token(jti) for jti in cut.tokens)
+        return plane.cut(cut.devices, cut.tokens)
 
     def _fetch(self, known: dict[str, str]) -> _Found:
         """In a worker thread: documents that changed, or all. A store that does not answer changes nothing."""
