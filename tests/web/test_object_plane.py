@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
@@ -32,6 +34,7 @@ from entrepot.web.downloads import (
     WHOLE_MEMORY,
     Downloads,
 )
+from entrepot.web.grants import Grant
 from entrepot.web.health import registry_of
 from entrepot.web.http import HttpClient
 from entrepot.web.readers import RECHECK_SECONDS, REOPEN_SECONDS, Readers
@@ -370,6 +373,28 @@ async def test_what_is_handed_over_whole_is_bounded_until_clients_show_that_they
     assert downloads.whole(most + 1, size, 16.0)  # the slowest client that is allowed has taken a MiB by now
     downloads.took("a connection that was handed nothing")
     assert not Downloads().whole("", MOST_WHOLE + 1, 0.0)
+
+
+async def test_a_cut_waits_for_none_of_those_who_wait_for_a_store():
+    loop, store, reset = asyncio.get_running_loop(), threading.Event(), asyncio.Event()
+
+    def ends(peers: AbstractSet[object]) -> int:
+        loop.call_soon_threadsafe(reset.set)
+        return len(peers)
+
+    threads = ThreadPoolExecutor(1)
+    loop.set_default_executor(threads)
+    waiting = loop.run_in_executor(None, store.wait)
+    downloads = Downloads(end_connections=ends)
+    try:
+        assert downloads.whole("peer", MIB, loop.time(), Grant(device="dev-a", jti="j"))
+        downloads.cut("revoked", lambda one: one.device == "dev-a")
+        async with asyncio.timeout(60):
+            await reset.wait()
+        assert not waiting.done()
+    finally:
+        store.set()
+        await waiting
 
 
 async def test_a_small_object_travels_in_one_message_while_there_is_room(plane, stock):

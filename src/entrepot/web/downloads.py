@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter, OrderedDict
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
 
 from entrepot.core.errors import LimitedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
@@ -114,6 +115,8 @@ class Downloads:
         self._cut_handed: set[object] = set()
         self._end_stalled = end_stalled
         self._end_connections = end_connections
+        # A thread of its own: others may all wait for a store that does not answer, and a cut must not.
+        self._resets = ThreadPoolExecutor(1, thread_name_prefix="resets")
         self._untaken = 0
 
     def __len__(self) -> int:
@@ -235,7 +238,7 @@ class Downloads:
         loop = asyncio.get_running_loop()
         for peers, done in ((self._cut_running, _heard), (self._cut_handed, self._ended)):
             if peers:
-                loop.run_in_executor(None, self._end_connections, frozenset(peers)).add_done_callback(done)
+                loop.run_in_executor(self._resets, self._end_connections, frozenset(peers)).add_done_callback(done)
                 peers.clear()
 
     def _watch(self) -> None:
@@ -254,7 +257,7 @@ class Downloads:
             self._late(peer)
         if self._overdue:
             found, self._overdue = frozenset(self._overdue), set()
-            loop.run_in_executor(None, self._end_stalled, found).add_done_callback(self._ended)
+            loop.run_in_executor(self._resets, self._end_stalled, found).add_done_callback(self._ended)
         self._timer = None
         if self._running or self._handed or self._ending:
             self._watch()
