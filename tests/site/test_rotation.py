@@ -17,7 +17,7 @@ from entrepot.database import contents, hierarchy
 from entrepot.database.contents import Version
 from entrepot.database.hierarchy import sealed_secrets
 from entrepot.protocol import SealedRef, SignedType
-from entrepot.protocol.contentapi import ContentInfo, ContentType
+from entrepot.protocol.contentapi import ContentInfo, ContentType, CurrentRequest
 from entrepot.protocol.deviceapi import DeploymentInfo, DeploymentOptions, DeploymentRequest
 from entrepot.protocol.keysapi import KeysInfo, RotationInfo, RotationRequest
 from entrepot.protocol.libraryapi import LibraryInfo
@@ -26,6 +26,7 @@ from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.protocol.trust import Role
 from entrepot.site.keyloading import load_keys, refresh
 from entrepot.site.keys import root_name
+from entrepot.site.publishing import delta_bases_anew
 
 
 def version_of(site: Any, content: str, number: int = 1) -> Version:
@@ -287,6 +288,40 @@ async def test_deltas_are_made_anew_when_both_versions_are_sealed_anew(site: Any
     with site.database.reading() as connection:
         [delta] = contents.list_deltas(connection, content.id)
     assert site.keys.open_ref(root_name(content.id, 2, 1), delta.root).object_id
+
+
+async def test_after_a_rollback_deltas_are_made_anew_from_what_clients_have(site: Any, source: Path) -> None:
+    """They have the version that was current before, though its number is higher, not one that is long outdated."""
+    content = await site.publish("App", source, delta_versions=1)
+    big = source / "big.bin"
+    for number in (2, 3, 4):
+        data = bytearray(big.read_bytes())
+        data[1000:1001] = bytes([number])
+        big.write_bytes(data)
+        await site.next_version(content.id)
+    await site.call("POST", "/contents/App/current", ContentInfo, CurrentRequest(version=4))
+    await site.call("POST", "/contents/App/current", ContentInfo, CurrentRequest(version=2))
+    await site.run_tasks()
+    await rotate(site, compromised=True)
+    await site.run_tasks()
+    with site.database.reading() as connection:
+        made = contents.list_deltas(connection, content.id)
+    assert [(each.from_version, each.to_version) for each in made] == [(4, 2)]
+
+
+@pytest.mark.parametrize(
+    ("current", "before", "held", "bases"),
+    [
+        (5, 0, {}, [4, 3, 2]),  # nothing is known: the last before it
+        (2, 5, {}, [5, 1, 4]),  # after a rollback: those that have yet to follow it
+        (2, 5, {1: 40, 2: 900, 5: 7}, [1, 5, 4]),  # what most devices have
+        (5, 0, {3: 1}, [3, 4, 2]),
+    ],
+)
+def test_deltas_lead_from_what_most_devices_have(
+    current: int, before: int, held: dict[int, int], bases: list[int]
+) -> None:
+    assert delta_bases_anew([1, 2, 3, 4, 5], current, before, held, 3) == bases
 
 
 async def test_isolated_content_shares_no_object_with_any_other_before_and_after_a_compromise(

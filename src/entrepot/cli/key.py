@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -32,6 +32,9 @@ from entrepot.protocol.keysapi import (
 )
 from entrepot.protocol.removalapi import Removal
 from entrepot.protocol.trust import Role
+
+if TYPE_CHECKING:
+    from entrepot.site.vaulted import Closed
 
 app = typer.Typer(no_args_is_help=True, help="Keys: rotate content secrets, roll signing keys over, export secrets.")
 app.add_typer(trust, name="trust")
@@ -206,24 +209,32 @@ def export_keys(
     home: Home = SITE_HOME,
     passphrase_file: PassphraseFile = None,
     passphrase_stdin: PasswordStdin = False,
+    with_certificates: Annotated[
+        bool, typer.Option("--with-certificates", help="Also the keys of management and service certificates.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Export this site's secrets and signing keys to a file, protected by a passphrase. Run it on the site server.
+    """Export this site's secrets, signing keys and passwords to a file behind a passphrase. Run it on the site server.
 
     Keep the file apart from backups: whoever has both, and the passphrase, has everything. Export again after each
-    rotation. Certificates of clouds are not in it.
+    rotation, and after a password was changed. Keys of certificates are in it only when asked for: whoever keeps the
+    .pfx files elsewhere can import them again.
 
     \b
-    Example:
+    Examples:
       entrepot key export /media/usb/ps1.secrets --home /var/lib/entrepot/site
+      entrepot key export /media/usb/ps1.secrets --with-certificates
     """
     from entrepot.site.exporting import export_secrets
 
     passphrase = _passphrase("Passphrase for the exported secrets", passphrase_file, passphrase_stdin, new=True)
-    count = export_secrets(home, output, passphrase, now=time.time())
+    info = export_secrets(home, output, passphrase, now=time.time(), certificates=with_certificates)
     if as_json:
-        print_json({"file": str(output), "secrets_and_keys": count})
-    say(f"{count} secrets and keys are in {output}. Keep it offline, and the passphrase elsewhere.")
+        print_json(info)
+        return
+    held = f"{info.secrets} secrets, {info.keys} signing keys, {info.others} passwords and keys of certificates"
+    say(f"In {output}: {held}. Keep it offline, and the passphrase elsewhere.")
+    _print_closed(info.closed, "is not in it, for it does not open here")
 
 
 @app.command("import")
@@ -236,8 +247,9 @@ def import_keys(
 ) -> None:
     """Bring exported secrets to a site server that lost its vault key, such as a restored one. The site must not run.
 
-    Settings, database and library must be there already. Content that was published before can be opened again; cloud
-    points need their certificates imported again.
+    Settings, database and library must be there already. Content that was published before can be opened again, and
+    passwords are back that have not changed since the export. What stays closed is named, with what to do once the
+    site runs; that is true of certificates that were not exported.
 
     \b
     Example:
@@ -251,13 +263,17 @@ def import_keys(
     if as_json:
         print_json(info)
         return
-    say(f"Site {info.site}: {info.secrets} secrets, {info.keys} keys; {info.versions} versions opened again.")
+    opened = f"{info.versions} versions and {info.others} passwords and keys of certificates opened again"
+    say(f"Site {info.site}: {info.secrets} secrets, {info.keys} signing keys; {opened}.")
     for lost in info.lost:
         say(f"[yellow]Warning:[/] {lost} cannot be opened: publish it again.")
-    for name in info.certificates:
-        say(f"[yellow]Warning:[/] The key of the management certificate {name} does not open here.")
-    if info.certificates:
-        say("Import these certificates again: entrepot certificate import NAME FILE")
+    _print_closed(info.closed, "does not open here")
+
+
+def _print_closed(closed: tuple["Closed", ...], why: str) -> None:
+    for each in closed:
+        say(f"[yellow]Warning:[/] The {each.what} {each.name} {why}. Once the site runs:")
+        say(f"  {each.remedy}")
 
 
 def _passphrase(what: str, file: Path | None, stdin: bool, *, new: bool) -> Secret:

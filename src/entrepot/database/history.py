@@ -38,6 +38,12 @@ def note(
     )
 
 
+def current_before(connection: Connection, content: str, version: int) -> int:
+    """Which version was current before an administrator last made this one current; 0 when nobody ever did."""
+    made = events.c.content == content, events.c.event == MADE_CURRENT, events.c.version == version
+    return int(connection.scalar(select(events.c.previous).where(*made).order_by(events.c.id.desc()).limit(1)) or 0)
+
+
 def listed(connection: Connection, content: str, *, limit: int = 100) -> list[ContentEvent]:
     """What happened to a content, the newest first."""
     query = select(events).where(events.c.content == content).order_by(events.c.id.desc()).limit(limit)

@@ -82,6 +82,11 @@ def active_tasks(connection: Connection, version: Version) -> list[Task]:
 
 def devices_on(connection: Connection, version: Version) -> int:
     """How many devices fetched a version after every other version of the content."""
+    return devices_by_version(connection, version.content).get(version.number, 0)
+
+
+def devices_by_version(connection: Connection, content: str) -> dict[int, int]:
+    """How many devices have which version: that which they fetched last. Versions without any are left out."""
     later = download.alias("later")
     newer = exists().where(
         later.c.device == download.c.device,
@@ -89,13 +94,12 @@ def devices_on(connection: Connection, version: Version) -> int:
         later.c.outcome == download.c.outcome,
         later.c.finished > download.c.finished,
     )
-    query = select(func.count(func.distinct(download.c.device))).where(
-        download.c.content == version.content,
-        download.c.version == version.number,
-        download.c.outcome == "success",
-        ~newer,
+    query = (
+        select(download.c.version, func.count(func.distinct(download.c.device)))
+        .where(download.c.content == content, download.c.outcome == "success", ~newer)
+        .group_by(download.c.version)
     )
-    return int(connection.execute(query).scalar_one())
+    return {int(number): int(devices) for number, devices in connection.execute(query)}
 
 
 def devices_with(connection: Connection, content: str) -> int:

@@ -133,7 +133,7 @@ class Enrolment:
             id=code_id,
             kind=kind,
             name=name,
-            sealed=self._keys.vault.seal(f"enrolment/{code_id}", Secret(secret)),
+            sealed=self._keys.vault.seal(code_secret(code_id), Secret(secret)),
             uses_left=uses,
             expires=expires_at,
             collection=collection,
@@ -206,7 +206,7 @@ class Enrolment:
             raise UnauthenticatedError(
                 "The enrolment code is unknown, used up or expired.", next_step="Ask an administrator for a new one."
             )
-        check_mac(self._keys.vault.open(f"enrolment/{code.id}", code.sealed), request)
+        check_mac(self._keys.vault.open(code_secret(code.id), code.sealed), request)
         return code
 
     def _use(self, connection: Connection, code: Code) -> None:
@@ -320,6 +320,11 @@ class Enrolment:
         if point.state == points.ACTIVE:
             return self._point_reply(point)
         return EnrolReply(id=newcomer, site=self._keys.site.code, state=point.state, name=point.name)
+
+
+def code_secret(code: str) -> str:
+    """The name under which the secret of an enrolment code is sealed."""
+    return f"enrolment/{code}"
 
 
 def _refuse_crowd(connection: Connection) -> None:

@@ -1,7 +1,9 @@
 """Export and import of a site's secrets, on the server itself (R39): what a restore onto another computer needs.
 
-Exported are the content secrets of every generation, the other secrets, and the signing keys with the internal CA's.
-Not exported are the certificates of clouds, which are to be imported again, and the vault key: it stays where it is.
+Exported are the content secrets of every generation, the other secrets, the signing keys with the internal CA's, and
+the passwords that the vault keeps; keys of certificates only when asked for (R39: they are best kept apart, as the
+``.pfx`` files that they came from). The vault key stays where it is. What is still closed after an import is named with
+what to do.
 
 Import makes a home usable whose database and library are there, but whose vault key is another one or missing. The
 references that open versions are found again: the index knows what each manifest root is, given the content secret.
@@ -21,7 +23,7 @@ from entrepot.core.encoding import pack
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import ObjectId
 from entrepot.core.secret import Secret
-from entrepot.database import cloud, contents, hierarchy, sealings
+from entrepot.database import contents, hierarchy, sealings
 from entrepot.database.contents import Version
 from entrepot.database.engine import Database, open_database
 from entrepot.database.hierarchy import RoleKey
@@ -33,13 +35,13 @@ from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 from entrepot.protocol.trust import Role
-from entrepot.site.cloud.providers import management_secret
 from entrepot.site.keyloading import load_key_set, open_secrets
 from entrepot.site.keys import WRAPPING_PREFIX, derive_isolated, role_name, root_name
 from entrepot.site.publishing import ask_for_delta
 from entrepot.site.rotation import keep_wrapped
 from entrepot.site.settings import Home, load_settings
 from entrepot.site.setup import issue_tls
+from entrepot.site.vaulted import Closed, bring_back, open_for_export, opens
 from entrepot.trust.authority import Authority
 from entrepot.trust.escrow import MAX_FILE, Exported, ExportedKey, check_passphrase, protect, read_header, unprotect
 from entrepot.trust.vault import ServerVault
@@ -47,25 +49,40 @@ from entrepot.trust.wrapping import WrappingKey
 
 
 class ImportedInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What an import did. ``lost``: versions that could not be opened again; publish them anew. ``certificates``:
-    names of management certificates whose keys do not open here; import them again."""
+    """What an import did. ``others``: passwords and keys of certificates that open again. ``lost``: versions that could
+    not be opened again; publish them anew. ``closed``: what else does not open here, and what to do."""
 
     site: str
     secrets: int
     keys: int
     versions: int
     lost: tuple[str, ...]
-    certificates: tuple[str, ...] = ()
+    others: int = 0
+    closed: tuple[Closed, ...] = ()
 
 
-def export_secrets(folder: Path, target: Path, passphrase: Secret, *, now: float) -> int:
-    """Write a site's secrets to a file (0600), protected by a passphrase; how many secrets and keys it holds.
+class ExportedInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export wrote. ``others``: passwords, and keys of certificates where asked for. ``closed``: what does not
+    open on this server, so that it is not in the file."""
 
-    The site may be serving meanwhile.
+    file: str
+    secrets: int
+    keys: int
+    others: int
+    closed: tuple[Closed, ...]
+
+
+def export_secrets(
+    folder: Path, target: Path, passphrase: Secret, *, now: float, certificates: bool = False
+) -> ExportedInfo:
+    """Write a site's secrets to a file (0600), protected by a passphrase. The site may be serving meanwhile.
+
+    Args:
+        certificates: also the keys of management and service certificates.
 
     Raises:
         ConflictError: there is such a file already.
-        BadInputError: the passphrase is too short.
+        BadInputError: the passphrase is too short, or it would be more than a file may hold.
         NotFoundError: no site in this home.
         IntegrityError: the secrets do not open on this server.
     """
@@ -79,10 +96,11 @@ def export_secrets(folder: Path, target: Path, passphrase: Secret, *, now: float
         record = hierarchy.get_hierarchy(connection)
         secrets, _ = open_secrets(connection, site=settings.site, vault=vault)
         keys = tuple(_exported(row, vault) for row in hierarchy.site_role_keys(connection, settings.site))
-    exported = Exported({name: secret.reveal() for name, secret in secrets.items()}, keys)
+        others, closed = open_for_export(connection, settings.site, vault, certificates=certificates, now=now)
+    exported = Exported({name: secret.reveal() for name, secret in secrets.items()}, keys, others)
     data = protect(exported, passphrase, hierarchy=record.name, root=record.root_public, site=settings.site, now=now)
     write_private(target, data)
-    return len(exported.secrets) + len(exported.keys)
+    return ExportedInfo(file=str(target), secrets=len(secrets), keys=len(keys), others=len(others), closed=closed)
 
 
 def _exported(row: RoleKey, vault: ServerVault) -> ExportedKey:
@@ -158,14 +176,9 @@ def _bring_in(
         ]
         wrapping = WrappingKey.generate(max(numbers, default=0) + 1)
         keep_wrapped(connection, secrets, wrapping, site=site, vault=vault, now=now)
-        for key in exported.keys:
-            _bring_key(connection, site, key, vault)
+        _bring_keys(connection, site, exported.keys, vault)
         hierarchy.set_vault(connection, site, vault.public)
-        closed = [
-            each.name
-            for each in cloud.certificates(connection)
-            if not _opens(vault, management_secret(each.id), each.sealed_key)
-        ]
+        others, closed = bring_back(connection, site, exported.others, vault, now=now)
         versions, lost = _reopen(connection, Shelf(FolderStore(home.library)), site, secrets, vault, now)
         keys = load_key_set(connection, site=site, vault=vault, now=now)
         hierarchy.note_change(connection)
@@ -175,7 +188,8 @@ def _bring_in(
         keys=len(exported.keys),
         versions=versions,
         lost=tuple(lost),
-        certificates=tuple(closed),
+        others=others,
+        closed=closed,
     )
     return info, keys.authority
 
@@ -198,6 +212,20 @@ def _merge_secrets(connection: Connection, site: str, exported: Exported, vault:
                 f"This site has another secret {name!r} that works.", next_step="Import into a home that lost its keys."
             )
     return own | {name: Secret(value) for name, value in exported.secrets.items()}
+
+
+def _bring_keys(connection: Connection, site: str, keys: tuple[ExportedKey, ...], vault: ServerVault) -> None:
+    for key in keys:
+        _bring_key(connection, site, key, vault)
+    rows = hierarchy.site_role_keys(connection, site)
+    closed = [
+        f"{row.role.value} {row.kid}" for row in rows if not opens(vault, role_name(row.role, row.kid), row.sealed)
+    ]
+    if closed:
+        raise ConflictError(
+            f"The file is older than this site: it lacks the signing keys {', '.join(sorted(closed))}.",
+            next_step="Take the newest export.",
+        )
 
 
 def _bring_key(connection: Connection, site: str, key: ExportedKey, vault: ServerVault) -> None:
@@ -229,7 +257,7 @@ def _reopen(
     found, lost = 0, []
     for version in contents.list_versions(connection):
         content = known.get(version.content)
-        if content is None or _opens(vault, root_name(version.content, version.number), version.root):
+        if content is None or opens(vault, root_name(version.content, version.number), version.root):
             continue
         try:
             ref = _recover(connection, shelf, version, content.isolated, secrets)
@@ -242,21 +270,13 @@ def _reopen(
     for delta in contents.list_deltas(connection):
         content = known.get(delta.content)
         name = root_name(delta.content, delta.to_version, delta.from_version)
-        if content is not None and not _opens(vault, name, delta.root):
+        if content is not None and not opens(vault, name, delta.root):
             contents.drop_delta(connection, delta)
             if delta.to_version == content.current:
                 ask_for_delta(
                     connection, content, from_version=delta.from_version, to_version=delta.to_version, now=now
                 )
     return found, lost
-
-
-def _opens(vault: ServerVault, name: str, sealed: bytes) -> bool:
-    try:
-        vault.open(name, sealed)
-    except EntrepotError:
-        return False
-    return True
 
 
 def _recover(

@@ -6,7 +6,7 @@ by its content and not stored twice; when the version is there already, nothing 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -255,6 +255,21 @@ def delta_bases(earlier: Sequence[int], current: int, count: int) -> list[int]:
     """
     others = [number for number in reversed(earlier) if number != current]
     return [*([current] if current in earlier else []), *others][:count]
+
+
+def delta_bases_anew(
+    numbers: Iterable[int], current: int, before: int, held: Mapping[int, int], count: int
+) -> list[int]:
+    """From which versions deltas to the current one are made anew, ``count`` at most: from those that most devices
+    have, then from the one that was current before somebody went back to this one, then from the last before it.
+
+    Args:
+        numbers: of all versions.
+        before: which was current before; 0: the pointer only ever went forward.
+        held: how many devices have which version.
+    """
+    others = [number for number in numbers if number != current]
+    return sorted(others, key=lambda each: (-held.get(each, 0), each != before, each > current, -each))[:count]
 
 
 def ask_for_delta(connection: Connection, content: Content, *, from_version: int, to_version: int, now: float) -> None:

@@ -19,7 +19,7 @@ from entrepot.content.ledger import Library
 from entrepot.content.resealing import Resealed, reseal_version
 from entrepot.core.errors import NotFoundError, UnavailableError
 from entrepot.core.times import Clock
-from entrepot.database import contents, distribution, sealings
+from entrepot.database import contents, distribution, history, sealings, versions
 from entrepot.database.contents import Content, Version
 from entrepot.database.engine import Database
 from entrepot.database.objectsets import adopt_set
@@ -28,7 +28,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.protocol.trust import Role
 from entrepot.site.keys import SiteKeys, root_name
-from entrepot.site.publishing import ResealJob, ask_for_delta
+from entrepot.site.publishing import ResealJob, ask_for_delta, delta_bases_anew
 from entrepot.site.reporting import Reporter
 from entrepot.trust.signing import sign
 
@@ -128,14 +128,15 @@ class ResealHandler:
         self._ask_for_deltas(connection, content, generation, now)
 
     def _ask_for_deltas(self, connection: Connection, content: Content, generation: int, now: float) -> None:
-        """Ask for the deltas to the current version from those before it, where both are of this generation."""
+        """Ask for the deltas to the current version from what clients have, where both are of this generation."""
         known = {version.number: version for version in contents.list_versions(connection, content.id)}
         current = known.get(content.current)
         kept = content.deltas_kept(self._deltas_kept)
         if current is None or current.generation < generation or not kept:
             return
-        earlier = sorted(number for number in known if number < current.number)[-kept:]
-        for number in earlier:
+        before = history.current_before(connection, content.id, current.number)
+        held = versions.devices_by_version(connection, content.id)
+        for number in delta_bases_anew(known, current.number, before, held, kept):
             made = contents.find_delta(connection, content.id, number, current.number)
             if made is None and known[number].generation >= generation:
                 ask_for_delta(connection, content, from_version=number, to_version=current.number, now=now)

@@ -65,13 +65,17 @@ class ExportedKey(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Exported(msgspec.Struct, frozen=True, array_like=True):
-    """Secrets by name, and role keys."""
+    """Secrets by name, role keys, and what else a vault has sealed, by the SHA-256 of its sealed bytes.
+
+    Files of earlier versions have no ``others``; earlier versions read a file that has them and leave them out.
+    """
 
     secrets: dict[str, bytes]
     keys: tuple[ExportedKey, ...]
+    others: dict[str, bytes] = {}
 
     def __repr__(self) -> str:
-        return f"Exported({len(self.secrets)} secrets, {len(self.keys)} keys)"
+        return f"Exported({len(self.secrets)} secrets, {len(self.keys)} keys, {len(self.others)} others)"
 
 
 class _File(msgspec.Struct, frozen=True, array_like=True):
@@ -96,7 +100,7 @@ def protect(exported: Exported, passphrase: Secret, *, hierarchy: str, root: byt
     """The file.
 
     Raises:
-        BadInputError: the passphrase is too short.
+        BadInputError: the passphrase is too short, or this is more than a reader would take.
     """
     check_passphrase(passphrase)
     header = Header(
@@ -114,7 +118,17 @@ def protect(exported: Exported, passphrase: Secret, *, hierarchy: str, root: byt
     associated = pack(header)
     sealed = AESGCM(_derive(passphrase, header)).encrypt(header.nonce, pack(exported), associated)
     body = base64.b64encode(pack(_File(associated, sealed))).decode()
-    return "\n".join([_BEGIN, *textwrap.wrap(body, 64), _END, ""]).encode()
+    data = "\n".join([_BEGIN, *textwrap.wrap(body, 64), _END, ""]).encode()
+    if len(data) > MAX_FILE or _out_of_bounds(exported):
+        raise BadInputError(
+            f"{exported!r} are more than one file may hold ({MAX_FILE // MIB} MiB, {MAX_SECRETS} of each).",
+            next_step="Leave the keys of certificates out: they can be imported again.",
+        )
+    return data
+
+
+def _out_of_bounds(exported: Exported) -> bool:
+    return max(len(exported.secrets), len(exported.keys), len(exported.others)) > MAX_SECRETS
 
 
 def read_header(data: bytes) -> Header:
@@ -142,7 +156,7 @@ def unprotect(data: bytes, passphrase: Secret) -> tuple[Header, Exported]:
             next_step="Check the passphrase and try again.",
         ) from None
     exported = unpack(plain, Exported, "exported secrets")
-    if len(exported.secrets) > MAX_SECRETS or len(exported.keys) > MAX_SECRETS:
+    if _out_of_bounds(exported):
         raise FormatError("The exported secrets are out of bounds.")
     return header, exported
 
