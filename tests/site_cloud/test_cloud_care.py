@@ -423,10 +423,21 @@ def test_without_a_limit_nothing_waits() -> None:
 def test_all_transfers_to_a_point_share_its_rate() -> None:
     slept: list[float] = []
     schedule = UploadSchedule(bytes_per_second=1000)
-    pacer = Pacer(schedule, moment=lambda: (1, 0), monotonic=lambda: 0.0, sleep=slept.append)
+    pacer = Pacer(schedule, moment=lambda: (1, 0), monotonic=lambda: sum(slept), sleep=slept.append)
     for _ in range(3):
         pacer.take(500)
-    assert slept == [0.0, 0.5, 1.0]
+    assert sum(slept) == pytest.approx(1.5)
+    pacer.schedule = UploadSchedule()
+    pacer.take(10**9)
+    assert sum(slept) == pytest.approx(1.5), "no limit any more"
+
+
+def test_a_transfer_that_has_begun_is_finished_slowly_in_a_closed_window() -> None:
+    slept: list[float] = []
+    closed = UploadSchedule(windows=(UploadWindow(begin=0, end=0),))
+    pacer = Pacer(closed, moment=lambda: (1, 0), monotonic=lambda: sum(slept), sleep=slept.append)
+    pacer.take(10 * PACED)
+    assert sum(slept) == pytest.approx(10)
 
 
 async def test_a_closed_schedule_lets_documents_through_and_objects_wait(site) -> None:

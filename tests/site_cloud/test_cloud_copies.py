@@ -2,6 +2,7 @@
 uses: under an upload schedule, and charged."""
 
 import shutil
+from typing import ClassVar
 
 import pytest
 
@@ -16,12 +17,15 @@ from entrepot.objects.shelf import Shelf, key_of
 from entrepot.protocol.cloudapi import UploadSchedule, UploadWindow
 from entrepot.protocol.libraryapi import LibraryRequest, PointValidationRequest
 from entrepot.site.library import LibraryCare
+from entrepot.site.pacing import TaskPace
 from entrepot.site.settings import Settings
 from entrepot.site.staging import Staging
 
 from .conftest import NOW, SITE, SiteUnderTest
 from .published import publish_bytes
 
+VALIDATION_RATE = 20_000_000
+"""The setting's default."""
 MEMBERS = (b"one" * 1000, b"two" * 2000, b"three" * 3000)
 
 
@@ -97,6 +101,31 @@ async def test_a_closed_upload_schedule_holds_repair_up_and_no_validation(copied
     await copied.care.tasks.run_once()
     [found] = await copied.care.on_point("cloud1")
     assert found.damaged == 1, "it waits for the schedule"
+
+
+class Noted(TaskPace):
+    """Notes what passes, and at which rate."""
+
+    taken: ClassVar[list[tuple[int, int]]] = []
+
+    async def take(self, size: int) -> None:
+        self.taken.append((self._rate, size))
+        await super().take(size)
+
+
+async def test_a_repair_fetches_at_the_rate_of_validations_or_the_one_asked_for(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("entrepot.site.libraryrepair.TaskPace", Noted)
+    monkeypatch.setattr(Noted, "taken", [])
+    lost = copied.members[0]
+    size = len(copied.shelf.read_whole(lost))
+    for request in (LibraryRequest(), LibraryRequest(rate=10**9)):
+        copied.site.clock.now += 60  # what was looked at in this very second counts as looked at
+        copied.shelf.delete(lost)
+        await copied.done(await copied.care.validate(LibraryRequest(rate=0)))
+        await copied.done(await copied.care.repair(request))
+    assert Noted.taken == [(VALIDATION_RATE, size), (10**9, size)]
 
 
 async def test_the_library_is_repaired_from_the_cloud(copied: Copied) -> None:

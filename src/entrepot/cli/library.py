@@ -105,9 +105,8 @@ def validate(
       entrepot library validate
       entrepot library validate --content 7-Zip --rate 0
     """
-    body = LibraryRequest(content=only, rate=None if rate is None else parse_size(rate))
     with site_session(ctx) as session:
-        task = session.post("/library/validate", body, TaskInfo)
+        task = session.post("/library/validate", _request(only, rate), TaskInfo)
         if not wait:
             finish(session, task, wait=False, as_json=as_json)
             return
@@ -117,6 +116,10 @@ def validate(
         _refuse_damage(session, only)
         if not as_json:
             say(f"[green]✓[/] {task.message}")
+
+
+def _request(only: str | None, rate: str | None) -> LibraryRequest:
+    return LibraryRequest(content=only, rate=None if rate is None else parse_size(rate))
 
 
 def _refuse_damage(session: SiteSession, only: str | None) -> None:
@@ -160,19 +163,22 @@ def faults(ctx: typer.Context, only: Only = None, as_json: AsJson = False) -> No
 
 
 @app.command()
-def repair(ctx: typer.Context, only: Only = None, wait: Wait = True, as_json: AsJson = False) -> None:
+def repair(
+    ctx: typer.Context, only: Only = None, rate: Rate = None, wait: Wait = True, as_json: AsJson = False
+) -> None:
     """Bring back what validation found missing or damaged.
 
     Chunks are made again from the source folder, if it still has the same bytes; the rest is fetched from distribution
     points, those on premises first. What is left may come out when the source is read again as a whole; damaged deltas
-    are made anew. Whatever comes is verified.
+    are made anew. Whatever comes is verified. What points and clouds send keeps to the rate of validations.
 
     \b
-    Example:
+    Examples:
       entrepot library repair
+      entrepot library repair --content 7-Zip --rate 1MB
     """
     with site_session(ctx) as session:
-        task = session.post("/library/repair", LibraryRequest(content=only), TaskInfo)
+        task = session.post("/library/repair", _request(only, rate), TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 
 

@@ -169,9 +169,8 @@ class LibraryCare:
 
     def _validate(self, connection: Connection, request: LibraryRequest) -> Task:
         subject, title = _subject(connection, request.content)
-        rate = self._settings.validation_rate if request.rate is None else request.rate
-        now = self._clock()
-        job = ValidateJob(content="" if subject == WHOLE else subject, rate=rate, begun=int(now))
+        begun = int(self._clock())
+        job = ValidateJob(content="" if subject == WHOLE else subject, rate=self._rate(request.rate), begun=begun)
         return self._create(connection, VALIDATE, subject, f"Validate {title}", job)
 
     async def repair(self, request: LibraryRequest) -> Task:
@@ -185,7 +184,7 @@ class LibraryCare:
 
     def _repair(self, connection: Connection, request: LibraryRequest) -> Task:
         subject, title = _subject(connection, request.content)
-        job = RepairJob(content="" if subject == WHOLE else subject)
+        job = RepairJob(content="" if subject == WHOLE else subject, rate=self._rate(request.rate))
         return self._create(connection, REPAIR, subject, f"Repair {title}", job)
 
     async def sweep(self, request: SweepRequest) -> Task:
@@ -211,16 +210,18 @@ class LibraryCare:
         if point.state != points.ACTIVE:
             raise ConflictError(f"The distribution point {point.name} is not in use: it is {point.state}.")
         content = contents.get_content(connection, request.content) if request.content else None
-        rate = self._settings.validation_rate if request.rate is None else request.rate
         job = PointValidateJob(
             point=point.id,
             content=content.id if content else "",
             repair=request.repair,
-            rate=rate,
+            rate=self._rate(request.rate),
             begun=int(self._clock()),
         )
         title = f"Validate {content.name if content else 'everything'} on {point.name}"
         return self._create(connection, POINT_VALIDATE, point.id, title, job)
+
+    def _rate(self, asked: int | None) -> int:
+        return self._settings.validation_rate if asked is None else asked
 
     def _create(self, connection: Connection, kind: str, subject: str, title: str, job: object) -> Task:
         return tasks.create(

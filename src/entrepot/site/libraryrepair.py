@@ -38,6 +38,7 @@ from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
 from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas
+from entrepot.site.pacing import TaskPace
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import copies_of
 
@@ -50,9 +51,11 @@ log = structlog.get_logger("site.library")
 
 
 class RepairJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Payload of a library-repair task; no content: the whole library."""
+    """Payload of a library-repair task; no content: the whole library. ``rate``: bytes a second at most that points and
+    clouds are asked for; 0: no limit."""
 
     content: str
+    rate: int = 0
 
 
 class Mended(msgspec.Struct, kw_only=True):
@@ -110,14 +113,16 @@ class RepairHandler:
 
     async def run(self, task: Task, report: Reporter) -> None:
         """See :class:`entrepot.site.tasks.TaskHandler`."""
-        content = task.payload_as(RepairJob).content
+        job = task.payload_as(RepairJob)
+        content = job.content
         ledger = SqlCheckLedger(self._database, content)
         mended = Mended()
         bad = sum((await self._database.read(librarychecks.verdicts, content)).values())
         report.step("Repairing", total=bad, unit="objects")
+        pace = TaskPace(job.rate, report)
         after: ObjectId | None = None
         while page := await asyncio.to_thread(ledger.faulty, after, ASKED):
-            await self._repair(content, page, ledger, mended, report)
+            await self._repair(content, page, ledger, mended, pace, report)
             after = page[-1].object_id
         if mended.left:
             await self._last_resorts(ledger, content, mended, report)
@@ -144,7 +149,13 @@ class RepairHandler:
         ledger.note(found, [], self._clock(), lambda each: look(self._shelf, each))
 
     async def _repair(
-        self, content: str, page: list[Listed], ledger: SqlCheckLedger, mended: Mended, report: Reporter
+        self,
+        content: str,
+        page: list[Listed],
+        ledger: SqlCheckLedger,
+        mended: Mended,
+        pace: TaskPace,
+        report: Reporter,
     ) -> None:
         """Try one way after the other. What came is told to the database by the batch: SIGKILL takes no more back."""
         left = {each.object_id: each for each in page}
@@ -152,7 +163,7 @@ class RepairHandler:
             self._look_again(left, mended),
             self._from_database(left, mended),
             self._from_source(content, left, mended),
-            self._from_points(left, mended),
+            self._from_points(left, mended, pace),
         ):
             async with contextlib.aclosing(way) as batches:
                 async for found in batches:
@@ -229,19 +240,20 @@ class RepairHandler:
         root = open_root(self._shelf.read_whole(ObjectId(ref.object_id)), ref, self._keys.verify_manifest)
         return parts(root, lambda wanted: self._shelf.read_whole(ObjectId(wanted.object_id)))
 
-    async def _from_points(self, left: Left, mended: Mended) -> Found:
+    async def _from_points(self, left: Left, mended: Mended, pace: TaskPace) -> Found:
         for each in list(left.values()):
             for point in await self._database.read(librarychecks.holders_of, each.object_id):
-                if await self._fetch(point, each):
+                if await self._fetch(point, each, pace):
                     mended.points += 1
                     yield [each.object_id]
                     break
             else:
                 yield []
 
-    async def _fetch(self, point: str, each: Listed) -> bool:
+    async def _fetch(self, point: str, each: Listed, pace: TaskPace) -> bool:
         try:
             copies = copies_of(await self._holders(point))
+            await pace.take(each.size)
             data = await copies.get(each.object_id, min(each.size, MAX_OBJECT_BYTES))
             if object_id_of(data) != each.object_id:
                 raise IntegrityError("Other bytes came.")

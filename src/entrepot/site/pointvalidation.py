@@ -4,8 +4,6 @@ The point does the reading, in portions and at a bounded pace; where a set is lo
 that a killed run goes on there. Repair sends the object from the library: a holder replaces what is damaged.
 """
 
-import asyncio
-import time
 from typing import Final
 
 import msgspec
@@ -22,12 +20,12 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import MAX_VERIFY_IDS
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
+from entrepot.site.pacing import TaskPace
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import Copies, copies_of
 from entrepot.web.dataplane import Holder
 
 PORTION_BYTES: Final = 32 * MIB
-_NAP: Final = 0.5
 
 
 class PointValidateJob(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +54,7 @@ class PointValidateHandler:
         holder = await self._holders(job.point)
         copies = copies_of(holder)
         report.step(f"{point.name} is reading its objects again", unit="bytes")
-        pace = _Pace(job.rate)
+        pace = TaskPace(job.rate, report)
         for each in await self._database.read(pointchecks.to_check, job.point, job.content, begun=job.begun):
             await self._validate(job, each, copies, pace, report)
         mended = await self._repair(job, holder, copies, report) if job.repair else 0
@@ -69,7 +67,7 @@ class PointValidateHandler:
             raise IntegrityError(f"{left} objects on {point.name} could not be repaired.")
 
     async def _validate(
-        self, job: PointValidateJob, each: PointSet, copies: Copies, pace: "_Pace", report: Reporter
+        self, job: PointValidateJob, each: PointSet, copies: Copies, pace: TaskPace, report: Reporter
     ) -> None:
         after = await self._database.write(pointchecks.begin, each, begun=job.begun)
         while page := await self._database.read(
@@ -77,13 +75,13 @@ class PointValidateHandler:
         ):
             portion = _portion(page)
             report.check()
+            await pace.take(sum(listed.size for listed in portion))
             found = await copies.verify([listed.object_id for listed in portion])
             verdicts = {listed.object_id: verdict for listed, verdict in zip(portion, found, strict=True)}
             if not await self._database.write(pointchecks.note, each, verdicts, now=self._clock()):
                 return
             after = portion[-1].object_id
-            report.amount(pace.done + sum(listed.size for listed in portion))
-            await pace.take(sum(listed.size for listed in portion), report)
+            report.amount(pace.done)
         await self._database.write(pointchecks.finish, each, now=max(self._clock(), job.begun))
 
     async def _repair(self, job: PointValidateJob, holder: Holder, copies: Copies, report: Reporter) -> int:
@@ -111,24 +109,6 @@ class PointValidateHandler:
             return False
         await self._database.write(pointchecks.clear, job.point, [each.object_id])
         return True
-
-
-class _Pace:
-    """Keeps what the point reads below a rate; 0: no limit."""
-
-    def __init__(self, rate: int) -> None:
-        self._rate = rate
-        self._begun = time.monotonic()
-        self.done = 0
-
-    async def take(self, size: int, report: Reporter) -> None:
-        self.done += size
-        while self._rate:
-            report.check()
-            early = self._begun + self.done / self._rate - time.monotonic()
-            if early <= 0:
-                return
-            await asyncio.sleep(min(early, _NAP))
 
 
 def _portion(page: list[Listed]) -> list[Listed]:

@@ -39,7 +39,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         cloud_after_internet_facing: offer internet clients the cloud after an internet-facing point, not only instead.
         validation_days: how often every object of the library is read again and compared with its id, in days; 0: only
             when somebody asks.
-        validation_rate: bytes a second that a validation reads at most; 0: no limit.
+        validation_rate: bytes a second that a validation reads at most, and a repair fetches from points and clouds; 0:
+            no limit.
         session_hours: how long an administrator's session lasts.
         segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
             cloud one small object.

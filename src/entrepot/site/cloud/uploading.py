@@ -4,7 +4,6 @@ Only objects that are sent wait: control documents, which stop a service and rev
 what is read again to validate it, or to repair the library, is no upload. Validation keeps a rate of its own.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from entrepot.core.errors import UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.sizes import KIB
+from entrepot.objects.throttling import Pace, unlimited
 from entrepot.protocol.cloudapi import UploadSchedule, UploadWindow
 from entrepot.protocol.dataplane import MAX_DOCUMENT_BYTES, MAX_OBJECT_BYTES, PAGE, DocumentPage, ObjectPage
 from entrepot.rules.verdicts import Verdict
@@ -67,10 +67,7 @@ class Pacer:
     ) -> None:
         self.schedule = schedule
         self._moment = moment
-        self._monotonic = monotonic
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._free_at = 0.0
+        self._pace = Pace(self._allowed, clock=monotonic, sleep=sleep)
 
     def rate(self) -> int | None:
         """Bytes a second now; None: no limit; 0: closed."""
@@ -89,13 +86,11 @@ class Pacer:
 
     def take(self, count: int) -> None:
         """Wait until so many bytes may be sent. A transfer that has begun is finished, slowly, in a closed window."""
+        self._pace.take(count)
+
+    def _allowed(self) -> float:
         rate = self.rate()
-        if rate is None:
-            return
-        with self._lock:
-            begin = max(self._monotonic(), self._free_at)
-            self._free_at = begin + count / (rate or PACED)
-        self._sleep(max(0.0, begin - self._monotonic()))
+        return unlimited() if rate is None else rate or PACED
 
 
 class PacedHolder:
