@@ -3,14 +3,18 @@
 import asyncio
 import secrets
 import signal
+import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
 from entrepot.cloud.host.administration import HostAdministration
+from entrepot.cloud.host.settings import load_settings, save_settings
+from entrepot.cloud.host.setup import init_host
 from entrepot.cloud.oauth import FORM_TYPE, TOKEN_PATH, token_form
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.encoding import from_json
@@ -19,9 +23,9 @@ from entrepot.core.errors import (
     ConflictError,
     EntrepotError,
     ForbiddenError,
-    LimitedError,
     NotFoundError,
     QuotaError,
+    TooLargeError,
     TrustError,
     UnauthenticatedError,
 )
@@ -32,6 +36,8 @@ from entrepot.trust.certificates import Pair, new_management
 from entrepot.trust.inspection import key_pem
 from entrepot.web.http import HttpClient
 from entrepot.web.tls import TlsTrust
+
+from .. import waiting
 
 pytestmark = pytest.mark.process
 
@@ -118,7 +124,7 @@ async def test_token_requests_of_another_form_are_refused(door: Door) -> None:
     for form in (b"", b"\xff", b"grant_type=password", good + b"&grant_type=x", b"a=b&" * 50 + good):
         with pytest.raises(BadInputError):
             await door.send(form)
-    with pytest.raises(LimitedError):
+    with pytest.raises(TooLargeError):
         await door.send(b"x" * 100_000)
 
 
@@ -280,3 +286,20 @@ async def test_refused_strangers_cannot_fill_the_audit_log(host: Any, door: Door
     lines = [line for line in (host.home / "audit.log").read_text().splitlines() if '"token.give"' in line]
     refused = [line for line in lines if '"outcome":"unauthenticated"' in line]
     assert 1 <= len(refused) < 40
+
+
+async def test_no_address_keeps_sites_from_their_host_by_silent_connections(tmp_path: Path, host_process: Any) -> None:
+    home = tmp_path / "host"
+    identity = init_host(home, "127.0.0.1:0", now=time.time())
+    save_settings(home, msgspec.structs.replace(load_settings(home), address_connections=3))
+    process = host_process(home, identity)
+    process.start()
+    context = ssl._create_unverified_context()  # it asks nothing, and sends nothing
+    port = int(identity.url.rpartition(":")[2])
+    silent = [await asyncio.open_connection("127.0.0.1", port, ssl=context) for _ in range(8)]
+    try:
+        await waiting.until(lambda: "connections_of_one_address_ended" in process.log())
+    finally:
+        for _, writer in silent:
+            writer.transport.abort()
+        process.end()

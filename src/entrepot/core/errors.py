@@ -48,6 +48,8 @@ class EntrepotError(Exception):
     code: ClassVar[str] = "internal"
     family: ClassVar[Family] = Family.INTERNAL
     retryable: ClassVar[bool] = False
+    retry_after: ClassVar[int] = 0
+    """Seconds after which trying again may help, where that is longer than usual; 0: as usual."""
 
     def __init__(self, message: str, *, next_step: str = "") -> None:
         super().__init__(message)
@@ -63,6 +65,12 @@ class BadInputError(EntrepotError):
 
     code = "bad_input"
     family = Family.USAGE
+
+
+class TooLargeError(BadInputError):
+    """A request has more bytes than are taken."""
+
+    code = "too_large"
 
 
 class NotFoundError(EntrepotError):

@@ -1,7 +1,8 @@
 """Who may use the admin API: passwords, sessions, and a limit on guessing.
 
 A session's token is 256 random bits; the database has its SHA-256 only. Passwords are argon2id; verifying takes 64 MiB,
-so at most two are verified at a time. Guessing is slowed by name and address together, and by address alone.
+so at most two are verified at a time. Guessing is slowed by name and address together, and by address alone; an IPv6
+customer, who has a whole network of addresses, counts as one.
 """
 
 import asyncio
@@ -23,10 +24,18 @@ from entrepot.database import administrators
 from entrepot.database.administrators import Administrator
 from entrepot.database.engine import Database
 from entrepot.protocol.siteapi import Session
+from entrepot.web.addresses import network_of
 
 WINDOW: Final = 15 * MINUTE
 MAX_FAILURES: Final = 5
 MAX_FAILURES_OF_ADDRESS: Final = 50
+
+
+class GuessingError(LimitedError):
+    """Too many logins have failed."""
+
+    code = "too_many_failures"
+    retry_after = int(WINDOW)
 
 
 class Sessions:
@@ -49,10 +58,11 @@ class Sessions:
 
         Raises:
             UnauthenticatedError: name or password is wrong; which of the two is not said.
-            LimitedError: too many failures.
+            GuessingError: too many failures.
         """
         now = self._clock()
-        keys = {f"{name_key(name)}@{address}": MAX_FAILURES, f"@{address}": MAX_FAILURES_OF_ADDRESS}
+        network = network_of(address)
+        keys = {f"{name_key(name)}@{network}": MAX_FAILURES, f"@{network}": MAX_FAILURES_OF_ADDRESS}
         administrator = await self._database.read(administrators.by_name, name)
         async with self._verifying:  # the limit is looked at in here, or a burst would pass it together
             await self._database.read(_refuse_guessing, keys, now)
@@ -102,7 +112,7 @@ def _hash(token: str) -> bytes:
 def _refuse_guessing(connection: Connection, keys: dict[str, int], now: float) -> None:
     for key, limit in keys.items():
         if administrators.failure_count(connection, key, now=now, window=WINDOW) >= limit:
-            raise LimitedError("Too many logins have failed.", next_step="Wait a quarter of an hour, then try again.")
+            raise GuessingError("Too many logins have failed.", next_step="Wait a quarter of an hour, then try again.")
 
 
 def _count_failure(connection: Connection, keys: list[str], now: float) -> None:

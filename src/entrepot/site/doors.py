@@ -7,10 +7,11 @@ from entrepot.core.errors import EntrepotError
 from entrepot.database.engine import CHANGES
 from entrepot.database.hierarchy import count
 from entrepot.protocol.keysapi import KeysInfo
-from entrepot.site.api.app import build_app
+from entrepot.site.api.app import MAX_BODY, build_app
 from entrepot.site.api.contents import content_routes
 from entrepot.site.api.deployments import deployment_routes
 from entrepot.site.api.devices import device_routes
+from entrepot.site.api.headers import with_protection
 from entrepot.site.api.keys import key_routes
 from entrepot.site.api.library import library_routes
 from entrepot.site.api.points import point_routes
@@ -28,7 +29,7 @@ from entrepot.site.notifications.routes import notification_router
 from entrepot.site.removals.routes import removal_routes
 from entrepot.site.upkeep import load_tls_certificate
 from entrepot.trust.inspection import expires
-from entrepot.web.asgi import App, Receive, Scope, Send
+from entrepot.web.asgi import App, Receive, Scope, Send, in_time
 from entrepot.web.health import Health
 
 if TYPE_CHECKING:
@@ -85,7 +86,11 @@ class _Doors:
         self._api = api
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._behind(scope)(scope, receive, send)
+        app = self._behind(scope)
+        if app is self._api and scope["type"] == "http":
+            receive = in_time(scope, receive, MAX_BODY)  # the framework would wait for a body as long as it takes
+            send = with_protection(scope, send)
+        await app(scope, receive, send)
 
     def _behind(self, scope: Scope) -> App:
         if scope["type"] == "http" and scope["path"].startswith("/mp/"):

@@ -68,6 +68,7 @@ async def serve_site(
                 listener=listener,
                 tls=TlsFiles(cert=home.tls_certificate, key=home.tls_key),
                 ready=lambda: announce_ready("site", settings.url),
+                most_of_address=lambda: settings.address_connections,
                 drain_seconds=settings.drain_seconds,
                 stop=stop,
                 renew=server.renew,

@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         device_requests_per_second: what one device may ask of a point or gateway instance; 0: no limit.
         address_requests_per_second: what one address may, behind which many devices may be; 0: no limit.
         address_downloads: how many downloads to one address may run at once at each; 0: no limit.
-        address_connections: how many connections one address may hold at each; 0: any number.
+        address_connections: how many connections one address may hold at each, and at this site; 0: any number.
         address_failures_per_second: how many bad tokens of one address are looked at; 0: all.
         minimum_rate: bytes a second that a client must take, else its download is broken off.
         drain_seconds: how long running requests may go on when the server stops.

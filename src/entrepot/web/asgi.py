@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mutabl
 from typing import Any
 from urllib.parse import parse_qsl
 
-from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, UnavailableError
+from entrepot.core.errors import BadInputError, EntrepotError, TooLargeError, UnavailableError
 from entrepot.core.sizes import KIB
 from entrepot.web.problems import PROBLEM_TYPE, problem_of
 
@@ -21,6 +21,8 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 MAX_QUERY_BYTES = 4096
 MAX_QUERY_FIELDS = 32
+LONGEST_NUMBER = 18
+"""Digits of a Content-Length."""
 BODY_SECONDS = 60.0
 BODY_RATE = 8 * KIB
 """A body that is read whole has this many seconds, and more for what it may hold at this many bytes a second: nobody
@@ -77,7 +79,7 @@ def content_length(scope: Scope) -> int | None:
     text = header(scope, b"content-length")
     if text is None:
         return None
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
+    if not text.isascii() or not text.isdigit() or len(text) > LONGEST_NUMBER:
         raise BadInputError("The Content-Length header is not a number.")
     return int(text)
 
@@ -86,7 +88,7 @@ async def body_pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
     """The request body as it arrives.
 
     Raises:
-        LimitedError: more than ``limit`` bytes.
+        TooLargeError: more than ``limit`` bytes.
         DisconnectedError: the client left before the end.
     """
     received = 0
@@ -97,7 +99,7 @@ async def body_pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
         piece: bytes = message.get("body", b"")
         received += len(piece)
         if received > limit:
-            raise LimitedError(f"The request body is larger than {limit} bytes.")
+            raise TooLargeError(f"The request body is larger than {limit} bytes.")
         if piece:
             yield piece
         if not message.get("more_body", False):
@@ -108,19 +110,53 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
     """The whole request body.
 
     Raises:
-        LimitedError: announced or received more than ``limit`` bytes.
+        TooLargeError: announced or received more than ``limit`` bytes.
         UnavailableError: it did not arrive in time.
         DisconnectedError: the client left before the end.
     """
     if (content_length(scope) or 0) > limit:
-        raise LimitedError(f"The request body is larger than {limit} bytes.")
+        raise TooLargeError(f"The request body is larger than {limit} bytes.")
     try:
-        async with asyncio.timeout(BODY_SECONDS + limit / BODY_RATE):
+        async with asyncio.timeout(body_seconds(limit)):
             return b"".join([piece async for piece in body_pieces(receive, limit)])
     except TimeoutError:
-        raise UnavailableError(
-            "The request did not arrive in time.", next_step="Check the network to the sender."
-        ) from None
+        raise _late() from None
+
+
+def in_time(scope: Scope, receive: Receive, limit: int) -> Receive:
+    """As ``receive``, for applications that read bodies by themselves: none has longer than :func:`read_body` grants.
+
+    Args:
+        limit: bytes that a body may have.
+    """
+    told = header(scope, b"content-length") or ""
+    size = min(int(told), limit) if told.isascii() and told.isdigit() and len(told) <= LONGEST_NUMBER else limit
+    deadline = 0.0
+    whole = False
+
+    async def received() -> Message:
+        nonlocal deadline, whole
+        if whole:  # whoever asks on waits for the client to leave, however long that takes
+            return await receive()
+        deadline = deadline or asyncio.get_running_loop().time() + body_seconds(size)
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            raise _late() from None
+        whole = not message.get("more_body", False)
+        return message
+
+    return received
+
+
+def body_seconds(size: int) -> float:
+    """How long a body of at most so many bytes may take."""
+    return BODY_SECONDS + size / BODY_RATE
+
+
+def _late() -> UnavailableError:
+    return UnavailableError("The request did not arrive in time.", next_step="Check the network to the sender.")
 
 
 async def send_response(

@@ -16,6 +16,7 @@ from entrepot.core.errors import (
     ForbiddenError,
     LimitedError,
     NotFoundError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -27,7 +28,7 @@ _KINDS: dict[int, type[EntrepotError]] = {
     403: ForbiddenError,
     404: NotFoundError,
     409: ConflictError,
-    413: LimitedError,
+    413: TooLargeError,
     429: LimitedError,
     503: UnavailableError,
 }

@@ -18,6 +18,7 @@ from entrepot.core.errors import (
     NotFoundError,
     RefusedError,
     StorageError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
     error_classes,
@@ -29,6 +30,8 @@ MAX_PROBLEM_BYTES = 64 * 1024
 MAX_TEXT = 2000
 
 _RETRY_AFTER = {429: 1, 503: 5}
+_STATUS_OF_CODE = {"too_large": 413}
+"""Where HTTP has a better word than for the family."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 _BY_STATUS: dict[int, type[EntrepotError]] = {
@@ -40,7 +43,7 @@ _BY_STATUS: dict[int, type[EntrepotError]] = {
     408: UnavailableError,
     409: ConflictError,
     412: BadInputError,
-    413: BadInputError,
+    413: TooLargeError,
     416: BadInputError,
     422: RefusedError,
     429: LimitedError,
@@ -76,7 +79,7 @@ def problem_of(error: BaseException, status: int | None = None) -> Problem:
     """
     if not isinstance(error, EntrepotError):
         error = EntrepotError("The server failed to answer this request.", next_step="See the server's log.")
-    status = status or error.family.status
+    status = status or _STATUS_OF_CODE.get(error.code) or error.family.status
     return Problem(
         type=URN + error.code,
         title=error.code.replace("_", " ").capitalize(),
@@ -85,7 +88,7 @@ def problem_of(error: BaseException, status: int | None = None) -> Problem:
         code=error.code,
         next_step=error.next_step,
         retryable=error.retryable,
-        retry_after=_RETRY_AFTER.get(status, 0),
+        retry_after=error.retry_after or _RETRY_AFTER.get(status, 0),
     )
 
 

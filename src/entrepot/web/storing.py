@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from entrepot.content.checking import look
 from entrepot.core.encoding import to_json
-from entrepot.core.errors import BadInputError, FormatError, LimitedError, RefusedError, TrustError
+from entrepot.core.errors import BadInputError, FormatError, RefusedError, TooLargeError, TrustError
 from entrepot.core.ids import OBJECT_ID_BYTES, ObjectId, object_id_from_hex
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import (
@@ -74,8 +74,7 @@ class SiteStore:
         """``PUT /objects/{id}``: 204 when it is here and sound, whoever brought it."""
         size = content_length(scope)
         if size is not None and size > MAX_OBJECT_BYTES:
-            error = LimitedError(f"No object is larger than {MAX_OBJECT_BYTES} bytes.")
-            return await send_problem(send, error, status=413)
+            raise TooLargeError(f"No object is larger than {MAX_OBJECT_BYTES} bytes.")
         async with self._uploading:
             stored = await receive_object(
                 body_pieces(receive, MAX_OBJECT_BYTES),
@@ -132,8 +131,7 @@ class SiteStore:
         """``PUT /documents/{key}``: stored only if the guard accepts it."""
         holdings.check_document_key(key)
         if (content_length(scope) or 0) > MAX_DOCUMENT_BYTES:
-            error = LimitedError(f"No document is larger than {MAX_DOCUMENT_BYTES} bytes.")
-            return await send_problem(send, error, status=413)
+            raise TooLargeError(f"No document is larger than {MAX_DOCUMENT_BYTES} bytes.")
         data = await read_body(scope, receive, MAX_DOCUMENT_BYTES)
         async with self._documents:
             try:

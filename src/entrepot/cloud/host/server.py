@@ -97,6 +97,7 @@ class CloudHost:
                 listener=listener,
                 tls=TlsFiles(cert=self._folders.certificate, key=self._folders.private_key),
                 ready=lambda: announce_ready("host", self._settings.url),
+                most_of_address=lambda: self._settings.address_connections,
             )
         finally:
             for task in background:

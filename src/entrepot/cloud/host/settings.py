@@ -39,6 +39,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             deletion does not wait for them: it cuts them off.
         poll_seconds: how often gateways look for a changed control document in a folder; in a store far away every
             ``REMOTE_POLL_SECONDS``. The host signals its gateways besides.
+        address_connections: how many connections one address may hold at the management API and the store endpoints; 0:
+            any number. What clients may hold at its services, their sites decide.
         audit_rotate_bytes: size at which ``audit.log`` is renamed to ``audit-<moment>.log`` and begun anew.
         audit_files: how many renamed ones stay; the oldest go.
         store: where new services keep their content.
@@ -55,6 +57,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     token_minutes: int = 30
     drain_seconds: float = DRAIN_SECONDS
     poll_seconds: float = 0.2
+    address_connections: int = 4096
     audit_rotate_bytes: int = ROTATE_BYTES
     audit_files: int = FILES
     store: StoreSettings = StoreSettings()
@@ -74,6 +77,8 @@ def check_settings(settings: HostSettings) -> HostSettings:
         raise BadInputError("The settings instance_quota and storage_quota are at least 1.")
     if not 0 <= settings.drain_seconds <= 3600 or not 0.05 <= settings.poll_seconds <= 5:
         raise BadInputError("The setting drain_seconds is 0 to 3600, poll_seconds 0.05 to 5.")
+    if not 0 <= settings.address_connections <= 10**6:
+        raise BadInputError("The setting address_connections is 0 to 1000000.")
     if settings.audit_rotate_bytes < 64 * KIB or not 1 <= settings.audit_files <= 10_000:
         raise BadInputError("The setting audit_rotate_bytes is at least 65536, audit_files 1 to 10000.")
     check_store(settings.store)

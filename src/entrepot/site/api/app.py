@@ -9,7 +9,7 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
-from entrepot.core.errors import BadInputError, EntrepotError, LimitedError, NotFoundError
+from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError, TooLargeError
 from entrepot.core.sizes import MIB
 from entrepot.protocol.siteapi import PREFIX
 from entrepot.site.acting import act_for
@@ -45,7 +45,12 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
     guarded = _Branch(PREFIX, route_handlers=described(routes), guards=[require_session], security=[{"session": []}])
     return Litestar(
         route_handlers=[_Branch(PREFIX, route_handlers=described(open_routes)), guarded, assets()],
-        exception_handlers={EntrepotError: _on_error, HTTPException: _on_http, Exception: _on_defect},
+        exception_handlers={
+            EntrepotError: _on_error,
+            HTTPException: _on_http,
+            RecursionError: _on_depth,
+            Exception: _on_defect,
+        },
         openapi_config=documentation(),
         request_max_body_size=MAX_BODY,
         logging_config=None,
@@ -90,7 +95,7 @@ def _on_http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
     if status == 405:
         return problem_response(BadInputError("This method is not available at this address.", next_step=_READ), 405)
     if status == 413:
-        return problem_response(LimitedError(f"The request body is larger than {MAX_BODY} bytes."), 413)
+        return problem_response(TooLargeError(f"The request body is larger than {MAX_BODY} bytes."))
     if status < 500:
         return problem_response(BadInputError(_explain(error), next_step=_READ), status)
     return problem_response(EntrepotError("The server failed to answer this request."), status)
@@ -106,6 +111,12 @@ def _explain(error: HTTPException) -> str:
             place = str(each.get("key", "")) or str(each.get("source", ""))
             found.append(f"{place}: {each.get('message', '')}".strip(": "))
     return f"The request is not valid: {'; '.join(found)}." if found else "The request is not valid."
+
+
+def _on_depth(request: AnyRequest, _: Exception) -> Response[bytes]:
+    """What the decoder raises, and the framework passes on, where a body is nested deeper than any of ours."""
+    log.warning("request_nested_too_deeply", path=request.scope["path"], method=request.scope["method"])
+    return problem_response(BadInputError("The request is nested too deeply.", next_step=_READ))
 
 
 def _on_defect(request: AnyRequest, error: Exception) -> Response[bytes]:

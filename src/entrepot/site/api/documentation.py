@@ -24,7 +24,7 @@ from entrepot.protocol.siteapi import PREFIX
 from entrepot.web.problems import PROBLEM_TYPE, Problem
 
 DOCS: Final = "/api/docs"
-_ASSETS: Final = "/api/assets"
+ASSETS: Final = "/api/assets"
 _VIEWED: Final = "3.0.3"
 _STYLE: Final = """<style>
   body { margin: 0; padding: 0 }
@@ -48,11 +48,11 @@ _REFUSALS: Final = {
 def documentation() -> OpenAPIConfig:
     """What the description says beside the routes."""
     page = _Page(
-        js_url=f"{_ASSETS}/swagger-ui-bundle.js",
-        css_url=f"{_ASSETS}/swagger-ui.css",
-        standalone_preset_js_url=f"{_ASSETS}/swagger-ui-standalone-preset.js",
+        js_url=f"{ASSETS}/swagger-ui-bundle.js",
+        css_url=f"{ASSETS}/swagger-ui.css",
+        standalone_preset_js_url=f"{ASSETS}/swagger-ui-standalone-preset.js",
         path="/",
-        favicon=f'<link rel="icon" type="image/png" href="{_ASSETS}/favicon-32x32.png" sizes="32x32" />',
+        favicon=f'<link rel="icon" type="image/png" href="{ASSETS}/favicon-32x32.png" sizes="32x32" />',
         style=_STYLE,
     )
     bearer = SecurityScheme(type="http", scheme="bearer", description=f"The token that POST {PREFIX}/login gives.")
@@ -101,7 +101,7 @@ def _refusals() -> dict[int, ResponseSpec]:
 def assets() -> Router:
     """The viewer's own files."""
     return create_static_files_router(
-        path=_ASSETS, directories=[Path(swagger_ui_bundle.swagger_ui_path)], include_in_schema=False
+        path=ASSETS, directories=[Path(swagger_ui_bundle.swagger_ui_path)], include_in_schema=False
     )
 
 
