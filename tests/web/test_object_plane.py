@@ -16,6 +16,7 @@ from entrepot.core.errors import (
     IntegrityError,
     LimitedError,
     NotFoundError,
+    TooLargeError,
     UnauthenticatedError,
     UnavailableError,
 )
@@ -507,7 +508,7 @@ async def test_missing_is_bounded_and_exact(plane, served, http, stock):
         assert answer.body == bytes([0b101])
         with pytest.raises(BadInputError):
             await http.request("POST", address, body=b"x" * 33, bearer="site")
-        with pytest.raises(LimitedError):
+        with pytest.raises(TooLargeError):
             await http.request("POST", address, body=bytes(32 * (MAX_MISSING_IDS + 1)), bearer="site")
 
 
