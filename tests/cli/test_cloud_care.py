@@ -216,6 +216,15 @@ AZURE_OPTIONS = (
 )
 
 
+def test_orphans_in_another_azure_are_looked_for_by_its_own_sign_in_address(logged_in, entrepot) -> None:
+    logged_in.replies["POST /api/v1/cloud-orphans/search"] = []
+    elsewhere = ("--host", "https://management.example", "--azure-authority", "https://login.example")
+    assert entrepot("cloud", "orphans", *AZURE_OPTIONS, *elsewhere).code == 0
+    (asked,) = logged_in.bodies("POST /api/v1/cloud-orphans/search")
+    assert asked["account"]["azure"]["authority"] == "https://login.example"
+    assert asked["account"]["host_url"] == "https://management.example"
+
+
 def test_orphans_of_azure_are_listed_with_their_parts_and_removed(logged_in, entrepot) -> None:
     account = CloudAccount(
         subscription="2222",

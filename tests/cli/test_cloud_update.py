@@ -98,10 +98,11 @@ def test_a_creation_names_the_size_and_shows_what_is_remarked_on(
         *("cloud", "create", "cloud-az", "--subscription", "s", "--certificate", "c", "--service-pfx", str(pfx)),
         *("--service-password-file", str(secret_file), "--region", "westeurope", "--azure-tenant", "contoso"),
         *("--azure-application", "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee", "--azure-image", "registry/entrepot:1"),
-        *(*size, "--upload-quota", "3TB", "--dry-run"),
+        *(*size, "--upload-quota", "3TB", "--azure-authority", "https://login.example", "--dry-run"),
     )
     assert ran.code == 0, ran.err
     assert "Remark: No digest." in ran.err
     (sent,) = logged_in.bodies("POST /api/v1/cloud-points/plan")
     assert sent["azure"]["memory_gib"] == memory
+    assert sent["azure"]["authority"] == "https://login.example"
     assert sent["thresholds"]["upload_quota"] == 3 * 10**12

@@ -12,7 +12,7 @@ from entrepot.cli import waiting
 from entrepot.cli.waiting import amount, error_of
 from entrepot.core.errors import ConflictError, LimitedError, RefusedError
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
-from entrepot.protocol.cloudpointapi import CertificateInfo, DnsCheck, DnsRecord, ServiceCertificate
+from entrepot.protocol.cloudpointapi import CertificateInfo, DnsCheck, DnsRecord, PublicCertificate, ServiceCertificate
 from entrepot.protocol.contentapi import (
     ContentInfo,
     ContentType,
@@ -316,6 +316,29 @@ def test_a_service_certificate_is_kept_private(logged_in, entrepot, tmp_path, pa
                    str(password_file), "--json")  # fmt: skip
     assert ran.code == 0, ran.err
     assert (tmp_path / "c.example.pfx").read_bytes() == b"PFX"
+
+
+def test_a_renewal_by_the_own_issuer_names_the_point_and_the_next_step(
+    logged_in, entrepot, tmp_path, password_file
+) -> None:
+    logged_in.replies["POST /api/v1/service-certificates"] = ServiceCertificate(
+        fqdn="c.example", pfx=b"PFX", certificate="", not_after=1
+    )
+    ran = entrepot("certificate", "issue-service", "c.example", "--renews", "cloud-eu", "--out", str(tmp_path),
+                   "--password-file", str(password_file))  # fmt: skip
+    assert logged_in.bodies("POST /api/v1/service-certificates")[0]["renews"] == "cloud-eu"
+    assert "entrepot cloud renew-certificate cloud-eu" in ran.err + ran.out
+
+
+def test_the_public_half_of_an_imported_certificate_is_written_for_the_cloud(logged_in, entrepot, tmp_path) -> None:
+    logged_in.replies["GET /api/v1/management-certificates/contoso/public"] = PublicCertificate(
+        name="contoso", thumbprint="ab12", certificate=b"DER"
+    )
+    ran = entrepot("certificate", "export", "contoso", "--out", str(tmp_path), "--json")
+    assert (ran.code, ran.value["thumbprint"]) == (0, "ab12")
+    assert (tmp_path / "contoso.cer").read_bytes() == b"DER"
+    again = entrepot("certificate", "export", "contoso", "--out", str(tmp_path))
+    assert (again.code, "exists already" in again.err) == (4, True)
 
 
 def test_an_error_of_a_task_is_of_the_class_that_its_code_names() -> None:

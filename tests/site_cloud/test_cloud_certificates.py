@@ -6,6 +6,7 @@ import pytest
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
+from entrepot.protocol.cloudapi import RenewServiceCertificate
 from entrepot.protocol.cloudpointapi import CertificateInfo
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
@@ -13,8 +14,10 @@ from entrepot.trust.certificates import (
     NoPrivateKeyError,
     NotPkcs12Error,
     WrongPasswordError,
+    load_cer,
     load_pfx,
     new_management,
+    thumbprint,
 )
 from entrepot.trust.vault import ServerVault
 
@@ -105,6 +108,28 @@ async def test_a_name_that_is_taken_is_not_issued_again(site) -> None:
     await site.database.write(_add_device, "laptop.contoso.com")
     with pytest.raises(ConflictError):
         site.services.certificates.issue_service("laptop.contoso.com", 90, Secret(PASSWORD))
+
+
+async def test_the_internal_issuer_renews_the_certificate_of_the_point_that_has_the_name(site) -> None:
+    point = await site.make_point()
+    made = site.services.certificates.issue_service(point.fqdn, 90, Secret(PASSWORD), renews=point.name)
+    renewal = RenewServiceCertificate(service_pfx=made.pfx, service_password=PASSWORD)
+    assert (await site.services.renewal.service(point, renewal)).certificate_expires == made.not_after
+    with pytest.raises(BadInputError, match=f"serves by the name {point.fqdn}"):
+        site.services.certificates.issue_service("cloud9.contoso.com", 90, Secret(PASSWORD), renews=point.name)
+    with pytest.raises(NotFoundError):
+        site.services.certificates.issue_service(point.fqdn, 90, Secret(PASSWORD), renews="nobody")
+    with pytest.raises(ConflictError) as refused:
+        site.services.certificates.issue_service(point.fqdn, 90, Secret(PASSWORD))
+    assert f"--renews {point.service}" in (refused.value.next_step or "")
+
+
+def test_the_cloud_is_given_the_public_half_of_what_was_imported(site) -> None:
+    kept = _import(site)
+    public = site.services.certificates.public(kept.name)
+    assert thumbprint(load_cer(public.certificate)).hex() == public.thumbprint == kept.thumbprint
+    with pytest.raises(NotFoundError):
+        site.services.certificates.public("nobody")
 
 
 def test_nothing_prints_a_secret(site) -> None:

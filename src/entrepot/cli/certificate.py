@@ -19,6 +19,7 @@ from entrepot.protocol.cloudapi import RenewManagementCertificate
 from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     ManagementCertificateRequest,
+    PublicCertificate,
     ServiceCertificate,
     ServiceCertificateRequest,
 )
@@ -26,7 +27,9 @@ from entrepot.protocol.cloudpointapi import (
 app = typer.Typer(no_args_is_help=True, help="Certificates: make, import, list.")
 
 MAX_PFX_FILE = 262_144
-Days = Annotated[int, typer.Option(help="How long it is valid.")]
+Days = Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")]
+ServiceDays = Annotated[int, typer.Option(min=1, max=825, help="How long it is valid.")]
+RENEWS = "Cloud point that serves by this name and is to get the new certificate; without it, nobody may have the name."
 Out = Annotated[Path, typer.Option("--out", help="Folder to write to.")]
 
 
@@ -57,9 +60,7 @@ def new_management(
     """
     from entrepot.trust.certificates import describe, new_management, thumbprint
 
-    if windows_problem(name) or PurePath(name).name != name:
-        raise BadInputError(f"{name!r} cannot be the name of a file.", next_step="Give the folder by --out.")
-    cer, pfx = out / f"{name}.cer", out / f"{name}.pfx"
+    cer, pfx = _file(out, name, ".cer"), _file(out, name, ".pfx")
     _not_there(cer, pfx)
     password = read_secret(f"Password for {pfx.name}", file=password_file, stdin=password_stdin, confirm=True)
     pair = new_management(name, days, key.value, now=time.time())
@@ -75,6 +76,17 @@ def new_management(
     say(f"  {pfx}  private: import it into the site, then keep it apart or delete it")
 
 
+def _file(out: Path, name: str, suffix: str) -> Path:
+    """Where a certificate of this name is written.
+
+    Raises:
+        BadInputError: no file can have the name.
+    """
+    if windows_problem(name) or PurePath(name).name != name:
+        raise BadInputError(f"{name!r} cannot be the name of a file.", next_step="Give the folder by --out.")
+    return out / f"{name}{suffix}"
+
+
 def _not_there(*paths: Path) -> None:
     for path in paths:
         if path.exists():
@@ -85,8 +97,9 @@ def _not_there(*paths: Path) -> None:
 def issue_service(
     ctx: typer.Context,
     fqdn: Annotated[str, typer.Argument(help="Service name, such as cloud1.contoso.com.")],
+    renews: Annotated[str, typer.Option(help=RENEWS)] = "",
     out: Out = Path(),
-    days: Days = 365,
+    days: ServiceDays = 365,
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
@@ -96,13 +109,15 @@ def issue_service(
     A certificate of a public or company CA does as well: give its .pfx file to `entrepot cloud create`.
 
     \b
-    Example:
+    Examples:
       entrepot certificate issue-service cloud1.contoso.com --out certs
+      entrepot certificate issue-service cloud1.contoso.com --renews cloud-eu --out certs/new
+      entrepot cloud renew-certificate cloud-eu certs/new/cloud1.contoso.com.pfx
     """
     pfx = out / f"{fqdn}.pfx"
     _not_there(pfx)
     password = read_secret(f"Password for {pfx.name}", file=password_file, stdin=password_stdin, confirm=True)
-    body = ServiceCertificateRequest(fqdn=fqdn, days=days, password=password.reveal_text())
+    body = ServiceCertificateRequest(fqdn=fqdn, renews=renews, days=days, password=password.reveal_text())
     with site_session(ctx) as session:
         issued = session.post("/service-certificates", body, ServiceCertificate)
     make_folder(out)
@@ -111,6 +126,8 @@ def issue_service(
         print_json({"fqdn": issued.fqdn, "pfx": str(pfx), "not_after": issued.not_after})
     else:
         say(f"{pfx}: service certificate for {issued.fqdn}, valid until {day(issued.not_after)}")
+        told = f"cloud renew-certificate {renews} {pfx}" if renews else f"cloud create NAME … --service-pfx {pfx}"
+        say(f"Next: entrepot {told}")
 
 
 @app.command("import")
@@ -187,6 +204,35 @@ def read_pfx(path: Path) -> bytes:
     if len(data) > MAX_PFX_FILE:
         raise BadInputError(f"{path} is too large to be a .pfx file with one certificate.")
     return data
+
+
+@app.command("export")
+def export_public(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name or id of the certificate in the site.")],
+    out: Out = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Write the public half of a management certificate, NAME.cer, which the cloud must know. The key stays.
+
+    \b
+    Example:
+      entrepot certificate export contoso-cloud --out certs
+    """
+    with site_session(ctx) as session:
+        public = session.get(f"/management-certificates/{seg(name)}/public", PublicCertificate)
+    cer = _file(out, public.name, ".cer")
+    _not_there(cer)
+    make_folder(out)
+    write_file(cer, public.certificate)
+    if as_json:
+        print_json({"cer": str(cer), "thumbprint": public.thumbprint})
+    else:
+        say(f"{cer}: the public half of {public.name} (SHA-256 {public.thumbprint})")
+        say(
+            "Next: give it to the cloud: `entrepot host certificate upload` there; in Azure, to the application "
+            "registration."
+        )
 
 
 @app.command("list")

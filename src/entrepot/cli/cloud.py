@@ -14,7 +14,7 @@ from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
 from entrepot.core.sizes import parse_size
-from entrepot.protocol.cloudapi import AZURE, HOST, AzureOptions, CloudPlan
+from entrepot.protocol.cloudapi import AUTHORITY, AZURE, HOST, AzureOptions, CloudPlan
 from entrepot.protocol.cloudpointapi import (
     CloudPointInfo,
     CloudPointPatch,
@@ -46,6 +46,7 @@ Deliver = Annotated[Delivery, typer.Option(help=DELIVERY)]
 NewDelivery = Annotated[Delivery | None, typer.Option("--delivery", help=DELIVERY)]
 FREE = "Warn when so many percent of the storage quota, or less, are free."
 IMAGE = "Gateway image: registry/name@sha256:…"
+AUTHORITY_HELP = "Sign-in address of another Azure cloud (China, US Government); --host is its Resource Manager."
 REGISTRY_USER = "User at the image registry, if it asks."
 REGISTRY_PASSWORD_FILE = "File with that user's password."
 CPU = "Cores of an Azure replica: 0.25 to 4 in steps of 0.25."
@@ -69,6 +70,7 @@ def create(
     azure_image: Annotated[str, typer.Option(help=IMAGE)] = "",
     azure_resource_group: Annotated[str, typer.Option(help="Resource group to use; empty: one of its own.")] = "",
     azure_redundancy: Annotated[str, typer.Option(help="LRS, ZRS or GRS.")] = "LRS",
+    azure_authority: Annotated[str, typer.Option(help=AUTHORITY_HELP)] = AUTHORITY,
     registry_user: Annotated[str, typer.Option(help=REGISTRY_USER)] = "",
     registry_password_file: Annotated[Path | None, typer.Option(help=REGISTRY_PASSWORD_FILE)] = None,
     cpu: Annotated[float, typer.Option(min=0.25, max=4, help=CPU)] = 0.5,
@@ -117,6 +119,7 @@ def create(
             image=azure_image,
             resource_group=azure_resource_group,
             redundancy=azure_redundancy.upper(),
+            authority=azure_authority,
             registry_user=registry_user,
             registry_password="" if asked is None else asked.reveal_text(),
             cpu=cpu,

@@ -11,6 +11,7 @@ from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
 from entrepot.protocol.cloudapi import (
     ARM,
+    AUTHORITY,
     AZURE,
     HOST,
     AzureOptions,
@@ -24,6 +25,7 @@ from entrepot.protocol.siteapi import TaskInfo
 Host = Annotated[str, typer.Option("--host", help="Address of a cloud host that no cloud point of this site uses.")]
 Tenant = Annotated[str, typer.Option(help="Directory (tenant) id: the subscription is Azure's.")]
 Application = Annotated[str, typer.Option(help="Client id of the application registration there.")]
+Authority = Annotated[str, typer.Option(help="Sign-in address of another Azure cloud; --host is its Resource Manager.")]
 Pin = Annotated[str, typer.Option(help="SHA-256 of that host's TLS certificate.")]
 Subscription = Annotated[str, typer.Option(help="Subscription id there.")]
 REMOVE = "Remove the orphan of this name, or of the cloud point with this id, and all that it stores."
@@ -38,6 +40,7 @@ def orphans(
     certificate: Certificate = "",
     azure_tenant: Tenant = "",
     azure_application: Application = "",
+    azure_authority: Authority = AUTHORITY,
     remove: Annotated[str | None, typer.Option(help=REMOVE)] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --remove: say what would go, and end.")] = False,
     yes: Yes = False,
@@ -60,7 +63,7 @@ def orphans(
     """
     if dry_run and remove is None:
         raise BadInputError("--dry-run goes with --remove.", next_step="To list orphans changes nothing: leave it out.")
-    account = _account(host, host_pin, subscription, certificate, azure_tenant, azure_application)
+    account = _account(host, host_pin, subscription, certificate, azure_tenant, azure_application, azure_authority)
     with site_session(ctx) as session:
         found = session.post("/cloud-orphans/search", OrphanSearch(account=account), list[Orphan])
         if remove is None:
@@ -110,7 +113,7 @@ def _tell(one: Orphan, *, as_json: bool) -> None:
 
 
 def _account(
-    host: str, host_pin: str, subscription: str, certificate: str, tenant: str, application: str
+    host: str, host_pin: str, subscription: str, certificate: str, tenant: str, application: str, authority: str
 ) -> CloudAccount | None:
     """The subscription that the options name; None when none was given.
 
@@ -130,7 +133,7 @@ def _account(
             management_certificate=certificate,
             provider=AZURE,
             host_url=host or ARM,
-            azure=AzureOptions(tenant=tenant, application=application),
+            azure=AzureOptions(tenant=tenant, application=application, authority=authority),
         )
     if not (host and host_pin and subscription and certificate):
         raise BadInputError("A subscription is named by --host, --host-pin, --subscription and --certificate.")

@@ -206,7 +206,8 @@ def refuse_fqdn(connection: Connection, fqdn: str, *, own: str = "") -> None:
     if other is not None:
         raise ConflictError(
             f"The cloud point {other} has the service name {fqdn} already.",
-            next_step="Request a service certificate with another name.",
+            next_step="Request a service certificate with another name. To renew that point's, with the hierarchy's own"
+            f" CA: entrepot certificate issue-service {fqdn} --renews {other}; then entrepot cloud renew-certificate.",
         )
     if connection.execute(select(device.c.id).where(device.c.name_key == name_key(fqdn))).first() is not None:
         raise ConflictError(

@@ -46,10 +46,20 @@ class CertificateInfo(Model, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class PublicCertificate(Model, frozen=True, kw_only=True):
+    """What the cloud is given of a management certificate: its DER form (``.cer``), without the key."""
+
+    name: str
+    thumbprint: str
+    certificate: bytes
+
+
 class ServiceCertificateRequest(Model, frozen=True, kw_only=True):
-    """``POST /service-certificates``: the internal CA makes a service certificate (R4) for a cloud point."""
+    """``POST /service-certificates``: the internal CA makes a service certificate (R4) for a cloud point. ``renews``:
+    name or id of the cloud point that has the name already and is to get the new one; empty: nobody may have it."""
 
     fqdn: Name
+    renews: Annotated[str, Meta(max_length=255)] = ""
     days: Annotated[int, Meta(ge=1, le=825)] = 365
     password: Annotated[str, Meta(min_length=1, max_length=1024)]
 

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import Certificate
 from sqlalchemy import Connection
 
-from entrepot.core.errors import IntegrityError
+from entrepot.core.errors import BadInputError, IntegrityError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
@@ -17,7 +17,7 @@ from entrepot.database import cloud
 from entrepot.database.cloud import ManagementCertificate
 from entrepot.database.engine import Database
 from entrepot.database.names import check_name
-from entrepot.protocol.cloudpointapi import CertificateInfo, ServiceCertificate
+from entrepot.protocol.cloudpointapi import CertificateInfo, PublicCertificate, ServiceCertificate
 from entrepot.site.cloud.providers import management_secret
 from entrepot.site.keys import SiteKeys
 from entrepot.trust.certificates import (
@@ -63,7 +63,7 @@ class Certificates:
             pfx, password = published.pfx.reveal(), Secret(b"")
         loaded = load_pfx(pfx, password, now)
         check_management_certificate(loaded)
-        notes = () if published is None else published_notes(published, loaded)
+        notes = () if published is None else published_notes(published, loaded, tidy)
         new_id = prefixed_id("cert", secrets.token_bytes(8))
         with self._database.transaction() as connection:
             kept = _kept_under(connection, tidy, loaded.certificate)
@@ -79,6 +79,16 @@ class Certificates:
             kept = cloud.certificates(connection)
         return [self.info(certificate) for certificate in kept]
 
+    def public(self, name_or_id: str) -> PublicCertificate:
+        """The public half of a management certificate, for the cloud.
+
+        Raises:
+            NotFoundError: there is none with this id or name.
+        """
+        with self._database.reading() as connection:
+            kept = cloud.certificate(connection, name_or_id)
+        return PublicCertificate(name=kept.name, thumbprint=kept.thumbprint, certificate=kept.certificate)
+
     def delete_management(self, name_or_id: str) -> None:
         """Forget a management certificate.
 
@@ -89,11 +99,15 @@ class Certificates:
         with self._database.transaction() as connection:
             cloud.delete_certificate(connection, cloud.certificate(connection, name_or_id).id)
 
-    def issue_service(self, fqdn: str, days: int, password: Secret) -> ServiceCertificate:
+    def issue_service(self, fqdn: str, days: int, password: Secret, *, renews: str = "") -> ServiceCertificate:
         """Let the hierarchy's own issuer make a service certificate; the site keeps no copy.
 
+        Args:
+            renews: name or id of the cloud point that serves by this name and is to get the new certificate.
+
         Raises:
-            BadInputError: no proper name, or an empty password.
+            BadInputError: no proper name, or an empty password; or the point to be renewed serves by another name.
+            NotFoundError: there is no such cloud point.
             ConflictError: another service or a device has the name (R4).
         """
         now = self._clock()
@@ -101,7 +115,8 @@ class Certificates:
         loaded = load_pfx(pfx, password, now)
         name = check_service_certificate(loaded, fqdn, now)
         with self._database.reading() as connection:
-            cloud.refuse_fqdn(connection, name)
+            own = _served_by(connection, name, renews) if renews else ""
+            cloud.refuse_fqdn(connection, name, own=own)
         return ServiceCertificate(
             fqdn=name,
             pfx=pfx,
@@ -142,14 +157,21 @@ def sealed_certificate(
     )
 
 
-def published_notes(published: PublishedSubscription, loaded: LoadedPfx) -> tuple[str, ...]:
+def published_notes(published: PublishedSubscription, loaded: LoadedPfx, name: str) -> tuple[str, ...]:
     """What else is needed before the certificate of a ``.publishsettings`` file can be used.
+
+    Args:
+        name: under which the site keeps it.
 
     Raises:
         UnsuitableCertificateError: the file is for Azure, and its key is not RSA.
     """
     if not published.classic_azure:
-        return (f"It opens the subscription {published.id} at {published.url or 'its cloud host'}.",)
+        where = published.url or "its cloud host"
+        return (
+            f"It opens the subscription {published.id} at {where}, once that knows its .cer.",
+            f"Write that: entrepot certificate export {name}",
+        )
     if not isinstance(loaded.key, rsa.RSAPrivateKey):
         raise UnsuitableCertificateError(
             "The certificate of this .publishsettings file has no RSA key; Azure takes RSA only.",
@@ -158,9 +180,26 @@ def published_notes(published: PublishedSubscription, loaded: LoadedPfx) -> tupl
     return (
         "The file names Azure's classic management API, which Azure has retired: only its certificate was taken.",
         "Needed besides: the tenant (directory) id, and the client id of an application registration.",
-        "Upload the certificate's .cer to that application registration (Certificates and secrets).",
+        "Upload the certificate's .cer to that application registration (Certificates and secrets). "
+        f"Write it: entrepot certificate export {name}",
         f"Give that application the role of docs/azure-role.json in the subscription {published.id}.",
     )
+
+
+def _served_by(connection: Connection, name: str, renews: str) -> str:
+    """The id of the cloud point whose certificate is renewed.
+
+    Raises:
+        NotFoundError: there is none with this name or id.
+        BadInputError: it serves by another name.
+    """
+    point = cloud.get_cloud_point(connection, renews)
+    if point.fqdn != name:
+        raise BadInputError(
+            f"The cloud point {point.name} serves by the name {point.fqdn}: a renewal keeps the name.",
+            next_step=f"entrepot certificate issue-service {point.fqdn} --renews {point.name}",
+        )
+    return point.point
 
 
 def key_kind(certificate: Certificate) -> str:

@@ -30,6 +30,7 @@ from entrepot.protocol.cloudpointapi import (
     CollectSummary,
     DnsCheck,
     ManagementCertificateRequest,
+    PublicCertificate,
     ScaleRequest,
     ServiceCertificate,
     ServiceCertificateRequest,
@@ -71,17 +72,22 @@ def _certificate_routes(services: CloudServices) -> Handlers:
     def list_management_certificates() -> list[CertificateInfo]:
         return certificates.management()
 
+    @get("/management-certificates/{name:str}/public", sync_to_thread=True)
+    def show_public_certificate(name: FromPath[str]) -> PublicCertificate:
+        return certificates.public(name)
+
     @delete("/management-certificates/{name:str}", sync_to_thread=True)
     def delete_management_certificate(name: FromPath[str]) -> None:
         certificates.delete_management(name)
 
     @post("/service-certificates", sync_to_thread=True)
     def issue_service_certificate(data: JSONBody[ServiceCertificateRequest]) -> ServiceCertificate:
-        return certificates.issue_service(data.fqdn, data.days, Secret(data.password))
+        return certificates.issue_service(data.fqdn, data.days, Secret(data.password), renews=data.renews)
 
     return [
         import_management_certificate,
         list_management_certificates,
+        show_public_certificate,
         delete_management_certificate,
         issue_service_certificate,
     ]
