@@ -51,6 +51,7 @@ class Between:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # or each body waits 40 ms for its headers to be acknowledged
 
             def log_message(self, format, *arguments):  # noqa: A002  # the base's name
                 pass
