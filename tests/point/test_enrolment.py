@@ -20,6 +20,7 @@ from entrepot.point.server import serve_point
 from entrepot.protocol.enrolment import Kind, parse_enrolment_code
 from entrepot.trust.authority import public_key_of
 from entrepot.trust.root import RootKey
+from entrepot.web.ports import lasting_port
 
 
 async def test_a_code_makes_a_point(site, settings, tmp_path):
@@ -58,6 +59,18 @@ async def test_the_name_that_the_site_announced_is_kept(site, tmp_path, answered
 async def test_a_name_that_nobody_can_read_is_refused_before_the_code_is_used(site, tmp_path, name):
     with pytest.raises(BadInputError, match="printable"):
         await init_point(tmp_path / "p", site.code(), "127.0.0.1:0", name=name)
+    assert site.enrolled == []
+
+
+async def test_a_point_listens_at_the_port_at_which_it_shall_be_reached(site, tmp_path):
+    port = lasting_port("127.0.0.1")
+    settings = await init_point(tmp_path / "p", site.code(), "", f"https://dp1.contoso.example:{port}")
+    assert settings.listen == f"0.0.0.0:{port}"
+
+
+async def test_a_point_of_which_nobody_says_where_it_is_reached_is_refused(site, tmp_path):
+    with pytest.raises(BadInputError, match="Nobody can reach"):
+        await init_point(tmp_path / "p", site.code(), "")
     assert site.enrolled == []
 
 

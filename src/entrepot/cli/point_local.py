@@ -20,7 +20,9 @@ def init(
     ] = None,
     code_stdin: CodeStdin = False,
     home: Home = HOME,
-    listen: Annotated[str, typer.Option(help="host:port to listen on; port 0 chooses a free one.")] = "0.0.0.0:8443",
+    listen: Annotated[
+        str, typer.Option(help="host:port to listen on, port 0 a free one; default: every address, the port of --url.")
+    ] = "",
     url: Annotated[str, typer.Option(help="Where clients and the site reach it; default: that of --listen.")] = "",
     name: Annotated[str, typer.Option(help="Name; default: what the code says.")] = "",
     proxy: Annotated[str, typer.Option(help="HTTP proxy on the way to the site.")] = "",
@@ -30,7 +32,7 @@ def init(
 
     \b
     Example:
-      entrepot point init --code entrepot1.… --listen 0.0.0.0:8443 --url https://dp-berlin.contoso.com:8443
+      entrepot point init --code entrepot1.… --url https://dp-berlin.contoso.com:8443
       entrepot point serve
     """
     from entrepot.point.enrolment import init_point

@@ -7,6 +7,8 @@ Crash-safe by repetition: keys are made once and kept, so a second try with the 
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
@@ -37,7 +39,9 @@ from entrepot.web.ports import lasting_port
 from entrepot.web.server import TlsFiles, open_listener
 from entrepot.web.tls import TlsTrust
 
-_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+USUAL_PORT: Final = 8443
+_HTTPS_PORT: Final = 443
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104  # clients come from anywhere
 
 
 async def init_point(
@@ -54,7 +58,7 @@ async def init_point(
 
     Args:
         code: from the site's administrator.
-        listen: ``host:port``; port 0 picks a free one and keeps it.
+        listen: ``host:port``; port 0 picks a free one and keeps it; empty: every address, at the port of ``url``.
         url: where clients and the site will reach the point; by default ``https://`` and ``listen``, which then must
             name one address.
         name: how people call it; by default this computer's name.
@@ -94,7 +98,7 @@ async def init_point(
 
 def _addresses(listen: str, url: str) -> tuple[str, str]:
     """Settle the port, and check that it can be had."""
-    host, port = parse_listen(listen)
+    host, port = parse_listen(listen) if listen else (_EVERY_ADDRESS[0], _port_of(url))
     if not url and host in _EVERY_ADDRESS:
         raise BadInputError(
             f"Nobody can reach a point at {host}.", next_step="Give --url, such as https://dp1.contoso.com:8443."
@@ -103,6 +107,13 @@ def _addresses(listen: str, url: str) -> tuple[str, str]:
         port = listener.getsockname()[1]
     shown = f"[{host}]" if ":" in host else host
     return f"{shown}:{port}", server_url(url.rstrip("/") or f"https://{shown}:{port}", "a point")
+
+
+def _port_of(url: str) -> int:
+    """The port at which the point shall be reached."""
+    if not url:
+        return USUAL_PORT
+    return urlsplit(server_url(url.rstrip("/"), "a point")).port or _HTTPS_PORT
 
 
 def _called(answered: str, offered: str) -> str:
