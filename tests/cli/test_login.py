@@ -48,6 +48,17 @@ def test_the_first_login_needs_the_fingerprint_and_a_later_one_does_not(logged_i
     assert entrepot("login", "https://127.0.0.1:1", "--password-file", str(password_file)).code == 2
 
 
+def test_a_login_without_an_address_goes_where_the_last_one_went(logged_in, entrepot, password_file) -> None:
+    ran = entrepot("login", "--password-file", str(password_file))
+    assert (ran.code, logged_in.asked[-1][0]) == (0, "POST /api/v1/login")
+    assert logged_in.url in ran.err
+
+
+def test_a_first_login_without_an_address_asks_for_it(entrepot, password_file, config: Path) -> None:
+    ran = entrepot("login", "--password-file", str(password_file))
+    assert (ran.code, "address" in ran.err) == (2, True)
+
+
 def test_the_bearer_token_goes_with_every_request_and_ends_at_logout(logged_in, entrepot) -> None:
     logged_in.replies |= {"GET /api/v1/tasks": [], "POST /api/v1/logout": None}
     assert entrepot("task", "list").code == 0

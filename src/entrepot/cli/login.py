@@ -9,19 +9,22 @@ from entrepot.cli.credentials import SiteLogin, forget_login, load_credentials, 
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin
 from entrepot.cli.output import print_done, print_json, say, when
 from entrepot.cli.secrets import read_secret
-from entrepot.cli.session import SiteSession, fingerprint_from, hierarchy_trust, site_session
+from entrepot.cli.session import SiteSession, chosen_site, fingerprint_from, hierarchy_trust, site_session
 from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.durable.files import make_folder
 from entrepot.protocol.siteapi import LoginRequest, Session
 
 
 def login(
-    url: Annotated[str, typer.Argument(help="Address of the site, https://…")],
+    ctx: typer.Context,
+    url: Annotated[str, typer.Argument(help="Address of the site, https://…; default: of the last login.")] = "",
     fingerprint: Annotated[
         str | None,
         typer.Option(help="Fingerprint of the hierarchy root; needed the first time. `entrepot site init` prints it."),
     ] = None,
-    name: Annotated[str, typer.Option("--name", help="Administrator.")] = "admin",
+    name: Annotated[
+        str, typer.Option("--name", help="Administrator; default: of the last login there, or admin.")
+    ] = "",
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
     as_json: AsJson = False,
@@ -32,10 +35,11 @@ def login(
     certificate must come from. No certificate is ever accepted by hand.
 
     \b
-    Example:
+    Examples:
       entrepot login https://site.contoso.com:8443 --fingerprint 5F1C-…
+      entrepot login
     """
-    url = url.rstrip("/")
+    url, name = _where_and_who(url or chosen_site(ctx) or "", name)
     if not url.startswith("https://"):
         raise BadInputError(f"{url!r} is no site address.", next_step="It begins with https://")
     pinned = _pin(url, fingerprint)
@@ -47,6 +51,17 @@ def login(
         print_json({"url": url, "name": reply.name, "expires": reply.expires})
     else:
         say(f"Logged in to {url} as {reply.name} until {when(reply.expires)}.")
+
+
+def _where_and_who(url: str, name: str) -> tuple[str, str]:
+    """The site and the administrator; what is not said is that of the last login."""
+    known = load_credentials()
+    url = (url or known.current).rstrip("/")
+    if not url:
+        raise BadInputError(
+            "Nobody has logged in to a site yet.", next_step="Give its address: entrepot login https://…"
+        )
+    return url, name or next((site.name for site in known.sites if site.url == url), "admin")
 
 
 def _pin(url: str, fingerprint: str | None) -> str:
