@@ -189,6 +189,15 @@ def test_distributing_waits_for_every_point_and_reports_failures(logged_in, entr
     assert (ran.code, "no room" in ran.err) == (10, True)
 
 
+def test_waiting_for_a_point_that_cannot_be_reached_says_why_once(logged_in, entrepot) -> None:
+    path = "/api/v1/contents/7-Zip/distribution"
+    waits = [row(DistributionState.RETRYING, "dp-berlin:443 refuses connections.")]
+    states = iter([waits, waits, [row(DistributionState.SUCCESS)]])
+    logged_in.replies |= {f"POST {path}": waits, f"GET {path}": lambda _: next(states)}
+    ran = entrepot("content", "distribute", "7-Zip", "--to", "dp-berlin")
+    assert (ran.code, ran.err.count("refuses connections")) == (0, 1)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

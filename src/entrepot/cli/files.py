@@ -20,7 +20,7 @@ def read_bounded(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(MAX_FILE + 1)
     except FileNotFoundError:
-        raise NotFoundError(f"There is no file {path}.") from None
+        raise NotFoundError(f"There is no file {path}.", next_step="Check its path, as this machine has it.") from None
     if len(data) > MAX_FILE:
         raise BadInputError(f"{path} is larger than any such file.")
     return data

@@ -1,9 +1,10 @@
-"""Waiting for distributions, with one bar a point."""
+"""Waiting for distributions, with one bar a point; why one is tried again is told also where there is no terminal."""
 
 import time
 from collections.abc import Set as AbstractSet
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from entrepot.cli.session import SiteSession, seg
@@ -33,6 +34,7 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
         TimeElapsedColumn(),
     )
     bars: dict[str, TaskID] = {}
+    told: set[str] = set()
     pause = _FIRST_PAUSE
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         while True:
@@ -40,6 +42,7 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
             rows = [row for row in rows if row.point in points]
             for row in rows:
                 _draw(progress, bars, row)
+                _tell(console, told, row)
             if all(row.state.settled for row in rows):
                 break
             time.sleep(pause)
@@ -51,6 +54,15 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
             f"Not everywhere: {reasons}", next_step=f"See: entrepot content status {content}; then distribute it again."
         )
     return rows
+
+
+def _tell(console: Console, told: set[str], row: DistributionInfo) -> None:
+    """Say why a point is waited for; the same only once, for it may be tried again for hours."""
+    reason = harmless(f"{row.point_name}: {row.message}")
+    if row.state.settled or not row.message or reason in told:
+        return
+    told.add(reason)
+    console.print(f"[yellow]Tried again:[/] {escape(reason)}", soft_wrap=True, highlight=False)
 
 
 def _draw(progress: Progress, bars: dict[str, TaskID], row: DistributionInfo) -> None:
