@@ -1,6 +1,7 @@
 """A point on premises that is removed serves nobody any more, also when the server is killed in between."""
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from entrepot.core.errors import ConflictError, NotFoundError, UnavailableError
 from entrepot.database import points
 from entrepot.database.points import Point
 from entrepot.protocol import SignedType
+from entrepot.protocol.contentapi import DistributionRequest
 from entrepot.protocol.control import CONTROL_KEY, ControlDocument, ServiceState
 from entrepot.protocol.pointapi import PointInfo
 from entrepot.trust.signing import take_apart
@@ -102,6 +104,24 @@ async def until(site: Any, point: str, *blocked: str) -> None:
         return (await obeyed(site, point)).revoked_devices == blocked
 
     await eventually(told, f"{point} was told")
+
+
+async def test_a_point_that_can_be_reached_again_gets_its_document_with_its_content(site, ways: Within, source) -> None:
+    await site.publish("App", source)
+    point = await site.enrolled_point("berlin")
+    controls, distribution = site.server.controls, site.server.distribution
+    ways.reachable = False
+    assert await controls.run_once() == 1
+    controls._pauses[point] = (math.inf, 300.0)  # it was away for long, and is asked seldom
+    ways.reachable = True
+    await controls.run_once()
+    with pytest.raises(NotFoundError):
+        await obeyed(site, point)
+    distribution._holders = site.engine._holders
+    await site.call("POST", "/contents/App/distribution", list[Any], DistributionRequest(points=("berlin",)))
+    await distribution.run_once()
+    await controls.run_once()
+    assert (await obeyed(site, point)).state is ServiceState.RUNNING
 
 
 async def test_a_point_that_is_slow_keeps_a_revocation_from_no_other(site, ways: Within, monkeypatch) -> None:

@@ -52,6 +52,12 @@ class Controls:
         self._pauses.clear()
         self._wake.set()
 
+    def answered(self, point: str) -> None:
+        """A point that did not answer before does so now: it gets its document at once, without which it serves nobody.
+        Call it from the event loop."""
+        if self._pauses.pop(point, None) is not None:
+            self._wake.set()
+
     async def run_once(self) -> int:
         """Bring every point's document up to date; how many points failed."""
         return sum(await asyncio.gather(*await self._start()))

@@ -50,6 +50,7 @@ class DistributionEngine:
         holders: gives the data plane of each point.
         transfers: points at the same time.
         draw: random numbers from 0 to 1, to spread retries.
+        answered: is told the id of a point to which something was done.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class DistributionEngine:
         clock: Clock,
         draw: Callable[[], float],
         transfers: int,
+        answered: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._database = database
         self._site = site
@@ -72,6 +74,7 @@ class DistributionEngine:
         self._clock = clock
         self._draw = draw
         self._transfers = transfers
+        self._answered = answered
         self._running: dict[str, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._stopping = False
@@ -212,6 +215,7 @@ class DistributionEngine:
             )
             return
         log.info("distribution_done", content=row.content, point=row.point, sent=amounts.sent_bytes)
+        self._answered(row.point)
         if row.removal:
             await self._database.write(distribution.forget, row)
             return

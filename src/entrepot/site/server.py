@@ -108,6 +108,7 @@ class SiteServer:
         )
         self.holders = Holders(database, keys=keys, http=self.http, clock=clock)
         self.holders.register_cloud(self.clouds.providers.holder)
+        self.controls = Controls(database, site=site, publisher=self.clouds.control, holders=self.holders)
         sender = Sender(database, shelf=self.shelf, clock=clock, threads=settings.threads)
         self.distribution = DistributionEngine(
             database,
@@ -118,8 +119,8 @@ class SiteServer:
             clock=clock,
             draw=random.random,
             transfers=settings.transfers,
+            answered=self.controls.answered,
         )
-        self.controls = Controls(database, site=site, publisher=self.clouds.control, holders=self.holders)
         self.lag = grants.known_after(settings.segment_seconds)
         self.locator = Locator(
             database,
