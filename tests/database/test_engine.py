@@ -1,14 +1,15 @@
 """The engine: transactions, errors, and what each kind of database promises."""
 
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
 from sqlalchemy import insert, select, text
 
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError
 from entrepot.database import hierarchy, points
-from entrepot.database.engine import CHANGES, Database, open_database
+from entrepot.database.engine import CHANGES, Database, open_database, sqlite_url
 from entrepot.database.tables.hierarchy import counter
 
 POINT = points.Point(id="pt-1", name="dp", kind="standard", site="PS1", state="active", url="https://x")
@@ -31,6 +32,19 @@ def test_a_broken_constraint_is_a_conflict(database: Database) -> None:
     with pytest.raises(ConflictError), database.transaction() as connection:
         connection.execute(insert(counter).values(name="a", value=1))
         connection.execute(insert(counter).values(name="a", value=2))
+
+
+@pytest.mark.parametrize(
+    ("pragma", "reason"), [("max_page_count=10", "its disk is full"), ("query_only=ON", "it is read-only")]
+)
+def test_a_database_that_cannot_be_written_says_why(tmp_path: Path, pragma: str, reason: str) -> None:
+    database = open_database(sqlite_url(tmp_path / "small.sqlite"))
+    with database.transaction() as connection:
+        connection.execute(text("CREATE TABLE large (value BLOB)"))
+    with pytest.raises(StorageError, match=reason), database.transaction() as connection:
+        connection.execute(text(f"PRAGMA {pragma}"))
+        connection.execute(text("INSERT INTO large VALUES (zeroblob(1000000))"))
+    database.close()
 
 
 def test_foreign_keys_are_enforced(database: Database) -> None:

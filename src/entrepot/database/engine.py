@@ -172,8 +172,12 @@ def _translate(error: sqlalchemy.exc.DBAPIError) -> EntrepotError:
     if isinstance(error, sqlalchemy.exc.DataError):
         return BadInputError(_UNSTORABLE)
     text = str(error.orig).lower()
-    if "full" in text or "readonly" in text or "read-only" in text or "no space" in text:
-        return StorageError("The database cannot be written.", next_step="Check its disk.")
+    if "full" in text or "no space" in text:
+        return StorageError("The database cannot be written: its disk is full.", next_step="Free space on it.")
+    if "readonly" in text or "read-only" in text:
+        return StorageError(
+            "The database cannot be written: it is read-only.", next_step="Check its disk and its file."
+        )
     if (
         isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
         or error.connection_invalidated
