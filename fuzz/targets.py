@@ -55,6 +55,7 @@ from entrepot.web.copies import decode_verdicts
 from entrepot.web.problems import error_from_problem
 from entrepot.web.ranges import choose_span
 from fuzz.documents import DOCUMENTS
+from fuzz.stores import STORES
 from fuzz.target import Target, promise
 
 _NOISE: Final = random.Random(3)
@@ -249,47 +250,55 @@ _ASSERTION: Final = make_client_assertion(
 )
 _TOKEN: Final = sign(b"{}", typ=SignedType.MANIFEST, key=_KEY).encode()
 
-TARGETS: Final[dict[str, Target]] = {
-    "manifest_root": Target(parse=manifest.decode_root, seeds=(_ROOT,)),
-    "manifest_part": Target(parse=_part, seeds=(_PART,)),
-    "sealed": Target(parse=_sealed, seeds=(b"\x00" + bytes(1000), b"\x01" + compress(bytes(1000), 3))),
-    "object_set": Target(parse=_object_set, seeds=(b"".join(encode_set([bytes(32), bytes([1] * 32)])),)),
-    "delta_root": Target(parse=decode_delta_root, seeds=(encode_delta(_DELTA),)),
-    "delta_part": Target(parse=lambda data: decode_delta_part(data, _DELTA), seeds=(pack(DeltaPart(1, (_WHOLE,))),)),
-    "delta_patch": Target(parse=_patch, seeds=(make_patch(_OLD, _NEW),)),
-    "tree_index": Target(parse=_tree_index, seeds=(_index(),)),
-    "archive_zip": Target(parse=_archive(".zip"), seeds=(_zip(),)),
-    "archive_tar": Target(parse=_archive(".tar"), seeds=(_tar("w"),)),
-    "archive_tar_gz": Target(parse=_archive(".tar.gz"), seeds=(_tar("w:gz"),)),
-    "archive_tar_bz2": Target(parse=_archive(".tar.bz2"), seeds=(_tar("w:bz2"),)),
-    "archive_tar_xz": Target(parse=_archive(".tar.xz"), seeds=(_tar("w:xz"),)),
-    "archive_tar_zst": Target(parse=_archive(".tar.zst"), seeds=(compress(_tar("w"), 3),)),
-    "archive_deb": Target(parse=_archive(".deb"), seeds=(_deb(),)),
-    "signed_document": Target(parse=_signed(SignedType.MANIFEST), seeds=(_TOKEN,)),
-    "trust_document": Target(
-        parse=_trust, seeds=(sign(to_json({"keys": []}), typ=SignedType.TRUST, key=_KEY, show_key=True).encode(),)
-    ),
-    "transaction_segment": Target(parse=_segment, seeds=(_SEGMENT,)),
-    "torn_journal": Target(parse=_torn, seeds=(SEGMENT_MAGIC + frame(b"one") + frame(b"two"),)),
-    "enrolment_code": Target(
-        parse=lambda data: parse_enrolment_code(data.decode("utf-8", "surrogateescape")), seeds=(_CODE.encode(),)
-    ),
-    "exported_secrets": Target(parse=read_header, seeds=(_ESCROW,)),
-    "certificate_file": Target(parse=lambda data: load_pfx(data, Secret(b"x"), 0.0), seeds=(_PFX,)),
-    "certificate": Target(parse=_certificate, seeds=(_PAIR.cer, _CHAIN)),
-    "certificate_chain": Target(parse=lambda data: load_chain(data.decode("latin-1")), seeds=(_CHAIN,)),
-    "certificate_request": Target(parse=public_key_of, seeds=(make_csr(_EC),)),
-    "client_assertion": Target(
-        parse=lambda data: verify_client_assertion(
-            data.decode("latin-1"), [_PAIR.cer], "https://host.example", now=1.0
+TARGETS: Final[dict[str, Target]] = (
+    {
+        "manifest_root": Target(parse=manifest.decode_root, seeds=(_ROOT,)),
+        "manifest_part": Target(parse=_part, seeds=(_PART,)),
+        "sealed": Target(parse=_sealed, seeds=(b"\x00" + bytes(1000), b"\x01" + compress(bytes(1000), 3))),
+        "object_set": Target(parse=_object_set, seeds=(b"".join(encode_set([bytes(32), bytes([1] * 32)])),)),
+        "delta_root": Target(parse=decode_delta_root, seeds=(encode_delta(_DELTA),)),
+        "delta_part": Target(
+            parse=lambda data: decode_delta_part(data, _DELTA), seeds=(pack(DeltaPart(1, (_WHOLE,))),)
         ),
-        seeds=(_ASSERTION.encode(),),
-    ),
-    "token_form": Target(parse=assertion_of, seeds=(_FORM,)),
-    "address_of_a_peer": Target(parse=_peer, seeds=(b"10.0.0.1:443", b"[2001:db8::1%eth0]:443", b"::ffff:10.0.0.1")),
-    "mark_of_an_instance": Target(parse=decode_mark, seeds=(encode_mark(Mark(before=0, segments=0, at=0)),)),
-    "publish_settings": Target(parse=load_publish_settings, seeds=(_PUBLISHED,)),
-    "problem": Target(parse=lambda data: error_from_problem(500, data), seeds=(b'{"title": "x", "code": "x"}',)),
-    "range_header": Target(parse=_range, seeds=(b"bytes=1-5", b"bytes=-5")),
-    "verdicts": Target(parse=lambda data: decode_verdicts(data, 3), seeds=(b"\x00\x01\x02",)),
-} | DOCUMENTS
+        "delta_patch": Target(parse=_patch, seeds=(make_patch(_OLD, _NEW),)),
+        "tree_index": Target(parse=_tree_index, seeds=(_index(),)),
+        "archive_zip": Target(parse=_archive(".zip"), seeds=(_zip(),)),
+        "archive_tar": Target(parse=_archive(".tar"), seeds=(_tar("w"),)),
+        "archive_tar_gz": Target(parse=_archive(".tar.gz"), seeds=(_tar("w:gz"),)),
+        "archive_tar_bz2": Target(parse=_archive(".tar.bz2"), seeds=(_tar("w:bz2"),)),
+        "archive_tar_xz": Target(parse=_archive(".tar.xz"), seeds=(_tar("w:xz"),)),
+        "archive_tar_zst": Target(parse=_archive(".tar.zst"), seeds=(compress(_tar("w"), 3),)),
+        "archive_deb": Target(parse=_archive(".deb"), seeds=(_deb(),)),
+        "signed_document": Target(parse=_signed(SignedType.MANIFEST), seeds=(_TOKEN,)),
+        "trust_document": Target(
+            parse=_trust, seeds=(sign(to_json({"keys": []}), typ=SignedType.TRUST, key=_KEY, show_key=True).encode(),)
+        ),
+        "transaction_segment": Target(parse=_segment, seeds=(_SEGMENT,)),
+        "torn_journal": Target(parse=_torn, seeds=(SEGMENT_MAGIC + frame(b"one") + frame(b"two"),)),
+        "enrolment_code": Target(
+            parse=lambda data: parse_enrolment_code(data.decode("utf-8", "surrogateescape")), seeds=(_CODE.encode(),)
+        ),
+        "exported_secrets": Target(parse=read_header, seeds=(_ESCROW,)),
+        "certificate_file": Target(parse=lambda data: load_pfx(data, Secret(b"x"), 0.0), seeds=(_PFX,)),
+        "certificate": Target(parse=_certificate, seeds=(_PAIR.cer, _CHAIN)),
+        "certificate_chain": Target(parse=lambda data: load_chain(data.decode("latin-1")), seeds=(_CHAIN,)),
+        "certificate_request": Target(parse=public_key_of, seeds=(make_csr(_EC),)),
+        "client_assertion": Target(
+            parse=lambda data: verify_client_assertion(
+                data.decode("latin-1"), [_PAIR.cer], "https://host.example", now=1.0
+            ),
+            seeds=(_ASSERTION.encode(),),
+        ),
+        "token_form": Target(parse=assertion_of, seeds=(_FORM,)),
+        "address_of_a_peer": Target(
+            parse=_peer, seeds=(b"10.0.0.1:443", b"[2001:db8::1%eth0]:443", b"::ffff:10.0.0.1")
+        ),
+        "mark_of_an_instance": Target(parse=decode_mark, seeds=(encode_mark(Mark(before=0, segments=0, at=0)),)),
+        "publish_settings": Target(parse=load_publish_settings, seeds=(_PUBLISHED,)),
+        "problem": Target(parse=lambda data: error_from_problem(500, data), seeds=(b'{"title": "x", "code": "x"}',)),
+        "range_header": Target(parse=_range, seeds=(b"bytes=1-5", b"bytes=-5")),
+        "verdicts": Target(parse=lambda data: decode_verdicts(data, 3), seeds=(b"\x00\x01\x02",)),
+    }
+    | DOCUMENTS
+    | STORES
+)

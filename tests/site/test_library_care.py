@@ -258,6 +258,28 @@ async def test_lost_parts_of_a_manifest_come_back_when_the_source_is_read_again(
     assert len((await care.site.call("GET", "/contents/App", ContentInfo)).versions) == 1, "nothing was published"
 
 
+async def test_one_object_that_the_disk_does_not_take_keeps_no_other_from_coming_back(care) -> None:
+    """And what is told is the disk's refusal: the source has everything."""
+    lost = [*care.of(Purpose.MANIFEST_PART), *care.of(Purpose.CHUNK), *care.of(Purpose.MANIFEST_ROOT)]
+    root = care.site.home.library
+    for object_id in lost:
+        care.server.shelf.delete(object_id)
+    care.server.shelf.flush()
+    blocked = [root / key_of(lost[0]), root / key_of(care.of(Purpose.CHUNK)[0])]
+    for path in blocked:
+        path.mkdir(parents=True)
+    await care.validate()
+    ended = await care.repair()
+    assert ended.state is TaskState.FAILED
+    assert "the library's disk did not take all of them" in ended.error
+    assert "neither the source" not in ended.error
+    assert {fault.object_id for fault in await care.faults()} == {path.name for path in blocked}
+    for path in blocked:
+        path.rmdir()
+    assert (await care.repair()).state is TaskState.COMPLETED
+    assert await care.faults() == []
+
+
 async def test_a_source_is_read_once_however_many_objects_it_is_read_for(care, monkeypatch) -> None:
     real, read = Staging.source, []
 

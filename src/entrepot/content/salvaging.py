@@ -27,6 +27,7 @@ from entrepot.content.rehearsal import RehearsedLedger, RehearsedShelf
 from entrepot.content.repairing import sealed_as
 from entrepot.content.sealing import Purpose, open_sealed
 from entrepot.core.encoding import pack
+from entrepot.core.errors import StorageError
 from entrepot.core.ids import ObjectId
 from entrepot.objects.shelf import Shelf
 from entrepot.objects.store import ObjectStore
@@ -38,10 +39,15 @@ CREATE TABLE wanted (id BLOB PRIMARY KEY, came INTEGER NOT NULL DEFAULT 0) WITHO
 
 
 class SalvageShelf(RehearsedShelf):
-    """Keeps the objects that are wanted, verified by their ids and durable, and the others until they are taken."""
+    """Keeps the objects that are wanted, verified by their ids and durable, and the others until they are taken.
+
+    Attributes:
+        refused: what the disk said last when it did not take one that was wanted; the others are kept all the same.
+    """
 
     def __init__(self, store: ObjectStore) -> None:
         super().__init__(store)
+        self.refused = ""
         self._real = Shelf(store)
         self._taken.executescript(_SCHEMA)
 
@@ -79,7 +85,11 @@ class SalvageShelf(RehearsedShelf):
             with self._noting:
                 self._taken.execute("INSERT OR IGNORE INTO other VALUES (?, ?)", (object_id, data))
             return False
-        self._real.put(object_id, data, replace=True)
+        try:
+            self._real.put(object_id, data, replace=True)
+        except StorageError as error:
+            self.refused = str(error)
+            return False
         with self._noting:
             self._taken.execute("UPDATE wanted SET came = 1 WHERE id = ?", (object_id,))
         return True

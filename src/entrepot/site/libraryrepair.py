@@ -22,7 +22,7 @@ from entrepot.content.manifest import Part
 from entrepot.content.objectset import encode_set
 from entrepot.content.reading import open_root, parts
 from entrepot.content.repairing import rebuilt
-from entrepot.core.errors import EntrepotError, IntegrityError
+from entrepot.core.errors import EntrepotError, IntegrityError, StorageError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
 from entrepot.database import contents, librarychecks, pointsets, retention
@@ -59,7 +59,7 @@ class RepairJob(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Mended(msgspec.Struct, kw_only=True):
-    """How many objects came from where."""
+    """How many objects came from where. ``refused``: what the library's disk said last when it took one not."""
 
     sound: int = 0
     database: int = 0
@@ -67,6 +67,7 @@ class Mended(msgspec.Struct, kw_only=True):
     points: int = 0
     deltas: int = 0
     left: int = 0
+    refused: str = ""
 
     def told(self) -> str:
         """In words."""
@@ -129,17 +130,15 @@ class RepairHandler:
         await self._database.write(judge_library, self._clock())
         report.message(f"{mended.told()}.")
         if mended.left:
-            raise IntegrityError(
-                f"{mended.left} objects could not be repaired: neither the source nor any point has them. "
-                f"{mended.told()}.",
-                next_step="See `entrepot library faults`; publish the content again from the same files.",
-            )
+            raise _not_all(mended)
 
     async def _last_resorts(self, ledger: SqlCheckLedger, content: str, mended: Mended, report: Reporter) -> None:
         """What only the whole source gives, and deltas, which need not be mended."""
-        mended.source += await asyncio.to_thread(
+        found, refused = await asyncio.to_thread(
             self._salvage.find, content, _faulty(ledger), report, lambda found: self._note(ledger, found)
         )
+        mended.source += found
+        mended.refused = refused or mended.refused
         mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())
         while await self._database.write(retention.drop_unused_sets):
             report.check()
@@ -190,19 +189,23 @@ class RepairHandler:
     async def _from_database(self, left: Left, mended: Mended) -> Found:
         """Object sets: the database knows their members."""
         for batch in batched(list(left.values())):
-            found = await asyncio.to_thread(self._sets_again, batch)
+            found = await asyncio.to_thread(self._sets_again, batch, mended)
             mended.database += len(found)
             yield found
 
-    def _sets_again(self, batch: Sequence[Listed]) -> list[ObjectId]:
+    def _sets_again(self, batch: Sequence[Listed], mended: Mended) -> list[ObjectId]:
         with self._database.reading() as connection:
             known = [each.object_id for each in batch if pointsets.objects_of(connection, each.object_id, limit=1)]
-        return [set_id for set_id in known if self._make_set(set_id)]
+        return [set_id for set_id in known if self._keep(set_id, encode_set(self._members(set_id)), mended)]
 
-    def _make_set(self, set_id: ObjectId) -> bool:
+    def _keep(self, object_id: ObjectId, data: bytes | Iterable[bytes], mended: Mended) -> bool:
+        """Store what came, if it is the object. A disk that does not take one may well take the others."""
         try:
-            self._shelf.put(set_id, encode_set(self._members(set_id)), replace=True)
+            self._shelf.put(object_id, data, replace=True)
         except IntegrityError:
+            return False
+        except StorageError as error:
+            mended.refused = str(error)
             return False
         return True
 
@@ -222,16 +225,16 @@ class RepairHandler:
         for version, source in await self._database.read(_published_with, content, between):
             if not left:
                 break
-            batches = batched(self._rebuilt(version, source, set(left)))
+            batches = batched(self._rebuilt(version, source, set(left), mended))
             while found := await asyncio.to_thread(next, batches, None):
                 mended.source += len(found)
                 yield list(found)
 
-    def _rebuilt(self, version: Version, source: Path, wanted: set[ObjectId]) -> Iterator[ObjectId]:
+    def _rebuilt(self, version: Version, source: Path, wanted: set[ObjectId], mended: Mended) -> Iterator[ObjectId]:
         try:
             for object_id, data in rebuilt(self._parts(version), wanted, source):
-                self._shelf.put(object_id, data, replace=True)
-                yield object_id
+                if self._keep(object_id, data, mended):
+                    yield object_id
         except EntrepotError as error:  # a part of the manifest is damaged itself: points may have it
             log.info("manifest_not_readable", content=version.content, version=version.number, error=str(error))
 
@@ -243,25 +246,38 @@ class RepairHandler:
     async def _from_points(self, left: Left, mended: Mended, pace: TaskPace) -> Found:
         for each in list(left.values()):
             for point in await self._database.read(librarychecks.holders_of, each.object_id):
-                if await self._fetch(point, each, pace):
+                if await self._fetch(point, each, mended, pace):
                     mended.points += 1
                     yield [each.object_id]
                     break
             else:
                 yield []
 
-    async def _fetch(self, point: str, each: Listed, pace: TaskPace) -> bool:
+    async def _fetch(self, point: str, each: Listed, mended: Mended, pace: TaskPace) -> bool:
         try:
             copies = copies_of(await self._holders(point))
             await pace.take(each.size)
             data = await copies.get(each.object_id, min(each.size, MAX_OBJECT_BYTES))
             if object_id_of(data) != each.object_id:
                 raise IntegrityError("Other bytes came.")
-            await asyncio.to_thread(self._shelf.put, each.object_id, data, replace=True)
         except EntrepotError as error:
             log.info("copy_not_usable", point=point, object=each.object_id.hex(), error=str(error))
             return False
-        return True
+        return await asyncio.to_thread(self._keep, each.object_id, data, mended)
+
+
+def _not_all(mended: Mended) -> EntrepotError:
+    """What is told when something could not be repaired: a disk that refuses is another matter than lost bytes."""
+    if mended.refused:
+        return StorageError(
+            f"{mended.left} objects could not be repaired: the library's disk did not take all of them "
+            f"({mended.refused}). {mended.told()}.",
+            next_step="Make room, or mend what is in the way; then: entrepot library repair",
+        )
+    return IntegrityError(
+        f"{mended.left} objects could not be repaired: neither the source nor any point has them. {mended.told()}.",
+        next_step="See `entrepot library faults`; publish the content again from the same files.",
+    )
 
 
 def _faulty(ledger: SqlCheckLedger) -> Iterator[list[ObjectId]]:

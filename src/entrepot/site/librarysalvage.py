@@ -53,8 +53,9 @@ class Salvage:
         wanted: Iterable[list[ObjectId]],
         report: Reporter,
         came: Callable[[list[ObjectId]], None],
-    ) -> int:
-        """Read the source of every content that needs some of these once; how many objects came back.
+    ) -> tuple[int, str]:
+        """Read the source of every content that needs some of these once; how many objects came back, and what the
+        library's disk said where it took one not.
 
         Args:
             scope: the content whose faulty objects are looked for; empty: any.
@@ -73,7 +74,7 @@ class Salvage:
             for page in shelf.came(NOTED):
                 came(page)
                 found += len(page)
-            return found
+            return found, shelf.refused
 
     def _needing(
         self, scope: str, wanted: Iterable[list[ObjectId]], shelf: SalvageShelf
