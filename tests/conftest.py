@@ -34,9 +34,21 @@ settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
 
 
+HERE = Path(__file__).parent
+END_TO_END = ("end_to_end", "cloud_kills")
+"""The folders that `make test` looks for end-to-end tests in."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long tests begin first, or one of them would be what everybody waits for at the end. Files stay together
-    otherwise: they share fixtures, and the tests of the demonstration follow each other."""
+    otherwise: they share fixtures, and the tests of the demonstration follow each other.
+
+    Raises:
+        UsageError: `make test` would run a test neither with the end-to-end ones nor with the others.
+    """
+    for item in items:
+        if item.get_closest_marker("end_to_end") and item.path.relative_to(HERE).parts[0] not in END_TO_END:
+            raise pytest.UsageError(f"{item.nodeid}: END_TO_END in the Makefile and in {__name__} do not lead to it.")
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
@@ -46,8 +58,8 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-NO_WAY_OUT = Path(__file__).parent / "no_way_out"
-AZURITE = Path(__file__).parent.parent / "build/azurite/node_modules/azurite/dist/src/blob/main.js"
+NO_WAY_OUT = HERE / "no_way_out"
+AZURITE = HERE.parent / "build/azurite/node_modules/azurite/dist/src/blob/main.js"
 AZURITE_ACCOUNT = "devstoreaccount1"
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 """Azurite's well-known account; it opens nothing else."""

@@ -21,7 +21,7 @@ from entrepot.trust.certificates import new_management
 from entrepot.trust.inspection import key_pem
 
 from ..cloud.conftest import HostProcess, Site
-from .test_cloud_kills import STRIDE, assert_host_empty
+from .orders import STRIDE, assert_host_empty
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.process]
 
