@@ -24,35 +24,40 @@ LIVES = Path(__file__).with_name("lives.py")
 
 
 class Lives:
-    """One site, whose process is born for each job."""
+    """A site, whose process is born for each job; one after the other."""
 
-    def __init__(self, folder: Path, place: dict[str, str]) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._log = folder / "errors.log"
+        with self._log.open("w") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, str(LIVES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+
+    def begin(self, folder: Path, place: dict[str, str]) -> "Lives":
+        """A new site in this folder: what lives from now on."""
         folder.mkdir()
-        self._errors = (folder / "errors.log").open("w")
-        self._process = subprocess.Popen(
-            [sys.executable, str(LIVES), str(folder), json.dumps(place)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-        self.folder = folder
-        assert self._read() == "ready\n", (folder / "errors.log").read_text()[-3000:]
+        assert self._ask({"type": "Birth", "folder": str(folder), "place": place}) == "ready\n", self._errors()
+        return self
 
-    def _read(self) -> str:
+    def live(self, action: str = "", **job: Any) -> dict[str, Any]:
+        """One life; what it says of itself."""
+        line = self._ask({"type": "Job", "action": action, **job})
+        assert line, self._errors()
+        found: dict[str, Any] = json.loads(line)
+        assert "broken" not in found, found["broken"]
+        return found
+
+    def _ask(self, asked: dict[str, Any]) -> str:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.flush()
         while (line := self._process.stdout.readline()) and line[0] != "{" and line != "ready\n":
             pass  # what the site logs
         return line
 
-    def live(self, action: str = "", **job: Any) -> dict[str, Any]:
-        """One life; what it says of itself."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({"action": action, **job}) + "\n")
-        self._process.stdin.flush()
-        found: dict[str, Any] = json.loads(self._read())
-        assert "broken" not in found, found["broken"]
-        return found
+    def _errors(self) -> str:
+        return self._log.read_text()[-3000:]
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -60,7 +65,14 @@ class Lives:
         self._process.stdin.close()
         self._process.wait(60)
         self._process.stdout.close()
-        self._errors.close()
+
+
+@pytest.fixture(scope="session")
+def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
+    """The process that all sites are born of."""
+    made = Lives(tmp_path_factory.mktemp("lives"))
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -76,7 +88,7 @@ def arm(tmp_path: Path) -> Iterator[ArmDouble]:
 
 
 @pytest.fixture
-def azure_site(tmp_path: Path, arm: ArmDouble) -> Iterator[Lives]:
+def azure_site(tmp_path: Path, lives: Lives, arm: ArmDouble) -> Lives:
     """A site whose cloud is Azure's double."""
     place = {
         "kind": "azure",
@@ -88,9 +100,7 @@ def azure_site(tmp_path: Path, arm: ArmDouble) -> Iterator[Lives]:
         "pfx": str(tmp_path / "management.pfx"),
         "blobs": str(tmp_path / "blobs"),
     }
-    lives = Lives(tmp_path / "site", place)
-    yield lives
-    lives.close()
+    return lives.begin(tmp_path / "site", place)
 
 
 @pytest.fixture
@@ -105,7 +115,7 @@ def host(tmp_path: Path) -> Iterator[HostProcess]:
 
 
 @pytest.fixture
-def host_site(tmp_path: Path, host: HostProcess) -> Iterator[Lives]:
+def host_site(tmp_path: Path, lives: Lives, host: HostProcess) -> Lives:
     """A site whose cloud is a real cloud host, with real gateways."""
     pair = new_management("Contoso", 30, "ec", now=time.time())
     (tmp_path / "management.pfx").write_bytes(pair.pfx(Secret(PASSWORD)))
@@ -119,6 +129,4 @@ def host_site(tmp_path: Path, host: HostProcess) -> Iterator[Lives]:
         "subscription": subscription.id,
         "pfx": str(tmp_path / "management.pfx"),
     }
-    lives = Lives(tmp_path / "site", place)
-    yield lives
-    lives.close()
+    return lives.begin(tmp_path / "site", place)

@@ -1,10 +1,12 @@
 """A site's process, as often as it takes: each life forks, does one job with a real adapter, and may be killed in it.
 
-Run with the folder of the site and what clouds there are (JSON); reads one job a line from stdin, and answers each with
-one line. What a life is killed at (``die_at``) is counted in *steps*: a step is a committed transaction of the site's
-database, a request that the cloud has answered and that was to change something, or one that asked how an operation of
-Azure's goes on. Between two steps nothing changes anywhere, so a life that is killed after each step is killed
-everywhere. ``cut_at`` takes the way to the cloud away instead, from that request's answer on, until the first run ends.
+Reads one line of JSON after the other from stdin, a new site (``Birth``) or a job for the last one (``Job``), and
+answers each with one line: sites follow each other, because loading what they are made of takes seconds.
+
+What a life is killed at (``die_at``) is counted in *steps*: a step is a committed transaction of the site's database, a
+request that the cloud has answered and that was to change something, or one that asked how an operation of Azure's goes
+on. Between two steps nothing changes anywhere, so a life that is killed after each step is killed everywhere.
+``cut_at`` takes the way to the cloud away instead, from that request's answer on, until the first run ends.
 """
 
 import asyncio
@@ -76,7 +78,14 @@ class Place(msgspec.Struct, frozen=True):
     blobs: str = ""
 
 
-class Job(msgspec.Struct, frozen=True):
+class Birth(msgspec.Struct, frozen=True, tag=True):
+    """A new site, in a folder of its own."""
+
+    folder: str
+    place: Place
+
+
+class Job(msgspec.Struct, frozen=True, tag=True):
     """One life: place an order (``action``; empty: none), or cancel what there is, run the tasks, ``finish`` them.
     ``image``: the order is an update to it."""
 
@@ -357,27 +366,35 @@ def _say(line: str) -> None:
 
 
 def main() -> None:
-    """Fork one life a job."""
-    folder, place = Path(sys.argv[1]), msgspec.json.decode(sys.argv[2], type=Place)
+    """Make sites; fork one life a job."""
     watch_requests()
-    world = World(folder, place)
-    result, clock = folder / "result.json", folder / "clock"
-    _say("ready")
+    world: World | None = None
     for line in sys.stdin:
-        job = msgspec.json.decode(line, type=Job)
-        result.unlink(missing_ok=True)
-        pid = os.fork()
-        if pid == 0:
-            try:
-                world.clock.now = max(time.time(), float(clock.read_text()) + 1 if clock.exists() else 0.0)
-                result.write_text(json.dumps(asyncio.run(live(world, job))))
-                clock.write_text(str(world.clock.now))
-            except BaseException:  # noqa: BLE001  # whatever it is: the test shall see it
-                result.write_text(json.dumps({"broken": traceback.format_exc()}))
-            os._exit(0)
-        _, status = os.waitpid(pid, 0)
-        killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
-        _say(json.dumps({"killed": killed} | (json.loads(result.read_text()) if result.exists() else {})))
+        asked = msgspec.json.decode(line, type=Birth | Job)
+        if isinstance(asked, Birth):
+            world = World(Path(asked.folder), asked.place)
+            _say("ready")
+        else:
+            assert world is not None
+            _say(json.dumps(_lived(world, asked)))
+
+
+def _lived(world: World, job: Job) -> dict[str, Any]:
+    """What became of one life in a process of its own."""
+    result, clock = world.folder / "result.json", world.folder / "clock"
+    result.unlink(missing_ok=True)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            world.clock.now = max(time.time(), float(clock.read_text()) + 1 if clock.exists() else 0.0)
+            result.write_text(json.dumps(asyncio.run(live(world, job))))
+            clock.write_text(str(world.clock.now))
+        except BaseException:  # noqa: BLE001  # whatever it is: the test shall see it
+            result.write_text(json.dumps({"broken": traceback.format_exc()}))
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return {"killed": killed} | (json.loads(result.read_text()) if result.exists() else {})
 
 
 if __name__ == "__main__":
