@@ -71,14 +71,14 @@ def test_an_idle_instance_ships_what_another_left_when_the_site_asks_and_now_and
     store = MemoryStore()
     idle = make_recorder(state, store, [], lambda: NOW / 1000)
     idle.start()
-    assert looked.wait(20)  # at the start there was nothing
+    assert looked.wait(120)  # at the start there was nothing
     dead = open_journal(state, "gw-2")
     dead.append([make_record(5)], now_ms=NOW, limits=LIMITS)
     dead.sync()
     dead.release()  # as the kernel does when a process ends
     if asked:
         idle.ship_soon()
-    assert shipped.wait(20)
+    assert shipped.wait(120)
     assert numbers(store, "gw-2") == [5]
     idle.close(ship_seconds=20)
 

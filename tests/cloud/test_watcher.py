@@ -92,7 +92,7 @@ class Watched:
         return ""
 
     async def becomes(self, wanted: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while True:
                 if wanted in self.problem and bool(wanted) == bool(self.problem):
                     return

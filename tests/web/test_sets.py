@@ -130,7 +130,7 @@ class Silent(MemoryStore):
 
     def read(self, *arguments, **more):
         self.asked += 1
-        self.answers.wait(20)
+        self.answers.wait(120)
         return super().read(*arguments, **more)
 
 
@@ -154,7 +154,7 @@ async def test_no_request_waits_long_for_a_silent_store_and_what_it_asked_for_is
 async def test_what_the_store_says_too_late_ends_nothing(shelf, stock_set):
     class Refusing(Silent):
         def read(self, *arguments, **more):
-            self.answers.wait(20)
+            self.answers.wait(120)
             raise UnavailableError("The store is away.")
 
     store, wanted = Refusing(), stock_set(*ids(7))
