@@ -28,6 +28,8 @@ from entrepot.site import enrolment
 from entrepot.trust.authority import make_csr, new_tls_key
 from entrepot.trust.enrolment import key_fingerprint
 
+from .cloud_rows import add_cloud_point
+
 
 async def code_of(site, **more) -> str:
     reply = await site.call("POST", "/enrolment-codes", EnrolmentCodeReply, EnrolmentCodeRequest(**more))
@@ -154,6 +156,43 @@ async def test_nobody_who_only_waits_keeps_a_name_from_a_device_with_a_code(site
         await new_device("PC-1").enrol(await code_of(site))
     with pytest.raises(ConflictError, match="is taken"):
         await squatter.enrol()
+
+
+async def test_nobody_who_only_waits_keeps_a_name_from_a_point(site, new_device) -> None:
+    _, request = await point_request(site, new_device, "Berlin")
+    assert (await send(site, request)).state == "pending"
+    added = await site.call("POST", "/points", PointCode, PointRequest(name="berlin"))
+    (info,) = await site.call("GET", "/points", list[PointInfo])
+    assert info.id == added.point.id
+
+
+async def test_a_service_keeps_its_name_from_who_waited_under_it(site, new_device) -> None:
+    """Who waits keeps no service from being made, and is not approved afterwards (R4: its name is unique)."""
+    waiting = new_device("cloud-eu.example")
+    await waiting.enrol()
+    await send(site, (await point_request(site, new_device, "cloud-eu"))[1])
+    await site.database.write(add_cloud_point)
+    with pytest.raises(ConflictError, match="is taken"):
+        await site.call("POST", f"/devices/{waiting.id}/approve", DeviceInfo)
+    with pytest.raises(ConflictError, match="is taken"):
+        await waiting.enrol(await code_of(site))
+
+
+async def test_what_cannot_be_enrolled_keeps_nobody_from_writing(site, new_device, monkeypatch) -> None:
+    async def nobody_writes(*_: object) -> None:
+        raise AssertionError("a stranger got at the database for writing")
+
+    good = await new_device("pc-1").request(code=await code_of(site))
+    monkeypatch.setattr(site.database, "write", nobody_writes)
+    monkeypatch.setattr(enrolment, "MAX_PENDING", 0)
+    for wrong, kind in (
+        ({"nonce": bytes(40)}, UnauthenticatedError),
+        ({"mac": bytes(32)}, UnauthenticatedError),
+        ({"code_id": "code-0000000000000000"}, UnauthenticatedError),
+        ({"code_id": ""}, LimitedError),
+    ):
+        with pytest.raises(kind):
+            await send(site, msgspec.structs.replace(good, **wrong))
 
 
 async def test_a_points_code_goes_with_the_point(site, new_device) -> None:

@@ -375,6 +375,14 @@ async def test_reports_are_kept_once(device) -> None:
             site.decoded(await device.ask("POST", "/mp/reports", to_json(changed)), type(None))
 
 
+async def test_no_device_fills_the_disk_with_reports(device, monkeypatch) -> None:
+    monkeypatch.setattr("entrepot.site.managementpoint.REPORTS_PER_SECOND", 1e-9)  # one, then none for years
+    body = {"content": "pkg-1", "version": 1, "network": "intranet", "started": 1, "finished": 2, "outcome": "success"}
+    reports = [to_json({"id": f"r{number}", "sources": [], **body}) for number in range(2)]
+    answers = [await device.ask("POST", "/mp/reports", report) for report in reports]
+    assert [answer.status for answer in answers] == [204, 429]
+
+
 @pytest.mark.parametrize(
     "body",
     [

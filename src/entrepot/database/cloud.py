@@ -21,6 +21,7 @@ from entrepot.database.tables.points import boundary_point, distribution, point,
 from entrepot.protocol.cloudhost import Instance
 from entrepot.protocol.cloudpointapi import CloudPointState, Thresholds
 from entrepot.protocol.control import Delivery, ServiceState
+from entrepot.protocol.deviceapi import DeviceState
 
 _THRESHOLDS = Thresholds.__struct_fields__
 
@@ -195,7 +196,8 @@ def add_cloud_point(connection: Connection, new: CloudPoint) -> None:
 
 
 def refuse_fqdn(connection: Connection, fqdn: str, *, own: str = "") -> None:
-    """Check that no other service and no registered device has this name (R4).
+    """Check that no other service and no registered device has this name (R4). A device that waits for approval is not
+    registered: anybody may wait, under any name.
 
     Raises:
         ConflictError: who has it.
@@ -209,7 +211,8 @@ def refuse_fqdn(connection: Connection, fqdn: str, *, own: str = "") -> None:
             next_step="Request a service certificate with another name. To renew that point's, with the hierarchy's own"
             f" CA: entrepot certificate issue-service {fqdn} --renews {other}; then entrepot cloud renew-certificate.",
         )
-    if connection.execute(select(device.c.id).where(device.c.name_key == name_key(fqdn))).first() is not None:
+    registered = device.c.name_key == name_key(fqdn), device.c.state != DeviceState.PENDING.value
+    if connection.execute(select(device.c.id).where(*registered)).first() is not None:
         raise ConflictError(
             f"A registered device is named {fqdn}: the name of a cloud service must be unique.",
             next_step="Request a service certificate with another name.",

@@ -1,5 +1,7 @@
 """Devices, enrolment codes, used nonces, and what devices report."""
 
+from typing import NoReturn
+
 import msgspec
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
@@ -64,16 +66,24 @@ def add_device(connection: Connection, device: Device, *, collection: str = "") 
     if device.state is DeviceState.APPROVED:
         waiting = devices.c.name_key == name_key(name), devices.c.state == DeviceState.PENDING.value
         connection.execute(delete(devices).where(*waiting))
-    taken = connection.execute(select(devices.c.id).where(devices.c.name_key == name_key(name))).first()
-    service = connection.execute(select(cloud_point.c.point).where(cloud_point.c.fqdn == name_key(name))).first()
-    if taken is not None or service is not None:
-        raise ConflictError(
-            f"The name {name!r} is taken.", next_step="Choose another name, or have the old device removed first."
-        )
+    if connection.execute(select(devices.c.id).where(devices.c.name_key == name_key(name))).first() is not None:
+        _taken(name)
+    _refuse_service_name(connection, name)
     values = msgspec.structs.asdict(device) | {"name": name, "name_key": name_key(name), "state": device.state.value}
     connection.execute(insert(devices).values(values))
     join(connection, device.id, collection)
     return get_device(connection, device.id)
+
+
+def _refuse_service_name(connection: Connection, name: str) -> None:
+    if connection.execute(select(cloud_point.c.point).where(cloud_point.c.fqdn == name_key(name))).first() is not None:
+        _taken(name)
+
+
+def _taken(name: str) -> NoReturn:
+    raise ConflictError(
+        f"The name {name!r} is taken.", next_step="Choose another name, or have the old device removed first."
+    )
 
 
 def join(connection: Connection, device_id: str, collection: str) -> None:
@@ -140,8 +150,11 @@ def set_state(connection: Connection, name_or_id: str, state: DeviceState, *, no
 
     Raises:
         NotFoundError: there is none with this id or name.
+        ConflictError: approved it would have the name of a service (R4), which was made while it waited.
     """
     device = get_device(connection, name_or_id)
+    if state is DeviceState.APPROVED and device.state is DeviceState.PENDING:
+        _refuse_service_name(connection, device.name)
     connection.execute(update(devices).where(devices.c.id == device.id).values(state=state.value, changed=int(now)))
     note_change(connection)
     return get_device(connection, device.id)
@@ -197,10 +210,14 @@ def add_code(connection: Connection, code: Code, *, now: float) -> None:
     connection.execute(insert(enrolment_code).values(values))
 
 
-def find_code(connection: Connection, code_id: str, *, now: float) -> Code | None:
-    """A code that has not expired, perhaps used up; its row stays locked until the transaction ends."""
+def find_code(connection: Connection, code_id: str, *, now: float, locked: bool = True) -> Code | None:
+    """A code that has not expired, perhaps used up.
+
+    Args:
+        locked: keep its row locked until the transaction ends, which is one that writes.
+    """
     query = select(enrolment_code).where(enrolment_code.c.id == code_id, enrolment_code.c.expires > int(now))
-    row = connection.execute(query.with_for_update()).mappings().first()
+    row = connection.execute(query.with_for_update() if locked else query).mappings().first()
     return None if row is None else _code(dict(row))
 
 

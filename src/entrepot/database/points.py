@@ -49,13 +49,17 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def add_point(connection: Connection, point: Point) -> Point:
-    """Add a point.
+    """Add a point. One that an administrator makes takes its name from one that only waits: anybody may wait, under any
+    name.
 
     Raises:
         ConflictError: the name is taken.
         BadInputError: no proper name.
     """
     name = check_name(point.name, "distribution point")
+    if (point.state, point.kind) != (PENDING, STANDARD):
+        waiting = points.c.name_key == name_key(name), points.c.state == PENDING, points.c.kind == STANDARD
+        connection.execute(delete(points).where(*waiting))
     refuse_taken(connection, points, name, "distribution point")
     connection.execute(
         insert(points).values(msgspec.structs.asdict(point) | {"name": name, "name_key": name_key(name)})

@@ -186,10 +186,22 @@ class Enrolment:
             raise BadInputError("An Ed25519 public key has 32 bytes.")
         if request.kind is Kind.POINT and not 0 < len(request.csr) <= MAX_CSR:
             raise BadInputError("A point sends a certificate request.")
+        await self._database.read(self._check, request)  # strangers must not hold up whoever has something to write
         reply = await self._database.write(self._enrol, request, address)
         if request.kind is Kind.POINT and reply.state == APPROVED:
             self._pushed()
         return reply
+
+    def _check(self, connection: Connection, request: EnrolRequest) -> None:
+        """What can be refused without writing."""
+        now = self._clock()
+        self._check_nonce(request.nonce, now)
+        if request.code_id:
+            self._checked_code(connection, request, now, locked=False)
+            return
+        of_this_key = devices.device_of_key, points.point_of_key
+        if all(known(connection, request.public_key) is None for known in of_this_key):
+            _refuse_crowd(connection)
 
     def _enrol(self, connection: Connection, request: EnrolRequest, address: str) -> EnrolReply:
         now = self._clock()
@@ -200,8 +212,8 @@ class Enrolment:
             return self._enrol_point(connection, request, code)
         return self._enrol_device(connection, request, code, address)
 
-    def _checked_code(self, connection: Connection, request: EnrolRequest, now: float) -> Code:
-        code = devices.find_code(connection, request.code_id, now=now)
+    def _checked_code(self, connection: Connection, request: EnrolRequest, now: float, *, locked: bool = True) -> Code:
+        code = devices.find_code(connection, request.code_id, now=now, locked=locked)
         if code is None or code.kind is not request.kind:
             raise UnauthenticatedError(
                 "The enrolment code is unknown, used up or expired.", next_step="Ask an administrator for a new one."

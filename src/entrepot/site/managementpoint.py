@@ -13,6 +13,7 @@ POST      ``/mp/reports``            ``DownloadReport`` → 204; with the device
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from typing import Final, TypeVar
 
@@ -40,6 +41,7 @@ from entrepot.site.renewal import Renewal
 from entrepot.trust.assertions import claimed_device, verify_device
 from entrepot.web.asgi import Receive, Scope, Send, read_body, send_json, send_response
 from entrepot.web.bearer import bearer_token
+from entrepot.web.throttle import Throttle
 
 T = TypeVar("T")
 
@@ -47,6 +49,10 @@ MAX_BODY: Final = 256 * KIB
 MAX_REMEMBERED: Final = 200_000
 MAX_TEXT: Final = 4096
 MAX_SOURCES: Final = 1000
+REPORTS_PER_SECOND: Final = 1.0
+REPORTS_AT_ONCE: Final = 300
+"""What one device may report, and after how long an absence: reports are kept, and no device may fill the disk. Agents
+send at most 50 at a time, and the others later."""
 _JOSE: Final = b"application/jose"
 
 
@@ -102,6 +108,7 @@ class ManagementPoint:
         self._renewal = renewal
         self._clock = clock
         self._seen = Seen()
+        self._reports = Throttle(what="reports", burst_seconds=REPORTS_AT_ONCE / REPORTS_PER_SECOND)
         self._heard: dict[str, tuple[int, str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,6 +191,7 @@ class ManagementPoint:
         assert row.device is not None
         report = _decoded(body, DownloadReport)
         _check_report(report)
+        self._reports.take(row.device.id, rate=REPORTS_PER_SECOND, now=time.monotonic())
         await self._database.write(savings.take_report, row.device.id, report, now=self._clock())
         await send_response(send, 204)
 
