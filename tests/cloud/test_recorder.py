@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from entrepot.cloud.gateway.journal import BATCH, Limits
 from entrepot.cloud.gateway.recorder import TransactionRecorder
 from entrepot.cloud.gateway.shipping import adopt_leftovers
 from entrepot.core.errors import StorageError
@@ -18,7 +19,7 @@ from .journaling import LIMITS, NOW, MakeRecord, numbers, open_journal
 
 
 def make_recorder(
-    state: Path, store: MemoryStore, failed: list[str], clock: Callable[[], float]
+    state: Path, store: MemoryStore, failed: list[str], clock: Callable[[], float], limits: Limits = LIMITS
 ) -> TransactionRecorder:
     return TransactionRecorder(
         open_journal(state),
@@ -26,7 +27,7 @@ def make_recorder(
         folder=state / "gw-1",
         store=store,
         clock=clock,
-        limits=lambda: LIMITS,
+        limits=lambda: limits,
         running=list,
         on_failure=lambda: failed.append("failed"),
     )
@@ -132,3 +133,24 @@ def test_a_recorder_whose_sync_fails_ends_the_process(
     with pytest.raises(StorageError):
         recorder.run_once()
     assert failed == ["failed"]
+
+
+def test_so_it_does_when_a_segment_that_is_full_cannot_be_closed(
+    state: Path, make_record: MakeRecord, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the middle of a burst, before the records are synced together."""
+    failed: list[str] = []
+    recorder = make_recorder(state, MemoryStore(), failed, lambda: NOW / 1000, Limits(size=1, seconds=30))
+    for number in range(BATCH + 1):
+        recorder.record(make_record(number))
+    tries: list[int] = []
+
+    def broken_once(descriptor: int) -> None:
+        tries.append(descriptor)
+        if len(tries) == 1:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken_once)
+    with pytest.raises(StorageError):
+        recorder.run_once()
+    assert (failed, len(tries)) == (["failed"], 1)

@@ -10,8 +10,10 @@
 - damage of any other kind is never taken for a torn tail: it is reported, kept, and seen by the site as a gap.
 """
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ import structlog
 
 from entrepot.cloud.gateway.folderlock import FolderLock
 from entrepot.core.encoding import unpack
-from entrepot.core.errors import ConflictError, FormatError
+from entrepot.core.errors import ConflictError, FormatError, StorageError
 from entrepot.core.sizes import MIB
 from entrepot.core.times import hour_of
 from entrepot.durable.files import storage_errors, sync_folder, write_private
@@ -35,6 +37,10 @@ BATCH = 1024
 """Records written at once; even the longest ones stay below ``LARGEST_SEGMENT``."""
 _FIRST = bytes(32)
 _log = structlog.get_logger(__name__)
+
+
+class UnsyncedError(StorageError):
+    """The disk refused to make records durable. Whether they are safe is unknown, and a second try would not tell."""
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +113,7 @@ class Journal:
 
         Raises:
             StorageError: the disk refuses.
+            UnsyncedError: it refuses to make durable what was written before.
         """
         assert len(records) <= BATCH
         with storage_errors("the transaction journal"):
@@ -121,10 +128,10 @@ class Journal:
         """Make everything written so far durable: it survives power loss.
 
         Raises:
-            StorageError: the disk refuses; whether the records are safe is then unknown, so the caller must stop.
+            UnsyncedError: the disk refuses; the caller must stop.
         """
         if self._open:
-            with storage_errors("the transaction journal"):
+            with _unsynced():
                 self._open.sync()
 
     def due(self, *, now_ms: int, limits: Limits) -> bool:
@@ -138,10 +145,10 @@ class Journal:
         """Close the open segment, if any: from now on it may be shipped.
 
         Raises:
-            StorageError: the disk refuses; as for :meth:`sync`.
+            UnsyncedError: as for :meth:`sync`.
         """
         if self._open:
-            with storage_errors("the transaction journal"):
+            with _unsynced():
                 self._previous = self._open.close()
             self._open = None
             self._sequence += 1
@@ -155,6 +162,15 @@ class Journal:
         if not journals(self._folder):
             self._lock.remove_folder()
         self._lock.release()
+
+
+@contextlib.contextmanager
+def _unsynced() -> Iterator[None]:
+    try:
+        with storage_errors("the transaction journal"):
+            yield
+    except StorageError as error:
+        raise UnsyncedError(error.message, next_step=error.next_step) from error
 
 
 class _Growing:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import structlog
 
-from entrepot.cloud.gateway.journal import BATCH, Journal, Limits
+from entrepot.cloud.gateway.journal import BATCH, Journal, Limits, UnsyncedError
 from entrepot.cloud.gateway.running import without, write_note
 from entrepot.cloud.gateway.shipping import adopt_leftovers, ship_closed
-from entrepot.core.errors import EntrepotError, StorageError, UnavailableError
+from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.core.times import Clock
 from entrepot.objects.store import ObjectStore
 from entrepot.protocol.transactions import Record
@@ -143,7 +143,11 @@ class TransactionRecorder:
         waiting = [one for one in waiting if one.set_running_or_notify_cancel()]
         try:
             segments = self._run(noting=bool(waiting))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, UnsyncedError):
+                # After a failed sync nobody knows what is on the disk, and a second sync would lie.
+                _log.critical("journal.sync_failed")
+                self._on_failure()
             for one in waiting:
                 one.set_exception(UnavailableError("Records cannot be kept now.", next_step="Try again in a moment."))
             raise
@@ -178,22 +182,13 @@ class TransactionRecorder:
                 self._pending.popleft()
             ended += batch
         if ended:
-            self._sync()
+            self._journal.sync()
         return ended
 
     def _note(self, running: list[Record], now_ms: int) -> None:
         if running or self._noted:
             write_note(self._folder, self._journal.next_header(now_ms), self._journal.size, running)
         self._noted, self._noted_at = bool(running), now_ms
-
-    def _sync(self) -> None:
-        try:
-            self._journal.sync()
-        except StorageError:
-            # After a failed sync nobody knows what is on the disk, and a second sync would lie.
-            _log.critical("journal.sync_failed")
-            self._on_failure()
-            raise
 
     def _wanted(self) -> bool:
         return bool(self._pending) or bool(self._waiting) or self._hurried.is_set() or self._stopping.is_set()
