@@ -92,7 +92,7 @@ async def test_metrics_are_for_this_computer_unless_opened(plane):
     async def check() -> dict[str, Any]:
         return {"status": "ok"}
 
-    async def status(app: Health, address: str) -> int:
+    async def status(app: Health, address: str, *headers: tuple[bytes, bytes]) -> int:
         sent: list[Any] = []
 
         async def send(message: Any) -> None:
@@ -101,12 +101,13 @@ async def test_metrics_are_for_this_computer_unless_opened(plane):
         async def receive() -> Any:
             return {"type": "http.disconnect"}
 
-        scope = {"type": "http", "method": "GET", "path": "/metrics", "client": (address, 1), "headers": []}
+        scope = {"type": "http", "method": "GET", "path": "/metrics", "client": (address, 1), "headers": headers}
         await app(scope, receive, send)
         return int(sent[0]["status"])
 
     closed = Health(plane, check=check, registry=registry_of(plane))
     assert [await status(closed, address) for address in ("127.0.0.1", "::1", "192.0.2.7", "?")] == [200, 200, 404, 404]
+    assert await status(closed, "127.0.0.1", (b"x-forwarded-for", b"192.0.2.7")) == 404, "through a proxy here"
     assert (
         await status(Health(plane, check=check, registry=registry_of(plane), metrics_for_all=True), "192.0.2.7") == 200
     )

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
+from multidict import CIMultiDict
 
 from entrepot.core.errors import (
     BadInputError,
@@ -93,6 +94,7 @@ async def test_an_empty_object_is_served(plane, served, http, stock):
         ("bytes=10-19", 206, (10, 10)),
         ("bytes=999990-", 206, (999_990, 10)),
         ("bytes=999990-2000000", 206, (999_990, 10)),
+        ("bytes=999990-" + "9" * 30, 206, (999_990, 10)),
         ("bytes=-5", 206, (999_995, 5)),
         ("bytes=5-4", 200, (0, 1_000_000)),
         ("bytes=0-1,5-6", 200, (0, 1_000_000)),
@@ -126,13 +128,32 @@ async def test_an_object_that_is_open_is_answered_at_once_and_in_the_same_way(
     assert plane.sent == 2 * records[0].sent
 
 
-async def test_a_range_beyond_the_end_is_416_and_names_the_size(plane, served, http, stock):
+@pytest.mark.parametrize("first", ["100", "9" * 30])
+async def test_a_range_beyond_the_end_is_416_and_names_the_size(plane, served, http, stock, first):
     object_id, _ = stock(100)
     async with served(plane) as url:
         answer = await http.request(
-            "GET", f"{url}/objects/{object_id.hex()}", bearer="good", headers={"Range": "bytes=100-"}, accept=(416,)
+            "GET",
+            f"{url}/objects/{object_id.hex()}",
+            bearer="good",
+            headers={"Range": f"bytes={first}-"},
+            accept=(416,),
         )
     assert (answer.status, answer.headers["content-range"]) == (416, "bytes */100")
+
+
+async def test_who_has_the_object_needs_no_range_of_it(plane, served, site, stock):
+    """Conditions come before ranges (RFC 9110 section 13.2.2), and several lines of one are one list."""
+    object_id, _ = stock(100)
+    async with served(plane) as url:
+        asked = [("Authorization", "Bearer good"), ("Range", "bytes=100-"), ("If-None-Match", '"x"')]
+        asked.append(("If-None-Match", f'"{object_id.hex()}"'))
+        connector = aiohttp.TCPConnector(ssl=site.tls_trust.verifier())
+        async with (
+            aiohttp.ClientSession(connector=connector) as session,
+            session.get(f"{url}/objects/{object_id.hex()}", headers=CIMultiDict(asked)) as answer,
+        ):
+            assert answer.status == 304
 
 
 async def test_head_and_caching_headers(plane, served, http, stock, records):

@@ -49,6 +49,13 @@ def header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
+def listed(scope: Scope, name: bytes) -> str | None:
+    """A request header that holds a list, or None: several lines of it are one list (RFC 9110 section 5.3)."""
+    values = [value for key, value in scope["headers"] if key == name]
+    text: str = b",".join(values).decode("latin-1")
+    return text if values else None
+
+
 def query(scope: Scope, *allowed: str) -> dict[str, str]:
     """Query parameters, each at most once.
 

@@ -18,7 +18,17 @@ from entrepot.protocol.transactions import Record
 from entrepot.web.addresses import AddressOf, peer_address
 from entrepot.web.admission import Admission
 from entrepot.web.allowances import NoPurses, Purses
-from entrepot.web.asgi import Message, Receive, ResponseAbortedError, Scope, Send, header, send_problem, send_response
+from entrepot.web.asgi import (
+    Message,
+    Receive,
+    ResponseAbortedError,
+    Scope,
+    Send,
+    header,
+    listed,
+    send_problem,
+    send_response,
+)
 from entrepot.web.downloads import Download, Downloads
 from entrepot.web.express import Express, Whole, start_message, tags
 from entrepot.web.grants import Authoriser, DocumentGuard, Grant
@@ -258,9 +268,9 @@ class ObjectPlane:
             if wanted and header(scope, b"if-range") not in (None, etag):
                 wanted = None
             opened = await self._readers.open(object_id)
-            require_match(header(scope, b"if-match"), etag)
-            span = choose_span(wanted, opened.size)
-            matches = etag_matches(header(scope, b"if-none-match"), etag)
+            require_match(listed(scope, b"if-match"), etag)
+            matches = etag_matches(listed(scope, b"if-none-match"), etag)
+            span = choose_span(None if matches else wanted, opened.size)  # what the client has, he needs no range of
             bare = head or matches or not span.length
             if self._redirects.on and not bare and (link := await self._redirects.link(grant, scope, object_id)):
                 download.granted = span.length

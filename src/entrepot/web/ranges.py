@@ -6,7 +6,7 @@ import msgspec
 
 from entrepot.core.errors import BadInputError
 
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=(\d{0,100})-(\d{0,100})")
 
 
 class RangeNotSatisfiableError(BadInputError):

@@ -223,7 +223,10 @@ def _notes(connection: Connection, target: _Target, request: DrillRequest) -> tu
         found.append("A budget bounds this cloud point: the drill takes its room as any download does.")
     quota = target.point.thresholds.transfer_quota
     if quota and target.bytes > quota // 100:
-        found.append(f"That may be {100 * target.bytes / quota:.1f} % of its transfer threshold, {format_size(quota)}.")
+        share = 100 * target.bytes / quota
+        found.append(
+            f"That may be {share:,.{1 if share < 100 else 0}f} % of its transfer threshold, {format_size(quota)}."
+        )
     if target.bytes < request.devices * target.mean:
         found.append(
             f"That is less than an object of {format_size(target.mean)} for each device: not all of them will download."
