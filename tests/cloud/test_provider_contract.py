@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives import hashes
 
 from entrepot.cloud.providers.azure.account import AzureAccess
 from entrepot.cloud.providers.azure.provider import AzureProvider
@@ -15,7 +16,7 @@ from entrepot.objects.memory import MemoryStore
 from entrepot.protocol.cloudapi import AzureOptions
 from entrepot.protocol.cloudhost import RunState
 from entrepot.trust.certificates import new_management
-from entrepot.trust.inspection import key_pem
+from entrepot.trust.inspection import key_pem, load_cer
 
 from .arm_double import APPLICATION, SUBSCRIPTION, TENANT, ArmDouble
 
@@ -96,6 +97,8 @@ async def _contract(cloud: Any, site: Any) -> None:
     renewed = site.spec(1)
     changed = await cloud.create("cloud1", renewed)
     assert changed.certificate_expires >= created.certificate_expires
+    digest = {40: hashes.SHA1(), 64: hashes.SHA256()}[len(changed.certificate_thumbprint)]
+    assert changed.certificate_thumbprint == load_cer(renewed.certificate.encode()).fingerprint(digest).hex()
 
     with pytest.raises(ConflictError):
         await cloud.create("cloud1", msgspec.structs.replace(spec, point="pt-fedcba9876543210"))

@@ -49,7 +49,7 @@ from entrepot.site.keys import SIGNING_ROLES, SiteKeys
 from entrepot.site.keyset import KeySet, Signer
 from entrepot.site.tasks import TaskEngine
 from entrepot.trust.authority import create_authority
-from entrepot.trust.certificates import expires, load_cer, new_management
+from entrepot.trust.certificates import expires, load_cer, new_management, thumbprint
 from entrepot.trust.root import RootKey
 from entrepot.trust.signing import Ring, SigningKey, take_apart
 from entrepot.trust.vault import ServerVault
@@ -136,6 +136,10 @@ def _expires(spec: ServiceSpec) -> int:
     return expires(load_cer(spec.certificate.encode())) if spec.certificate else NOW + 365 * DAY
 
 
+def _thumbprint(spec: ServiceSpec) -> str:
+    return thumbprint(load_cer(spec.certificate.encode())).hex() if spec.certificate else ""
+
+
 class FakeCloud:
     """A subscription in memory. ``failures[operation]`` is a list of errors to raise, one a call."""
 
@@ -155,6 +159,7 @@ class FakeCloud:
         self.measured_at = 0
         self.redirects = False
         self.broken_from_start = 0
+        self.thumbprint: str | None = None  # told instead of the real one
         self.on_call: Callable[[str], Awaitable[None]] | None = None
 
     async def _call(self, name: str) -> None:
@@ -251,6 +256,7 @@ class FakeCloud:
             stored_at=self.measured_at,
             stored_objects=count,
             certificate_expires=_expires(service.spec),
+            certificate_thumbprint=_thumbprint(service.spec) if self.thumbprint is None else self.thumbprint,
             root=service.spec.root,
             notes=tuple(self.notes),
             records=tuple(self.records),

@@ -116,6 +116,8 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     when that is not where its name says (Azure: a resource group that was given). ``parts`` name what is there of a
     service that is not whole. ``redirects``: its store gives links that clients can follow.
     ``stored_bytes`` None: the cloud does not tell now; ``stored_at``: when it measured that, 0: just now.
+    ``certificate_thumbprint`` tells the service certificate from others with the same end: hexadecimal digits of its
+    SHA-256, in Azure of its SHA-1 as Azure Resource Manager tells it; empty: the cloud does not tell.
     """
 
     name: str
@@ -135,6 +137,7 @@ class ServiceStatus(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[str, ...] = ()
     redirects: bool = False
     stored_at: int = 0
+    certificate_thumbprint: str = ""
 
 
 class Scale(msgspec.Struct, frozen=True, kw_only=True):

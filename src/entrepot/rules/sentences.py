@@ -130,6 +130,11 @@ SERVICE_BEHIND: Final = _sentence(
 SERVICE_BEHIND_STOPPED: Final = _sentence(
     "service.behind_stopped", "The cloud does not have all that was ordered; the next start brings it: {reason}"
 )
+SERVICE_OTHER_CERTIFICATE: Final = _sentence(
+    "service.other_certificate",
+    "The service has another certificate at the cloud than the one that is kept here; entrepot cloud update {name} "
+    "brings it.",
+)
 SERVICE_AGAIN: Final = _sentence("service.again", "The service is as wanted again; the next look decides.")
 SUBSCRIPTION: Final = _sentence("subscription", "The subscription {id} is {state:word}.")
 STORE_REFUSES: Final = _sentence("store.refuses", "The store refuses: {error}")

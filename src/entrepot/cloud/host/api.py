@@ -29,6 +29,7 @@ from entrepot.core.ids import service_name
 from entrepot.core.times import Clock
 from entrepot.objects.settings import gives_links
 from entrepot.protocol.cloudhost import Scale, ServiceSpec, ServiceStatus, Subscription
+from entrepot.trust.inspection import load_cer, thumbprint
 from entrepot.web.asgi import Receive, Scope, Send, read_body, send_json, send_problem, send_response
 from entrepot.web.bearer import bearer_token
 
@@ -202,6 +203,7 @@ class ManagementApi:
             stored_bytes=usage.stored,
             stored_objects=usage.objects,
             certificate_expires=row.certificate_expires,
+            certificate_thumbprint=thumbprint(load_cer(row.certificate.encode())).hex(),
             root=row.root,
             redirects=gives_links(store_settings(row)),
         )

@@ -1,7 +1,9 @@
-"""What must hold before anything is created in a cloud, and whose a service is."""
+"""What must hold before anything is created in a cloud, whose a service is, and whether it serves our certificate."""
 
 from enum import Enum
 from typing import Final
+
+from cryptography.hazmat.primitives import hashes
 
 from entrepot.core.errors import (
     BadInputError,
@@ -15,11 +17,16 @@ from entrepot.core.times import iso
 from entrepot.database.cloud import CloudPoint
 from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.site.cloudport import CloudProvider
+from entrepot.trust.pem import load_chain
 
 _OURS: Final = (
     "It is this hierarchy's own: if its site does not know it, adopt it (entrepot cloud create … --adopt) or remove it "
     "(entrepot cloud orphans)."
 )
+
+
+_DIGESTS: Final = {40: hashes.SHA1(), 64: hashes.SHA256()}  # noqa: S303  # how Azure names certificates, no protection
+"""Which thumbprint it is, by its length."""
 
 
 class Owner(Enum):
@@ -100,11 +107,25 @@ def check_certificate(status: ServiceStatus, point: CloudPoint) -> None:
     Raises:
         UnavailableError: not yet.
     """
-    if status.certificate_expires != point.certificate_expires:
+    if not has_certificate(status, point):
+        told = f"thumbprint {status.certificate_thumbprint}, " if status.certificate_thumbprint else ""
         raise UnavailableError(
-            f"The cloud goes on using the service certificate that ends at {iso(status.certificate_expires)}.",
-            next_step="It is tried again.",
+            f"The cloud goes on using another service certificate ({told}ends at {iso(status.certificate_expires)}) "
+            f"than the one that is kept for {point.name} (thumbprint {point.certificate_thumbprint}, ends at "
+            f"{iso(point.certificate_expires)}).",
+            next_step="It is tried again; if it stays so, see who else gives orders to this service, then: "
+            f"entrepot cloud update {point.name}",
         )
+
+
+def has_certificate(status: ServiceStatus, point: CloudPoint) -> bool:
+    """Whether the cloud has the service certificate that is kept here. Of a cloud that tells no thumbprint that is
+    known (older cloud hosts) only the end is compared."""
+    told = status.certificate_thumbprint.lower()
+    digest = _DIGESTS.get(len(told))
+    if digest is None or not point.certificate:
+        return status.certificate_expires == point.certificate_expires
+    return load_chain(point.certificate)[0].fingerprint(digest).hex() == told
 
 
 async def check_free(provider: CloudProvider, point: CloudPoint, root: bytes) -> None:

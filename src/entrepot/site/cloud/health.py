@@ -14,6 +14,7 @@ from entrepot.protocol.control import ServiceState
 from entrepot.rules import sentences
 from entrepot.rules.alerts import Condition
 from entrepot.rules.sentences import Said, quoted, say
+from entrepot.site.cloud.checks import has_certificate
 from entrepot.site.cloud.waiting import Sleep, running
 from entrepot.site.cloudport import CloudProvider
 from entrepot.site.findings import Finding
@@ -55,11 +56,19 @@ def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple
     """The state that a point without a task under way is in, and what is wrong with it, if anything."""
     state, said = _as_seen(point, seen)
     if not point.behind:
+        if state is CloudPointState.READY and _has_another_certificate(point, seen):
+            return CloudPointState.DEGRADED, (say(sentences.SERVICE_OTHER_CERTIFICATE, name=point.name),)
         return state, said
     if state is CloudPointState.STOPPED:
         return state, (say(sentences.SERVICE_BEHIND_STOPPED, reason=point.behind),)
     lacks = say(sentences.SERVICE_BEHIND, name=point.name, reason=point.behind)
     return (CloudPointState.DEGRADED if state is CloudPointState.READY else state), (*said, lacks)
+
+
+def _has_another_certificate(point: CloudPoint, seen: Look) -> bool:
+    """Only where the cloud tells which it has: another order may have brought it, or the host is an older copy."""
+    status = seen.status
+    return status is not None and bool(status.certificate_thumbprint) and not has_certificate(status, point)
 
 
 def _as_seen(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple[Said, ...]]:

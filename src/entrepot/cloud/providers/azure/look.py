@@ -52,6 +52,7 @@ def _status(account: AzureAccount, group: str, app: Any) -> ServiceStatus:
     scale = properties.template.scale
     notes, records = _name_notes(app, fqdn, bound)
     stored, stored_at = _stored(account, group, tags)
+    expires, thumbprint = _certificate(account, group, app, bound)
     return ServiceStatus(
         name=str(app.name),
         point=tags.get(names.POINT, ""),
@@ -63,7 +64,8 @@ def _status(account: AzureAccount, group: str, app: Any) -> ServiceStatus:
         stored_bytes=stored,
         stored_at=stored_at,
         stored_objects=0,
-        certificate_expires=_expires(account, group, app, bound),
+        certificate_expires=expires,
+        certificate_thumbprint=thumbprint,
         root=_root(tags),
         notes=notes,
         records=records,
@@ -124,8 +126,8 @@ def _name_notes(app: Any, fqdn: str, bound: Any) -> tuple[tuple[str, ...], tuple
     ), proofs
 
 
-def _expires(account: AzureAccount, group: str, app: Any, bound: Any) -> int:
-    """End of the service certificate that is bound; of the newest in the environment while none is."""
+def _certificate(account: AzureAccount, group: str, app: Any, bound: Any) -> tuple[int, str]:
+    """End and thumbprint of the service certificate that is bound; of the newest in the environment while none is."""
     environment = str(app.properties.environment_id or app.properties.managed_environment_id or "").rpartition("/")[2]
     with azure_errors("the service certificate"):
         try:
@@ -139,9 +141,10 @@ def _expires(account: AzureAccount, group: str, app: Any, bound: Any) -> int:
                     if (one.tags or {}).get(names.SERVICE) == app.name
                 ]
         except ResourceNotFoundError:
-            return 0
-    dates = [one.properties.expiration_date for one in kept if one.properties and one.properties.expiration_date]
-    return max((int(one.timestamp()) for one in dates), default=0)
+            return 0, ""
+    told = [one.properties for one in kept if one.properties and one.properties.expiration_date]
+    ends = ((int(one.expiration_date.timestamp()), str(one.thumbprint or "").lower()) for one in told)
+    return max(ends, default=(0, ""))
 
 
 def _root(tags: dict[str, str]) -> bytes:
