@@ -8,6 +8,7 @@ from entrepot.cli.output import when
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.protocol.cloudapi import (
     ARM,
+    AcceptedPin,
     AzureOptions,
     CloudAccount,
     CloudResources,
@@ -454,3 +455,16 @@ def test_more_instances_than_a_budget_can_use_are_shown_and_added_only_by_force(
     for options, forced in (((), False), (("--force",), True)):
         assert entrepot("cloud", "scale", "cloud-eu", "12", *options).code == 0
         assert logged_in.bodies("POST /api/v1/cloud-points/cloud-eu/scale")[-1] == {"instances": 12, "force": forced}
+
+
+def test_a_hosts_new_pin_is_accepted_however_its_digits_are_grouped(logged_in, entrepot) -> None:
+    path, pin = "POST /api/v1/cloud-points/cloud-eu/host-pin", "3f2a" * 16
+    logged_in.replies[path] = AcceptedPin(
+        host_url="https://vm1:8440", before="00" * 32, pin=pin, points=("cloud-eu", "cloud-us")
+    )
+    grouped = "-".join(pin[at : at + 4].upper() for at in range(0, 64, 4))
+    ran = entrepot("cloud", "accept-pin", "cloud-eu", "--host-pin", grouped)
+    assert (ran.code, "for cloud-eu, cloud-us" in ran.err) == (0, True)
+    assert logged_in.bodies(path) == [{"host_pin": pin}]
+    short = entrepot("cloud", "accept-pin", "cloud-eu", "--host-pin", "3f2a")
+    assert (short.code, "64 hexadecimal digits" in short.err) == (BadInputError.family.exit_code, True)

@@ -72,3 +72,36 @@ def test_the_audit_log_is_shown_with_the_newest_line_last(host, entrepot) -> Non
         ("subscription.set", "done"),
     ]
     assert len(entrepot("host", "audit", "--limit", "1", "--home", str(host), "--json").value) == 1
+
+
+def test_the_hosts_key_is_announced_switched_and_taken_back_on_the_command_line(host, entrepot) -> None:
+    at = ("--home", str(host))
+    first = entrepot("host", "status", *at, "--json").value
+    assert first["next_pin"] == ""
+    announced = entrepot("host", "identity", "rotate", "--days", "30", *at, "--json").value
+    assert (announced["pin"], announced["due"] - announced["announced"]) == (first["pin"], 30 * 86_400)
+    assert entrepot("host", "status", *at, "--json").value["next_pin"] == announced["next_pin"]
+    again = entrepot("host", "identity", "rotate", *at)
+    assert (again.code, "host identity switch" in again.err) == (Family.CONFLICT.exit_code, True)
+    foreseen = entrepot("host", "identity", "switch", "--dry-run", *at, "--json").value
+    assert foreseen["effects"][0]["what"] == "sites that must accept the new pin by hand"
+    assert entrepot("host", "identity", "switch", *at).code == Family.USAGE.exit_code, "it asks first"
+    switched = entrepot("host", "identity", "switch", "--yes", *at)
+    assert f"entrepot cloud accept-pin NAME --host-pin {announced['next_pin']}" in switched.err
+    assert entrepot("host", "status", *at, "--json").value["pin"] == announced["next_pin"]
+    entrepot("host", "identity", "rotate", *at)
+    assert entrepot("host", "identity", "cancel", "--yes", *at, "--json").value["next_pin"] == ""
+    now = entrepot("host", "identity", "rotate", "--now", "--yes", *at, "--json").value
+    assert now["pin"] not in (first["pin"], announced["next_pin"])
+    actions = [line["action"] for line in entrepot("host", "audit", *at, "--json").value]
+    assert [one for one in actions if one.startswith("identity")] == [
+        f"identity.{one}" for one in ("announce", "switch", "announce", "cancel", "switch")
+    ]
+
+
+def test_a_dry_run_of_a_new_key_makes_none(host, entrepot) -> None:
+    at = ("--home", str(host))
+    before = entrepot("host", "identity", "show", *at, "--json").value
+    for order in (("rotate",), ("rotate", "--now"), ("switch",), ("cancel",)):
+        assert entrepot("host", "identity", *order, "--dry-run", *at).code == 0
+    assert entrepot("host", "identity", "show", *at, "--json").value == before

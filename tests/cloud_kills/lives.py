@@ -208,6 +208,7 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
             return HostProvider(
                 url=connection.url,
                 pin=connection.pin,
+                next_pin=connection.next_pin,
                 subscription=connection.subscription,
                 certificate=connection.certificate,
                 private_key=connection.private_key,

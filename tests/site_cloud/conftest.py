@@ -159,6 +159,7 @@ class FakeCloud:
         self.measured_at = 0
         self.redirects = False
         self.broken_from_start = 0
+        self.pin = self.next_pin = ""  # as an older host: it does not tell
         self.thumbprint: str | None = None  # told instead of the real one
         self.on_call: Callable[[str], Awaitable[None]] | None = None
 
@@ -186,6 +187,8 @@ class FakeCloud:
             certificate_expires=NOW + 365 * DAY,
             time=self.time,
             redirects=self.redirects,
+            pin=self.pin,
+            next_pin=self.next_pin,
         )
 
     async def create(

@@ -60,6 +60,8 @@ def print_cloud_point(info: CloudPointInfo) -> None:
             ("instances", _instances(info)),
             ("under a budget", info.budget_note),
             ("Azure Resource Manager" if info.azure else "cloud host", info.host_url),
+            ("its pin", info.host_pin),
+            ("its next pin", info.host_next_pin),
             ("subscription", info.subscription),
             ("management certificate", info.management_certificate),
             ("service certificate", f"{info.certificate_subject}, expires {day(info.certificate_expires)}"),

@@ -11,7 +11,7 @@ from entrepot.cli.cloud import CPU, IMAGE, MEMORY, REGISTRY_PASSWORD_FILE, REGIS
 from entrepot.cli.cloud import app as cloud_app
 from entrepot.cli.cloud_output import print_update
 from entrepot.cli.cloudorphans import orphans
-from entrepot.cli.options import AsJson, Wait
+from entrepot.cli.options import AsJson, Wait, pin_digits
 from entrepot.cli.output import print_json, print_rows, say, size, when
 from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
@@ -19,6 +19,8 @@ from entrepot.cli.waiting import finish
 from entrepot.core.errors import BadInputError, UnavailableError
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.cloudapi import (
+    AcceptedPin,
+    AcceptPin,
     CloudHealth,
     RenewServiceCertificate,
     UpdatePlan,
@@ -99,6 +101,31 @@ def renew_certificate(
     with site_session(ctx) as session:
         task = session.post(f"/cloud-points/{seg(name)}/certificate", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
+
+
+@cloud_app.command("accept-pin")
+def accept_pin(
+    ctx: typer.Context,
+    name: Name,
+    host_pin: Annotated[str, typer.Option(help="The host's new pin; `host identity show` prints it there.")],
+    as_json: AsJson = False,
+) -> None:
+    """Recognise a cloud point's host by another pin from now on: its key was replaced while the site was away, or at
+    once. Nothing is changed unless the host shows that certificate. All cloud points at the host follow.
+
+    Ask the host's administrator for the pin on a way that nobody else can write on, such as the telephone.
+
+    \b
+    Example:
+      entrepot cloud accept-pin cloud-eu --host-pin 3F2A…
+    """
+    body = AcceptPin(host_pin=pin_digits(host_pin))
+    with site_session(ctx) as session:
+        accepted = session.post(f"/cloud-points/{seg(name)}/host-pin", body, AcceptedPin)
+    if as_json:
+        print_json(accepted)
+    else:
+        say(f"{accepted.host_url} is recognised by {accepted.pin} from now on, for {', '.join(accepted.points)}.")
 
 
 @cloud_app.command()

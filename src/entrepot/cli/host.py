@@ -1,31 +1,24 @@
 """``entrepot host``: the cloud host, our embedded cloud, on this machine.
 
-``subscription`` and ``certificate`` change the host's own state on its own machine, while it runs or not: they are
-what a public cloud's portal is, and need no network.
+Its groups change the host's own state on its own machine, while it runs or not: they are what a public cloud's portal
+is, and need no network.
 """
 
 import time
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
 
-from entrepot.cli.hostaudit import HOME, audit
-from entrepot.cli.options import AsJson, Home, Yes
-from entrepot.cli.output import confirm, day, print_done, print_facts, print_json, print_rows, say, size, when
-from entrepot.cli.removing import DryRun, tell
-from entrepot.core.errors import BadInputError
-from entrepot.core.sizes import parse_size
+from entrepot.cli import hostcertificate, hostidentity, hostsubscription
+from entrepot.cli.hosthome import HOME, act_as_owner, administration
+from entrepot.cli.options import AsJson, Home
+from entrepot.cli.output import print_facts, print_json, print_rows, say
 
 app = typer.Typer(no_args_is_help=True, help="The cloud host: runs cloud services on this machine.")
-subscriptions = typer.Typer(no_args_is_help=True, help="Subscriptions: who may run services here, and how much.")
-certificates = typer.Typer(no_args_is_help=True, help="Management certificates of a subscription.")
-app.add_typer(subscriptions, name="subscription")
-app.add_typer(certificates, name="certificate")
-
-MAX_CER_FILE = 65_536
-Which = Annotated[str, typer.Argument(help="Id or name of the subscription.")]
+app.add_typer(hostsubscription.app, name="subscription")
+app.add_typer(hostcertificate.app, name="certificate")
+app.add_typer(hostidentity.app, name="identity")
 
 
 @app.command()
@@ -48,6 +41,7 @@ def init(
       entrepot host init --listen 0.0.0.0:8440 --url https://vm1.contoso.com:8440 --service-name vm1.contoso.com
       entrepot host serve
     """
+    act_as_owner(home)
     from entrepot.cloud.host.setup import init_host
 
     made = init_host(
@@ -76,14 +70,17 @@ def status(home: Home = HOME, as_json: AsJson = False) -> None:
     Example:
       entrepot host status
     """
+    act_as_owner(home)
     from entrepot.cloud.host.settings import load_settings
     from entrepot.cloud.host.setup import host_identity
 
-    identity = host_identity(home, load_settings(home))
+    found = host_identity(home, load_settings(home))
+    coming = "" if found.rotation is None else found.rotation.pin
     if as_json:
-        print_json({"url": identity.url, "pin": identity.pin.hex(), "home": str(home)})
+        print_json({"url": found.url, "pin": found.pin.hex(), "home": str(home), "next_pin": coming})
     else:
-        print_facts(f"Cloud host in {home}", (("address", identity.url), ("pin (--host-pin)", identity.pin.hex())))
+        facts = (("address", found.url), ("pin (--host-pin)", found.pin.hex()), ("next pin", coming))
+        print_facts(f"Cloud host in {home}", facts)
 
 
 @app.command("check-config")
@@ -94,6 +91,7 @@ def check_config(home: Home = HOME, as_json: AsJson = False) -> None:
     Example:
       entrepot host check-config --home /var/lib/entrepot/host
     """
+    act_as_owner(home)
     from entrepot.cli.configuration import readable, show_settings
     from entrepot.cloud.host.settings import FILE, load_settings
     from entrepot.objects.settings import load_credentials
@@ -114,248 +112,31 @@ def serve(home: Home = HOME) -> None:
     Example:
       entrepot host serve --home /var/lib/entrepot/host
     """
+    act_as_owner(home)
     from entrepot.cloud.host.server import serve_host
 
     serve_host(home)
 
 
-app.command()(audit)
-
-
-@subscriptions.command("add")
-def add_subscription(
-    name: Annotated[str, typer.Argument(help="Name of the tenant.")],
-    certificate: Annotated[Path | None, typer.Option(help="Its management certificate, .cer.")] = None,
-    storage: Annotated[str | None, typer.Option(help="Storage quota, such as 2TB.")] = None,
-    instances: Annotated[int | None, typer.Option(help="Quota of gateway instances.")] = None,
+@app.command()
+def audit(
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The newest so many lines.")] = 100,
     home: Home = HOME,
     as_json: AsJson = False,
 ) -> None:
-    """Make a subscription, and let its management certificate in.
-
-    \b
-    Example:
-      entrepot host subscription add contoso --certificate contoso-cloud.cer --storage 500GB
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    cer = None if certificate is None else _read_cer(certificate)
-    host = HostAdministration(home)
-    quota = None if storage is None else parse_size(storage)
-    row = host.add_subscription(name, storage_quota=quota, instance_quota=instances, certificate=cer)
-    if as_json:
-        print_json(row)
-    else:
-        say(f"Subscription {row.name}: {row.id}")
-
-
-@subscriptions.command("list")
-def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
-    """List the subscriptions: what their services store and how many instances they have, of what they may.
-
-    What is stored in a bucket is told as it was counted last, at least once a day while the host runs.
-    What is stored on the host's disk is counted now, file by file: of millions of files that takes a while.
-
-    \b
-    Example:
-      entrepot host subscription list
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    host = HostAdministration(home)
-    rows, used, stored = host.subscriptions(), host.instances(), host.stored()
-    if as_json:
-        print_json(
-            [
-                msgspec.structs.asdict(row) | {"instances": used.get(row.id, 0), "stored_bytes": stored.get(row.id, 0)}
-                for row in rows
-            ]
-        )
-        return
-    print_rows(
-        ("Name", "State", ">Stored", ">Instances", "Created", "Id"),
-        [
-            (
-                r.name,
-                r.state,
-                f"{_counted(stored.get(r.id, 0))} of {size(r.storage_quota)}",
-                f"{used.get(r.id, 0)} of {r.instance_quota}",
-                when(r.created),
-                r.id,
-            )
-            for r in rows
-        ],
-        empty="No subscription yet. Next: entrepot host subscription add NAME --certificate FILE.cer",
-    )
-
-
-def _counted(stored: int | None) -> str:
-    return "not counted yet" if stored is None else size(stored)
-
-
-@subscriptions.command("set")
-def set_subscription(
-    subscription: Which,
-    storage: Annotated[str | None, typer.Option(help="New storage quota, such as 4TB.")] = None,
-    instances: Annotated[int | None, typer.Option(min=1, help="New quota of gateway instances.")] = None,
-    home: Home = HOME,
-    as_json: AsJson = False,
-) -> None:
-    """Change a subscription's quotas; what is left out stays. They count at once, while the host runs, too.
-
-    A storage quota below what is stored lets nothing more in; a quota of instances below what its services have is
-    refused.
-
-    \b
-    Example:
-      entrepot host subscription set contoso --storage 4TB --instances 32
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    if storage is None and instances is None:
-        raise BadInputError("Nothing was given to change.", next_step="Give --storage or --instances.")
-    quota = None if storage is None else parse_size(storage)
-    row = HostAdministration(home).set_quotas(subscription, storage_quota=quota, instance_quota=instances)
-    if as_json:
-        print_json(row)
-    else:
-        say(f"{row.name} may store {size(row.storage_quota)} and run {row.instance_quota} instances.")
-
-
-@subscriptions.command("disable")
-def disable_subscription(
-    subscription: Which, home: Home = HOME, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
-) -> None:
-    """Serve a subscription's services no more and refuse its certificates; content stays.
+    """Show who changed what on this cloud host, and which orders were refused; the newest line is the last.
 
     \b
     Examples:
-      entrepot host subscription disable contoso --dry-run
-      entrepot host subscription disable contoso --yes
+      entrepot host audit
+      entrepot host audit --limit 1000 --json
     """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    host = HostAdministration(home)
-    if dry_run:
-        with host.foresight() as foresight:
-            tell(foresight.disabling(subscription), as_json=as_json)
-        return
-    confirm(f"Disable {subscription}? Its clients are cut off.", yes=yes)
-    row = host.disable_subscription(subscription)
-    print_done(row, f"{row.name} is disabled.", as_json=as_json)
-
-
-@subscriptions.command("enable")
-def enable_subscription(subscription: Which, home: Home = HOME, as_json: AsJson = False) -> None:
-    """Take `disable` back.
-
-    \b
-    Example:
-      entrepot host subscription enable contoso
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    row = HostAdministration(home).enable_subscription(subscription)
-    print_done(row, f"{row.name} is active.", as_json=as_json)
-
-
-@subscriptions.command("remove")
-def remove_subscription(
-    subscription: Which, home: Home = HOME, dry_run: DryRun = False, yes: Yes = False, as_json: AsJson = False
-) -> None:
-    """Remove a subscription that has no services.
-
-    \b
-    Examples:
-      entrepot host subscription remove contoso --dry-run
-      entrepot host subscription remove contoso --yes
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    host = HostAdministration(home)
-    if dry_run:
-        with host.foresight() as foresight:
-            tell(foresight.removal(subscription), as_json=as_json)
-        return
-    confirm(f"Remove {subscription} with its certificates?", yes=yes)
-    row = host.remove_subscription(subscription)
-    print_done({"removed": row.name, "id": row.id}, f"{row.name} is removed.", as_json=as_json)
-
-
-@certificates.command("upload")
-def upload_certificate(
-    subscription: Which,
-    certificate: Annotated[Path, typer.Argument(help="The .cer file, DER or PEM.")],
-    home: Home = HOME,
-    as_json: AsJson = False,
-) -> None:
-    """Let a further management certificate in, for instance to renew one.
-
-    \b
-    Example:
-      entrepot host certificate upload contoso contoso-cloud-2027.cer
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    row = HostAdministration(home).upload_certificate(subscription, _read_cer(certificate))
+    lines = administration(home).audited(limit)
     if as_json:
-        print_json(row)
-    else:
-        say(f"{row.name} ({row.thumbprint}) is let in until {day(row.not_after)}.")
-
-
-@certificates.command("list")
-def list_certificates(subscription: Which, home: Home = HOME, as_json: AsJson = False) -> None:
-    """List a subscription's certificates, revoked ones too.
-
-    \b
-    Example:
-      entrepot host certificate list contoso
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    rows = HostAdministration(home).certificates(subscription)
-    if as_json:
-        print_json(rows)
+        print_json(lines)
         return
-    print_rows(
-        ("Name", "Expires", "Revoked", "Thumbprint"),
-        [(r.name, day(r.not_after), when(r.revoked or 0), r.thumbprint) for r in rows],
-        empty="No certificate. Next: entrepot host certificate upload SUBSCRIPTION FILE.cer",
-    )
-
-
-@certificates.command("revoke")
-def revoke_certificate(
-    subscription: Which,
-    thumbprint: Annotated[str, typer.Argument(help="At least its first 8 digits.")],
-    home: Home = HOME,
-    dry_run: DryRun = False,
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Refuse a certificate from now on, and what it opened.
-
-    \b
-    Examples:
-      entrepot host certificate revoke contoso 3f2a91c0 --dry-run
-      entrepot host certificate revoke contoso 3f2a91c0 --yes
-    """
-    from entrepot.cloud.host.administration import HostAdministration
-
-    host = HostAdministration(home)
-    if dry_run:
-        with host.foresight() as foresight:
-            tell(foresight.revocation(subscription, thumbprint), as_json=as_json)
-        return
-    confirm(f"Revoke the certificate {thumbprint}?", yes=yes)
-    row = host.revoke_certificate(subscription, thumbprint)
-    print_done(row, f"{row.name} ({row.thumbprint}) is revoked.", as_json=as_json)
-
-
-def _read_cer(path: Path) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(MAX_CER_FILE + 1)
-    if len(data) > MAX_CER_FILE:
-        raise BadInputError(f"{path} is too large to be a certificate.")
-    return data
+    rows = []
+    for line in lines:
+        shown = [str(line.pop(name, "")) for name in ("time", "action", "actor", "subject", "outcome")]
+        rows.append((*shown, ", ".join(f"{name} {value}" for name, value in line.items())))
+    print_rows(("Time", "Action", "By", "Of", "Outcome", "Details"), rows, empty="Nothing was changed yet.")

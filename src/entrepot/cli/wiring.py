@@ -25,6 +25,7 @@ def cloud_providers(proxy: str = "", ca: str = "") -> ProviderFactory:
         return HostProvider(
             url=connection.url,
             pin=connection.pin,
+            next_pin=connection.next_pin,
             subscription=connection.subscription,
             certificate=connection.certificate,
             private_key=connection.private_key,

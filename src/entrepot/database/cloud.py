@@ -48,7 +48,7 @@ class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
     """A cloud point. ``wanted`` is what its control document says; ``address`` is the provider's ``host:port``;
     ``task`` is the one in charge; ``begun``: something of it may exist in the cloud; ``ready`` when its creation was
     complete, ``checked`` when it was last looked at; ``behind``: why the cloud lacks the certificate and options that
-    are kept here; empty when it has them.
+    are kept here; empty when it has them; ``host_next_pin``: of the certificate that the cloud host will show later.
     """
 
     point: str
@@ -83,6 +83,7 @@ class CloudPoint(msgspec.Struct, frozen=True, kw_only=True):
     checked: int = 0
     delivery: Delivery = Delivery.STREAM
     behind: str = ""
+    host_next_pin: str = ""
 
     @property
     def url(self) -> str:

@@ -105,7 +105,10 @@ class UpdatePlan(_Model, frozen=True, kw_only=True):
 
 
 class CloudAccount(_Model, frozen=True, kw_only=True):
-    """A subscription of a cloud, and the management certificate that opens it."""
+    """A subscription of a cloud, and the management certificate that opens it.
+
+    ``host_next_pin``: that of the next certificate, where the cloud host has announced one; both are accepted.
+    """
 
     subscription: _Short
     management_certificate: _Short
@@ -114,6 +117,22 @@ class CloudAccount(_Model, frozen=True, kw_only=True):
     host_pin: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
     region: Annotated[str, Meta(max_length=64)] = ""
     azure: AzureOptions | None = None
+    host_next_pin: Annotated[str, Meta(pattern="^([0-9a-fA-F]{64})?$")] = ""
+
+
+class AcceptPin(_Model, frozen=True, kw_only=True):
+    """``POST /cloud-points/{id}/host-pin``: recognise the cloud host by this pin from now on."""
+
+    host_pin: Annotated[str, Meta(pattern="^[0-9a-fA-F]{64}$")]
+
+
+class AcceptedPin(_Model, frozen=True, kw_only=True):
+    """``points``: the names of the cloud points at that host that follow."""
+
+    host_url: str
+    before: str
+    pin: str
+    points: tuple[str, ...]
 
 
 class RenewServiceCertificate(_Model, frozen=True, kw_only=True):

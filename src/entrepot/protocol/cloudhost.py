@@ -6,7 +6,7 @@ most 5 minutes, ``jti`` used once) → :class:`AccessToken`; all else with that 
 ``/subscriptions/{id}``:
 
 ====== =============================== =======================================================
-GET    ``/``                           :class:`Subscription`
+GET    ``/``                           :class:`Subscription`; ``?knows=PIN``: the next pin that the caller has kept
 GET    ``/services``                   list of :class:`ServiceStatus`
 PUT    ``/services/{name}``            :class:`ServiceSpec` → :class:`ServiceStatus` (idempotent: create or update)
 GET    ``/services/{name}``            :class:`ServiceStatus`
@@ -35,7 +35,12 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """A tenant of the cloud host. ``storage_quota`` bytes and ``instance_quota`` bound it."""
+    """A tenant of the cloud host. ``storage_quota`` bytes and ``instance_quota`` bound it.
+
+    ``pin`` is SHA-256 (hexadecimal) of the certificate that the host serves now, ``next_pin`` that of the one which it
+    will serve from ``next_pin_from`` (seconds since 1970) or sooner: whoever asks keeps it, and accepts both. Empty:
+    the cloud is recognised in another way, or no next one is announced.
+    """
 
     id: str
     name: str
@@ -46,6 +51,9 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     certificate_expires: int  # of the certificate that authenticated this request
     time: int = 0  # the cloud's clock, seconds since 1970; 0: it does not tell
     redirects: bool = False  # new services' stores give links that clients can follow
+    pin: str = ""
+    next_pin: str = ""
+    next_pin_from: int = 0
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -239,7 +239,8 @@ class AzureInfo(Model, frozen=True, kw_only=True):
 
 
 class CloudPointInfo(Model, frozen=True, kw_only=True):
-    """``GET /cloud-points/{id}`` (R38)."""
+    """``GET /cloud-points/{id}`` (R38). ``host_pin`` and ``host_next_pin``: by which the cloud host is recognised, and
+    the one it has announced; empty: none."""
 
     id: str
     name: str
@@ -274,6 +275,8 @@ class CloudPointInfo(Model, frozen=True, kw_only=True):
     budget_note: str = ""  # what a budget means for so many instances
     compared: Comparison = Comparison()  # the last daily comparison with the cloud's own figures
     azure: AzureInfo | None = None
+    host_pin: str = ""
+    host_next_pin: str = ""
 
 
 class CollectSummary(Model, frozen=True, kw_only=True):

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class CloudConnection(msgspec.Struct, frozen=True, kw_only=True):
     """How to reach a subscription: the management certificate authenticates, the pin identifies the cloud.
 
-    ``pin`` is SHA-256 of the cloud host's TLS certificate (DER, 32 bytes); ``certificate`` DER; ``private_key`` PEM
+    ``pin`` is SHA-256 of the cloud host's TLS certificate (DER, 32 bytes), ``next_pin`` that of the next one that the
+    host has announced, or empty; ``certificate`` DER; ``private_key`` PEM
     PKCS#8. ``region`` and ``azure`` are for clouds that have them; ``mark`` is the hierarchy root's public key, which
     tells the hierarchy's services from others.
     """
@@ -39,6 +40,7 @@ class CloudConnection(msgspec.Struct, frozen=True, kw_only=True):
     region: str = ""
     azure: AzureOptions | None = None
     mark: bytes = b""
+    next_pin: bytes = b""
 
 
 Progress = Callable[[str], None]

@@ -60,8 +60,9 @@ def explain(error: BaseException, url: str) -> EntrepotError:
         case aiohttp.ServerFingerprintMismatch():
             return TrustError(
                 f"{where} presents another certificate than the pinned one (SHA-256 {error.got.hex()}).",
-                next_step="If the server's certificate was renewed on purpose, set the new pin; else somebody is"
-                " between you and it.",
+                next_step="Somebody is between you and it, unless its administrator replaced its key: ask them for the "
+                "pin (entrepot host identity show) and compare. If it is the same, accept it: "
+                "entrepot cloud accept-pin NAME --host-pin PIN",
             )
         case aiohttp.ClientConnectorCertificateError():
             return _certificate(error.certificate_error, where)

@@ -2,11 +2,13 @@
 
 *hierarchy*: the certificate chains to the CA in the hierarchy's trust document. *system*: to the device's own trusted
 roots, plus what its settings add. *pinned*: it is exactly the certificate that an administrator compared; then names,
-chains and dates do not count.
+chains and dates do not count. While a server's key is being replaced, two certificates are compared with.
 
 One request of the product goes without: the first for the trust document, which proves itself (``introduction``).
 """
 
+import asyncio
+import contextlib
 import hashlib
 import ssl
 from typing import Self
@@ -22,7 +24,7 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
 
     ca_pem: str = ""
     system_roots: bool = False
-    pin: bytes = b""
+    pins: tuple[bytes, ...] = ()
     none: bool = False
 
     @classmethod
@@ -49,15 +51,15 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
         return cls(ca_pem=extra_ca_pem, system_roots=True)
 
     @classmethod
-    def pinned(cls, sha256: bytes) -> Self:
-        """Trust the one certificate whose DER encoding has this SHA-256 (32 bytes).
+    def pinned(cls, *sha256: bytes) -> Self:
+        """Trust the one certificate, or these, whose DER encoding has this SHA-256 (32 bytes).
 
         Raises:
-            BadInputError: not 32 bytes.
+            BadInputError: none, or not 32 bytes.
         """
-        if len(sha256) != hashlib.sha256().digest_size:
+        if not sha256 or any(len(pin) != hashlib.sha256().digest_size for pin in sha256):
             raise BadInputError("A certificate pin is a SHA-256: 32 bytes, 64 hexadecimal digits.")
-        return cls(pin=sha256)
+        return cls(pins=sha256)
 
     def verifier(self) -> ssl.SSLContext | aiohttp.Fingerprint:
         """What aiohttp takes as ``ssl``.
@@ -65,8 +67,8 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             TrustError: a CA certificate cannot be read.
         """
-        if self.pin:
-            return aiohttp.Fingerprint(self.pin)
+        if self.pins:
+            return _AnyOf(self.pins)
         if self.none:
             return _unverified()
         if not self.ca_pem and not self.system_roots:
@@ -82,6 +84,24 @@ class TlsTrust(msgspec.Struct, frozen=True, kw_only=True):
                     next_step="Give certificates in PEM form, and nothing else.",
                 ) from None
         return context
+
+
+class _AnyOf(aiohttp.Fingerprint):
+    """Accepts a certificate that has one of several fingerprints."""
+
+    def __init__(self, pins: tuple[bytes, ...]) -> None:
+        super().__init__(pins[0])
+        self._others = tuple(aiohttp.Fingerprint(pin) for pin in pins[1:])
+
+    def check(self, transport: asyncio.Transport) -> None:
+        """See :class:`aiohttp.Fingerprint`."""
+        try:
+            super().check(transport)
+        except aiohttp.ServerFingerprintMismatch:
+            for other in self._others:
+                with contextlib.suppress(aiohttp.ServerFingerprintMismatch):
+                    return other.check(transport)
+            raise
 
 
 def _unverified() -> ssl.SSLContext:

@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 import structlog
 
 from entrepot.cloud.host.audit import AuditLog
+from entrepot.cloud.host.identity import Standing
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import HostSettings
 from entrepot.cloud.host.specification import check_spec
@@ -30,7 +31,7 @@ from entrepot.core.times import Clock
 from entrepot.objects.settings import gives_links
 from entrepot.protocol.cloudhost import Scale, ServiceSpec, ServiceStatus, Subscription
 from entrepot.trust.inspection import load_cer, thumbprint
-from entrepot.web.asgi import Receive, Scope, Send, read_body, send_json, send_problem, send_response
+from entrepot.web.asgi import Receive, Scope, Send, query, read_body, send_json, send_problem, send_response
 from entrepot.web.bearer import bearer_token
 
 MAX_BODY: Final = 256 * 1024
@@ -54,12 +55,14 @@ class ManagementApi:
         stores: StoreEndpoints,
         supervisor: Supervisor,
         audit: AuditLog,
+        identity: Callable[[], Standing],
         public_host: str,
         clock: Clock,
     ) -> None:
         self._settings, self._subscriptions, self._services = settings, subscriptions, services
         self._tokens, self._stores, self._supervisor, self._audit = tokens, stores, supervisor, audit
-        self._public_host, self._clock = public_host, clock
+        self._public_host, self._clock, self._identity = public_host, clock, identity
+        self._knowing: set[tuple[str, str]] = set()  # certificate and next pin, so that each is noted once
         self._refusal_noted, self._refusals_unnoted = 0.0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +90,8 @@ class ManagementApi:
             )
         rest = (matched["rest"] or "/").rstrip("/")
         if rest in ("", "/services"):
-            return await self._account(method, rest, caller, send)
+            knows = query(scope, "knows").get("knows", "")
+            return await self._account(method, rest, caller, knows, send)
         service = _SERVICE.fullmatch(matched["rest"] or "")
         if service is None:
             raise NotFoundError(f"There is nothing at {path[:200]!r}.")
@@ -109,14 +113,17 @@ class ManagementApi:
         await self._note("token.give", subscription, subscription)
         await send_json(send, to_json(access), headers=_NO_STORE)
 
-    async def _account(self, method: str, rest: str, caller: Caller, send: Send) -> None:
+    async def _account(self, method: str, rest: str, caller: Caller, knows: str, send: Send) -> None:
         if method not in ("GET", "HEAD"):
             raise BadInputError("This address is for reading only.")
         if rest:
             rows = await asyncio.to_thread(self._services.all, caller.subscription.id)
             found = [await self._status(row) for row in rows]
             return await send_json(send, to_json(found), headers=_NO_STORE)
-        account = caller.subscription
+        account, identity = caller.subscription, self._identity()
+        rotation = identity.rotation
+        if rotation is not None and knows == rotation.pin:
+            await self._note_pin(caller, rotation.pin)
         answer = Subscription(
             id=account.id,
             name=account.name,
@@ -127,8 +134,16 @@ class ManagementApi:
             certificate_expires=caller.certificate_expires,
             time=int(self._clock()),
             redirects=gives_links(self._settings.store),
+            pin=identity.pin,
+            next_pin="" if rotation is None else rotation.pin,
+            next_pin_from=0 if rotation is None else rotation.due,
         )
         return await send_json(send, to_json(answer), headers=_NO_STORE)
+
+    async def _note_pin(self, caller: Caller, pin: str) -> None:
+        if (caller.thumbprint, pin) not in self._knowing:
+            await asyncio.to_thread(self._subscriptions.note_pin, caller, pin, now=self._clock())
+            self._knowing.add((caller.thumbprint, pin))
 
     async def _service(self, method: str, action: str, caller: Caller, name: str, body: bytes, send: Send) -> None:
         """One service's routes."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from entrepot.core.errors import NotFoundError, StorageError, UnavailableError
 
-VERSION: Final = 2
+VERSION: Final = 3
 _BUSY_SECONDS: Final = 10.0
 
 _SCHEMA: Final = """
@@ -37,7 +37,13 @@ CREATE TABLE service (
   revision INTEGER NOT NULL, created INTEGER NOT NULL, store TEXT NOT NULL DEFAULT '',
   UNIQUE (subscription, name)) STRICT;
 """
-_STEPS: Final = {1: "ALTER TABLE service ADD COLUMN store TEXT NOT NULL DEFAULT '';"}
+_KNOWS: Final = """
+CREATE TABLE knows_pin (
+  subscription TEXT NOT NULL REFERENCES subscription (id) ON DELETE CASCADE, thumbprint TEXT NOT NULL,
+  pin TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (subscription, thumbprint)) STRICT;
+"""
+"""Which next pin the holder of a management certificate has kept."""
+_STEPS: Final = {1: "ALTER TABLE service ADD COLUMN store TEXT NOT NULL DEFAULT '';", 2: _KNOWS}
 """What brings the file of an older version to the next one."""
 
 
@@ -62,7 +68,9 @@ class HostDatabase:
                 "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; PRAGMA secure_delete=ON;"
             )
             if create:
-                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+                self._connection.executescript(
+                    f"BEGIN IMMEDIATE; {_SCHEMA} {_KNOWS} PRAGMA user_version={VERSION}; COMMIT;"
+                )
         self._check_version(path)
         if rehearsal:
             self._end = "ROLLBACK"

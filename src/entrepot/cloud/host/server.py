@@ -14,7 +14,9 @@ import structlog
 
 from entrepot.cloud.host.api import ManagementApi
 from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.identity import HostKey
 from entrepot.cloud.host.keys import KeyFolder, close_key_folder, open_key_folder
+from entrepot.cloud.host.keywatch import KeyWatch
 from entrepot.cloud.host.runner import Surroundings
 from entrepot.cloud.host.services import ServiceRow, Services
 from entrepot.cloud.host.settings import Folders, HostSettings, audit_log, load_settings
@@ -66,6 +68,8 @@ class CloudHost:
             listen_host=service_host,
             clock=time.time,
         )
+        audit = audit_log(folders, settings, time.time)
+        self.key = KeyWatch(HostKey(folders.tls), audit, time.time)
         self.supervisor = Supervisor(around, self._before_removal)
         self.stores = StoreEndpoints(storage, services, subscriptions, self.supervisor.signal)
         self.api = ManagementApi(
@@ -77,7 +81,8 @@ class CloudHost:
             ),
             stores=self.stores,
             supervisor=self.supervisor,
-            audit=audit_log(folders, settings, time.time),
+            audit=audit,
+            identity=lambda: self.key.standing,
             public_host=settings.service_name or service_host,
             clock=time.time,
         )
@@ -87,15 +92,18 @@ class CloudHost:
 
     async def run(self, listener: socket.socket) -> None:
         """Serve until SIGTERM, then end all instances."""
+        renew = asyncio.Event()
         background = [
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
             asyncio.create_task(self._recount(), name="recount"),
+            asyncio.create_task(self.key.run(renew), name="key"),
         ]
         try:
             await serve(
                 self.api,
                 listener=listener,
                 tls=TlsFiles(cert=self._folders.certificate, key=self._folders.private_key),
+                renew=renew,
                 ready=lambda: announce_ready("host", self._settings.url),
                 most_of_address=lambda: self._settings.address_connections,
             )

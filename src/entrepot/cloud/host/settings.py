@@ -128,8 +128,9 @@ class Folders:
         self.home: Final = home
         self.database: Final = home / "host.sqlite"
         self.vault: Final = home / "vault.key"
-        self.certificate: Final = home / "tls" / "certificate.pem"
-        self.private_key: Final = home / "tls" / "key.pem"
+        self.tls: Final = home / "tls"
+        self.certificate: Final = self.tls / "certificate.pem"
+        self.private_key: Final = self.tls / "key.pem"
         self.audit: Final = home / "audit.log"
         self.services: Final = home / "services"
 

@@ -1,41 +1,37 @@
 """Setting a cloud host up: its home, its database, its vault key, its own TLS certificate.
 
-The certificate is self-signed: sites pin its SHA-256 (``entrepot host init`` prints it), so neither its name nor its
-issuer nor its end counts. It is not renewed: a new one would be a stranger to every site.
+Sites recognise the host by the pin of that certificate, which ``entrepot host init`` prints (``identity``).
 """
 
 import contextlib
-import ipaddress
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import msgspec
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from entrepot.cloud.host.database import HostDatabase
+from entrepot.cloud.host.identity import HostKey, Rotation
 from entrepot.cloud.host.settings import FILE, Folders, HostSettings, save_settings
 from entrepot.core.addresses import parse_listen
 from entrepot.core.errors import ConflictError
-from entrepot.durable.files import make_folder, write_file, write_private
+from entrepot.durable.files import make_folder
 from entrepot.durable.locks import HomeLock
-from entrepot.trust import inspection
 from entrepot.trust.vault import ServerVault
 from entrepot.web.ports import lasting_port
 from entrepot.web.server import listener_url, open_listener
 
-CERTIFICATE_DAYS: Final = 3650
 _WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104  # named to be refused as an address that sites could use
 
 
 class HostIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a site needs to know: ``url``, and ``pin``: SHA-256 of the TLS certificate (DER, 32 bytes)."""
+    """What a site needs to know: ``url``, and ``pin``: SHA-256 of the TLS certificate (DER, 32 bytes).
+
+    ``rotation``: the next key, where one is announced.
+    """
 
     url: str
     pin: bytes
+    rotation: Rotation | None = None
 
 
 def init_host(
@@ -69,15 +65,14 @@ def init_host(
             raise ConflictError(f"{home} is a cloud host's home already.", next_step="Choose another --home.")
         folders = Folders(home)
         make_folder(folders.services, mode=0o700)
-        make_folder(folders.certificate.parent, mode=0o700)
         with contextlib.suppress(ConflictError):  # an earlier attempt was interrupted
             ServerVault.create(folders.vault)
         for path in folders.home.glob(f"{folders.database.name}*"):
             path.unlink()
         HostDatabase(folders.database, create=True).close()
-        certificate = _make_certificate(folders, settings, now)
+        pin = HostKey(folders.tls).create(settings, now=now)
         save_settings(home, settings)  # last: from now on the home counts as set up
-        return HostIdentity(url=settings.url, pin=inspection.thumbprint(certificate))
+        return HostIdentity(url=settings.url, pin=bytes.fromhex(pin))
 
 
 def host_identity(home: Path, settings: HostSettings) -> HostIdentity:
@@ -86,8 +81,8 @@ def host_identity(home: Path, settings: HostSettings) -> HostIdentity:
     Raises:
         BadInputError: its certificate file is damaged.
     """
-    certificate = inspection.load_cer(Folders(home).certificate.read_bytes())
-    return HostIdentity(url=settings.url, pin=inspection.thumbprint(certificate))
+    standing = HostKey(Folders(home).tls).standing()
+    return HostIdentity(url=settings.url, pin=bytes.fromhex(standing.pin), rotation=standing.rotation)
 
 
 def _settings(listen: str, region: str, name: str, url: str, service_host: str, service_name: str) -> HostSettings:
@@ -109,28 +104,3 @@ def _settings(listen: str, region: str, name: str, url: str, service_host: str, 
         service_host=service_host,
         service_name=service_name,
     )
-
-
-def _make_certificate(folders: Folders, settings: HostSettings, now: float) -> x509.Certificate:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = inspection.common_name(settings.name)
-    begin, end = inspection.validity(now, CERTIFICATE_DAYS)
-    host = urlsplit(settings.url).hostname or "localhost"
-    alternative: x509.GeneralName
-    try:
-        alternative = x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        alternative = x509.DNSName(host)
-    certificate = (
-        x509.CertificateBuilder(subject_name=subject, issuer_name=subject, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(end)
-        .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    write_private(folders.private_key, inspection.key_pem(key).reveal())
-    write_file(folders.certificate, inspection.to_pem(certificate).encode())
-    return certificate

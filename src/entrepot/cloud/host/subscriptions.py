@@ -243,6 +243,19 @@ class Subscriptions:
                     next_step="Upload a new certificate to the subscription and import its .pfx at the site.",
                 )
 
+    def note_pin(self, caller: Caller, pin: str, *, now: float) -> None:
+        """Note that the holder of a certificate has kept the host's next pin."""
+        with self._database.write() as connection:  # it may have been removed meanwhile
+            connection.execute(
+                "INSERT OR REPLACE INTO knows_pin SELECT id, ?, ?, ? FROM subscription WHERE id = ?",
+                (caller.thumbprint, pin, int(now), caller.subscription.id),
+            )
+
+    def knowing(self, pin: str) -> dict[tuple[str, str], int]:
+        """Since when the holder of which certificate (subscription, thumbprint) is known to have kept a pin."""
+        rows = self._database.read("SELECT * FROM knows_pin WHERE pin = ?", pin)
+        return {(row["subscription"], row["thumbprint"]): row["since"] for row in rows}
+
     def use_assertion(self, subscription: str, jti: str, *, expires: int, now: float) -> None:
         """Remember an assertion's id until it has expired.
 

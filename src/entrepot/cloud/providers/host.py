@@ -1,8 +1,8 @@
 """The site's adapter to a cloud host: its management API, authenticated by the management certificate (R3).
 
-The host is recognised by the pinned SHA-256 of its TLS certificate, and by nothing else. Access tokens are kept until
-shortly before they expire; one that is refused early (the certificate was revoked, the host was restored) is replaced
-once, then the refusal stands.
+The host is recognised by the pinned SHA-256 of its TLS certificate, and by nothing else; while it announces a next one,
+by either. Access tokens are kept until shortly before they expire; one that is refused early (the certificate was
+revoked, the host was restored) is replaced once, then the refusal stands.
 """
 
 import asyncio
@@ -48,6 +48,7 @@ class HostProvider:
     Args:
         url: the host's base address, exactly as it is configured there.
         pin: SHA-256 of its TLS certificate (DER), 32 bytes.
+        next_pin: that of the next one, which the host has announced; empty: none.
         subscription: its id.
         certificate: the management certificate, DER or PEM.
         private_key: its key, PEM PKCS#8.
@@ -65,6 +66,7 @@ class HostProvider:
         subscription: str,
         certificate: bytes,
         private_key: Secret,
+        next_pin: bytes = b"",
         proxy: str | None = None,
         clock: Clock = time.time,
     ) -> None:
@@ -72,7 +74,8 @@ class HostProvider:
         self._subscription = subscription
         self._certificate = load_cer(certificate)
         self._key = _load_key(private_key)
-        self._http = HttpClient(TlsTrust.pinned(pin), proxy=proxy)
+        self._http = HttpClient(TlsTrust.pinned(*filter(None, (pin, next_pin))), proxy=proxy)
+        self._knows = f"?knows={next_pin.hex()}" if next_pin else ""
         self._clock = clock
         self._token: tuple[Secret, float] | None = None
         self._asking = asyncio.Lock()
@@ -88,8 +91,11 @@ class HostProvider:
         await self._http.close()
 
     async def check(self) -> Subscription:
-        """The subscription as it is now: proves address, pin, certificate and subscription at once (R1)."""
-        return await self._call("GET", "/", None, Subscription)
+        """The subscription as it is now: proves address, pin, certificate and subscription at once (R1).
+
+        The host is told which next pin is known here.
+        """
+        return await self._call("GET", f"/{self._knows}", None, Subscription)
 
     async def create(self, service: str, spec: ServiceSpec, progress: Progress = _unwatched) -> ServiceStatus:
         """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""

@@ -64,6 +64,7 @@ cloud_point = Table(
     Column(
         "behind", Text, nullable=False, server_default=""
     ),  # why the cloud lacks what is kept here; empty: it does not
+    Column("host_next_pin", String(64), nullable=False, server_default=""),  # announced by the host; empty: none
 )
 
 control_document = Table(

@@ -9,6 +9,8 @@ from sqlalchemy import Connection
 from entrepot.core.times import DAY
 from entrepot.database import cloud, clouddetails
 from entrepot.protocol.cloudapi import (
+    AcceptedPin,
+    AcceptPin,
     CloudHealth,
     CloudMetrics,
     CloudPlan,
@@ -65,6 +67,10 @@ def _renewal_routes(services: CloudServices) -> Handlers:
     async def renew_service_certificate(name: FromPath[str], data: JSONBody[RenewServiceCertificate]) -> TaskInfo:
         return task_info(await services.renew(name, data))
 
+    @post("/cloud-points/{name:str}/host-pin", status_code=200)
+    async def accept_host_pin(name: FromPath[str], data: JSONBody[AcceptPin]) -> AcceptedPin:
+        return await services.pins.accept(name, data.host_pin)
+
     @post("/management-certificates/{name:str}/renew", status_code=200)
     async def renew_management_certificate(
         name: FromPath[str], data: JSONBody[RenewManagementCertificate]
@@ -72,7 +78,7 @@ def _renewal_routes(services: CloudServices) -> Handlers:
         await services.renewal.management(name, data)
         return services.certificates.info(await services.database.read(cloud.certificate, name))
 
-    return [renew_service_certificate, renew_management_certificate]
+    return [renew_service_certificate, accept_host_pin, renew_management_certificate]
 
 
 def _look_routes(services: CloudServices) -> Handlers:

@@ -35,6 +35,8 @@ def cloud_point_info(connection: Connection, point: CloudPoint, *, now: float) -
         description=point.description,
         provider=point.provider,
         host_url=point.host_url,
+        host_pin=point.host_pin,
+        host_next_pin=point.host_next_pin,
         subscription=point.subscription,
         management_certificate=certificate.name,
         region=point.region,

@@ -19,6 +19,7 @@ from entrepot.protocol.cloudpointapi import CloudPointState, CollectSummary, Dns
 from entrepot.protocol.control import ServiceState
 from entrepot.rules.alerts import Condition
 from entrepot.rules.sentences import in_words
+from entrepot.site.cloud import hostpins
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
@@ -217,7 +218,7 @@ def _note(
     point = cloud.get_cloud_point(connection, before.point, locked=True)
     if point.task != before.task:
         return
-    values: dict[str, object] = {"checked": int(now)}
+    values: dict[str, object] = {"checked": int(now)} | hostpins.changes(point, before, seen.subscription)
     if seen.status is not None:
         values |= {"address": seen.status.address, "instances": seen.status.instances}
         usage.set_stored(

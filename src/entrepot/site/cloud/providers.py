@@ -111,6 +111,7 @@ class Providers:
             provider=point.provider,
             host_url=point.host_url,
             host_pin=point.host_pin,
+            host_next_pin=point.host_next_pin,
             region=point.region,
             azure=azure,
         )
@@ -126,8 +127,9 @@ class Providers:
         return self._kept(account, certificate)
 
     def _kept(self, account: CloudAccount, certificate: ManagementCertificate) -> Cloud:
-        where = (account.provider, account.host_url.rstrip("/"), account.host_pin.lower(), account.subscription)
-        key = (*where, certificate.thumbprint, account.region, account.azure)
+        pins = (account.host_pin.lower(), account.host_next_pin.lower())
+        where = (account.provider, account.host_url.rstrip("/"), account.subscription)
+        key = (*where, *pins, certificate.thumbprint, account.region, account.azure)
         if key not in self._made:
             made = self.connect(account, certificate.certificate, self.open_management_key(certificate))
             self._made[key] = _Kept(cloud=made, asked=0)
@@ -149,6 +151,7 @@ class Providers:
                 provider=account.provider,
                 url=account.host_url.rstrip("/"),
                 pin=bytes.fromhex(account.host_pin),
+                next_pin=bytes.fromhex(account.host_next_pin),
                 subscription=account.subscription,
                 certificate=certificate,
                 private_key=private_key,

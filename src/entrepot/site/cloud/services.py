@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Final
@@ -36,6 +37,7 @@ from entrepot.site.cloud.collection import DEFAULT_LOGS, Collector
 from entrepot.site.cloud.control import DEFAULT_GATEWAYS, ControlPublisher
 from entrepot.site.cloud.creation import Creation
 from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
+from entrepot.site.cloud.hostpins import HostPins
 from entrepot.site.cloud.judging import limits_of, upload_limits
 from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.logfile import LogOptions
@@ -125,6 +127,7 @@ class CloudServices:
         self._engine = engine
         self._sleep = sleep
         self.renewal = Renewal(database, keys, self.providers, clock=clock)
+        self.pins = HostPins(database, self.providers, functools.partial(cloud.cloud_points, site=keys.site.code))
         self.orphans = Orphans(database, self.providers, site=keys.site.code, mark=keys.hierarchy.root_public)
         self.creation = Creation(
             database,

@@ -1,0 +1,18 @@
+"""the pin of a cloud host's next certificate
+
+Revision ID: 0029
+Revises: 0028
+"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0029"
+down_revision = "0028"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    op.add_column("cloud_point", sa.Column("host_next_pin", sa.String(64), nullable=False, server_default=""))
