@@ -17,7 +17,7 @@ import pytest
 
 from entrepot.cloud.gateway.config import GatewayConfig, load_config, save_config
 from entrepot.cloud.host.address import ServiceAddress
-from entrepot.cloud.host.administration import HostAdministration
+from entrepot.cloud.host.administration import HostAdministration, Stored
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.keys import close_key_folder, open_key_folder
 from entrepot.cloud.host.removal import remove_parts
@@ -205,6 +205,10 @@ def test_a_quota_that_was_lowered_after_an_order_came_in_binds_it(home: Path, si
         assert services.scale(owner.id, "dp1", 3).instances == 3
 
 
+def sizes(stored: dict[str, Stored]) -> dict[str, int | None]:
+    return {subscription: one.size for subscription, one in stored.items()}
+
+
 def test_the_administrator_sees_what_each_subscription_stores(home: Path, site: Any) -> None:
     own, folders, far = HostAdministration(home), Folders(home), StoreSettings(kind=StoreKind.S3, bucket="far")
     with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
@@ -216,11 +220,19 @@ def test_the_administrator_sees_what_each_subscription_stores(home: Path, site: 
         store = folders.store(row.id) / "objects" / "00"
         store.mkdir(parents=True)
         (store / "one").write_bytes(bytes(size))
-    assert own.stored() == {ids[0]: 201, ids[1]: None}
+    assert sizes(own.stored()) == {ids[0]: None, ids[1]: None}, "nobody has counted yet, and nobody does for a look"
+    counted: list[str] = []
+    assert sizes(own.stored(counting=counted.append)) == {ids[0]: 201, ids[1]: None}
+    assert counted == ["x", "y", "z"]
+    for row, stored in zip(near, (1000, 2000), strict=True):
+        (folders.service(row.id) / "usage.json").write_bytes(
+            to_json(Note(stored=stored, objects=1, final=False, at=int(NOW) + stored))
+        )
     folders.service(bucket.id).mkdir(parents=True)
     (folders.service(bucket.id) / "usage.json").write_bytes(to_json(Note(stored=7, objects=1, final=True)))
     (home / "vault.key").unlink()
-    assert own.stored() == {ids[0]: 201, ids[1]: 7}, "looking needs no key"
+    assert sizes(own.stored()) == {ids[0]: 3000, ids[1]: 7}, "looking needs no key"
+    assert own.stored()[ids[0]].at == int(NOW) + 1000, "the age of the oldest figure in it"
 
 
 async def test_sites_recognise_a_host_by_its_pin_also_when_its_certificate_has_expired(tmp_path: Path) -> None:
@@ -501,3 +513,27 @@ async def test_a_store_that_cannot_be_counted_keeps_no_other_from_being_counted(
     assert [(await stores.usage(row)).stored for row in (failing, other)] == [0, 5]
     for row in (failing, other):
         await stores.close(row)
+
+
+async def test_what_changed_is_noted_for_those_who_look_and_nothing_of_a_service_that_is_going(
+    two_tenants: tuple[StoreEndpoints, Counted, list[ServiceRow]], tmp_path: Path
+) -> None:
+    stores, storage, (going, staying) = two_tenants
+    for row in (going, staying):
+        await stores.usage(row)
+        (Folders(tmp_path).store(row.id) / "document").write_bytes(b"12345")
+    await stores.note_changed()
+    assert [note.stored for note in map(storage.noted, (going, staying)) if note] == [0, 0]
+    await stores.recount()
+    (tmp_path / "services" / staying.id / "usage.json").rename(tmp_path / "kept")
+    await stores.close(going)
+    shutil.rmtree(tmp_path / "services" / going.id)
+    await stores.note_changed()
+    assert not (tmp_path / "services" / going.id).exists(), "nothing brings it back"
+    noted = storage.noted(staying)
+    assert noted is not None
+    assert (noted.stored, noted.final) == (5, False)
+    (tmp_path / "services" / staying.id / "usage.json").unlink()
+    await stores.note_changed()
+    assert storage.noted(staying) is None, "nothing has changed since"
+    await stores.close(staying)

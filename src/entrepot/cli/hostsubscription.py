@@ -1,7 +1,7 @@
 """``entrepot host subscription``: who may run services on a cloud host, and how much."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -13,6 +13,9 @@ from entrepot.cli.output import confirm, print_done, print_json, print_rows, say
 from entrepot.cli.removing import DryRun, tell
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
+
+if TYPE_CHECKING:
+    from entrepot.cloud.host.administration import Stored
 
 app = typer.Typer(no_args_is_help=True, help="Subscriptions: who may run services here, and how much.")
 
@@ -43,45 +46,47 @@ def add_subscription(
 
 
 @app.command("list")
-def list_subscriptions(home: Home = HOME, as_json: AsJson = False) -> None:
+def list_subscriptions(
+    count: Annotated[
+        bool, typer.Option("--count", help="Count what is stored on the host's disk now, file by file.")
+    ] = False,
+    home: Home = HOME,
+    as_json: AsJson = False,
+) -> None:
     """List the subscriptions: what their services store and how many instances they have, of what they may.
 
-    What is stored in a bucket is told as it was counted last, at least once a day while the host runs.
-    What is stored on the host's disk is counted now, file by file: of millions of files that takes a while.
+    What is stored is told as the running host noted it last, a minute ago at most; what is in a bucket is listed once a
+    day. --count counts what is on the host's disk now: of millions of files that takes a while.
 
     \b
-    Example:
+    Examples:
       entrepot host subscription list
+      entrepot host subscription list --count
     """
     host = administration(home)
-    rows, used, stored = host.subscriptions(), host.instances(), host.stored()
+    rows, used = host.subscriptions(), host.instances()
+    stored = host.stored(counting=(lambda name: say(f"Counting what {name} stores …")) if count else None)
+    figures = {row.id: (used.get(row.id, 0), *_size_and_age(stored.get(row.id))) for row in rows}
     if as_json:
-        print_json(
-            [
-                msgspec.structs.asdict(row) | {"instances": used.get(row.id, 0), "stored_bytes": stored.get(row.id, 0)}
-                for row in rows
-            ]
-        )
+        names = ("instances", "stored_bytes", "stored_at")
+        print_json([msgspec.structs.asdict(row) | dict(zip(names, figures[row.id], strict=True)) for row in rows])
         return
+    shown = []
+    for row in rows:
+        instances, size_now, at = figures[row.id]
+        told = "not counted yet" if size_now is None else size(size_now)
+        quotas = (f"{told} of {size(row.storage_quota)}", when(at), f"{instances} of {row.instance_quota}")
+        shown.append((row.name, row.state, *quotas, when(row.created), row.id))
     print_rows(
-        ("Name", "State", ">Stored", ">Instances", "Created", "Id"),
-        [
-            (
-                r.name,
-                r.state,
-                f"{_counted(stored.get(r.id, 0))} of {size(r.storage_quota)}",
-                f"{used.get(r.id, 0)} of {r.instance_quota}",
-                when(r.created),
-                r.id,
-            )
-            for r in rows
-        ],
+        ("Name", "State", ">Stored", "As of", ">Instances", "Created", "Id"),
+        shown,
         empty="No subscription yet. Next: entrepot host subscription add NAME --certificate FILE.cer",
     )
 
 
-def _counted(stored: int | None) -> str:
-    return "not counted yet" if stored is None else size(stored)
+def _size_and_age(stored: "Stored | None") -> tuple[int | None, int]:
+    """Of one without services: nothing, and that is always so."""
+    return (0, 0) if stored is None else (stored.size, stored.at)
 
 
 @app.command("set")

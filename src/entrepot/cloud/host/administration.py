@@ -6,20 +6,38 @@ a running host out of each other's way, and the host asks the database at every 
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.foresight import Foresight
 from entrepot.cloud.host.services import all_services
 from entrepot.cloud.host.settings import Folders, audit_log, load_settings
-from entrepot.cloud.host.storage import HostStorage
+from entrepot.cloud.host.storage import HostStorage, Note
 from entrepot.cloud.host.subscriptions import ACTIVE, DISABLED, CertificateRow, SubscriptionRow, Subscriptions
 from entrepot.core.times import Clock
 from entrepot.trust import inspection
 
 _LOCAL: Final = "local"
+
+
+class Stored(msgspec.Struct, frozen=True, kw_only=True):
+    """What a subscription stores. ``size`` in bytes, None: of some service it was never noted; ``at``: when the oldest
+    of the figures in it was noted, seconds since 1970, 0: that is not known."""
+
+    size: int | None
+    at: int = 0
+
+
+def _sum(before: Stored | None, note: Note | None) -> Stored:
+    if note is None or (before is not None and before.size is None):
+        return Stored(size=None)
+    if before is None or before.size is None:
+        return Stored(size=note.stored, at=note.at)
+    return Stored(size=before.size + note.stored, at=min(before.at, note.at))
 
 
 class HostAdministration:
@@ -76,17 +94,21 @@ class HostAdministration:
         with self._open() as subscriptions:
             return subscriptions.instances()
 
-    def stored(self) -> dict[str, int | None]:
-        """Bytes that the services of each subscription store, by its id; of one without services: nothing.
+    def stored(self, *, counting: Callable[[str], None] | None = None) -> dict[str, Stored]:
+        """What the services of each subscription store, by its id; of one without services: nothing.
 
-        Of a store far away they are those of its last count; None: some service's was never counted.
+        Args:
+            counting: what lies in folders is counted now, file by file; told before each service. Else, and of stores
+                far away, it is as the host noted it last.
         """
-        storage, found = HostStorage(self._folders, self._settings.store), dict[str, int | None]()
+        storage, found = HostStorage(self._folders, self._settings.store), dict[str, Stored]()
         with contextlib.closing(HostDatabase(self._folders.database)) as database:
             rows = all_services(database)
         for row in rows:
-            usage, before = storage.counted(row), found.get(row.subscription, 0)
-            found[row.subscription] = None if usage is None or before is None else before + usage.stored
+            if counting is not None:
+                counting(row.name)
+            note = storage.noted(row) if counting is None else storage.counted(row)
+            found[row.subscription] = _sum(found.get(row.subscription), note)
         return found
 
     def set_quotas(

@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -27,7 +27,7 @@ from entrepot.cloud.host.supervisor import Supervisor
 from entrepot.cloud.host.tokens import TokenEndpoint
 from entrepot.cloud.oauth import TOKEN_PATH
 from entrepot.core.addresses import parse_listen
-from entrepot.core.times import HOUR
+from entrepot.core.times import HOUR, MINUTE
 from entrepot.durable.locks import HomeLock
 from entrepot.trust.vault import ServerVault
 from entrepot.web.embedded import TlsFiles
@@ -37,6 +37,8 @@ from entrepot.web.server import announce_ready, open_listener, run_process, serv
 GATEWAY_COMMAND: Final = (sys.executable, "-m", "entrepot", "gateway", "serve", "--config")
 """Starts an instance; the path of its configuration follows."""
 RECOUNT_SECONDS: Final = HOUR
+NOTE_SECONDS: Final = MINUTE
+"""What the host's administrator is shown of what is stored is at most so old."""
 _log = structlog.get_logger("entrepot.host")
 
 
@@ -95,7 +97,8 @@ class CloudHost:
         renew = asyncio.Event()
         background = [
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
-            asyncio.create_task(self._recount(), name="recount"),
+            asyncio.create_task(_again_and_again(RECOUNT_SECONDS, self.stores.recount), name="recount"),
+            asyncio.create_task(_again_and_again(NOTE_SECONDS, self.stores.note_changed), name="note"),
             asyncio.create_task(self.key.run(renew), name="key"),
         ]
         try:
@@ -114,13 +117,14 @@ class CloudHost:
             await self.supervisor.close()
             await self.stores.note()
 
-    async def _recount(self) -> None:
-        while True:
-            await asyncio.sleep(RECOUNT_SECONDS)
-            try:
-                await self.stores.recount()
-            except Exception:  # noqa: BLE001  # a defect seen once must not end the counting
-                _log.exception("usage.defect")
+
+async def _again_and_again(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await work()
+        except Exception:  # noqa: BLE001  # a defect seen once must not end the counting
+            _log.exception("usage.defect")
 
 
 def serve_host(home: Path, *, command: Sequence[str] = GATEWAY_COMMAND) -> NoReturn:

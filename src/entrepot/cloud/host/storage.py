@@ -1,13 +1,15 @@
 """Where each service's content lies, and how much of it there is after a restart.
 
-A service remembers where its content lies (``ServiceRow.store``); the host's settings hold for new ones only. How much
-a store far away holds is counted by a listing, which costs requests; so an orderly end notes the count, and only after
-a crash it is made anew.
+A service remembers where its content lies (``ServiceRow.store``); the host's settings hold for new ones only. The count
+of what it stores is noted while the host runs and at its end, so that whoever looks need not walk over millions of
+files. A folder is walked over at the host's start all the same. A store far away is counted by a listing, which costs
+requests: after an orderly end the note does, and only after a crash it is made anew.
 """
 
 import contextlib
 import secrets
 import threading
+import time
 from pathlib import Path
 
 import msgspec
@@ -23,11 +25,13 @@ from entrepot.objects.settings import StoreKind, StoreSettings
 
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
-    """What was counted; ``final`` if nothing was stored through the host since."""
+    """What was counted; ``final`` if nothing was stored through the host since. ``at``: when it was noted, in seconds
+    since 1970; 0: by an earlier version."""
 
     stored: int
     objects: int
     final: bool
+    at: int = 0
 
     @property
     def usage(self) -> Usage:
@@ -104,13 +108,16 @@ class HostStorage:
         self.note(row, usage, final=False)
         return usage
 
-    def counted(self, row: ServiceRow) -> Usage | None:
-        """What a service stores, without asking its store: of a folder as it is now, of one far away as it was counted
-        last; None: it was never counted."""
-        if store_settings(row).kind is StoreKind.FOLDER:
-            return measure(self._folders.store(row.id))
-        noted = self._noted(row.id)
-        return None if noted is None else noted.usage
+    def noted(self, row: ServiceRow) -> Note | None:
+        """What a service stores, as it was noted last, without looking into its store; None: it never was."""
+        return self._noted(row.id)
+
+    def counted(self, row: ServiceRow) -> Note | None:
+        """As :meth:`noted`, but what lies in a folder is counted now, file by file."""
+        if store_settings(row).kind is not StoreKind.FOLDER:
+            return self._noted(row.id)
+        usage = measure(self._folders.store(row.id))
+        return Note(stored=usage.stored, objects=usage.objects, final=False, at=int(time.time()))
 
     def known(self, row: ServiceRow) -> Usage:
         """What a service stores, from now on counted by the caller: noted by an orderly end, or measured.
@@ -131,14 +138,14 @@ class HostStorage:
         return noted.usage
 
     def note(self, row: ServiceRow, usage: Usage, *, final: bool) -> None:
-        """Keep a count for the next start.
+        """Keep a count for the next start, and for those who look meanwhile.
 
         Raises:
             StorageError: the disk refuses.
         """
-        if self.open(row).remote:
-            note = Note(stored=usage.stored, objects=usage.objects, final=final)
-            write_private(self._note_file(row.id), to_json(note))
+        self.open(row)
+        note = Note(stored=usage.stored, objects=usage.objects, final=final, at=int(time.time()))
+        write_private(self._note_file(row.id), to_json(note))
 
     def _noted(self, service_id: str) -> Note | None:
         with contextlib.suppress(FileNotFoundError, NotFoundError, FormatError):

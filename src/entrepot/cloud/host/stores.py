@@ -115,6 +115,21 @@ class StoreEndpoints:
             with contextlib.suppress(EntrepotError):  # then it is counted anew
                 await asyncio.to_thread(self._storage.note, endpoint.row, endpoint.store.usage, final=True)
 
+    async def note_changed(self) -> None:
+        """Keep the counts that have changed, for those who look while the host runs. None is kept of a service whose
+        removal has begun: that would bring its folder back."""
+        for endpoint in list(self._open.values()):
+            usage = endpoint.store.usage
+            async with self._lock(endpoint.row.subscription):
+                if usage == endpoint.noted or endpoint.row.id not in self._open:
+                    continue
+                try:
+                    await asyncio.to_thread(self._storage.note, endpoint.row, usage, final=False)
+                except EntrepotError as error:
+                    _log.warning("usage.not_noted", service=endpoint.row.name, problem=str(error))
+                    continue
+                endpoint.noted = usage
+
     async def close(self, row: ServiceRow) -> None:
         """Break off the requests of a service that is being deleted; on return nothing of it is written any more."""
         async with self._lock(row.subscription):
@@ -168,6 +183,7 @@ class _Open:
         self.remote = opened.remote
         self.meter = opened.meter
         self.counted = time.monotonic()
+        self.noted: Usage | None = None
         self.running: set[asyncio.Task[Any]] = set()
 
     def log_meter(self) -> None:
