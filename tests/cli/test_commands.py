@@ -10,7 +10,7 @@ import pytest
 
 from entrepot.cli import waiting
 from entrepot.cli.waiting import amount, error_of
-from entrepot.core.errors import ConflictError, LimitedError, RefusedError
+from entrepot.core.errors import ConflictError, Family, LimitedError, RefusedError
 from entrepot.protocol.alertapi import AlertEvent, AlertInfo, AlertState, Severity
 from entrepot.protocol.cloudpointapi import CertificateInfo, DnsCheck, DnsRecord, PublicCertificate, ServiceCertificate
 from entrepot.protocol.contentapi import (
@@ -313,7 +313,7 @@ def test_a_certificate_is_made_in_the_folder_that_was_asked_for_and_nowhere_else
 ) -> None:
     ran = entrepot("certificate", "new-management", name, "--out", str(tmp_path / "certs"), "--key", "ec",
                    "--password-file", str(password_file))  # fmt: skip
-    assert (ran.code, "--out" in ran.err) == (2, True)
+    assert (ran.code, "--out" in ran.err) == (Family.USAGE.exit_code, True)
     assert not (tmp_path / "certs").exists()
 
 
@@ -442,7 +442,7 @@ def test_the_description_of_a_cloud_point_is_changed_and_nothing_else(logged_in,
     assert (refused.code, "Elsewhere." in refused.err) == (5, True)
     assert logged_in.bodies("PATCH /api/v1/cloud-points/cloud-eu")[1]["features"] == ["pxe"]
     nothing = entrepot("cloud", "set", "cloud-eu")
-    assert (nothing.code, "--description" in nothing.err) == (2, True)
+    assert (nothing.code, "--description" in nothing.err) == (Family.USAGE.exit_code, True)
 
 
 def test_an_alert_is_commented_and_tells_its_history(logged_in, entrepot) -> None:
@@ -455,3 +455,13 @@ def test_an_alert_is_commented_and_tells_its_history(logged_in, entrepot) -> Non
     assert entrepot("alert", "history", "alert-1", "--json").value[0]["event"] == "opened"
     assert entrepot("alert", "comment", "alert-1", "quota asked for").code == 0
     assert logged_in.bodies("POST /api/v1/alerts/alert-1/comment") == [{"comment": "quota asked for"}]
+
+
+def test_a_file_that_is_too_large_to_be_a_certificate_is_not_even_sent(logged_in, entrepot, tmp_path, password_file):
+    giant = tmp_path / "giant.pfx"
+    giant.write_bytes(bytes(300_000))
+    ran = entrepot("certificate", "import", "cert", str(giant), "--password-file", str(password_file))
+    assert (ran.code, "at most 256 KiB" in ran.err) == (Family.USAGE.exit_code, True)
+    ran = entrepot("certificate", "renew", "cert", str(giant), "--password-file", str(password_file))
+    assert (ran.code, "at most 64 KiB" in ran.err, "its own chain" in ran.err) == (Family.USAGE.exit_code, True, True)
+    assert not [asked for asked, _, _ in logged_in.asked if "certificates" in asked]

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     load_pem_private_key,
     pkcs12,
 )
@@ -130,6 +131,20 @@ def test_files_that_openssl_made_open_in_modern_and_legacy_encryption(file, pass
 def test_a_wrong_password_says_so(file, password):
     with pytest.raises(WrongPasswordError, match="password does not open"):
         load_pfx((GOLDEN / file).read_bytes(), Secret(password), LATER)
+
+
+@pytest.mark.parametrize("file", ["legacy-rc2.pfx", "modern.pfx"])
+@pytest.mark.parametrize("there", [100, -1])
+def test_a_file_that_is_cut_off_says_so_and_does_not_blame_the_password(file, there):
+    data = (GOLDEN / file).read_bytes()
+    with pytest.raises(NotPkcs12Error, match=f"cut off: only {len(data[:there])} of its {len(data)} bytes"):
+        load_pfx(data[:there], Secret(file.partition("-")[0].partition(".")[0]), LATER)
+
+
+def test_a_password_for_a_file_that_has_none_says_so(ec_pair):
+    bare = pkcs12.serialize_key_and_certificates(b"x", ec_pair.key, ec_pair.certificate, None, NoEncryption())
+    with pytest.raises(WrongPasswordError, match="no password at all, and one was given"):
+        load_pfx(bare, Secret("any"), ec_pair.certificate.not_valid_before_utc.timestamp() + 1)
 
 
 def test_a_file_without_private_key_says_so():

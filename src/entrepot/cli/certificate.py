@@ -26,7 +26,10 @@ from entrepot.protocol.cloudpointapi import (
 
 app = typer.Typer(no_args_is_help=True, help="Certificates: make, import, list.")
 
-MAX_PFX_FILE = 262_144
+MAX_PFX_FILE = 65_536
+"""Bytes, as the site takes them: a key, its certificate and the whole chain have some 10 KiB."""
+MAX_IMPORTED_FILE = 262_144
+"""As well: it may be a ``.publishsettings`` file, which names many subscriptions."""
 Days = Annotated[int, typer.Option(min=1, max=3650, help="How long it is valid.")]
 ServiceDays = Annotated[int, typer.Option(min=1, max=825, help="How long it is valid.")]
 RENEWS = "Cloud point that serves by this name and is to get the new certificate; without it, nobody may have the name."
@@ -148,7 +151,7 @@ def import_management(
       entrepot certificate import contoso-cloud contoso.publishsettings
     """
     published = pfx.suffix.lower() == ".publishsettings"
-    data = read_pfx(pfx)
+    data = read_pfx(pfx, most=MAX_IMPORTED_FILE)
     asked = None if published else read_secret(f"Password of {pfx.name}", file=password_file, stdin=password_stdin)
     password = "" if asked is None else asked.reveal_text()
     body = ManagementCertificateRequest(name=name, pfx=data, password=password, subscription=subscription)
@@ -193,16 +196,19 @@ def renew(
         )
 
 
-def read_pfx(path: Path) -> bytes:
+def read_pfx(path: Path, *, most: int = MAX_PFX_FILE) -> bytes:
     """Read a ``.pfx`` file of a sensible size.
 
     Raises:
         BadInputError: it is larger than any such file.
     """
     with path.open("rb") as file:
-        data = file.read(MAX_PFX_FILE + 1)
-    if len(data) > MAX_PFX_FILE:
-        raise BadInputError(f"{path} is too large to be a .pfx file with one certificate.")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise BadInputError(
+            f"{path} is too large: such a file has at most {most // 1024} KiB.",
+            next_step="Export the certificate with its key and its own chain, and nothing else.",
+        )
     return data
 
 

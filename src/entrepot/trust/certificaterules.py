@@ -53,7 +53,7 @@ def check_service_certificate(loaded: "LoadedPfx", fqdn: str, now: float) -> str
     _check_usage(certificate)
     _check_characters(certificate)
     _check_chain(loaded, now)
-    return _check_name(certificate, fqdn or certificate_name(certificate))
+    return _check_name(certificate, fqdn or _own_name(certificate))
 
 
 def check_same_name(kind: str, before: str, certificate: x509.Certificate) -> None:
@@ -215,6 +215,18 @@ def _check_characters(certificate: x509.Certificate) -> None:
             "has double-byte characters in its subject or names",
             "Request one with single-byte characters only.",
         )
+
+
+def _own_name(certificate: x509.Certificate) -> str:
+    """The name of a certificate, for a service that was given none."""
+    name = certificate_name(certificate)
+    if "." not in name.rstrip("."):
+        raise _unsuitable(
+            certificate,
+            "has no name that clients could resolve",
+            "Name the service by one of its DNS names (--fqdn), or request one for a name such as cloud1.contoso.com.",
+        )
+    return name
 
 
 def _check_name(certificate: x509.Certificate, fqdn: str) -> str:

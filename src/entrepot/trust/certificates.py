@@ -4,6 +4,7 @@ Every refusal names the certificate, says what is wrong with it and what to do, 
 up a cloud point goes wrong most often. Passwords open a file once and are kept nowhere.
 """
 
+import contextlib
 from typing import Final, Literal
 
 import msgspec
@@ -233,10 +234,33 @@ def _open_pfx(data: bytes, password: Secret) -> tuple[object, x509.Certificate |
         except ValueError:
             continue
         return key, certificate, tuple(chain)
+    if len(password) and _opens_without(data):
+        raise WrongPasswordError(
+            "The .pfx file is protected by no password at all, and one was given.",
+            next_step="Export it again with a password: whoever can read this file has the private key.",
+        )
     raise WrongPasswordError(
         "The password does not open the .pfx file.",
         next_step="Check the password; if it is right, the file is damaged: export it again.",
     )
+
+
+def _opens_without(data: bytes) -> bool:
+    for none in (None, b""):
+        with contextlib.suppress(ValueError, UnsupportedAlgorithm):
+            pkcs12.load_key_and_certificates(data, none)
+            return True
+    return False
+
+
+def _announced_size(data: bytes) -> int:
+    """How many bytes a DER value has by its own account (X.690 8.1.3, a definite length); 0: that cannot be told."""
+    if len(data) < 2 or data[1] == 0x80:
+        return 0
+    if data[1] < 0x80:
+        return 2 + data[1]
+    digits = data[1] & 0x7F
+    return 2 + digits + int.from_bytes(data[2 : 2 + digits])
 
 
 def _check_shape(data: bytes) -> None:
@@ -256,6 +280,11 @@ def _check_shape(data: bytes) -> None:
         )
     if data[:1] != b"\x30" or b"\x02\x01\x03" not in data[:8] or _PKCS7_DATA not in data[:64]:
         raise NotPkcs12Error("This is not a .pfx file (PKCS#12).", next_step=advice)
+    if len(data) < (whole := _announced_size(data)) <= MAX_PFX:
+        raise NotPkcs12Error(
+            f"The .pfx file is cut off: only {len(data)} of its {whole} bytes are there.",
+            next_step="Copy or export it again.",
+        )
 
 
 def check_management_certificate(loaded: LoadedPfx) -> str:
