@@ -155,6 +155,41 @@ def test_a_folder_whose_names_change_while_its_files_are_read(tmp_path: Path) ->
         list(items())
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_a_folder_whose_place_a_link_takes_meanwhile(tmp_path: Path, back: bool) -> None:
+    source, elsewhere, moved = tmp_path / "source", tmp_path / "elsewhere", tmp_path / "moved"
+    sub = source / "sub"
+    for folder in (sub, elsewhere):
+        folder.mkdir(parents=True)
+        for name in "abc":
+            (folder / name).write_text(name)
+    for folder in (source, sub, elsewhere):
+        os.utime(folder, (1, 1))
+
+    def items() -> Iterator[Item]:
+        for item in walk(source, Excludes(()), Warnings(for_windows=False)):
+            yield item
+            if item.path == "sub/a":
+                wait_for_another_time(tmp_path, sub.stat().st_ctime_ns)
+                sub.rename(moved)
+                sub.symlink_to(elsewhere)
+            if item.path == "sub/b" and back:
+                sub.unlink()
+                moved.rename(sub)
+            os.utime(source, (1, 1))  # the time that whoever may write there can set back
+
+    with pytest.raises(RefusedError, match=r"folder 'sub/' changed"):
+        list(items())
+
+
+def wait_for_another_time(folder: Path, before: int) -> None:
+    """Until the file system stamps what changes with another time than before."""
+    probe = folder / "probe"
+    probe.touch()
+    while probe.stat().st_ctime_ns <= before:
+        os.utime(probe)
+
+
 def test_a_file_that_disappears_before_it_is_reached(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(name)

@@ -3,11 +3,11 @@ cannot.
 
 Only one folder's names per level are in memory. Nothing is followed: a link is an item of its own, and must stay
 inside. The source may change at any moment; whoever reads a file checks it against :class:`FileItem`
-(``content/sources.py``), and a folder whose names changed while its items were read is refused here.
+(``content/sources.py``), and a folder whose names changed while its items were read is refused here. So is one that a
+link took the place of meanwhile, and gave back: whoever moves a folder leaves other times on it and on the one above.
 """
 
 import contextlib
-import operator
 import os
 import stat
 from collections.abc import Iterator
@@ -23,7 +23,6 @@ from entrepot.core.paths import case_key, check_path, is_plain, link_stays_insid
 MAX_WARNINGS: Final = 100
 _LONG: Final = 512  # characters: longer ones are measured in bytes, too
 _REPARSE_POINT: Final = 0x400
-_NAME: Final = operator.attrgetter("name")
 
 
 class FileItem(msgspec.Struct, frozen=True, gc=False):
@@ -90,9 +89,9 @@ class _Level(msgspec.Struct):
     """A folder whose items are being given."""
 
     path: str  # ends with a slash, or is empty for the root
-    where: str
-    entries: list[os.DirEntry[str]]  # the next one at the end
-    before: int  # st_mtime_ns
+    where: str  # ends with the system's separator
+    names: list[str]  # the next one at the end
+    before: tuple[int, ...]  # of :func:`_folder_identity`
 
 
 def walk(source: Path, excludes: Excludes, warnings: Warnings) -> Iterator[Item]:
@@ -114,17 +113,17 @@ def walk(source: Path, excludes: Excludes, warnings: Warnings) -> Iterator[Item]
 
 
 def _below(root: str, excludes: Excludes, warnings: Warnings) -> Iterator[Item]:
-    levels = [_enter("", root, _modified(".", root), excludes, warnings)]
+    levels = [_enter("", root, _looked_at_again(".", root), excludes, warnings)]
     while levels:
         level = levels[-1]
-        if not level.entries:
+        if not level.names:
             _check_unchanged(level)
             levels.pop()
             continue
-        entry = level.entries.pop()
-        path, where = level.path + entry.name, entry.path
+        name = level.names.pop()
+        path, where = level.path + name, level.where + name
         try:
-            found = _look_at(entry)
+            found = _look_at(where)
         except OSError as error:
             raise _unreadable(path, error) from None
         if stat.S_ISREG(found.st_mode):
@@ -132,8 +131,8 @@ def _below(root: str, excludes: Excludes, warnings: Warnings) -> Iterator[Item]:
         elif not stat.S_ISDIR(found.st_mode) or _is_junction(found):
             yield _leaf(path, where, found, root)
         else:
-            below = _enter(f"{path}/", where, found.st_mtime_ns, excludes, warnings)
-            if below.entries:
+            below = _enter(f"{path}/", where, _folder_identity(found), excludes, warnings)
+            if below.names:
                 levels.append(below)
             else:
                 _check_unchanged(below)
@@ -157,44 +156,50 @@ def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
             for entry in entries:
                 if excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)):
                     continue
-                found = _look_at(entry)
+                found = _look_at(entry.path)
                 if stat.S_ISREG(found.st_mode):
                     yield found.st_size
                 elif stat.S_ISDIR(found.st_mode) and not _is_junction(found):
                     folders.append((f"{path}{entry.name}/", entry.path))
 
 
-def _look_at(entry: "os.DirEntry[str]") -> os.stat_result:
-    """What is there now; links are not followed. Not by the entry's own ``stat``: that keeps the interpreter while it
-    asks the system, and a file server that does not answer would hold up every thread of the process."""
-    return os.lstat(entry.path)
+def _look_at(where: str) -> os.stat_result:
+    """What is there now; links are not followed. Not by a directory entry's ``stat``: that keeps the interpreter while
+    it asks the system, and a file server that does not answer would hold up every thread of the process."""
+    return os.lstat(where)
 
 
-def _modified(path: str, where: str) -> int:
+def _folder_identity(found: os.stat_result) -> tuple[int, ...]:
+    """What changes when names come or go in a folder, or when another takes its place, even for a while: the time of
+    its modification may be set back by whoever owns it, the last one (``ctime``) by nobody."""
+    return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _looked_at_again(path: str, where: str) -> tuple[int, ...]:
     try:
-        return os.stat(where).st_mtime_ns  # noqa: PTH116 - a hundred thousand Path objects would double the walk
+        return _folder_identity(os.stat(where))  # noqa: PTH116 - so many Path objects would double the walk
     except OSError as error:
         raise _unreadable(path, error) from None
 
 
-def _enter(path: str, where: str, before: int, excludes: Excludes, warnings: Warnings) -> _Level:
+def _enter(path: str, where: str, before: tuple[int, ...], excludes: Excludes, warnings: Warnings) -> _Level:
     """Read a folder's names; ``path`` ends with a slash, or is empty for the root."""
     try:
         with os.scandir(where) as scanned:
-            entries = [
-                entry
+            names = [
+                entry.name
                 for entry in scanned
                 if not (excludes and excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)))
             ]
     except OSError as error:
         raise _unreadable(path or where, error) from None
-    entries.sort(key=_NAME, reverse=True)  # by code point, which is the order of UTF-8 bytes, too
-    for entry in reversed(entries):
-        if len(path) > _LONG or not is_plain(entry.name):
-            _check_name(path + entry.name, entry.name, warnings)
-    if len({case_key(entry.name) for entry in entries}) < len(entries):
-        _warn_of_collisions(path, [entry.name for entry in reversed(entries)], warnings)
-    return _Level(path, where, entries, before)
+    names.sort(reverse=True)  # by code point, which is the order of UTF-8 bytes, too
+    for name in reversed(names):
+        if len(path) > _LONG or not is_plain(name):
+            _check_name(path + name, name, warnings)
+    if len({hash(case_key(name)) for name in names}) < len(names):  # their hashes take less than the keys themselves
+        _warn_of_collisions(path, names[::-1], warnings)
+    return _Level(path, os.path.join(where, ""), names, before)  # noqa: PTH118 - as above
 
 
 def _warn_of_collisions(path: str, names: list[str], warnings: Warnings) -> None:
@@ -272,8 +277,7 @@ def _is_junction(found: os.stat_result) -> bool:
 
 
 def _check_unchanged(level: _Level) -> None:
-    after = _modified(level.path or level.where, level.where)
-    if after != level.before:
+    if _looked_at_again(level.path or level.where, level.where) != level.before:
         raise RefusedError(
             f"The folder {level.path or '.'!r} changed while it was being read.",
             next_step="Publish again when nothing writes to the source.",
