@@ -35,6 +35,21 @@ async def test_an_address_that_asks_too_often_is_slowed_down_whatever_device_ask
     assert plane.limited == 1
 
 
+async def test_what_is_no_request_for_an_object_counts_for_its_address_but_the_site_gets_in(plane, served, http):
+    plane.admission.gate.limits = AddressLimits(requests_per_second=1e-6)  # one, then none for days
+    async with served(plane) as url:
+        first = await http.request("GET", f"{url}/objects/zz", bearer="good", accept=(400,))
+        assert first.status == 400
+        for method, path in (
+            ("GET", "/objects/zz"),
+            ("POST", "/objects/" + "0" * 64),
+            ("GET", "/nothing"),
+            ("DELETE", "/documents/control"),
+        ):
+            assert (await http.request(method, url + path, bearer="good", accept=(429,))).status == 429
+        assert (await http.request("GET", f"{url}/objects", bearer="site")).status == 200
+
+
 async def test_a_request_counts_once_also_where_its_bytes_must_be_fetched_first(
     plane, served, http, stock, records, monkeypatch
 ):

@@ -3,7 +3,7 @@
 import time
 from typing import Final
 
-from entrepot.core.errors import ForbiddenError, LimitedError, UnauthenticatedError
+from entrepot.core.errors import EntrepotError, ForbiddenError, LimitedError, UnauthenticatedError
 from entrepot.core.ids import ObjectId
 from entrepot.protocol.control import AddressLimits, GatewaySettings
 from entrepot.web.addresses import AddressGate, AddressOf, peer_address
@@ -92,13 +92,24 @@ class Admission:
         its address do.
 
         Raises:
+            LimitedError: it is refused, and its address asks too often.
             EntrepotError: as :meth:`Authoriser.site`.
         """
         try:
             await self._authorise.site(bearer_token(scope))
-        except (UnauthenticatedError, ForbiddenError):
-            self.gate.failed(self.address_of(scope), now=time.monotonic())
+        except EntrepotError as error:
+            if isinstance(error, UnauthenticatedError | ForbiddenError):
+                self.gate.failed(self.address_of(scope), now=time.monotonic())
+            self.nobody(scope)
             raise
+
+    def nobody(self, scope: Scope) -> None:
+        """Count a request that nobody is asked about, since it cannot be answered well.
+
+        Raises:
+            LimitedError: its address asks too often.
+        """
+        self.gate.enter(self.address_of(scope), now=time.monotonic())
 
     async def _grant(self, token: str, object_id: ObjectId) -> Grant:
         """Authorise; again when something was cut meanwhile, since the answer may be older than the cut."""

@@ -181,9 +181,14 @@ class ObjectPlane:
     async def _route(self, method: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         objects = path.startswith(_OBJECTS + "/") and path not in _QUESTIONS
         if objects and method in ("GET", "HEAD"):
-            object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
+            try:
+                object_id = object_id_from_hex(path.removeprefix(_OBJECTS + "/"))
+            except BadInputError:
+                self.admission.nobody(scope)
+                raise
             return await self._serve_client(object_id, scope, receive, send)
         if objects and method not in ("PUT", "DELETE"):
+            self.admission.nobody(scope)
             error = BadInputError("Objects are read with GET or HEAD.", next_step="Ask with one of these.")
             return await send_problem(send, error, status=405, headers=[(b"allow", b"GET, HEAD, PUT, DELETE")])
         await self.admission.site(scope)
