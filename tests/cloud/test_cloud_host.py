@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from entrepot.cloud.gateway.seen import load_seen
 from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import (
+    BadInputError,
+    ConflictError,
     EntrepotError,
     ForbiddenError,
     NotFoundError,
@@ -23,6 +26,7 @@ from entrepot.core.errors import (
 from entrepot.core.ids import ObjectId
 from entrepot.protocol.control import ServiceState
 from entrepot.trust.signing import SigningKey
+from entrepot.web.ports import lasting_port
 
 from .. import waiting
 
@@ -61,6 +65,24 @@ async def test_a_service_is_created_serves_and_is_deleted_without_a_trace(
     assert (await provider.delete("dp1")).left == (), "deleting again changes nothing"
     with pytest.raises(NotFoundError):
         await provider.status("dp1")
+
+
+async def test_a_service_listens_on_the_port_that_was_asked_for_unless_somebody_has_it(
+    host: Any, provider: HostProvider, site: Any, running: Maker
+) -> None:
+    port = lasting_port("127.0.0.1")
+    await provider.create("dp1", msgspec.structs.replace(site.spec(1), port=port))
+    status = await running("dp1", 1)
+    assert status.address.endswith(f":{port}")
+    ours = msgspec.structs.replace(site.spec(1), point="pt-00000000000000aa")
+    management = int(host.identity.url.rpartition(":")[2])
+    for taken, words in ((management, "cannot be had"), (port, "another service")):
+        with pytest.raises(ConflictError, match=words) as refused:
+            await provider.create("dp2", msgspec.structs.replace(ours, port=taken))
+        assert str(taken) in refused.value.message
+    with pytest.raises(BadInputError, match="65535"):
+        await provider.create("dp2", msgspec.structs.replace(ours, port=70_000))
+    assert [one.name for one in await provider.services()] == ["dp1"], "what was refused left nothing"
 
 
 async def test_tokens_open_only_what_they_name(

@@ -209,6 +209,21 @@ def sizes(stored: dict[str, Stored]) -> dict[str, int | None]:
     return {subscription: one.size for subscription, one in stored.items()}
 
 
+def test_a_port_belongs_to_one_service_which_keeps_it(home: Path, site: Any) -> None:
+    with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
+        owner = Subscriptions(database).add("a", storage_quota=1, instance_quota=9, now=NOW)
+        services = Services(database, ServerVault.load(home / "vault.key"))
+        asked = msgspec.structs.replace(site.spec(1), port=8443)
+        assert services.put(owner.id, "x", asked, expires=1, now=NOW).port == 8443
+        with pytest.raises(ConflictError, match="another service") as refused:
+            services.put(owner.id, "y", asked, expires=1, now=NOW)
+        assert "port 0" in (refused.value.next_step or "")
+        assert services.put(owner.id, "x", asked, expires=1, now=NOW).port == 8443, "asked again, it is the same one"
+        moved = msgspec.structs.replace(asked, port=9443)
+        assert services.put(owner.id, "x", moved, expires=1, now=NOW).port == 8443, "it is kept for ever"
+        assert [row.name for row in services.all(owner.id)] == ["x"]
+
+
 def test_the_administrator_sees_what_each_subscription_stores(home: Path, site: Any) -> None:
     own, folders, far = HostAdministration(home), Folders(home), StoreSettings(kind=StoreKind.S3, bucket="far")
     with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:

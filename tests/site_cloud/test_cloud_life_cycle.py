@@ -93,6 +93,17 @@ async def test_more_instances_than_the_quota_are_refused_at_once(site) -> None:
     assert site.cloud.services == {}
 
 
+async def test_the_port_that_was_asked_for_is_asked_of_the_cloud_and_another_is_told(site) -> None:
+    site.import_certificate()
+    task = await site.services.create(site.request(port=443))
+    await site.settle()
+    assert site.cloud.services["cloud1"].spec.port == 443
+    told = (await site.task(task)).message
+    assert "listens on port 8443, and clients are sent to 443" in told
+    point = await site.services.get("cloud1")
+    assert point.url == f"https://{point.fqdn}", "443 is what https means"
+
+
 async def test_a_name_that_another_site_uses_is_left_alone(site) -> None:
     site.import_certificate()
     other = ServiceSpec(point="pt-other", fqdn="x.y.z", root=b"", certificate="", private_key="", instances=1)

@@ -47,6 +47,7 @@ NewDelivery = Annotated[Delivery | None, typer.Option("--delivery", help=DELIVER
 FREE = "Warn when so many percent of the storage quota, or less, are free."
 IMAGE = "Gateway image: registry/name@sha256:…"
 AUTHORITY_HELP = "Sign-in address of another Azure cloud (China, US Government); --host is its Resource Manager."
+PORT = "Port at which clients reach it; 0: one that the cloud host chooses and keeps."
 REGISTRY_USER = "User at the image registry, if it asks."
 REGISTRY_PASSWORD_FILE = "File with that user's password."
 CPU = "Cores of an Azure replica: 0.25 to 4 in steps of 0.25."
@@ -77,7 +78,7 @@ def create(
     memory: Annotated[float | None, typer.Option(min=0.5, max=8, help=MEMORY)] = None,
     service_password_file: Annotated[Path | None, typer.Option(help="File with the password of --service-pfx.")] = None,
     fqdn: Annotated[str, typer.Option(help="Service name; default: the certificate's name.")] = "",
-    port: Annotated[int, typer.Option(help="Port at which clients reach it; 0: what the cloud assigns.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help=PORT)] = 0,
     instances: Annotated[int, typer.Option(min=1, max=64, help="Gateway instances.")] = 2,
     region: Annotated[str, typer.Option(help="Region, where the cloud has several.")] = "",
     description: Annotated[str, typer.Option(help="A note for yourself.")] = "",

@@ -60,7 +60,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What the site wants.
 
     ``point`` is the audience of tokens; ``root`` the hierarchy root's raw public key that gateways pin;
-    ``certificate`` (PEM chain) and ``private_key`` (PEM, PKCS#8) are those of the service certificate.
+    ``certificate`` (PEM chain) and ``private_key`` (PEM, PKCS#8) are those of the service certificate. ``port`` counts
+    at a cloud host, when the service is made: it keeps its port for ever; 0: the host chooses one.
     """
 
     point: str
@@ -69,6 +70,7 @@ class ServiceSpec(msgspec.Struct, frozen=True, kw_only=True):
     certificate: str
     private_key: str
     instances: int
+    port: int = 0
 
     def __repr__(self) -> str:
         return f"ServiceSpec({self.point}, {self.fqdn}, {self.instances} instances, private_key=***)"

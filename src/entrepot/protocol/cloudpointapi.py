@@ -99,7 +99,8 @@ class CloudPointRequest(Model, frozen=True, kw_only=True):
     address: lower-case letters, digits, hyphens.
 
     ``host_pin`` is SHA-256 (hexadecimal) of the cloud host's TLS certificate in DER form; ``fqdn`` defaults to the
-    service certificate's name; ``port`` is where clients reach the service, 0: the port that the cloud assigns.
+    service certificate's name; ``port`` is where clients reach the service, and where a cloud host listens for it; 0:
+    the host chooses one.
     ``azure`` has what Azure needs beside; its ``host_url`` is Azure Resource Manager's, and it has no pin.
     ``delivery`` ``redirect`` lets clients fetch from the store by links that are good for up to 60 s: what is sent
     does not pass the gateways, but a stop or a revocation reaches clients that much later. It is refused where the

@@ -32,7 +32,7 @@ class ServiceAddress:
         port: the service's port; 0 picks a free one that can be kept.
 
     Raises:
-        ConflictError: another program has the port.
+        ConflictError: another program has the port, or the host may not open it.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -79,6 +79,15 @@ class ServiceAddress:
         self._reservation.close()
 
 
+def try_port(host: str, port: int) -> None:
+    """See that a service could have this port. May wait a moment: call it in a worker thread.
+
+    Raises:
+        ConflictError: another program has the port, or the host may not open it.
+    """
+    _reserve(host, port).close()
+
+
 def _reserve(host: str, port: int) -> socket.socket:
     """Bind the port, once nobody else has it.
 
@@ -109,7 +118,8 @@ def _reserve(host: str, port: int) -> socket.socket:
 
 
 def _taken(host: str, port: int, error: OSError) -> ConflictError:
-    return ConflictError(
-        f"The service's port {port} on {host} cannot be had: {error.strerror}.",
-        next_step="End the program that uses it; the service keeps its port.",
-    )
+    if error.errno == errno.EACCES:
+        step = "Let the host's user open it (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose another one."
+    else:
+        step = "End the program that uses it: the service keeps its port. For a new service, choose another one."
+    return ConflictError(f"The service's port {port} on {host} cannot be had: {error.strerror}.", next_step=step)

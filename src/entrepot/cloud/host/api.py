@@ -171,6 +171,8 @@ class ManagementApi:
         expires = check_spec(spec, now=self._clock())
         subscription = caller.subscription.id
         await self._stores.check_new(subscription, name)
+        if await asyncio.to_thread(self._services.takes_port, subscription, name, spec.port):
+            await self._supervisor.try_port(spec.port)
         row = await asyncio.to_thread(self._services.put, subscription, name, spec, expires=expires, now=self._clock())
         return await self._converged(row)
 

@@ -114,6 +114,19 @@ class Services:
         """One service by its id, or None."""
         return next(iter(self._read("WHERE v.id = ?", service)), None)
 
+    def takes_port(self, subscription: str, name: str, port: int) -> bool:
+        """Whether this port would be taken for this service: a new one may ask for one, others keep theirs.
+
+        Raises:
+            ConflictError: another service has it.
+        """
+        rows = self.all() if port else []
+        if not port or any((row.subscription, row.name) == (subscription, name) for row in rows):
+            return False
+        if any(row.port == port for row in rows):
+            raise _port_taken(port)
+        return True
+
     def put(self, subscription: str, name: str, spec: ServiceSpec, *, expires: int, now: float) -> ServiceRow:
         """Create a service, stopped or running as it was, or change it. The same specification changes nothing.
 
@@ -121,7 +134,7 @@ class Services:
             expires: of the service certificate.
 
         Raises:
-            ConflictError: it is being deleted, or belongs to another point.
+            ConflictError: it is being deleted, or belongs to another point; or it is new, and its port is another's.
             QuotaError: the quota does not allow so many instances.
         """
         with self._database.write() as connection:
@@ -205,6 +218,8 @@ class Services:
         expires: int,
         now: float,
     ) -> ServiceRow:
+        if spec.port and connection.execute("SELECT 1 FROM service WHERE port = ?", (spec.port,)).fetchone():
+            raise _port_taken(spec.port)  # also that of a stopped one, at whose port nobody listens
         service = prefixed_id("svc", secrets.token_bytes(8))
         row = ServiceRow(
             id=service,
@@ -218,7 +233,7 @@ class Services:
             certificate_expires=expires,
             instances=spec.instances,
             state=Wanted.RUNNING,
-            port=0,
+            port=spec.port,
             revision=1,
             created=int(now),
             store=self._place(service),
@@ -270,6 +285,13 @@ class Services:
                 next_step="Ask for fewer instances, or let the cloud host's administrator raise the quota:"
                 " entrepot host subscription set NAME --instances N.",
             )
+
+
+def _port_taken(port: int) -> ConflictError:
+    return ConflictError(
+        f"The port {port} is that of another service of this cloud host.",
+        next_step="Choose another one, or leave the choice to the host (port 0).",
+    )
 
 
 def _service(row: sqlite3.Row) -> ServiceRow:

@@ -15,6 +15,7 @@ from entrepot.trust.certificates import LoadedPfx, check_service_certificate
 from entrepot.trust.inspection import PrivateKey, expires
 
 MAX_PEM: Final = 64 * 1024
+MAX_PORT: Final = 65_535
 
 
 def check_spec(spec: ServiceSpec, *, now: float) -> int:
@@ -32,6 +33,8 @@ def check_spec(spec: ServiceSpec, *, now: float) -> int:
         raise BadInputError("The specification pins no proper hierarchy root: it has 32 bytes.")
     if not 1 <= spec.instances <= MAX_INSTANCES:
         raise BadInputError(f"A service has 1 to {MAX_INSTANCES} instances.")
+    if not 0 <= spec.port <= MAX_PORT:
+        raise BadInputError(f"A service's port is 1 to {MAX_PORT}, or 0: the host chooses one.")
     loaded = _loaded(spec)
     check_service_certificate(loaded, spec.fqdn, now)
     return expires(loaded.certificate)

@@ -7,6 +7,7 @@ from typing import Any
 
 import structlog
 
+from entrepot.cloud.host.address import try_port
 from entrepot.cloud.host.removal import remove_content, remove_parts
 from entrepot.cloud.host.runner import ServiceRunner, Surroundings
 from entrepot.cloud.host.services import ServiceRow, Wanted
@@ -40,6 +41,14 @@ class Supervisor:
         if found is None:
             found = self._runners[service_id] = ServiceRunner(service_id, self._around, self._changed.set)
         return found
+
+    async def try_port(self, port: int) -> None:
+        """See that a new service could have this port.
+
+        Raises:
+            ConflictError: another program has it, or the host may not open it.
+        """
+        await asyncio.to_thread(try_port, self._around.listen_host, port)
 
     def signal(self, service_id: str) -> None:
         """Let a service's instances read their documents now."""

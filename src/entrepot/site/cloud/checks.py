@@ -15,6 +15,7 @@ from entrepot.core.errors import (
 )
 from entrepot.core.times import iso
 from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.cloudapi import HOST
 from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.site.cloudport import CloudProvider
 from entrepot.trust.pem import load_chain
@@ -126,6 +127,18 @@ def has_certificate(status: ServiceStatus, point: CloudPoint) -> bool:
     if digest is None or not point.certificate:
         return status.certificate_expires == point.certificate_expires
     return load_chain(point.certificate)[0].fingerprint(digest).hex() == told
+
+
+def port_remarks(point: CloudPoint) -> tuple[str, ...]:
+    """What must be done where a cloud host's service does not listen where clients are sent: it was there before the
+    port was asked for, and keeps its own."""
+    listens = point.address.rpartition(":")[2]
+    if point.provider != HOST or not point.port or not listens.isdigit() or int(listens) == point.port:
+        return ()
+    return (
+        f"The service listens on port {listens}, and clients are sent to {point.port}: a firewall or front of yours "
+        "must lead them there.",
+    )
 
 
 async def check_free(provider: CloudProvider, point: CloudPoint, root: bytes) -> None:

@@ -24,7 +24,15 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import Delivery, ServiceState
 from entrepot.site.cloud import delivery, standing
 from entrepot.site.cloud.charge import Charge
-from entrepot.site.cloud.checks import Owner, check_certificate, check_free, check_point, check_quota, owner_of
+from entrepot.site.cloud.checks import (
+    Owner,
+    check_certificate,
+    check_free,
+    check_point,
+    check_quota,
+    owner_of,
+    port_remarks,
+)
 from entrepot.site.cloud.forgetting import last_try, search_later
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.planning import still_charged
@@ -90,7 +98,8 @@ class LifeCycle(Charge):
 
     async def _remarks(self, point: CloudPoint) -> str:
         azure = (await self._database.read(clouddetails.detail, point.point)).azure
-        return " ".join((*image_remarks(azure), *chain_remarks(load_chain(point.certificate))))
+        chain = load_chain(point.certificate)
+        return " ".join((*port_remarks(point), *image_remarks(azure), *chain_remarks(chain)))
 
     def _spec(self, point: CloudPoint) -> ServiceSpec:
         return ServiceSpec(
@@ -100,6 +109,7 @@ class LifeCycle(Charge):
             certificate=point.certificate,
             private_key=self._providers.open_service_key(point).reveal_text(),
             instances=point.instances_wanted,
+            port=point.port,
         )
 
     async def clean_up(self, task: Task, error: EntrepotError, report: Reporter) -> EntrepotError:
