@@ -8,6 +8,7 @@ from entrepot.cli.output import when
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.protocol.cloudapi import (
     ARM,
+    MACHINE,
     AcceptedPin,
     AzureOptions,
     CloudAccount,
@@ -382,6 +383,19 @@ def test_a_deletion_is_told_before_it_is_done(entrepot, logged_in) -> None:
     assert "Nothing was deleted." in told.err
     assert entrepot("cloud", "delete", "cloud-eu", "--dry-run", "--json").value["parts"][2] == "Storage entrepot01"
     assert not any(request.startswith("DELETE") for request, _, _ in logged_in.asked)
+
+
+def test_the_machine_of_a_cloud_host_is_none_of_what_a_deletion_removes(entrepot, logged_in) -> None:
+    rented = PlannedResource(kind="the host's machine", name="vm1.contoso.com", meter=MACHINE)
+    logged_in.replies |= DELETABLE | {
+        "GET /api/v1/cloud-points/cloud-eu": cloud_point_info(),
+        "GET /api/v1/cloud-points/cloud-eu/resources": msgspec.structs.replace(
+            PLAN, resources=(rented, *PLAN.resources)
+        ),
+    }
+    told = entrepot("cloud", "delete", "cloud-eu", "--dry-run")
+    assert "Container app cloud-az" in told.out
+    assert "machine" not in told.out
 
 
 def test_a_deletion_in_azure_names_the_proof_record_that_is_left(entrepot, logged_in) -> None:

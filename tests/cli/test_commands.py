@@ -141,6 +141,24 @@ def interrupted_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waiting.time, "sleep", pressed)
 
 
+def test_why_a_task_is_put_back_is_told_once_while_it_waits(
+    logged_in, entrepot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting.time, "sleep", lambda _: None)
+    silent = {"error": "vm1:8440 refuses connections.", "run_after": 1_800_000_000}
+    states = [
+        task(TaskState.CREATED),
+        task(TaskState.CREATED, **silent),
+        task(TaskState.IN_PROGRESS, **silent),
+        task(TaskState.CREATED, **silent),
+        task(message="cloud-eu serves clients again."),
+    ]
+    logged_in.replies["GET /api/v1/tasks/tsk-1"] = lambda _: states.pop(0)
+    ran = entrepot("task", "show", "tsk-1", "--wait")
+    assert ran.code == 0, ran.err
+    assert ran.err.count("refuses connections. It is tried again by itself, next at ") == 1
+
+
 def test_ctrl_c_ends_the_watching_and_says_that_the_site_goes_on(
     logged_in, entrepot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -211,6 +211,19 @@ async def test_a_certificate_that_is_its_own_issuer_is_taken_with_a_remark(site)
     assert "self-signed: clients accept it only if they trust that very certificate" in remark
 
 
+async def test_a_certificate_that_ends_soon_is_taken_with_a_remark(site) -> None:
+    site.import_certificate()
+    issuer = certificate("other", cn="Contoso issuing CA", ca=True)
+    brief = certificate(issuer="Contoso issuing CA", by="other", days=20)
+    request = site.request(service_pfx=pfx(brief, chain=(issuer,)), service_password=PASSWORD)
+    (remark,) = (await site.services.plan(request)).remarks
+    assert "is valid only until" in remark
+    assert "entrepot cloud renew-certificate" in remark
+    task = await site.services.create(request)
+    await site.settle()
+    assert remark in (await site.task(task)).message
+
+
 async def test_a_certificate_without_its_issuer_is_taken_with_a_remark(site) -> None:
     """A root that clients trust may have issued it; if it was not one, they will refuse the service."""
     site.import_certificate()

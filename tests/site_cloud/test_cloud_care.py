@@ -24,6 +24,7 @@ from entrepot.database import alerts, clouddetails, prices
 from entrepot.database.tasks import Task
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.cloudapi import (
+    MACHINE,
     AzureOptions,
     OrphanRequest,
     PlannedResource,
@@ -39,7 +40,7 @@ from entrepot.rules.alerts import AlertState
 from entrepot.rules.prices import PriceSheet, Tier
 from entrepot.site.cloud.accounts import account_of
 from entrepot.site.cloud.dns import Resolved
-from entrepot.site.cloud.planning import rates_of
+from entrepot.site.cloud.planning import rates_of, still_charged
 from entrepot.site.cloud.providers import service_secret
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
@@ -115,6 +116,20 @@ async def _renewed(site: SiteUnderTest, request: RenewServiceCertificate) -> Tas
     task = await site.services.renew("cloud1", request)
     await site.settle()
     return task
+
+
+class _Rented:
+    """A cloud host: its machine was there before, and stays."""
+
+    async def plan(self, service: str, _point: str, _instances: int) -> tuple[PlannedResource, ...]:
+        machine = PlannedResource(kind="the host's machine", name="vm1", meter=MACHINE)
+        return machine, PlannedResource(kind="stored content", name=service, meter="storage_gb_month")
+
+
+async def test_what_a_deletion_would_not_end_is_told_apart_after_a_stop(site) -> None:
+    told = await still_charged(_Rented(), await site.make_point())  # type: ignore[arg-type]  # all that is asked of it
+    assert "go on costing money: stored content (cloud1). Delete the cloud point to end that." in told
+    assert told.endswith("So does the host's machine (vm1), with or without cloud points.")
 
 
 async def test_a_management_certificate_is_tried_at_the_cloud_before_it_is_kept(site) -> None:

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from entrepot.cli.output import age, day, how_old, money, print_facts, print_json, print_rows, say, size, when
-from entrepot.protocol.cloudapi import CloudPlan, Comparison, PlannedResource, UpdatePlan
+from entrepot.protocol.cloudapi import MACHINE, CloudPlan, Comparison, PlannedResource, UpdatePlan
 from entrepot.protocol.cloudpointapi import (
     AzureInfo,
     CloudPointInfo,
@@ -213,7 +213,7 @@ def print_unpriced(meters: tuple[str, ...]) -> None:
     """What has no price, and where prices come from."""
     if meters:
         say(f"[yellow]Without a known price:[/] {', '.join(meters)}")
-    if {*meters} - {"machine"}:  # whoever rents a cloud host's machine knows its price; no sheet does
+    if {*meters} - {MACHINE}:  # whoever rents a cloud host's machine knows its price; no sheet does
         say("Next: entrepot cost sheet use NAME; the sheets: entrepot cost sheet list")
 
 

@@ -13,7 +13,7 @@ from entrepot.cli.removing import DryRun, foresee
 from entrepot.cli.session import SiteSession, seg, site_session
 from entrepot.cli.waiting import finish
 from entrepot.core.errors import EntrepotError
-from entrepot.protocol.cloudapi import AZURE, CloudResources
+from entrepot.protocol.cloudapi import AZURE, MACHINE, CloudResources
 from entrepot.protocol.cloudhost import proof_name
 from entrepot.protocol.cloudpointapi import CloudPointInfo
 from entrepot.protocol.removalapi import Removal
@@ -125,4 +125,4 @@ def _parts(session: SiteSession, name: str) -> tuple[str, ...]:
     except EntrepotError as error:
         say(f"[yellow]Warning:[/] what it is made of is not known now: {error}")
         return ()
-    return tuple(f"{one.kind} {one.name}" for one in found.resources if one.meter != "egress_gb")
+    return tuple(f"{one.kind} {one.name}" for one in found.resources if one.meter not in ("egress_gb", MACHINE))

@@ -7,7 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from entrepot.cli.output import print_json, say
+from entrepot.cli.output import print_json, say, when
 from entrepot.cli.session import SiteSession
 from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.sizes import format_size
@@ -79,7 +79,7 @@ def succeeded(task: TaskInfo) -> TaskInfo:
 
 
 class TaskProgress:
-    """A bar on standard error; silent where that is no terminal. Use as a context manager."""
+    """On standard error: a bar where that is a terminal, and anywhere why a task waits. Use as a context manager."""
 
     def __init__(self, *, silent: bool = False) -> None:
         console = Console(stderr=True)
@@ -92,6 +92,8 @@ class TaskProgress:
             *columns, TimeElapsedColumn(), console=console, disable=silent or not console.is_terminal, transient=True
         )
         self._bar: TaskID | None = None
+        self._console = None if silent else console
+        self._told = ""
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -105,11 +107,20 @@ class TaskProgress:
         pause = _FIRST_PAUSE
         while True:
             self.show(task)
+            self._tell_trouble(task)
             if task.state.final:
                 return task
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             task = ask(task.id)
+
+    def _tell_trouble(self, task: TaskInfo) -> None:
+        """Say once what a task waits for that was put back: a cloud that does not answer is no matter of seconds."""
+        if self._console is None or task.state is not TaskState.CREATED or task.error in ("", self._told):
+            return
+        self._told = task.error
+        text = f"{task.title}: {task.error} It is tried again by itself, next at {when(task.run_after)}."
+        self._console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
 
     def show(self, task: TaskInfo) -> None:
         """Draw one state of the task."""

@@ -155,6 +155,10 @@ class RenewManagementCertificate(_Model, frozen=True, kw_only=True):
         return "RenewManagementCertificate(***)"
 
 
+MACHINE: Final = "machine"
+"""The meter of a cloud host's machine: no cloud point's own, it was there before and stays behind all of them."""
+
+
 class PlannedResource(_Model, frozen=True, kw_only=True):
     """Something that a cloud point is made of.
 

@@ -4,14 +4,14 @@ Every refusal names the certificate, says what is wrong with it and what to requ
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from entrepot.core.times import iso
+from entrepot.core.times import DAY, iso
 from entrepot.trust.inspection import (
     CertificateExpiredError,
     UnsuitableCertificateError,
@@ -30,6 +30,9 @@ from entrepot.trust.inspection import (
 
 if TYPE_CHECKING:
     from entrepot.trust.certificates import LoadedPfx
+
+SOON: Final = 30 * DAY
+"""Seconds. A service certificate that ends sooner is remarked on when it is brought."""
 
 
 def check_service_certificate(loaded: "LoadedPfx", fqdn: str, now: float) -> str:
@@ -88,21 +91,29 @@ def ordered_chain(loaded: "LoadedPfx") -> tuple[x509.Certificate, ...]:
     return tuple(chain)
 
 
-def chain_remarks(chain: Sequence[x509.Certificate]) -> tuple[str, ...]:
+def chain_remarks(chain: Sequence[x509.Certificate], now: float) -> tuple[str, ...]:
     """What should be thought over about a service certificate and the issuers that are sent with it.
 
     Args:
         chain: the service certificate first.
+        now: seconds since 1970.
     """
-    first = chain[0]
+    first, remarks = chain[0], []
+    if expires(first) - now < SOON:
+        remarks.append(
+            f"The service certificate {describe(first)} is valid only until {iso(expires(first))}: have its successor "
+            "ready, and bring it with `entrepot cloud renew-certificate`."
+        )
     if len(chain) > 1:
-        return ()
+        return tuple(remarks)
     if first.issuer == first.subject:
         return (
+            *remarks,
             f"The service certificate {describe(first)} is self-signed: clients accept it only if they trust that very "
             "certificate as a root.",
         )
     return (
+        *remarks,
         f"The service certificate {describe(first)} comes without its issuer, {first.issuer.rfc4514_string()[:200]}: "
         "clients accept it only if they trust that one as a root. If not, export it with its chain.",
     )

@@ -20,7 +20,7 @@ from entrepot.core.encoding import from_json
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, UnauthenticatedError
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
-from entrepot.protocol.cloudapi import CloudMetrics, PlannedResource
+from entrepot.protocol.cloudapi import MACHINE, CloudMetrics, PlannedResource
 from entrepot.protocol.cloudhost import AccessToken, Remains, Scale, ServiceSpec, ServiceStatus, Subscription
 from entrepot.trust.assertions import make_client_assertion
 from entrepot.trust.inspection import PrivateKey, load_cer
@@ -150,7 +150,7 @@ class HostProvider:
                 f"The subscription has a service named {service} already, of {other}.", next_step="Choose another name."
             )
         return (
-            PlannedResource(kind="the host's machine", name=urlsplit(self._url).hostname or "", meter="machine"),
+            PlannedResource(kind="the host's machine", name=urlsplit(self._url).hostname or "", meter=MACHINE),
             PlannedResource(
                 kind="gateway instance",
                 name=service,

@@ -25,10 +25,14 @@ def check_account(request: CloudPointRequest) -> CloudPointRequest:
 
 def _check_host(request: CloudPointRequest) -> CloudPointRequest:
     if not request.host_url.startswith("https://"):
-        raise BadInputError("The cloud's address begins with https://.", next_step="Give the cloud host's address.")
+        raise BadInputError(
+            "The address of the cloud host's management API is missing, or does not begin with https://.",
+            next_step="Give it by --host (host_url), as `entrepot host init` printed it. For Azure: --azure-tenant.",
+        )
     if len(request.host_pin) != 64:
         raise BadInputError(
-            "The cloud host is recognised by a pin.", next_step="Give the SHA-256 that `entrepot host init` printed."
+            "The cloud host is recognised by a pin.",
+            next_step="Give the SHA-256 that `entrepot host init` printed, by --host-pin (host_pin).",
         )
     if request.azure is not None:
         raise BadInputError("A cloud host has no Azure options.", next_step="Leave them out, or use azure.")

@@ -132,9 +132,9 @@ class Creation:
         told = f"The subscription {subscription.name or subscription.id} is {subscription.state}."
         sheet = await self._database.read(prices.sheet_of, "")
         plan = priced(parts, sheet, (told, f"The service certificate serves {fqdn}."))
-        return msgspec.structs.replace(
-            plan, remarks=(*image_remarks(request.azure), *chain_remarks((loaded.certificate, *ordered_chain(loaded))))
-        )
+        chain = (loaded.certificate, *ordered_chain(loaded))
+        remarks = (*image_remarks(request.azure), *chain_remarks(chain, self._clock()))
+        return msgspec.structs.replace(plan, remarks=remarks)
 
     def _refused(
         self, connection: Connection, request: CloudPointRequest, fqdn: str, loaded: LoadedPfx

@@ -99,7 +99,7 @@ class LifeCycle(Charge):
     async def _remarks(self, point: CloudPoint) -> str:
         azure = (await self._database.read(clouddetails.detail, point.point)).azure
         chain = load_chain(point.certificate)
-        return " ".join((*port_remarks(point), *image_remarks(azure), *chain_remarks(chain)))
+        return " ".join((*port_remarks(point), *image_remarks(azure), *chain_remarks(chain, self._clock())))
 
     def _spec(self, point: CloudPoint) -> ServiceSpec:
         return ServiceSpec(
@@ -133,7 +133,7 @@ class LifeCycle(Charge):
         except EntrepotError as problem:
             if report.stop_reason in ("shutdown", "lost"):
                 raise CancelledError("The work was stopped.") from problem
-            left = (f"perhaps the service {point.service}, which could not be checked: {problem.message}",)
+            left = (f"perhaps the service {point.service}, which could not be checked ({problem.message.rstrip('.')})",)
         if left:
             remains = f"This remains in the cloud: {', '.join(left)}."
             await self.note(task, state=CloudPointState.FAILED, message=f"{error.message} {remains}")

@@ -6,7 +6,7 @@ import msgspec
 
 from entrepot.core.errors import EntrepotError
 from entrepot.database.cloud import CloudPoint
-from entrepot.protocol.cloudapi import CloudPlan, PlannedResource
+from entrepot.protocol.cloudapi import MACHINE, CloudPlan, PlannedResource
 from entrepot.rules.prices import ZERO, PriceSheet
 from entrepot.site.cloudport import Cloud
 
@@ -63,7 +63,10 @@ async def still_charged(provider: Cloud, point: CloudPoint) -> str:
         parts = await provider.plan(point.service, point.point, point.instances_wanted)
     except EntrepotError:  # the stop itself is done: that a list could not be made must not fail it
         return "Its content stays and goes on costing storage."
-    staying = [f"{one.kind} ({one.name})" for one in parts if one.stays and one.meter]
+    staying = [f"{one.kind} ({one.name})" for one in parts if one.stays and one.meter not in ("", MACHINE)]
+    machines = [f"{one.kind} ({one.name})" for one in parts if one.meter == MACHINE]
+    apart = f" So does {', '.join(machines)}, with or without cloud points." if machines else ""
     if not staying:
         return "Its content stays; nothing of it is charged meanwhile."
-    return f"Its content stays. These go on costing money: {', '.join(staying)}. Delete the cloud point to end that."
+    listed = ", ".join(staying)
+    return f"Its content stays. These go on costing money: {listed}. Delete the cloud point to end that.{apart}"
