@@ -67,6 +67,8 @@ class ArmDouble:
         self.things: dict[str, dict[str, Any]] = {}
         self.figures: dict[str, list[float]] = dict(FIGURES)
         self.polls: dict[str, int] = {}
+        self.lasting = 0  # operations that are begun from now on last until so many others were refused for them
+        self.held: dict[str, int] = {}
         self.after: dict[str, Callable[[], None]] = {}
         self.things_of: dict[str, str] = {}
         self.registered = {"Microsoft.Storage", "Microsoft.Insights"}
@@ -105,8 +107,14 @@ class ArmDouble:
     def forget(self) -> None:
         """Begin anew: nothing is there, and nothing is on its way."""
         with self.lock:
-            for kept in (self.things, self.things_of, self.polls, self.after):
+            for kept in (self.things, self.things_of, self.polls, self.held, self.after):
                 kept.clear()
+
+    def occupy(self, part: str) -> None:
+        """Somebody else, a person in the portal for example, has begun an operation on what is called so."""
+        with self.lock:
+            key = next(name for name in self.things if name.endswith(part.lower()))
+            self._later(key, self.things[key], 202, "Location")
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         split = urllib.parse.urlsplit(target)
@@ -296,7 +304,10 @@ class ArmDouble:
     def _thing(self, method: str, path: str, body: Any) -> Answer:
         key = path.lower().rstrip("/")
         parts = key.split("/")
-        if method == "POST" and parts[-1] in ("stop", "start"):
+        turned = method == "POST" and parts[-1] in ("stop", "start")
+        if method not in ("GET", "HEAD"):
+            self._check_idle(key.rpartition("/")[0] if turned else key)
+        if turned:
             return self._turn(key.rpartition("/")[0], parts[-1])
         if parts[-1] in ("certificates", "storageaccounts", "managedenvironments", "containerapps", "resources"):
             return self._list(key, parts[-1])
@@ -317,7 +328,7 @@ class ArmDouble:
         return self._put(key, path, body)
 
     def _list(self, key: str, kind: str) -> Answer:
-        group = "/".join(key.split("/")[:5])
+        group = _group(key)
         if group not in self.things:
             raise Refusal(404, "ResourceGroupNotFound")
         if kind == "resources":
@@ -368,7 +379,7 @@ class ArmDouble:
 
     def _put(self, key: str, path: str, body: Any) -> Answer:
         parts = key.split("/")
-        if len(parts) > 5 and "/".join(parts[:5]) not in self.things:
+        if len(parts) > 5 and _group(key) not in self.things:
             raise Refusal(404, "ResourceGroupNotFound")
         fresh = key not in self.things
         thing = {**body, "id": path, "name": path.rsplit("/", 1)[1]}
@@ -463,8 +474,11 @@ class ArmDouble:
     def _turn(self, key: str, verb: str) -> Answer:
         if key not in self.things:
             raise Refusal(404, "ResourceNotFound")
-        self.things[key]["properties"]["runningStatus"] = "Stopped" if verb == "stop" else "Running"
-        return self._later(key, self.things[key], 202, "Location")
+        before = self.things[key]["properties"]
+        turned = {**before, "runningStatus": "Stopped" if verb == "stop" else "Running"}
+        answer = self._later(key, {**self.things[key], "properties": turned}, 202, "Location")
+        self.things[key]["properties"]["runningStatus"] = before["runningStatus"]  # until the operation has ended
+        return answer
 
     def _delete(self, key: str) -> Answer:
         if key not in self.things:
@@ -497,19 +511,29 @@ class ArmDouble:
     def _operation_of(self, key: str) -> str:
         operation = f"/operations/{len(self.after)}{'/location' if 'storageaccounts' in key else ''}"
         self.polls[operation] = 2
+        self.held[operation] = self.lasting
         self.things_of[operation] = key
         return operation
+
+    def _check_idle(self, key: str) -> None:
+        """One operation at a time on each resource; nothing is made in a group that is being deleted."""
+        for code, of in (("ContainerAppOperationInProgress", key), ("ResourceGroupBeingDeleted", _group(key))):
+            busy = [one for one, left in self.polls.items() if self.things_of[one] == of and left > 0]
+            if busy:
+                self._time_passes(of)
+                self.held |= {one: self.held[one] - 1 for one in busy}
+                raise Refusal(409, code, "Another operation is in progress.")
 
     def _time_passes(self, key: str) -> None:
         """Operations go on whether somebody asks for them or not: whoever started one may be dead."""
         for operation, of in self.things_of.items():
-            if of == key and self.polls[operation] > 0:
+            if of == key and self.polls[operation] > 0 >= self.held[operation]:
                 self.polls[operation] -= 1
                 if self.polls[operation] == 0:
                     self.after[operation]()
 
     def _operation(self, path: str) -> Answer:
-        self.polls[path] -= 1
+        self.polls[path] -= self.held[path] <= 0
         if self.polls[path] > 0:
             return 202, {"Location": f"{self.url}{path}?api-version=1", "Retry-After": "0"}, {"status": "InProgress"}
         if self.polls[path] == 0:
@@ -520,6 +544,11 @@ class ArmDouble:
                 thing["properties"]["provisioningState"] = "Failed"
                 return 200, {}, {"status": "Failed", "error": {"code": code, "message": "Azure's words."}}
         return 200, {}, {"status": "Succeeded", **(thing or {})}
+
+
+def _group(key: str) -> str:
+    """The resource group that something lies in."""
+    return "/".join(key.split("/")[:5])
 
 
 def _b64(text: str) -> bytes:

@@ -87,7 +87,9 @@ def every(site: Lives, group: tuple[str, ...], disturbed: Callable[..., bool], e
                 empty()
         return any(reached)
 
-    assert disturbed_points(all_orders) * STRIDE > 8
+    points = disturbed_points(all_orders)
+    print(f"{', '.join(group)}: {points} points")  # noqa: T201  # for the table of docs/azure.md
+    assert points * STRIDE > 8
 
 
 def assert_host_empty(host: HostProcess) -> None:

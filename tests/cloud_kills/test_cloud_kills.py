@@ -34,6 +34,21 @@ def test_every_order_to_azure_is_carried_out(azure_site: Lives, arm: ArmDouble, 
     every(azure_site, group, disturbed, empty)
 
 
+@pytest.mark.parametrize("group", [("stop", "start"), ("create", "delete")], ids="-".join)
+def test_an_order_that_finds_azure_at_work_is_carried_out(azure_site: Lives, arm: ArmDouble, group: Any) -> None:
+    """Azure refuses more often than a task is tried (409); whoever waits for it is killed, too."""
+
+    def busy(site: Lives, action: str, instances: int, step: int) -> bool:
+        if action != "create":
+            arm.occupy("/containerApps/cloud1", refusing=10)
+        return killed(site, action, instances, step)
+
+    def empty() -> None:
+        assert arm.things == {}
+
+    every(azure_site, group, busy, empty)
+
+
 def test_an_update_to_another_image_arrives_wherever_it_was_killed(azure_site: Lives, arm: ArmDouble) -> None:
     azure_site.live("cloud-create", instances=1, finish=True)
     (app,) = [name for name in arm.things if name.endswith("/containerapps/cloud1")]

@@ -10,6 +10,7 @@ Rules:
 - A creation that fails removes what it made. When that fails too, the row stays, and says what remains.
 """
 
+import contextlib
 from typing import Final
 
 import structlog
@@ -119,8 +120,10 @@ class LifeCycle(Charge):
             CancelledError: this process ends, or lost the task: the next one goes on.
         """
 
-        def progress(_: str) -> None:
+        def progress(text: str) -> None:
             # The work was cancelled; the cleaning up was not.
+            with contextlib.suppress(CancelledError):
+                report.step(f"Cleaning up: {text}")
             if report.stop_reason in ("shutdown", "lost"):
                 raise CancelledError("The work was stopped.")
 

@@ -2,12 +2,14 @@
 
 import base64
 import binascii
+import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from azure.core.exceptions import HttpResponseError
@@ -21,7 +23,7 @@ from azure.mgmt.monitor import MonitorManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 from azure.mgmt.storage import StorageManagementClient
 
-from entrepot.cloud.providers.azure.errors import azure_errors
+from entrepot.cloud.providers.azure.errors import AzureBusyError, azure_errors
 from entrepot.core.errors import BadInputError, CancelledError, FormatError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.protocol.cloudapi import ARM, AUTHORITY, AzureOptions
@@ -32,9 +34,24 @@ LONGEST_OPERATION: Final = 2700.0
 """Seconds: a Container Apps environment may take half an hour."""
 _LOOK: Final = 0.25
 """Seconds between two looks whether waiting is to end."""
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds until a resource that is busy is tried again, at most."""
 _SUBSCRIPTION_VERSION: Final = "2022-12-01"
 
+T = TypeVar("T")
 Progress = Callable[[str], None]
+_WATCHED: ContextVar[Progress | None] = ContextVar("watched", default=None)
+"""Who looks at what this thread does."""
+
+
+@contextlib.contextmanager
+def watched(progress: Progress) -> Iterator[None]:
+    """What the SDK sleeps in here is told, and ends when ``progress`` says so."""
+    before = _WATCHED.set(progress)
+    try:
+        yield
+    finally:
+        _WATCHED.reset(before)
 
 
 class AzureAccess(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,20 +72,19 @@ class AzureAccess(msgspec.Struct, frozen=True, kw_only=True):
 
 class PatientTransport(RequestsTransport):  # type: ignore[misc]  # the SDK loads it lazily, untyped
     """The SDK's transport; what the SDK sleeps, between two looks at an operation or before it tries a request again,
-    ends when the account is closed."""
+    ends when the account is closed, or whoever watches the work ends that."""
 
     def __init__(self, closing: threading.Event, **settings: Any) -> None:
         super().__init__(**settings)
         self._closing = closing
 
     def sleep(self, duration: float) -> None:
-        """Sleep, unless the account is closed meanwhile.
+        """Sleep, unless the account is closed or the work is stopped meanwhile.
 
         Raises:
             CancelledError: it is.
         """
-        if self._closing.wait(duration):
-            raise _closed()
+        _pause(self._closing, duration, "Waiting until Azure takes the next request", _WATCHED.get())
 
 
 class AzureAccount:
@@ -162,6 +178,44 @@ class AzureAccount:
             token = self.credential.get_token(STORAGE_SCOPE)
         return {"token": token.token, "expires_at": datetime.fromtimestamp(token.expires_on, UTC)}
 
+    def patiently(self, work: Callable[[], T], doing: str, progress: Progress) -> T:
+        """Do it, and while an operation that is under way on the same resource keeps Azure from taking it, wait for
+        that one's end: it may be another process's, or of an order that gave way to this one.
+
+        Args:
+            work: looks at what is there first, as the other operation may bring about what is wanted.
+
+        Raises:
+            CancelledError: ``progress`` says so, or the account is closed.
+            AzureBusyError: the other operation takes too long.
+            EntrepotError: as ``errors`` translates.
+        """
+        ends, pause = time.monotonic() + LONGEST_OPERATION, self.access.polling
+        while True:
+            try:
+                with azure_errors(doing):
+                    return work()
+            except AzureBusyError as busy:
+                if time.monotonic() > ends:
+                    raise
+                self.pause(pause, f"Waiting for the end of Azure's present operation. {busy.message}", progress)
+                pause = min(1.5 * pause, 6 * self.access.polling, _LONGEST_PAUSE)
+
+    def order(self, begin: Callable[[], LROPoller[Any] | None], doing: str, progress: Progress) -> Any:
+        """Begin a long-running operation as soon as the resource is free, and wait for its end.
+
+        Args:
+            begin: looks first, and begins it unless what is wanted is there: then there is nothing to wait for.
+
+        Returns:
+            what became of it; None where nothing was begun.
+
+        Raises:
+            EntrepotError: as :meth:`patiently`, :meth:`wait`.
+        """
+        poller = self.patiently(begin, doing, progress)
+        return None if poller is None else self.wait(poller, doing, progress)
+
     def wait(self, poller: LROPoller[Any], doing: str, progress: Progress) -> Any:
         """Wait for a long-running operation; ``progress`` may stop the waiting, the operation goes on in Azure.
 
@@ -186,18 +240,25 @@ class AzureAccount:
         Raises:
             CancelledError: ``progress`` says so, or the account is closed.
         """
-        ends = time.monotonic() + seconds
-        while True:
-            progress(telling)
-            rest = ends - time.monotonic()
-            if rest <= 0:
-                return
-            self._closing.wait(min(rest, _LOOK))
-            self._check_open()
+        _pause(self._closing, seconds, telling, progress)
 
     def _check_open(self) -> None:
         if self._closing.is_set():
             raise _closed()
+
+
+def _pause(closing: threading.Event, seconds: float, telling: str, progress: Progress | None) -> None:
+    """Sleep; every look is told to ``progress``, which may end it."""
+    ends = time.monotonic() + seconds
+    while True:
+        if closing.is_set():
+            raise _closed()
+        if progress is not None:
+            progress(telling)
+        rest = ends - time.monotonic()
+        if rest <= 0:
+            return
+        closing.wait(rest if progress is None else min(rest, _LOOK))
 
 
 def _closed() -> CancelledError:

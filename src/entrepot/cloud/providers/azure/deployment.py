@@ -1,5 +1,6 @@
 """Makes a cloud point in Azure, step by step, or brings it to what is wanted. Safe to repeat after a crash anywhere."""
 
+import functools
 import secrets
 import time
 from typing import Any, Final
@@ -78,8 +79,8 @@ class Deployment:
         if present is None:
             self._progress(f"Creating the resource group {group}")
             tags = self._tags if self._names.own_group else {}
-            with azure_errors(what):
-                operations.create_or_update(group, {"location": self._account.access.region, "tags": tags})
+            body: Any = {"location": self._account.access.region, "tags": tags}
+            self._account.patiently(lambda: operations.create_or_update(group, body), what, self._progress)
 
     def _role(self, scope: str, principal: str, who: str) -> None:
         self._progress(f"Allowing {who} to use the storage account")
@@ -96,15 +97,20 @@ class Deployment:
         group, name = self._names.group, self._names.environment
         what = f"the environment {name}"
         operations = self._account.apps.managed_environments
-        present = found(lambda: operations.get(group, name), what)
-        self._claim.check(present, f"an environment {name}")
-        if present is None or present.properties.provisioning_state != "Succeeded":
+        body = bodies.environment(self._account.access.region, self._tags)
+        present: Any = None
+
+        def begun() -> Any | None:
+            nonlocal present
+            present = found(lambda: operations.get(group, name), what)
+            self._claim.check(present, f"an environment {name}")
+            if present is not None and present.properties.provisioning_state == "Succeeded":
+                return None
             self._progress(f"Creating {what}")
-            body = bodies.environment(self._account.access.region, self._tags)
-            with azure_errors(what):
-                poller = operations.begin_create_or_update(group, name, body)
-            present = self._account.wait(poller, what, self._progress)
-        return present
+            return operations.begin_create_or_update(group, name, body)
+
+        made = self._account.order(begun, what, self._progress)
+        return present if made is None else made
 
     def _certificate(self) -> str:
         """The service certificate in the environment; its resource id."""
@@ -119,8 +125,11 @@ class Deployment:
             key = load_key(Secret(self._spec.private_key.encode()))
             pfx = to_pfx(self._service, key, chain[0], Secret(password), tuple(chain[1:]))
             body = bodies.certificate(self._account.access.region, self._tags, pfx, password)
-            with azure_errors("the service certificate"):
-                present = operations.create_or_update(group, environment, name, body)
+            present = self._account.patiently(
+                lambda: operations.create_or_update(group, environment, name, body),
+                "the service certificate",
+                self._progress,
+            )
         return str(present.id)
 
     def _app(self, environment: Any, endpoint: str, certificate: str) -> Any:
@@ -147,9 +156,8 @@ class Deployment:
                 domains=domains,
             )
             try:
-                with azure_errors(what):
-                    poller = operations.begin_create_or_update(group, name, body)
-                app = self._account.wait(poller, what, self._progress)
+                begin = functools.partial(operations.begin_create_or_update, group, name, body)
+                app = self._account.order(begin, what, self._progress)
             except AzureRefusedError as error:
                 if not (domains and "CustomHostName" in error.message):
                     raise
@@ -157,20 +165,21 @@ class Deployment:
             if domains:
                 break
         if stopped:
-            with azure_errors(what):
-                poller = operations.begin_stop(group, name)
-            self._account.wait(poller, what, self._progress)
+            self._account.order(lambda: operations.begin_stop(group, name), what, self._progress)
         return app
 
     def _drop_old_certificates(self, app: Any, kept: str) -> None:
         """Remove certificates that a renewal replaced; one that a domain still uses stays."""
         used = {str(one.certificate_id) for one in (app.properties.configuration.ingress.custom_domains or ())} | {kept}
         group, environment = self._names.group, self._names.environment
-        with azure_errors("the old service certificates"):
+
+        def drop() -> None:
             for one in list(self._account.apps.certificates.list(group, environment)):
                 ours = names.is_ours(one.tags, self._service, self._account.access.mark)
                 if ours and str(one.id).lower() not in {entry.lower() for entry in used}:
                     self._account.apps.certificates.delete(group, environment, one.name)
+
+        self._account.patiently(drop, "the old service certificates", self._progress)
 
 
 def register_providers(account: AzureAccount, progress: Progress) -> None:

@@ -46,6 +46,12 @@ class AzureQuotaError(QuotaError):
     code = "azure_quota"
 
 
+class AzureBusyError(UnavailableError):
+    """An operation of Azure's is under way on the same resource; it takes no other before that has ended."""
+
+    code = "azure_busy"
+
+
 @contextlib.contextmanager
 def azure_errors(doing: str) -> Iterator[None]:
     """Translate all that the SDKs raise.
@@ -123,7 +129,7 @@ def _answered(error: HttpResponseError, doing: str) -> EntrepotError:
         return LimitedError(told, next_step="It is tried again later.")
     if status == 409:
         if _BUSY.search(code):
-            return UnavailableError(told, next_step="It is tried again when Azure's present operation has ended.")
+            return AzureBusyError(told, next_step="It is tried again when Azure's present operation has ended.")
         return ConflictError(told, next_step="Choose another name, or remove what has it.")
     if status >= 500 or status in (0, 408) or _BUSY.search(code):
         return UnavailableError(told, next_step="It is tried again; look at Azure's status page if it lasts.")

@@ -12,7 +12,7 @@ from typing import Any, Final, Self, TypeVar
 from obstore.store import AzureStore
 
 from entrepot.cloud.providers.azure import bodies, look, names
-from entrepot.cloud.providers.azure.account import AzureAccess, AzureAccount, Progress
+from entrepot.cloud.providers.azure.account import AzureAccess, AzureAccount, Progress, watched
 from entrepot.cloud.providers.azure.deployment import Deployment
 from entrepot.cloud.providers.azure.errors import azure_errors
 from entrepot.cloud.providers.azure.ownership import Claim
@@ -36,6 +36,9 @@ STORAGE_BOUND: Final = 5 * 10**15
 """A storage account's default bound, 5 PB."""
 THREADS: Final = 16
 """Of its own for each subscription: what waits half an hour for Azure holds up nobody else's work."""
+STOPPED: Final = "Stopped"
+UNDER_WAY: Final = "InProgress"
+"""How Azure calls the state of an app of which an operation is under way."""
 T = TypeVar("T")
 OpenStore = Callable[[str, str, AzureAccount], ObjectStore]
 """Opens the container of a storage account (name, Blob address)."""
@@ -65,6 +68,15 @@ class AzureProvider:
         """Do it in a thread of ours."""
         call = functools.partial(contextvars.copy_context().run, work, *args)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def _watched(self, progress: Progress, work: Callable[[], T]) -> T:
+        """As :meth:`_run`, for work that may take long: ``progress`` is told, and may end it."""
+
+        def told() -> T:
+            with watched(progress):
+                return work()
+
+        return await self._run(told)
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,7 +108,7 @@ class AzureProvider:
 
     async def create(self, service: str, spec: ServiceSpec, progress: Progress = _unwatched) -> ServiceStatus:
         """Create the service, or bring it to ``spec`` (also renews its certificate); stopped stays stopped."""
-        await self._run(Deployment(self._account, service, spec, progress).run)
+        await self._watched(progress, Deployment(self._account, service, spec, progress).run)
         return await self.status(service)
 
     async def status(self, service: str) -> ServiceStatus:
@@ -118,38 +130,40 @@ class AzureProvider:
     async def _turn(
         self, service: str, begin: Callable[..., Any], progress: Progress, *, stopping: bool
     ) -> ServiceStatus:
-        def turn() -> None:
-            group = self._group(service)
-            what = f"the container app {service}"
-            with azure_errors(what):
-                app = self._account.apps.container_apps.get(group, service)
-                if (app.properties.running_status == "Stopped") is stopping:
-                    return
-                poller = begin(group, service)
-            self._account.wait(poller, what, progress)
+        def turned(app: Any) -> bool:
+            told = app.properties.running_status
+            return told == STOPPED if stopping else told not in (STOPPED, "Suspended", "Progressing")
 
-        await self._run(turn)
-        return await self.status(service)
+        return await self._change(service, turned, lambda group: begin(group, service), progress)
 
     async def scale(self, service: str, instances: int, progress: Progress = _unwatched) -> ServiceStatus:
         """Run so many replicas; running downloads may go on for some minutes in those that go (R12)."""
 
-        def scale() -> None:
-            group = self._group(service)
-            what = f"the container app {service}"
-            with azure_errors(what):
-                app = self._account.apps.container_apps.get(group, service)
-                if app.properties.template.scale.min_replicas == instances:
-                    return
-                poller = self._account.apps.container_apps.begin_update(group, service, bodies.scale(instances))
-            self._account.wait(poller, what, progress)
+        def scaled(app: Any) -> bool:
+            return bool(app.properties.template.scale.min_replicas == instances)
 
-        await self._run(scale)
+        update = self._account.apps.container_apps.begin_update
+        return await self._change(
+            service, scaled, lambda group: update(group, service, bodies.scale(instances)), progress
+        )
+
+    async def _change(
+        self, service: str, done: Callable[[Any], bool], begin: Callable[[str], Any], progress: Progress
+    ) -> ServiceStatus:
+        """Change the container app, unless it is as wanted and at rest: what an operation that is still under way makes
+        of it is not known before that has ended."""
+        group, what = self._group(service), f"the container app {service}"
+
+        def begun() -> Any | None:
+            app = self._account.apps.container_apps.get(group, service)
+            return None if done(app) and app.properties.provisioning_state != UNDER_WAY else begin(group)
+
+        await self._watched(progress, lambda: self._account.order(begun, what, progress))
         return await self.status(service)
 
     async def delete(self, service: str, progress: Progress = _unwatched) -> Remains:
         """Remove the service and all it stored, and say what is left (R40)."""
-        left = await self._run(Removal(self._account, service, progress).run)
+        left = await self._watched(progress, Removal(self._account, service, progress).run)
         self._stores.pop(service, None)
         return Remains(left=left)
 

@@ -3,6 +3,8 @@
 Only what carries our mark is deleted. A resource group of its own goes last, and only when nothing else is in it.
 """
 
+import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -53,8 +55,8 @@ class Removal:
         )
         for account in self._storage_accounts():
             self._progress(f"Deleting the storage account {account}")
-            with azure_errors(f"the storage account {account}"):
-                self._account.storage.storage_accounts.delete(group, account)
+            delete = functools.partial(self._account.storage.storage_accounts.delete, group, account)
+            self._account.patiently(delete, f"the storage account {account}", self._progress)
         left = self._left()
         if not left:
             self._delete_group()
@@ -69,25 +71,27 @@ class Removal:
         return names.is_ours(found.tags, self._service, self._account.access.mark)
 
     def _delete(self, what: str, get: Callable[[], Any], begin: Callable[[], Any]) -> None:
-        with azure_errors(what):
+        def begun() -> Any | None:
             try:
                 if not self._is_ours(get()):
-                    return
+                    return None
                 self._progress(f"Deleting {what}")
-                poller = begin()
+                return begin()
             except ResourceNotFoundError:
-                return
-        self._account.wait(poller, what, self._progress)
+                return None
+
+        self._account.order(begun, what, self._progress)
 
     def _delete_certificates(self) -> None:
         group, environment = self._names.group, self._names.environment
-        with azure_errors("the service certificates"):
-            try:
+
+        def delete() -> None:
+            with contextlib.suppress(ResourceNotFoundError):
                 for one in list(self._account.apps.certificates.list(group, environment)):
                     if self._is_ours(one):
                         self._account.apps.certificates.delete(group, environment, one.name)
-            except ResourceNotFoundError:
-                return
+
+        self._account.patiently(delete, "the service certificates", self._progress)
 
     def _storage_accounts(self) -> list[str]:
         with azure_errors("the storage accounts"):
@@ -121,15 +125,15 @@ class Removal:
 
     def _delete_group(self) -> None:
         """The service's own resource group; what others put there keeps it."""
-        if not self._names.own_group or not self._owns_group():
-            return
         what = f"the resource group {self._names.group}"
-        with azure_errors(what):
+
+        def begun() -> Any | None:
+            if not self._names.own_group or not self._owns_group():
+                return None
             listed = self._account.resources.resources.list_by_resource_group(self._names.group)
-            others = [one for one in listed if not self._is_ours(one)]
-        if others:
-            return
-        self._progress(f"Deleting {what}")
-        with azure_errors(what):
-            poller = self._account.resources.resource_groups.begin_delete(self._names.group)
-        self._account.wait(poller, what, self._progress)
+            if any(not self._is_ours(one) for one in listed):
+                return None
+            self._progress(f"Deleting {what}")
+            return self._account.resources.resource_groups.begin_delete(self._names.group)
+
+        self._account.order(begun, what, self._progress)

@@ -54,19 +54,22 @@ def ensure_account(
     found = find_account(account, group, name)
     if found is None:
         progress(f"Creating the storage account {name}")
-        with azure_errors(f"the storage account {name}"):
-            poller = account.storage.storage_accounts.begin_create(group, name, _wanted(account, tags))
-        found = account.wait(poller, f"the storage account {name}", progress)
+        wanted, operations = _wanted(account, tags), account.storage.storage_accounts
+        what = f"the storage account {name}"
+        found = account.order(lambda: operations.begin_create(group, name, wanted), what, progress)
     elif not names.is_ours(found.tags, tags[names.SERVICE], account.access.mark):
         raise ConflictError(f"The storage account {name} is another's.", next_step="Choose another resource group.")
-    with azure_errors(f"the container of {name}"):
-        try:
-            account.storage.blob_containers.get(group, name, names.CONTAINER)
-        except ResourceNotFoundError:
-            progress("Creating the container")
-            body = {"properties": {"publicAccess": "None"}}
-            account.storage.blob_containers.create(group, name, names.CONTAINER, body)
+    account.patiently(lambda: _ensure_container(account, group, name, progress), f"the container of {name}", progress)
     return str(found.id), blob_endpoint(found)
+
+
+def _ensure_container(account: AzureAccount, group: str, name: str, progress: Progress) -> None:
+    containers = account.storage.blob_containers
+    try:
+        containers.get(group, name, names.CONTAINER)
+    except ResourceNotFoundError:
+        progress("Creating the container")
+        containers.create(group, name, names.CONTAINER, {"properties": {"publicAccess": "None"}})
 
 
 def blob_endpoint(found: Any) -> str:
