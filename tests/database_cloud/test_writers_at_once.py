@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import Connection, event
@@ -67,6 +67,59 @@ def test_two_who_change_a_budget_at_once_lose_nothing_of_each_other(postgres_hie
     with database.reading() as connection:
         found = budgets.find(connection, Scope.CONTENT, "pkg-app")
     assert (found.bytes, found.peers_percent) == (20, 70)
+
+
+class _Figure(NamedTuple):
+    hour: int
+    device: str
+    content: str
+    bytes: int
+
+
+FIGURE = _Figure(hour=10 * HOUR, device="dev-1", content="pkg-app", bytes=5)
+
+
+@pytest.fixture
+def budgeted(postgres_hierarchy: Database) -> Database:
+    """A content with a budget, of which something was sent."""
+    with postgres_hierarchy.transaction() as connection:
+        contents.add_content(connection, content_row("pkg-app", "app", source="", created=NOW))
+        put(connection, "app", BudgetRequest(bytes=10, scope="content"), by="anna", now=NOW)
+        budgetsums.add(connection, [FIGURE])
+    return postgres_hierarchy
+
+
+def _lift(database: Database) -> tuple[threading.Thread, list[Exception]]:
+    """Lift the budget, in another transaction, as far as that goes now."""
+
+    def waits(statement: str, _: Any) -> bool:
+        return statement.endswith("FOR UPDATE") or statement.startswith("DELETE FROM budget_hour")
+
+    def lift(connection: Connection) -> None:
+        assert budgets.delete_budget(connection, Scope.CONTENT, "pkg-app")
+
+    return _begin(database, lift, until=waits)
+
+
+def test_who_lifts_a_budget_and_who_sets_it_at_once_do_not_block_each_other(budgeted) -> None:
+    with budgeted.transaction() as connection:
+        budgetsums.count_anew(connection, "content", "pkg-app")
+        other, failed = _lift(budgeted)
+        put(connection, "app", BudgetRequest(bytes=20, scope="content"), by="ben", now=NOW)
+    other.join(PATIENCE)
+    assert failed == []
+    with budgeted.reading() as connection:
+        assert budgets.find(connection, Scope.CONTENT, "pkg-app") is None
+
+
+def test_nothing_stays_of_a_budget_that_is_lifted_while_its_figures_come_in(budgeted) -> None:
+    with budgeted.transaction() as connection:
+        budgetsums.add(connection, [FIGURE._replace(hour=11 * HOUR)])
+        other, failed = _lift(budgeted)
+    other.join(PATIENCE)
+    assert failed == []
+    with budgeted.reading() as connection:
+        assert connection.execute(budgetsums.used("content", "pkg-app", since=0)).scalar_one() == 0
 
 
 def test_who_notes_an_earlier_measurement_and_who_counts_several_hours_do_not_wait_for_each_other(

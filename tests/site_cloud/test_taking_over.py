@@ -220,6 +220,49 @@ async def test_a_failed_update_of_a_service_that_is_gone_is_a_failure(site) -> N
     assert "The cloud no longer has the service" in point.message
 
 
+# --- a creation that was never finished
+
+
+async def _half_made(site: SiteUnderTest) -> None:
+    """A creation failed, and so did its cleaning up: the service is there, the point was never ready."""
+    site.import_certificate()
+    site.cloud.broken_from_start = 2
+    site.cloud.left = ["disk of cloud1"]
+    await site.services.create(site.request())
+    await site.settle()
+    point = await site.services.get("cloud1")
+    assert (point.state, point.ready) == (CloudPointState.FAILED, 0)
+    site.cloud.left = []
+    site.cloud.services["cloud1"].broken = 0
+    site.cloud.calls.clear()
+
+
+@pytest.mark.parametrize("action", [CloudAction.START, CloudAction.UPDATE])
+async def test_a_point_whose_creation_is_finished_later_is_ready_whole_and_looked_after(site, action) -> None:
+    await _half_made(site)
+    order = await site.services.act(action, "cloud1")
+    await site.settle()
+    await site.completed(order)
+    assert "create" in site.cloud.calls, "what the creation did not come to is made"
+    point = await site.services.get("cloud1")
+    assert (point.state, point.message, point.ready) == (CloudPointState.READY, "", int(site.clock()))
+    site.cloud.services["cloud1"].broken = 1
+    await site.services.monitor.check(point.point)
+    assert (await site.services.get("cloud1")).state is CloudPointState.DEGRADED, "its health is looked at"
+
+
+async def test_a_half_made_point_that_was_stopped_first_is_finished_by_the_next_start(site) -> None:
+    await _half_made(site)
+    await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    point = await site.services.get("cloud1")
+    assert (point.state, point.ready) == (CloudPointState.STOPPED, int(site.clock())), "what is stored costs"
+    assert "The creation was not finished." in point.message
+    assert "create" not in site.cloud.calls
+    await _started(site)
+    assert "create" in site.cloud.calls
+
+
 # --- scaling and the quota
 
 

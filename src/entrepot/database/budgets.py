@@ -79,6 +79,7 @@ def put_budget(connection: Connection, new: Budget) -> None:
 
 def delete_budget(connection: Connection, scope: Scope, subject: str) -> bool:
     """Lift a budget; whether there was one."""
+    budgetsums.lock(connection)  # before any row of a budget; what is being added to its sums goes with them
     mine = (table.c.scope == scope.value, table.c.subject == subject)
     gone = connection.execute(delete(table).where(*mine).returning(table.c.subject)).first() is not None
     budgetsums.forget(connection, scope.value, subject)

@@ -10,6 +10,7 @@ from entrepot.database.tasks import Task
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.forgetting import way_out
 from entrepot.site.cloud.lifecycle import LifeCycle
+from entrepot.site.cloud.standing import knowing
 from entrepot.site.cloud.states import BRINGS_ALL, GOING, CloudAction
 from entrepot.site.reporting import Reporter
 from entrepot.site.tasks import TaskEngine
@@ -95,7 +96,7 @@ class ActionHandler:
         """
         point = await self._cycle.in_charge(task)
         if self._action in GOING:
-            told = error if isinstance(error, CancelledError) else way_out(error, point)
+            told = error if isinstance(error, CancelledError) else knowing(error, out=way_out(point))
             await self._cycle.note(task, message=str(told))
             return told
         # A start, too, may have been about to bring what the cloud lacks.

@@ -60,11 +60,11 @@ class Charge:
 
     async def note(self, task: Task, **values: Any) -> CloudPoint:
         """Write down where the point stands, if this task is still in charge."""
-        return await self._database.write(standing.note, task, values)
+        return await self._database.write(standing.note, task, values, int(self._clock()))
 
     async def end(self, task: Task, error: str = "", **values: Any) -> CloudPoint:
         """Write down where the point stands and how the task ends, if it is still in charge."""
-        return await self._database.write(standing.end, task, values, error)
+        return await self._database.write(standing.end, task, values, int(self._clock()), error)
 
     def _lock(self, point: str) -> asyncio.Lock:
         return self._locks.setdefault(point, asyncio.Lock())

@@ -58,9 +58,6 @@ async def last_try(removal: Awaitable[tuple[str, ...]], point: CloudPoint, later
     return f"This remains in the cloud: {', '.join(left)}." if left else "Nothing is left in the cloud."
 
 
-def way_out(error: EntrepotError, point: CloudPoint) -> EntrepotError:
-    """The error of a deletion that failed for good, with what can still be done."""
-    out = f"If that cloud is gone for good: entrepot cloud delete {point.name} --forget."
-    known: EntrepotError = type(error).__new__(type(error))
-    EntrepotError.__init__(known, error.message, next_step=f"{error.next_step} {out}".strip())
-    return known
+def way_out(point: CloudPoint) -> str:
+    """What can still be done when a deletion failed for good."""
+    return f"If that cloud is gone for good: entrepot cloud delete {point.name} --forget."

@@ -38,7 +38,7 @@ from entrepot.site.cloud.forgetting import last_try, search_later
 from entrepot.site.cloud.options import image_remarks
 from entrepot.site.cloud.planning import still_charged
 from entrepot.site.cloud.proofs import records_left
-from entrepot.site.cloud.states import CloudAction
+from entrepot.site.cloud.states import HALF_MADE, CloudAction
 from entrepot.site.cloudport import CloudProvider, Progress
 from entrepot.site.reporting import Reporter
 from entrepot.trust.certificaterules import chain_remarks
@@ -93,7 +93,7 @@ class LifeCycle(Charge):
         await self._wait(task, report, provider, counter)
         state = CloudPointState.DEGRADED if status.notes else CloudPointState.READY
         notes = " ".join(status.notes)
-        point = await self.note(task, state=state, ready=int(self._clock()), message=notes)
+        point = await self.note(task, state=state, message=notes)
         told = " ".join((notes, await self._remarks(point))).strip()
         report.message(f"The cloud point {point.name} is ready at {point.url}. {told}".strip())
 
@@ -139,7 +139,8 @@ class LifeCycle(Charge):
             left = (f"perhaps the service {point.service}, which could not be checked ({problem.message.rstrip('.')})",)
         if left:
             remains = f"This remains in the cloud: {', '.join(left)}."
-            await self.note(task, state=CloudPointState.FAILED, message=f"{error.message} {remains}")
+            message = f"{error.message} {remains}"
+            await self.note(task, state=CloudPointState.FAILED, message=message, behind=HALF_MADE)
             return standing.knowing(error, f"{remains} Delete the cloud point to remove it.")
         told = standing.knowing(error, "Nothing was left in the cloud, and the name is free again.")
         await self._database.write(standing.forget_failed, task, int(self._clock()), str(told))
@@ -191,7 +192,8 @@ class LifeCycle(Charge):
             if status.wanted != point.instances_wanted:  # a scaling gave way to a stop
                 await provider.scale(point.service, point.instances_wanted, report.step)
         await self._wait(task, report, provider, counter)
-        if point.behind:  # an update or a renewal gave way to a stop
+        # an update or a renewal gave way to a stop, or a creation was never finished
+        if point.behind or not point.ready:
             await self.note(task, state=CloudPointState.UPGRADING)  # the service runs: clients are sent to it meanwhile
             return await self._update(task, report)
         await self.note(task, state=CloudPointState.READY, message="")

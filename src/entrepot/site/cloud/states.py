@@ -71,11 +71,18 @@ BRINGS_ALL: frozenset[CloudAction] = frozenset({CloudAction.UPDATE, CloudAction.
 UNFINISHED: Final = "The update was not finished."
 """What stands there as long as nothing worse is known."""
 
+HALF_MADE: Final = "The creation was not finished."
+"""What stands there of a point whose creation failed, and could not be cleaned up."""
+
 TRANSFERS: frozenset[State] = frozenset(State) - {State.PROVISIONING, State.DELETING}
 """States in which the site transfers content to the point (R27)."""
 
 GOING: frozenset[CloudAction] = frozenset({CloudAction.DELETE, CloudAction.FORGET})
 """What leaves no point behind; nothing takes over from it."""
+
+MADE: frozenset[State] = frozenset({State.READY, State.STOPPED, State.DEGRADED})
+"""States in which a task leaves a point only if its service is there, whole; from the first time on its health is
+looked at, its transactions are collected, and it costs."""
 
 OFFERED: frozenset[State] = frozenset({State.READY, State.DEGRADED, State.SCALING, State.UPGRADING})
 """States in which clients are sent to the point. Unlike the reference product's, a stopped point is not offered."""

@@ -31,6 +31,7 @@ from entrepot.rules.budgets import WORDS, Shares, described, grade, next_period,
 from entrepot.rules.throttle import LEAST_RATE, kept_rate
 from entrepot.site.cloud import crowding
 from entrepot.site.cloud.loops import has_store
+from entrepot.site.cloud.orders import Keep
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost import settling
@@ -185,15 +186,20 @@ async def enforce_stops(database: Database, clouds: CloudServices) -> None:
 async def _enforce(
     database: Database, clouds: CloudServices, one: Budget, name: str, wanted: ServiceState, *, reached: bool
 ) -> None:
+    """Order what a budget wants, and note it in the same transaction: whoever is killed in between would forget that
+    the budget stopped the service, and never start it again."""
     running = wanted is ServiceState.RUNNING
+
+    def noting(stopped: str, what: str) -> Keep:
+        return lambda connection, _: _note_stop(connection, one, stopped, f"{what} {name}", now=clouds.clock())
+
     if reached and not one.stopped and running:
-        await clouds.act(CloudAction.STOP, one.subject)
-        await database.write(_note_stop, one, "stopped", f"stopped {name}", now=clouds.clock())
+        await clouds.orders.act(CloudAction.STOP, one.subject, keep=noting("stopped", "stopped"))
     elif reached and one.stopped == "stopped" and running:
         await database.write(_note_stop, one, "waived", f"{name} was started by hand", now=clouds.clock())
-    elif not reached and one.stopped:
-        if one.stopped == "stopped" and not running:
-            await clouds.act(CloudAction.START, one.subject)
+    elif one.stopped == "stopped" and not reached and not running:
+        await clouds.orders.act(CloudAction.START, one.subject, keep=noting("", "started"))
+    elif one.stopped and not reached:
         await database.write(_note_stop, one, "", f"{name} may run again", now=clouds.clock())
 
 
