@@ -391,6 +391,14 @@ def test_a_task_is_listed_and_shown_with_who_ordered_it(logged_in, entrepot, by,
         assert told in " ".join(entrepot("task", *command).out.split()), command
 
 
+@pytest.mark.parametrize(("by", "told"), [("Alice", "Alice"), (SYSTEM, "the site itself")])
+def test_a_cancelled_task_is_listed_and_shown_with_who_cancelled_it(logged_in, entrepot, by, told) -> None:
+    cancelled = task(TaskState.CANCELLED, by="Ben", cancelled_by=by)
+    logged_in.replies |= {"GET /api/v1/tasks": [cancelled], "GET /api/v1/tasks/tsk-1": cancelled}
+    for command in (("list",), ("show", "tsk-1")):
+        assert told in " ".join(entrepot("task", *command).out.split()), command
+
+
 def test_tasks_are_chosen_by_state_kind_and_subject(logged_in, entrepot) -> None:
     logged_in.replies["GET /api/v1/tasks?active=true&kind=publish&subject=pkg-1&limit=5"] = []
     ran = entrepot("task", "list", "--active", "--kind", "publish", "--subject", "pkg-1", "--limit", "5")

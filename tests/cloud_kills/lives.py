@@ -32,7 +32,7 @@ from entrepot.cloud.providers.azure.provider import AzureProvider
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import NotFoundError
 from entrepot.core.secret import Secret
-from entrepot.database import cloud, controldocuments, tasks
+from entrepot.database import cloud, controldocuments, taskleases, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.folder import FolderStore
 from entrepot.protocol.cloudapi import AzureOptions, OrphanRequest, RenewServiceCertificate, UpdateRequest
@@ -125,7 +125,7 @@ class WatchedDatabase(Database):
     """A database whose committed transactions are steps; renewals of leases depend on the load and are none."""
 
     async def write(self, work: Any, /, *args: Any, **kwargs: Any) -> Any:
-        if work is tasks.renew:
+        if work is taskleases.renew:
             return await Database(self.engine).write(work, *args, **kwargs)
         return await super().write(work, *args, **kwargs)
 

@@ -37,4 +37,4 @@ def test_existing_rows_are_brought_along(database: Database) -> None:
         version = contents.get_version(connection, "pkg-1", 1)
         assert (version.note, version.origin) == ("", None)
         task = tasks.get(connection, "task-1")
-        assert (task.result, task.by) == ("", ""), "who ordered it was not kept"
+        assert (task.result, task.by, task.cancelled_by) == ("", "", ""), "who ordered it was not kept"

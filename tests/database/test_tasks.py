@@ -5,9 +5,10 @@ import threading
 import pytest
 
 from entrepot.core.errors import ConflictError, NotFoundError
-from entrepot.database import tasks
+from entrepot.database import taskleases, tasks
 from entrepot.database.engine import Database
-from entrepot.database.tasks import Progress, Task
+from entrepot.database.taskleases import Progress
+from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
 
 NOW = 1_774_267_200.0
@@ -20,7 +21,7 @@ def create(database: Database, kind: str = "publish", subject: str = "pkg-1", **
 
 def claim(database: Database, holder: str = "a", *, now: float = NOW, limit: int = 10) -> list[Task]:
     with database.transaction() as connection:
-        return tasks.claim(
+        return taskleases.claim(
             connection, site="PS1", kinds=["publish", "delta"], holder=holder, now=now, lease=60, limit=limit
         )
 
@@ -38,7 +39,7 @@ def test_one_subject_has_one_active_task_of_a_kind(database: Database) -> None:
     create(database, subject="pkg-2")
     claim(database)
     with database.transaction() as connection:
-        assert tasks.finish(connection, task_id=first.id, holder="a", state=TaskState.COMPLETED, now=NOW)
+        assert taskleases.finish(connection, task_id=first.id, holder="a", state=TaskState.COMPLETED, now=NOW)
     create(database)
 
 
@@ -67,10 +68,10 @@ def test_a_lapsed_lease_lets_another_take_over_and_the_first_notices(database: D
     (again,) = claim(database, "b", now=NOW + 61)
     assert (again.id, again.attempts) == (task.id, 2)
     with database.transaction() as connection:
-        lost = tasks.renew(connection, task_id=task.id, holder="a", now=NOW + 62, lease=60, progress=None)
+        lost = taskleases.renew(connection, task_id=task.id, holder="a", now=NOW + 62, lease=60, progress=None)
         assert not lost.held
-        assert not tasks.finish(connection, task_id=task.id, holder="a", state=TaskState.COMPLETED, now=NOW)
-        assert not tasks.put_back(connection, task_id=task.id, holder="a", run_after=NOW)
+        assert not taskleases.finish(connection, task_id=task.id, holder="a", state=TaskState.COMPLETED, now=NOW)
+        assert not taskleases.put_back(connection, task_id=task.id, holder="a", run_after=NOW)
     assert get(database, task).state is TaskState.IN_PROGRESS
 
 
@@ -79,7 +80,7 @@ def test_progress_is_written_with_the_lease(database: Database) -> None:
     claim(database)
     progress = Progress(step="Sealing", done=3, total=9, unit="bytes", message="three")
     with database.transaction() as connection:
-        tasks.renew(connection, task_id=task.id, holder="a", now=NOW, lease=60, progress=progress)
+        taskleases.renew(connection, task_id=task.id, holder="a", now=NOW, lease=60, progress=progress)
     seen = get(database, task)
     assert (seen.step, seen.done, seen.total, seen.unit, seen.message) == ("Sealing", 3, 9, "bytes", "three")
 
@@ -88,7 +89,9 @@ def test_a_task_that_is_put_back_waits_until_its_time(database: Database) -> Non
     task = create(database)
     claim(database)
     with database.transaction() as connection:
-        tasks.put_back(connection, task_id=task.id, holder="a", run_after=NOW + 30, error="no answer", error_code="x")
+        taskleases.put_back(
+            connection, task_id=task.id, holder="a", run_after=NOW + 30, error="no answer", error_code="x"
+        )
     assert claim(database, now=NOW + 29) == []
     (again,) = claim(database, now=NOW + 30)
     assert (again.error, again.attempts) == ("no answer", 2)
@@ -97,11 +100,14 @@ def test_a_task_that_is_put_back_waits_until_its_time(database: Database) -> Non
 def test_cancelling_a_waiting_task_ends_it_and_a_running_one_is_told(database: Database) -> None:
     waiting, running = create(database), create(database, subject="pkg-2")
     with database.transaction() as connection:
-        assert tasks.request_cancel(connection, waiting.id, now=NOW).state is TaskState.CANCELLED
+        ended = tasks.request_cancel(connection, waiting.id, now=NOW, by="Alice")
+        assert (ended.state, ended.cancelled_by) == (TaskState.CANCELLED, "Alice")
     claim(database)
     with database.transaction() as connection:
-        assert tasks.request_cancel(connection, running.id, now=NOW).state is TaskState.IN_PROGRESS
-        told = tasks.renew(connection, task_id=running.id, holder="a", now=NOW, lease=60, progress=None)
+        asked = tasks.request_cancel(connection, running.id, now=NOW, by="Alice")
+        assert (asked.state, asked.cancelled_by) == (TaskState.IN_PROGRESS, "Alice")
+        assert tasks.request_cancel(connection, running.id, now=NOW, by="Ben").cancelled_by == "Alice", "the first one"
+        told = taskleases.renew(connection, task_id=running.id, holder="a", now=NOW, lease=60, progress=None)
         assert told.cancel_requested
     with pytest.raises(ConflictError, match="ended already"), database.transaction() as connection:
         tasks.request_cancel(connection, waiting.id, now=NOW)
@@ -111,7 +117,7 @@ def test_foreign_leases_are_void_after_a_restart(database: Database) -> None:
     task = create(database)
     claim(database, "dead")
     with database.transaction() as connection:
-        assert tasks.release_foreign(connection, site="PS1", holder="alive") == 1
+        assert taskleases.release_foreign(connection, site="PS1", holder="alive") == 1
     (again,) = claim(database, "alive")
     assert again.id == task.id
 
@@ -120,7 +126,7 @@ def test_only_tasks_that_ended_are_forgotten(database: Database) -> None:
     old, active = create(database), create(database, subject="pkg-2")
     claim(database, limit=1)
     with database.transaction() as connection:
-        tasks.finish(connection, task_id=old.id, holder="a", state=TaskState.FAILED, now=NOW, error="broken")
+        taskleases.finish(connection, task_id=old.id, holder="a", state=TaskState.FAILED, now=NOW, error="broken")
         assert tasks.prune(connection, finished_before=NOW + 1) == 1
     with pytest.raises(NotFoundError):
         get(database, old)

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Connection
 
 from entrepot.core.errors import NotFoundError
-from entrepot.database import budgets, tasks
+from entrepot.database import budgets, taskleases, tasks
 from entrepot.database.budgets import Budget, Scope
 from entrepot.database.tables import metadata
 from entrepot.protocol.alertapi import AlertSubscriptionRequest, Channel, MaintenanceWindowRequest
@@ -196,9 +196,9 @@ async def test_a_task_that_has_ended_is_told_to_be_past_cancelling(site, source)
 async def test_a_task_at_work_is_told_with_what_it_does_and_how_far_it_is(site) -> None:
     def at_work(connection: Connection, unit: str) -> str:
         made = tasks.create(connection, site="PS1", kind="work", subject=unit, title=f"Read {unit}", now=0)
-        tasks.claim(connection, site="PS1", kinds=["work"], holder="a", now=0, lease=60, limit=1)
-        progress = tasks.Progress(step="Reading /", done=50_000_000, total=100_000_000, unit=unit)
-        tasks.renew(connection, task_id=made.id, holder="a", now=0, lease=60, progress=progress)
+        taskleases.claim(connection, site="PS1", kinds=["work"], holder="a", now=0, lease=60, limit=1)
+        progress = taskleases.Progress(step="Reading /", done=50_000_000, total=100_000_000, unit=unit)
+        taskleases.renew(connection, task_id=made.id, holder="a", now=0, lease=60, progress=progress)
         return made.id
 
     found = await foreseen(site, f"/tasks/{await site.database.write(at_work, 'bytes')}/cancel")

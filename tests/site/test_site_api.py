@@ -242,7 +242,7 @@ async def test_equal_content_is_stored_once_unless_it_is_isolated(site, source) 
 async def test_a_cancelled_publish_can_be_asked_for_again(site, source) -> None:
     task = await site.call("POST", "/contents", TaskInfo, ContentRequest(name="App", source=str(source)))
     stopped = await site.call("POST", f"/tasks/{task.id}/cancel", TaskInfo)
-    assert stopped.state is TaskState.CANCELLED
+    assert (stopped.state, stopped.cancelled_by) == (TaskState.CANCELLED, "admin")
     assert (await site.next_version("App")).current == 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.core.errors import ConflictError, RefusedError, UnavailableError
-from entrepot.database import tasks
+from entrepot.database import taskleases, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.schema import create_tables
 from entrepot.database.tasks import Task
@@ -171,7 +171,7 @@ async def test_a_task_that_another_process_took_over_is_left_to_it(empty: Databa
     async def work(task: Task, report: Reporter) -> None:
         bench.now += 100
         await bench.database.write(
-            tasks.claim, site="PS1", kinds=["job"], holder="other", now=bench.now, lease=60, limit=1
+            taskleases.claim, site="PS1", kinds=["job"], holder="other", now=bench.now, lease=60, limit=1
         )
         while True:
             await asyncio.sleep(0.01)

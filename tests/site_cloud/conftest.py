@@ -19,7 +19,7 @@ from entrepot.core.encoding import from_json
 from entrepot.core.errors import EntrepotError, NotFoundError
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY, hour_of
-from entrepot.database import hierarchy, tasks
+from entrepot.database import hierarchy, taskleases, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
@@ -107,7 +107,7 @@ class FusedDatabase(Database):
 
     async def write(self, work, /, *args, **kwargs):  # type: ignore[no-untyped-def,override]
         """As a database does; a lease is renewed every half second, so whether that is a step depends on the load."""
-        if work is tasks.renew:
+        if work is taskleases.renew:
             return await Database(self.engine).write(work, *args, **kwargs)
         return await super().write(work, *args, **kwargs)
 

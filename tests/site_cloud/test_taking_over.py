@@ -11,6 +11,7 @@ from entrepot.protocol.cloudhost import RunState
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import TaskState
+from entrepot.site.acting import act_for
 from entrepot.site.cloud.states import OFFERED, CloudAction
 
 from ..lightpfx import light_service_pfx
@@ -143,12 +144,14 @@ async def test_a_stop_can_be_repeated_while_the_first_waits_to_be_tried_again(si
     site.cloud.failures["stop"] = [UnavailableError("silent")]
     first = await site.services.act(CloudAction.STOP, "cloud1")
     await site.engine.run_once()
+    act_for("Ben")
     second = await site.services.act(CloudAction.STOP, "cloud1")
     await site.engine.run_once()
     await site.completed(second)
     await _assert_stopped(site)
     await site.settle()
-    assert (await site.task(first)).state is TaskState.CANCELLED
+    ended = await site.task(first)
+    assert (ended.state, ended.cancelled_by) == (TaskState.CANCELLED, "Ben"), "whose order took over"
 
 
 async def test_changes_of_mind_need_not_wait_for_those_before(site) -> None:

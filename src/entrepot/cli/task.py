@@ -19,7 +19,17 @@ Id = Annotated[str, typer.Argument(help="Id of the task.")]
 
 def ordered_by(task: TaskInfo) -> str:
     """Who ordered a task, in words; nothing where it was not kept."""
-    return "the site itself" if task.by == SYSTEM else task.by
+    return _who(task.by)
+
+
+def _who(name: str) -> str:
+    return "the site itself" if name == SYSTEM else name
+
+
+def _state(task: TaskInfo) -> str:
+    """The state in words, with who cancelled it; a task may be cancelled, or fail, before it notices."""
+    state = task.state.value.replace("_", " ")
+    return f"{state} by {_who(task.cancelled_by)}" if state == "cancelled" and task.cancelled_by else state
 
 
 @app.command("list")
@@ -49,10 +59,7 @@ def list_tasks(
         return
     print_rows(
         ("Task", "Ordered by", "State", "Step", "Progress", "Started", "Error", "Id"),
-        [
-            (t.title, ordered_by(t), t.state.value.replace("_", " "), t.step, amount(t), when(t.started), t.error, t.id)
-            for t in tasks
-        ],
+        [(t.title, ordered_by(t), _state(t), t.step, amount(t), when(t.started), t.error, t.id) for t in tasks],
         empty="No such task." if active or kind or subject else "The site has no tasks.",
     )
 
@@ -86,6 +93,7 @@ def _print(info: TaskInfo) -> None:
             ("message", info.message),
             ("error", info.error),
             ("ordered by", ordered_by(info)),
+            ("cancelled by", _who(info.cancelled_by)),
             ("attempts", str(info.attempts)),
             ("created", when(info.created)),
             ("started", when(info.started)),

@@ -1,8 +1,8 @@
 """Durable work in the database: who does what, how far it is, what became of it.
 
 ``created`` → ``in_progress`` → ``completed``, ``failed`` or ``cancelled``; a retry goes back to ``created`` with a
-later ``run_after``. A process holds a task under a lease that it renews; when the lease runs out, any process of
-the same site may take the task over. At most one task per (kind, subject) is active: a unique partial index sees to it.
+later ``run_after``. Who works on it, and how it ends, is in :mod:`~entrepot.database.taskleases`. At most one task per
+(kind, subject) is active: a unique partial index sees to it.
 """
 
 import secrets
@@ -53,6 +53,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     result: str = ""
     rate: int = 0
     by: str = ""
+    cancelled_by: str = ""
 
     def payload_as(self, kind: type[T]) -> T:
         """The payload, decoded."""
@@ -67,25 +68,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
         if not self.result:
             raise ConflictError(f"{self.title} has no result: {self.error or 'it has not ended yet.'}")
         return from_json(self.result, kind, f"result of task {self.kind}")
-
-
-class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a task is; ``rate``: units a second, lately."""
-
-    step: str = ""
-    done: int = 0
-    total: int = 0
-    unit: str = ""
-    message: str = ""
-    result: str = ""
-    rate: int = 0
-
-
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """What a renewed lease says: whether the task is still ours, and whether it should stop."""
-
-    held: bool
-    cancel_requested: bool
 
 
 def create(
@@ -188,77 +170,6 @@ def count(connection: Connection, kind: str, states: Sequence[TaskState]) -> int
     return int(connection.execute(select(func.count()).select_from(table).where(*wanted)).scalar_one())
 
 
-def claim(
-    connection: Connection, *, site: str, kinds: Sequence[str], holder: str, now: float, lease: float, limit: int
-) -> list[Task]:
-    """Take tasks that are due, oldest first: new ones, and those whose holder's lease ran out."""
-    due = or_(
-        and_(table.c.state == TaskState.CREATED.value, table.c.run_after <= int(now)),
-        and_(table.c.state == TaskState.IN_PROGRESS.value, table.c.lease_until < int(now)),
-    )
-    query = (
-        select(table.c.id, table.c.started)
-        .where(due, table.c.site == site, table.c.kind.in_(kinds))
-        .order_by(table.c.run_after, table.c.created)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    taken = []
-    for task_id, started in connection.execute(query).all():
-        connection.execute(
-            update(table)
-            .where(table.c.id == task_id)
-            .values(
-                state=TaskState.IN_PROGRESS.value,
-                holder=holder,
-                lease_until=int(now + lease),
-                attempts=table.c.attempts + 1,
-                started=started or int(now),
-            )
-        )
-        taken.append(get(connection, task_id))
-    return taken
-
-
-def renew(
-    connection: Connection, *, task_id: str, holder: str, now: float, lease: float, progress: Progress | None
-) -> Claim:
-    """Renew the lease and write the progress down."""
-    values: dict[str, Any] = {"lease_until": int(now + lease)}
-    if progress is not None:
-        values |= msgspec.structs.asdict(progress)
-    renewed = connection.execute(update(table).where(_held(task_id, holder)).values(values))
-    if renewed.rowcount != 1:
-        return Claim(held=False, cancel_requested=False)
-    wanted = connection.execute(select(table.c.cancel_requested).where(table.c.id == task_id)).scalar_one()
-    return Claim(held=True, cancel_requested=bool(wanted))
-
-
-def finish(
-    connection: Connection,
-    *,
-    task_id: str,
-    holder: str,
-    state: TaskState,
-    now: float,
-    progress: Progress | None = None,
-    error: str = "",
-    error_code: str = "",
-) -> bool:
-    """Bring a task that we hold to a final state. False when it was no longer ours."""
-    values: dict[str, Any] = {
-        "state": state.value,
-        "finished": int(now),
-        "holder": "",
-        "lease_until": 0,
-        "error": error,
-        "error_code": error_code,
-    }
-    if progress is not None:
-        values |= msgspec.structs.asdict(progress)
-    return connection.execute(update(table).where(_held(task_id, holder)).values(values)).rowcount == 1
-
-
 def note_error(connection: Connection, task_id: str, error: str) -> None:
     """Write down why a task will fail, in the transaction that ends what it was about: it may be killed just then."""
     connection.execute(update(table).where(table.c.id == task_id).values(error=error))
@@ -276,47 +187,11 @@ def amend(connection: Connection, task_id: str, kind: type[T], change: Callable[
     return changed
 
 
-def put_back(
-    connection: Connection,
-    *,
-    task_id: str,
-    holder: str,
-    run_after: float,
-    error: str = "",
-    error_code: str = "",
-    count_attempt: bool = True,
-) -> bool:
-    """Give a task back to be run again, not before ``run_after``."""
-    values: dict[str, Any] = {
-        "state": TaskState.CREATED.value,
-        "holder": "",
-        "lease_until": 0,
-        "run_after": int(run_after),
-        "error": error,
-        "error_code": error_code,
-    }
-    if not count_attempt:
-        values["attempts"] = table.c.attempts - 1
-    return connection.execute(update(table).where(_held(task_id, holder)).values(values)).rowcount == 1
-
-
-def release_foreign(connection: Connection, *, site: str, holder: str) -> int:
-    """Free what earlier processes held; only where no other process of the site can be alive (embedded database)."""
-    return connection.execute(
-        update(table)
-        .where(
-            table.c.site == site,
-            table.c.state == TaskState.IN_PROGRESS.value,
-            table.c.holder != holder,
-        )
-        .values(lease_until=0)
-    ).rowcount
-
-
-def request_cancel(connection: Connection, task_id: str, *, now: float, tidy: bool = False) -> Task:
+def request_cancel(connection: Connection, task_id: str, *, now: float, tidy: bool = False, by: str = SYSTEM) -> Task:
     """Ask a task to stop: at once when nobody works on it, else at its next step.
 
     Args:
+        by: name of the administrator who wants it, or whose later order takes over; the first one is kept.
         tidy: one that was begun and waits to be tried again is given to its handler at once, so that nothing stays
             of what it made; whoever sees to that otherwise leaves it out.
 
@@ -335,13 +210,18 @@ def request_cancel(connection: Connection, task_id: str, *, now: float, tidy: bo
         values = {"state": TaskState.CANCELLED.value, "finished": int(now)}
     else:
         values = {"cancel_requested": True}
+    values["cancelled_by"] = found.cancelled_by or by
     connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(ACTIVE)).values(values))
     return get(connection, task_id)
 
 
-def supersede(connection: Connection, task_id: str, *, now: float) -> None:
+def supersede(connection: Connection, task_id: str, *, now: float, by: str = SYSTEM) -> None:
     """End an active task for the next one of its kind. Whoever works on it loses it and learns of that in time: its
-    handler looks for itself whether it may still change anything."""
+    handler looks for itself whether it may still change anything.
+
+    Args:
+        by: name of the administrator who ordered the next one.
+    """
     values = {
         "state": TaskState.CANCELLED.value,
         "finished": int(now),
@@ -349,6 +229,7 @@ def supersede(connection: Connection, task_id: str, *, now: float) -> None:
         "lease_until": 0,
         "error": "A later request took over.",
         "error_code": CancelledError.code,
+        "cancelled_by": by,
     }
     connection.execute(update(table).where(table.c.id == task_id, table.c.state.in_(ACTIVE)).values(values))
 
@@ -357,10 +238,6 @@ def prune(connection: Connection, *, finished_before: float) -> int:
     """Forget tasks that ended long ago."""
     ended = and_(table.c.state.not_in(ACTIVE), table.c.finished < int(finished_before))
     return connection.execute(delete(table).where(ended)).rowcount
-
-
-def _held(task_id: str, holder: str) -> Any:
-    return and_(table.c.id == task_id, table.c.holder == holder, table.c.state == TaskState.IN_PROGRESS.value)
 
 
 def _task(row: Row[Any]) -> Task:

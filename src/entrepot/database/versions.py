@@ -191,7 +191,7 @@ def _sets_for(version: Version) -> ColumnElement[bool]:
     return and_(sets.c.content == version.content, mine)
 
 
-def cancel(connection: Connection, found: list[Task], *, now: float) -> None:
-    """Ask tasks to stop, in the caller's transaction."""
+def cancel(connection: Connection, found: list[Task], *, now: float, by: str) -> None:
+    """Ask tasks to stop, in the caller's transaction; ``by``: name of the administrator who wants it."""
     for task in found:
-        tasks.request_cancel(connection, task.id, now=now)
+        tasks.request_cancel(connection, task.id, now=now, by=by)

@@ -93,7 +93,9 @@ class TaskInfo(Model, frozen=True, kw_only=True):
     ``total`` 0 means that the amount is not known yet; ``rate`` is units a second lately, ``seconds_left`` what that
     makes of the rest (0: not known). ``subject`` is the id of what it works on. ``error_code``
     is the stable code of the error that failed it. ``by`` is the administrator who ordered it, ``SYSTEM`` when the site
-    itself did, empty for tasks from before this was kept."""
+    itself did, empty for tasks from before this was kept. ``cancelled_by`` is who cancelled it, or gave the later order
+    that took over from it, told in the same way; it is empty for tasks that nobody cancelled, and stays when one had
+    ended before it noticed."""
 
     id: str
     kind: str
@@ -115,3 +117,4 @@ class TaskInfo(Model, frozen=True, kw_only=True):
     rate: int = 0
     seconds_left: int = 0
     by: str = ""
+    cancelled_by: str = ""

@@ -13,7 +13,8 @@ import msgspec
 
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import CancelledError, EntrepotError
-from entrepot.database.tasks import Progress, Task
+from entrepot.database.taskleases import Progress
+from entrepot.database.tasks import Task
 from entrepot.rules.pace import Pace
 
 

@@ -1,8 +1,9 @@
 """The durable task engine: long work that survives SIGKILL.
 
 A task is a row (``database.tasks``), a handler (:mod:`~entrepot.site.reporting`) is code registered for its kind. The
-engine claims due rows under a lease, runs their handlers side by side, renews the leases and writes progress down twice
-a second. An error that is ``retryable`` puts the task back with a growing delay; any other ends it.
+engine claims due rows under a lease (``database.taskleases``), runs their handlers side by side, renews the leases and
+writes progress down twice a second. An error that is ``retryable`` puts the task back with a growing delay; any other
+ends it.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import structlog
 
 from entrepot.core.errors import CancelledError, ConflictError, EntrepotError
 from entrepot.core.times import Clock
-from entrepot.database import tasks
+from entrepot.database import taskleases
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
@@ -72,7 +73,7 @@ class TaskEngine:
     async def recover(self) -> None:
         """Call once at start: on an embedded database no other process can be alive, so its leases are void."""
         if self._database.embedded:
-            freed = await self._database.write(tasks.release_foreign, site=self._site, holder=self._holder)
+            freed = await self._database.write(taskleases.release_foreign, site=self._site, holder=self._holder)
             if freed:
                 log.info("tasks_resumed", count=freed)
 
@@ -123,7 +124,7 @@ class TaskEngine:
         if limit <= 0 or not kinds:
             return 0
         claimed = await self._database.write(
-            tasks.claim,
+            taskleases.claim,
             site=self._site,
             kinds=kinds,
             holder=self._holder,
@@ -203,7 +204,7 @@ class TaskEngine:
         state = TaskState.COMPLETED if error is None else failed
         log.info("task_ended", task=task.id, kind=task.kind, state=state.value, error=str(error or ""))
         await self._database.write(
-            tasks.finish,
+            taskleases.finish,
             task_id=task.id,
             holder=self._holder,
             state=state,
@@ -215,7 +216,7 @@ class TaskEngine:
 
     async def _put_back(self, task: Task, *, run_after: float, error: EntrepotError | None) -> None:
         await self._database.write(
-            tasks.put_back,
+            taskleases.put_back,
             task_id=task.id,
             holder=self._holder,
             run_after=run_after,
@@ -231,7 +232,7 @@ class TaskEngine:
             progress = reporter.unwritten()
             try:
                 claim = await self._database.write(
-                    tasks.renew,
+                    taskleases.renew,
                     task_id=task.id,
                     holder=self._holder,
                     now=self._clock(),

@@ -168,7 +168,7 @@ class Versions:
                 f"Version {number} of {content.name!r} is in use. {' '.join(uses.objections)}",
                 next_step="Wait until that is over, or delete it by force.",
             )
-        versions.cancel(connection, versions.active_tasks(connection, version), now=now)
+        versions.cancel(connection, versions.active_tasks(connection, version), now=now, by=behalf())
         versions.remove(connection, content, version, now=now)
         history.note(connection, content, history.VERSION_DELETED, version=number, now=now, by=by)
         return tasks.create(

@@ -34,6 +34,7 @@ task = Table(
     Column("result", Text, nullable=False, server_default=""),  # JSON of what it found out, where that is its purpose
     Column("rate", BigInteger, nullable=False, server_default="0"),  # units a second, lately
     Column("by", String(128), nullable=False, server_default=""),  # who ordered it; empty: from before it was kept
+    Column("cancelled_by", String(128), nullable=False, server_default=""),  # who cancelled it, or took over from it
     # one active task for each kind and subject
     Index("uq_task_active", "kind", "subject", unique=True, sqlite_where=_ACTIVE, postgresql_where=_ACTIVE),
     Index("ix_task_due", "state", "run_after"),

@@ -10,6 +10,7 @@ from entrepot.core.times import Clock
 from entrepot.database import tasks
 from entrepot.database.engine import Database
 from entrepot.protocol.siteapi import TaskInfo
+from entrepot.site.acting import behalf
 from entrepot.site.api.limits import Limit
 from entrepot.site.taskinfo import task_info
 
@@ -33,7 +34,7 @@ def task_routes(database: Database, cancel: Callable[[str], None], clock: Clock)
     @post("/tasks/{task:str}/cancel", status_code=200, tags=["Tasks"])
     async def cancel_task(task: FromPath[str]) -> TaskInfo:
         """Stop a task at its next step."""
-        stopped = await database.write(tasks.request_cancel, task, now=clock(), tidy=True)
+        stopped = await database.write(tasks.request_cancel, task, now=clock(), tidy=True, by=behalf())
         cancel(task)
         return task_info(stopped)
 

@@ -138,9 +138,9 @@ class Orders:
                 "The cloud point is being deleted already.", next_step=f"Wait for it: entrepot task show {task.id}."
             )
         if kind is action:  # there is one active task of a kind; this one need not have noticed that it lost the point
-            tasks.supersede(connection, task.id, now=self._clock())
+            tasks.supersede(connection, task.id, now=self._clock(), by=behalf())
         else:
-            tasks.request_cancel(connection, task.id, now=self._clock())
+            tasks.request_cancel(connection, task.id, now=self._clock(), by=behalf())
         return task.id
 
     def order(self, connection: Connection, action: CloudAction, point: CloudPoint) -> Task:

@@ -10,6 +10,7 @@ from entrepot.database.budgets import Scope
 from entrepot.protocol.alertapi import Channel
 from entrepot.protocol.removalapi import Effect, Removal, counted, named
 from entrepot.rules.notifying import mail_addresses
+from entrepot.site.acting import behalf
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost.budgets import delete as lift
@@ -159,4 +160,4 @@ def task(connection: Connection, task_id: str, now: float) -> Foreseen:
         name=known.title,
         effects=(counted(done, 1, known.done) if in_bytes else counted(done, known.done),),
     )
-    return removal, lambda writing: tasks.request_cancel(writing, known.id, now=now, tidy=True)
+    return removal, lambda writing: tasks.request_cancel(writing, known.id, now=now, tidy=True, by=behalf())
