@@ -450,7 +450,6 @@ async def _order(provider: AzureProvider, verb: str) -> None:
     ("refusal", "error"),
     [
         (Refusal(403, "AuthorizationFailed"), ForbiddenError),
-        (Refusal(409, "ContainerAppOperationInProgress"), UnavailableError),
         (Refusal(409, "StorageAccountAlreadyTaken"), ConflictError),
         (Refusal(400, "MaxNumberOfRegionalEnvironmentsInSubExceeded"), AzureQuotaError),
         (Refusal(400, "LocationNotAvailableForResourceType"), AzureRefusedError),
