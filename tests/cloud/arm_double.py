@@ -110,11 +110,14 @@ class ArmDouble:
             for kept in (self.things, self.things_of, self.polls, self.held, self.after):
                 kept.clear()
 
-    def occupy(self, part: str) -> None:
-        """Somebody else, a person in the portal for example, has begun an operation on what is called so."""
+    def occupy(self, part: str, refusing: int) -> None:
+        """Somebody else, a person in the portal for example, has begun an operation on what is called so; it lasts
+        until so many others were refused."""
         with self.lock:
             key = next(name for name in self.things if name.endswith(part.lower()))
+            begun = f"/operations/{len(self.after)}"
             self._later(key, self.things[key], 202, "Location")
+            self.held[begun] = refusing
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Answer:
         split = urllib.parse.urlsplit(target)
