@@ -460,3 +460,26 @@ async def test_a_creation_that_died_too_often_removes_what_it_made(site) -> None
     assert "Given up" in ended.error
     assert "Nothing was left in the cloud" in ended.error
     assert site.cloud.services == {}
+
+
+async def test_a_stop_stops_the_instances_although_the_store_refuses_the_control_document(site) -> None:
+    await site.make_point()
+    site.clock.advance(3700)
+    site.cloud.failures["put_document"] = [ForbiddenError("The role at the store was taken away.")]
+    stop = await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    assert "The role at the store was taken away." in (await site.task(stop)).error
+    assert site.cloud.services["cloud1"].state is RunState.STOPPED
+    assert (await site.services.get("cloud1")).state is CloudPointState.STOPPED, "as the service is"
+
+
+@pytest.mark.parametrize("refused", ["put_document", "stop"])
+@pytest.mark.parametrize("error", [RefusedError("Not in its present state."), UnavailableError("Busy with itself.")])
+async def test_a_deletion_goes_on_although_the_service_cannot_be_stopped_any_more(site, refused, error) -> None:
+    await site.make_point()
+    site.clock.advance(3700)
+    site.cloud.failures[refused] = [error] * 9
+    deletion = await site.services.act(CloudAction.DELETE, "cloud1")
+    await site.settle()
+    await site.completed(deletion)
+    assert site.cloud.services == {}

@@ -45,7 +45,7 @@ from entrepot.trust.certificaterules import chain_remarks
 from entrepot.trust.pem import load_chain
 
 COLLECT_ATTEMPTS: Final = 4
-"""A deletion tries so often to bring in the last transactions before it goes on without them."""
+"""A deletion tries so often to stop the service, and to bring in the last transactions, before it goes on without."""
 
 log = structlog.get_logger("site.cloud.lifecycle")
 
@@ -165,11 +165,13 @@ class LifeCycle(Charge):
         report.step("Cutting clients off")
         point = await self.in_charge(task)
         provider = await self._providers.of(point)
-        refused: UnavailableError | None = None
+        refused: EntrepotError | None = None
         try:
             await self._publish(task)
-        except UnavailableError as error:
-            refused = error  # the cloud itself may still take the order
+        except CancelledError:
+            raise
+        except EntrepotError as error:
+            refused = error  # whatever keeps the store from taking it, the cloud itself may still take the order
         report.step("Stopping the instances")
         async with self._lock(point.point):
             await self.in_charge(task)
@@ -299,17 +301,23 @@ class LifeCycle(Charge):
         )
 
     async def _quiesce(self, task: Task, report: Reporter, provider: CloudProvider, point: CloudPoint) -> None:
-        """No new transactions from here on. What is half gone already is no obstacle."""
+        """No new transactions from here on. What is half gone, or cannot be stopped any more, is no obstacle."""
         try:
             await self._publish(task)
-        except (NotFoundError, UnavailableError) as error:
+        except CancelledError:
+            raise
+        except EntrepotError as error:
             log.info("control_not_taken_before_deletion", point=point.point, error=str(error))
         async with self._lock(point.point):
             await self.in_charge(task)
             try:
                 await provider.stop(point.service, report.step)
-            except NotFoundError:
-                return
+            except CancelledError:
+                raise
+            except EntrepotError as error:
+                if error.retryable and task.attempts < COLLECT_ATTEMPTS:
+                    raise
+                log.info("not_stopped_before_deletion", point=point.point, error=str(error))
 
     async def _collect_last(self, task: Task, point: CloudPoint) -> str:
         """Count what was not counted yet; what to tell if that cannot be done."""
