@@ -127,7 +127,7 @@ def _handed_over(world: World, line: SlowLine) -> float:
 def _hear(world: World, running: subprocess.Popen[str], got: int) -> None:
     """Wait until the client gives up, and hear why."""
     world.tell.doing(f"{SLOW_CLIENT} gives up")
-    output, messages = running.communicate(timeout=60)
+    output, messages = running.communicate(timeout=180)
     complete = running.returncode == 0 and decode(output, Fetched).received() >= world.full_download
     world.tell.claim("the client was in the middle of its download", not complete and got < world.full_download)
     world.tell.claim("the client says what happened", running.returncode != 0, _first_line(messages))

@@ -32,7 +32,7 @@ from entrepot.protocol.siteapi import TaskInfo
 T = TypeVar("T")
 
 PAUSE = 0.1
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
