@@ -267,6 +267,8 @@ def import_keys(
     say(f"Site {info.site}: {info.secrets} secrets, {info.keys} signing keys; {opened}.")
     for lost in info.lost:
         say(f"[yellow]Warning:[/] {lost} cannot be opened: publish it again.")
+    if info.others:  # they are sealed anew, and an export knows a password by how it was sealed
+        say("Export again: what was brought back now, the file would not bring back to yet another server.")
     _print_closed(info.closed, "does not open here")
 
 
