@@ -15,6 +15,7 @@ from entrepot.objects.memory import MemoryStore
 from entrepot.rules.allowance import LEAST, SLOTS, ample, enough, granted, slots
 from entrepot.web.allowances import Allowances
 from entrepot.web.grants import Grant
+from entrepot.web.problems import problem_of
 
 
 def token(allow: int, jti: str = "a1") -> Grant:
@@ -88,11 +89,12 @@ async def test_a_hostile_client_that_asks_everyone_at_once_gets_no_more(tmp_path
 
 async def test_one_honest_client_of_one_instance_gets_all_of_it():
     instance, served = Allowances(MemoryStore(), holder="gw"), 0
-    with pytest.raises(LimitedError):
+    with pytest.raises(LimitedError) as used_up:
         while True:
             await instance.take(token(10 * MIB), 256 * KIB)
             served += 256 * KIB
     assert served == 10 * MIB
+    assert problem_of(used_up.value).retry_after == 60, "asking this token again at once cannot help"
 
 
 async def _fetched(size: int, instances: int, seed: int) -> tuple[int, int]:

@@ -26,6 +26,12 @@ KEPT: Final = 20_000
 _JTI: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
+class UsedUpError(LimitedError):
+    """What may be sent on a token was sent. Only another token helps, and the budget must have room for it."""
+
+    retry_after = 60
+
+
 class Purses(Protocol):
     """Keeps what may be sent on tokens. Used in one event loop."""
 
@@ -97,7 +103,7 @@ class Allowances:
         """See :class:`Purses`.
 
         Raises:
-            LimitedError: the allowance is used up.
+            UsedUpError: the allowance is used up.
             UnauthenticatedError: the token has ended meanwhile.
             ForbiddenError: the token's id cannot name slots.
             UnavailableError: the store does not answer: then nothing is sent either.
@@ -116,7 +122,7 @@ class Allowances:
             self.latest = max(self.latest, grant.expires)  # before: also where a slot is won and nothing comes of it
             while purse.left < count:
                 if purse.next >= len(sizes):
-                    raise LimitedError(
+                    raise UsedUpError(
                         "The transfer budget has no room for more on this token.",
                         next_step="Ask the management point again later, or another distribution point.",
                     )
