@@ -47,6 +47,13 @@ def test_a_database_that_cannot_be_written_says_why(tmp_path: Path, pragma: str,
     database.close()
 
 
+def test_a_database_whose_file_cannot_be_opened_says_so(tmp_path: Path) -> None:
+    database = open_database(sqlite_url(tmp_path / "missing" / "site.db"))
+    with pytest.raises(StorageError, match="cannot be used: unable to open database file"), database.reading():
+        pass
+    database.close()
+
+
 def test_foreign_keys_are_enforced(database: Database) -> None:
     with pytest.raises(ConflictError), database.transaction() as connection:
         hierarchy.put_secret(connection, site="XXX", name="dedupe", sealed=b"", now=1)

@@ -18,10 +18,13 @@ from entrepot.protocol.contentapi import (
     ContentPatch,
     ContentRequest,
     CurrentRequest,
+    Rehearsal,
+    RehearsalRequest,
     VersionPatch,
     VersionRequest,
 )
 from entrepot.protocol.siteapi import TaskInfo, TaskState
+from entrepot.site.staging import LIBRARY_KEPT_FREE
 
 
 def zip_of(path: Path, files: dict[str, bytes]) -> Path:
@@ -141,6 +144,36 @@ async def test_without_room_nothing_is_unpacked(site, archive) -> None:
     assert task.error_code == "storage"
     assert "'app.zip' takes 100.0 kB more" in task.error
     assert "room for 50.0 kB" in task.error
+
+
+async def test_a_publish_leaves_room_to_the_database_and_a_rehearsal_says_so(site, source) -> None:
+    site.free = LIBRARY_KEPT_FREE + 1000
+    said = await rehearsed(site, source)
+    assert any(text.startswith("The library's disk has room for 1.0 kB, and it would grow by") for text in said)
+    site.free = LIBRARY_KEPT_FREE - 1000
+    request = ContentRequest(name="App", source=str(source))
+    task = await ended(site, await site.call("POST", "/contents", TaskInfo, request))
+    assert (task.state, task.error_code) == (TaskState.FAILED, "storage")
+    assert "publishing leaves 134.2 MB to the database" in task.error
+    site.free = None
+    assert (await site.next_version("App")).current == 1
+
+
+async def rehearsed(site, source) -> tuple[str, ...]:
+    task = await site.call("POST", "/rehearsals", TaskInfo, RehearsalRequest(name="App", source=str(source)))
+    await ended(site, task)
+    return (await site.call("GET", f"/rehearsals/{task.id}", Rehearsal)).warnings
+
+
+async def test_a_link_that_leads_to_the_servers_own_folder_by_now_is_not_followed(site, source, tmp_path) -> None:
+    link = tmp_path / "named"
+    link.symlink_to(source)
+    task = await site.call("POST", "/contents", TaskInfo, ContentRequest(name="App", source=str(link)))
+    link.unlink()
+    link.symlink_to(site.home.folder)
+    task = await ended(site, task)
+    assert task.error_code == "refused"
+    assert "own folder, with its keys, cannot be published" in task.error
 
 
 async def test_what_is_no_archive_is_refused_before_anything_is_made(site, source, archive) -> None:

@@ -37,7 +37,7 @@ from entrepot.site.contents import kept_content
 from entrepot.site.keys import SiteKeys, new_id, root_name
 from entrepot.site.publishing import compared, told, weighed
 from entrepot.site.reporting import Reporter
-from entrepot.site.staging import Staging, checked_source, packed_remark
+from entrepot.site.staging import LibraryRoom, Staging, checked_source, packed_remark
 from entrepot.trust.signing import sign
 
 REHEARSAL: Final = "rehearsal"
@@ -122,6 +122,7 @@ class RehearsalHandler:
 
     Args:
         staging: where archives are unpacked, and what is new is kept meanwhile.
+        room: how much the library may still grow.
         deltas_kept: for how many earlier versions a delta to a new one is asked for.
     """
 
@@ -134,6 +135,7 @@ class RehearsalHandler:
         keys: SiteKeys,
         clock: Clock,
         staging: Staging,
+        room: LibraryRoom,
         deltas_kept: int,
     ) -> None:
         self._database = database
@@ -142,6 +144,7 @@ class RehearsalHandler:
         self._keys = keys
         self._clock = clock
         self._staging = staging
+        self._room = room
         self._deltas_kept = deltas_kept
 
     async def run(self, task: Task, report: Reporter) -> None:
@@ -209,7 +212,7 @@ class RehearsalHandler:
             all_first_fetch=first * request.clients,
             all_update_fetch=update * request.clients,
             all_delta_fetch=with_delta * request.clients,
-            warnings=_remarks(plan, said),
+            warnings=(*filter(None, (self._room.remark(said.new_bytes),)), *_remarks(plan, said)),
             **{name: getattr(said, name) for name in same},
         )
 

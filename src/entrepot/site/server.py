@@ -47,7 +47,7 @@ from entrepot.site.rotation import Rotation
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings, gateway_settings
 from entrepot.site.signers import Signers
-from entrepot.site.staging import Staging, free_space
+from entrepot.site.staging import LibraryRoom, Staging, free_space
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep
 from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
@@ -144,7 +144,8 @@ class SiteServer:
         self.home = home
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
-        self.staging = Staging(home.folder / "scratch" / "unpacked", free=free)
+        self.staging = Staging(home.folder / "scratch" / "unpacked", home=home.folder, free=free)
+        self.room = LibraryRoom(home.library, free=free)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.rehearsals = Rehearsals(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.versions = Versions(database, site=site, clock=clock, deltas_kept=settings.deltas_kept, work=self._wake)
@@ -189,12 +190,13 @@ class SiteServer:
         publish = PublishHandler(
             self.database,
             staging=self.staging,
+            room=self.room,
             deltas_kept=self.settings.deltas_kept,
             published=self._wake,
             **common,
         )
         rehearse = RehearsalHandler(
-            self.database, staging=self.staging, deltas_kept=self.settings.deltas_kept, **common
+            self.database, staging=self.staging, room=self.room, deltas_kept=self.settings.deltas_kept, **common
         )
         reseal = ResealHandler(self.database, deltas_kept=self.settings.deltas_kept, resealed=self._wake, **common)
         deltas = DeltaHandler(self.database, scratch=home.folder / "scratch", made=self._wake, **common)

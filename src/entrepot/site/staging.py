@@ -1,8 +1,9 @@
 """Where a publish reads from: what administrators may name, and what is unpacked of an archive meanwhile: a folder of
 its own on the site's disk, gone afterwards.
 
-The disk also holds the database and the library, so some of it always stays free. What a killed server left here is
-removed before the first task is run again; unpacked anew, it is the same bytes, of which the library has what it had.
+The disk also holds the database and the library, so some of it always stays free (:class:`LibraryRoom`). What a killed
+server left here is removed before the first task is run again; unpacked anew, it is the same bytes, of which the
+library has what it had.
 """
 
 import contextlib
@@ -13,12 +14,17 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from entrepot.content.archives import check_archive, is_archive, unpack
-from entrepot.core.errors import BadInputError, RefusedError
-from entrepot.core.sizes import GIB
+from entrepot.content.publish import Progress
+from entrepot.core.errors import BadInputError, RefusedError, StorageError
+from entrepot.core.sizes import GIB, MIB, format_size
 from entrepot.durable.files import storage_errors
 
 KEPT_FREE: Final = GIB
 """Bytes of the site's disk that unpacking leaves free."""
+LIBRARY_KEPT_FREE: Final = 128 * MIB
+"""The same for publishing: what is there already is worth more than the next version, but the database and the logs
+must have room to say so. More than what is stored between two looks."""
+LOOK_EACH: Final = 16 * MIB
 
 
 def free_space(folder: Path) -> int:
@@ -26,16 +32,65 @@ def free_space(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-class Staging:
-    """Folders that live as long as a publish, or its rehearsal.
+class LibraryRoom:
+    """Looks how much may still be stored in the library. Thread-safe.
 
     Args:
-        folder: where; made when needed, private to the server.
+        folder: the library's.
         free: how many bytes are free on a folder's disk.
     """
 
     def __init__(self, folder: Path, *, free: Callable[[Path], int]) -> None:
         self._folder = folder
+        self._free = free
+
+    def left(self) -> int:
+        """Bytes that may be stored now."""
+        return self._free(self._folder) - LIBRARY_KEPT_FREE
+
+    def watch(self, tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
+        """Pass on what a publish tells of itself, and end it where there is no room for more.
+
+        Raises:
+            StorageError: by what is given.
+        """
+        due = 0
+
+        def look(progress: Progress) -> None:
+            nonlocal due
+            tell(progress)
+            if progress.new_bytes < due:
+                return
+            due = progress.new_bytes + LOOK_EACH
+            if (left := self.left()) < 0:
+                raise StorageError(
+                    f"The library's disk has {format_size(left + LIBRARY_KEPT_FREE)} left; publishing leaves "
+                    f"{format_size(LIBRARY_KEPT_FREE)} to the database.",
+                    next_step="Free space on it; `entrepot library sweep --now` deletes what no version needs.",
+                )
+
+        return look
+
+    def remark(self, wanted: int) -> str:
+        """That so many bytes have no room; empty when they have."""
+        left = max(0, self.left())
+        if wanted <= left:
+            return ""
+        return f"The library's disk has room for {format_size(left)}, and it would grow by {format_size(wanted)}."
+
+
+class Staging:
+    """Folders that live as long as a publish, or its rehearsal.
+
+    Args:
+        folder: where; made when needed, private to the server.
+        home: the server's own folder: nothing of it is a source.
+        free: how many bytes are free on a folder's disk.
+    """
+
+    def __init__(self, folder: Path, *, home: Path, free: Callable[[Path], int]) -> None:
+        self._folder = folder
+        self._home = home
         self._free = free
 
     def room(self) -> int:
@@ -69,12 +124,14 @@ class Staging:
         """What is to be published: the path itself, or a folder with what the archive there holds.
 
         Raises:
-            RefusedError: it is no archive, or holds what is not to be unpacked; the text names it.
+            RefusedError: it leads to the server's own folder by now; or it is no archive, or holds what is not to be
+                unpacked; the text names it.
             StorageError: there is no room for it.
             CancelledError: ``cancelled`` said so.
         """
+        real = _checked_apart(path, self._home)  # again: whoever may change a link on the way had time to do so
         if not unpacked:
-            yield path
+            yield real if real.is_dir() else path
             return
         with self.folder() as made:
             unpack(path, made, room=self.room, progress=progress, cancelled=cancelled)
@@ -97,12 +154,18 @@ def checked_source(text: str, home: Path, *, unpack: bool = False) -> str:
         raise BadInputError(
             f"The site server cannot read {text!r}.", next_step="Give a path on the site server."
         ) from None
-    real, own = path.resolve(), home.resolve()
-    if real.is_relative_to(own) or own.is_relative_to(real):
-        raise RefusedError("The site server's own folder, with its keys, cannot be published.")
+    _checked_apart(path, home)
     if unpack:
         check_archive(path)
     return text
+
+
+def _checked_apart(path: Path, home: Path) -> Path:
+    """Where a source really is."""
+    real, own = path.resolve(), home.resolve()
+    if real.is_relative_to(own) or own.is_relative_to(real):
+        raise RefusedError("The site server's own folder, with its keys, cannot be published.")
+    return real
 
 
 def packed_remark(source: Path, *, unpacked: bool) -> str:
