@@ -171,6 +171,31 @@ async def test_changes_of_mind_need_not_wait_for_those_before(site) -> None:
     await _assert_stopped(site)
 
 
+async def _run_by_hand(site: SiteUnderTest) -> None:
+    """Somebody started a stopped service at the cloud itself."""
+    await site.make_point()
+    await site.services.act(CloudAction.STOP, "cloud1")
+    await site.settle()
+    site.cloud.services["cloud1"].state = RunState.RUNNING
+    site.cloud.calls.clear()
+
+
+async def test_a_service_that_runs_although_it_is_to_be_stopped_is_stopped_by_the_next_look(site) -> None:
+    await _run_by_hand(site)
+    await site.services.monitor.check((await site.services.get("cloud1")).point)
+    assert site.cloud.services["cloud1"].state is RunState.STOPPED
+
+
+async def test_a_start_is_not_undone_by_a_look_that_began_before_it(site) -> None:
+    await _run_by_hand(site)
+    starts = _once(site, "check", CloudAction.START)
+    await site.services.monitor.check((await site.services.get("cloud1")).point)
+    assert "stop" not in site.cloud.calls
+    await site.settle()
+    await site.completed(starts[0])
+    assert site.cloud.services["cloud1"].state is RunState.RUNNING
+
+
 # --- what failed
 
 

@@ -1,13 +1,14 @@
 """Watches cloud points: health, storage, transactions, thresholds (R26, R36, R37)."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import EntrepotError, NotFoundError, TrustError
+from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
 from entrepot.core.times import DAY, HOUR, Clock
 from entrepot.database import cloud, clouddetails, granting, grants, tasks, usage
@@ -38,6 +39,7 @@ from entrepot.site.cloud.proofs import details_of as proof_details
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 from entrepot.site.cloud.waiting import Sleep
+from entrepot.site.cloudport import Progress
 from entrepot.site.cost.settling import read_marks, settle
 from entrepot.site.findings import Finding, judge, resume_postponed
 
@@ -105,9 +107,21 @@ class Monitor:
         await self._database.write(_note, point, seen, probes, proofs, now)
         if seen.status is not None and _runs_unwanted(point, seen):
             log.warning("stopping_unwanted_service", point=point.point)
-            await (await self._providers.of(point)).stop(point.service)
+            with contextlib.suppress(CancelledError):
+                await (await self._providers.of(point)).stop(point.service, self._while_unordered(point))
         if unserved and leads.condition is Condition.GOOD:
             await self._bind(point, seen=all_seen(proofs))
+
+    def _while_unordered(self, before: CloudPoint) -> Progress:
+        """Ends what the site does by itself as soon as an order was given: a stop that waits for Azure must not come
+        after a start."""
+
+        def check(_: str) -> None:
+            with self._database.reading() as connection:
+                if cloud.get_cloud_point(connection, before.point).task != before.task:
+                    raise CancelledError("An order was given meanwhile.")
+
+        return check
 
     async def _seen(self, point: CloudPoint) -> Look:
         try:
