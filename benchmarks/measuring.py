@@ -110,7 +110,7 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            for pid in (self._pid, *_children(self._pid)):
+            for pid in _with_descendants(self._pid):
                 try:
                     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
                 except OSError:
@@ -125,11 +125,12 @@ class _Peak:
         return round(sum(self._kib.values()) / 1024, 1)
 
 
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
+def _with_descendants(pid: int) -> list[int]:
+    found = [pid]
     for each in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):  # the thread has ended
-            found += map(int, each.read_text().split())
+            for child in each.read_text().split():
+                found += _with_descendants(int(child))
     return found
 
 

@@ -8,16 +8,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from entrepot.content.sealing import (
-    MAX_PLAIN,
-    OVERHEAD,
-    Generation,
-    Purpose,
-    check_ref,
-    derive_key,
-    open_sealed,
-    seal,
-)
+from entrepot.content.references import MAX_PLAIN, OVERHEAD, check_ref
+from entrepot.content.sealing import Generation, Purpose, derive_key, open_sealed, seal
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.core.secret import Secret
 from entrepot.objects.hashing import object_id_of

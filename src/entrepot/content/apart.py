@@ -4,32 +4,31 @@ To look at tens of thousands of small files takes a few calls of the system for 
 them gives up Python's one lock, and queues for it again behind those who seal; beside it they cost half the time. And
 while a file server does not answer for a small file, the publish can be cancelled: this process is ended.
 
-A frame is the length of its head (4 bytes), the head (MessagePack), and the plain bytes of a group.
+That process is ``content/gatherer.py``; how it hands over what it found, ``content/frames.py`` says.
 """
 
 import contextlib
 import itertools
 import os
 import queue
-import struct
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import IO, Final
 
 import msgspec
 
-from entrepot.content.gathering import Asked, Findings, gather
+from entrepot.content.frames import Failure, GroupHead, ended, exactly, next_head
+from entrepot.content.gathering import Asked, Findings, gather, walked
 from entrepot.content.grouping import ITEM, Group, Piece
-from entrepot.content.manifest import Entry
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, sizes
-from entrepot.core.encoding import pack, unpack
-from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError, error_classes
+from entrepot.core.encoding import pack
+from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError
 from entrepot.core.sizes import MIB
 
 if sys.platform == "linux":
@@ -40,38 +39,13 @@ FEW: Final = 1000
 PIPE_BYTES: Final = MIB
 """What the pipe holds, where the system allows it: with 64 KiB both sides would wait for each other at every step."""
 WAITING: Final = 24 * MIB
-"""So much may wait to be taken. Where files are tiny, this process alone cannot keep the server's pool busy: it works
+"""So much may wait to be taken. Where files are tiny, that process alone cannot keep the server's pool busy: it works
 ahead while the pool is busy with big ones."""
-READERS: Final = 4
-"""So many runs of files at once where the source lets one wait."""
 PATIENCE_SECONDS: Final = 1.0
 """So often whoever waits asks whether the work was cancelled."""
 END_SECONDS: Final = 5.0
 """So long a killed process, and what reads from it, is waited for."""
-_LENGTH: Final = struct.Struct(">I")
-
-
-class _Group(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    size: int
-    entries: tuple[Entry, ...]
-
-
-class _File(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    path: str
-    where: bytes
-    size: int
-    mode: int
-    identity: tuple[int, ...]
-
-
-class _Failure(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    code: str
-    message: str
-    next_step: str
-
-
-_DECODER: Final = msgspec.msgpack.Decoder(_Group | _File | Findings | _Failure)
-
+_DECODER: Final = msgspec.msgpack.Decoder(GroupHead | FileItem | Findings | Failure)
 
 Came = Piece | Findings | EntrepotError
 
@@ -111,7 +85,11 @@ def gathered(
     """
     looked = sizes(Path(os.fsdecode(asked.source)), Excludes(asked.excludes))
     many = len(list(itertools.islice(looked, FEW + 1))) > FEW
-    return contextlib.closing(_gathered(asked, cancelled)) if many else contextlib.nullcontext(gather(asked, pool))
+    return (
+        contextlib.closing(_gathered(asked, cancelled))
+        if many
+        else contextlib.nullcontext(gather(asked, pool, walked(asked)))
+    )
 
 
 def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | Findings, None, None]:
@@ -138,7 +116,7 @@ def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | 
 def _start() -> "subprocess.Popen[bytes]":
     try:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "entrepot.content.apart"],
+            [sys.executable, "-P", "-m", "entrepot.content.gatherer"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,  # Ctrl-C is for the server, which then ends this one
@@ -180,69 +158,18 @@ def _receive(pipe: IO[bytes], came: _Waiting) -> None:
         try:
             piece = _next(pipe)
         except (UnavailableError, OSError, msgspec.DecodeError):
-            piece = _ended()
+            piece = ended()
         came.put(piece)
 
 
 def _next(pipe: IO[bytes]) -> Came:
-    size: int
-    (size,) = _LENGTH.unpack(_exactly(pipe, _LENGTH.size))
-    head = _DECODER.decode(_exactly(pipe, size))
-    if isinstance(head, _Group):
-        return Group(_exactly(pipe, head.size), head.entries)
-    if isinstance(head, _File):
-        return FileItem(head.path, os.fsdecode(head.where), head.size, head.mode, head.identity)
-    if isinstance(head, Findings):
-        return head
-    return error_classes().get(head.code, EntrepotError)(head.message, next_step=head.next_step)
-
-
-def _exactly(pipe: IO[bytes], size: int) -> bytes:
-    data = pipe.read(size)
-    if len(data) < size:
-        raise _ended()
-    return data
-
-
-def _ended() -> UnavailableError:
-    return UnavailableError(
-        "The process that reads the source was ended.", next_step="Publish again; the server's log may say why."
-    )
+    head = _DECODER.decode(next_head(pipe))
+    if isinstance(head, GroupHead):
+        return Group(exactly(pipe, head.size), head.entries)
+    return head.error() if isinstance(head, Failure) else head
 
 
 def _widen(pipe: IO[bytes]) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError):  # more than this user may have
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-
-
-def main() -> None:
-    """The other process: gather what standard input asks for, to standard output."""
-    asked = unpack(sys.stdin.buffer.read(), Asked, "x")
-    out = sys.stdout.fileno()
-    try:
-        with ThreadPoolExecutor(READERS) as pool:
-            for piece in gather(asked, pool):
-                if isinstance(piece, Group):
-                    _send(out, _Group(len(piece.plain), piece.entries), piece.plain)
-                elif isinstance(piece, FileItem):
-                    where = os.fsencode(piece.where)
-                    _send(out, _File(piece.path, where, piece.size, piece.mode, piece.identity))
-                else:
-                    _send(out, piece)
-    except EntrepotError as error:
-        _send(out, _Failure(error.code, error.message, error.next_step))
-    except BrokenPipeError:  # nobody takes it any more
-        sys.exit(1)
-
-
-def _send(out: int, head: msgspec.Struct, plain: bytes = b"") -> None:
-    packed = pack(head)
-    for data in (_LENGTH.pack(len(packed)) + packed, plain):
-        view = memoryview(data)
-        while view:
-            view = view[os.write(out, view) :]
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from entrepot.content.manifest import MAX_PART, Entry, EntryKind, OrderCheck, Part, Root, decode_part, decode_root
-from entrepot.content.sealing import MAX_PLAIN, open_sealed
+from entrepot.content.references import MAX_PLAIN
+from entrepot.content.sealing import open_sealed
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.core.paths import windows_problem
 from entrepot.protocol import SealedRef

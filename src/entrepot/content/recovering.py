@@ -11,7 +11,8 @@ import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from entrepot.content.sealing import MAX_PLAIN, Codec, Generation, Purpose, derive_key, open_sealed
+from entrepot.content.references import MAX_PLAIN
+from entrepot.content.sealing import Codec, Generation, Purpose, derive_key, open_sealed
 from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.compressing import Earlier, Effort, Way, compress
 from entrepot.content.manifest import Part
-from entrepot.content.sealing import OVERHEAD, Codec
+from entrepot.content.references import OVERHEAD
+from entrepot.content.sealing import Codec
 from entrepot.core.ids import ObjectId
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef

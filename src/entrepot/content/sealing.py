@@ -20,19 +20,14 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from entrepot.content.compressing import DEFAULT_LEVEL, Effort, Way, compress
+from entrepot.content.references import MAX_PLAIN, check_ref
 from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
 from entrepot.core.secret import Secret
-from entrepot.core.sizes import MIB
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef
 
 _INFO: Final = b"entrepot/seal/1"
 _NONCE: Final = bytes(12)
-_TAG: Final = 16
-OVERHEAD: Final = 1 + _TAG
-"""Bytes that sealing adds to a payload: codec byte and GCM tag."""
-MAX_PLAIN: Final = 16 * MIB
-"""No sealed object opens to more than this; a larger claim is refused before anything is allocated."""
 
 
 class Purpose(IntEnum):
@@ -107,19 +102,6 @@ def seal(
         sha256=sha256 or hashlib.sha256(plain).digest(),
     )
     return Sealed(data=data, ref=ref, payload_hash=payload_hash)
-
-
-def check_ref(ref: SealedRef, what: str) -> SealedRef:
-    """Check the bounds of a reference that came from elsewhere.
-
-    Raises:
-        FormatError: impossible sizes or lengths.
-    """
-    lengths = (len(ref.object_id), len(ref.key), len(ref.sha256)) == (32, 32, 32)
-    sizes = 0 <= ref.plain_size <= MAX_PLAIN and OVERHEAD <= ref.sealed_size <= ref.plain_size + OVERHEAD
-    if not (lengths and sizes):
-        raise FormatError(f"The reference to a {what} is out of bounds.")
-    return ref
 
 
 def open_sealed(data: bytes | memoryview, ref: SealedRef, what: str = "object") -> bytes:

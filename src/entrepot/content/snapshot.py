@@ -25,24 +25,24 @@ _LONG: Final = 512  # characters: longer ones are measured in bytes, too
 _REPARSE_POINT: Final = 0x400
 
 
-class FileItem(msgspec.Struct, frozen=True, gc=False):
+class FileItem(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     """A regular file. ``where`` is on this machine; ``identity`` is what must not change while it is read."""
 
     path: str
-    where: str
+    where: bytes
     size: int
     mode: int
     identity: tuple[int, ...]
 
 
-class FolderItem(msgspec.Struct, frozen=True, gc=False):
+class FolderItem(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
     """An empty folder."""
 
     path: str
     mode: int
 
 
-class LinkItem(msgspec.Struct, frozen=True, gc=False):
+class LinkItem(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
     """A symbolic link that stays inside."""
 
     path: str
@@ -237,7 +237,7 @@ def _leaf(path: str, where: str, found: os.stat_result, root: str) -> Item:
 def _file(path: str, where: str, found: os.stat_result) -> FileItem:
     if not stat.S_ISREG(found.st_mode):
         raise RefusedError(f"{path!r} is {_kind(found.st_mode)}; only files, folders and links can be published.")
-    return FileItem(path, where, found.st_size, found.st_mode & 0o777, identity(found))
+    return FileItem(path, os.fsencode(where), found.st_size, found.st_mode & 0o777, identity(found))
 
 
 def _link(path: str, where: str, root: str) -> LinkItem:

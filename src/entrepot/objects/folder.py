@@ -9,6 +9,7 @@ object alone sees them, so no reader anywhere can find a name whose bytes may st
 import contextlib
 import os
 import stat
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from entrepot.objects.staging import Staging
 from entrepot.objects.store import Fetched, NoUrl, Page, Stored, Unchanged
 from entrepot.objects.syncing import sync_all
 
+EARLY = bool(os.environ.get("EARLY"))
 PIECE: Final = 256 * 1024
 MAX_WAITING: Final = 4096
 """As many files wait for a flush at most; then the store flushes by itself."""
@@ -207,6 +209,9 @@ class FolderStore:
                         view = view[file.write(view) :]
                 if sync:
                     os.fsync(file.fileno())
+                elif sys.platform == "linux":
+                    # begins to write, and waits for nothing: the disk has something to do until the flush
+                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()

@@ -4,7 +4,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.content.sealing import check_ref
+from entrepot.content.references import check_ref
 from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import FormatError, UnsupportedError
 from entrepot.core.sizes import KIB, MIB
