@@ -95,7 +95,7 @@ def test_the_internal_issuer_makes_service_certificates_that_pass_its_own_rules(
     assert loaded.chain == (site.keys.authority.certificate,)
 
 
-@pytest.mark.parametrize("name", ["*.contoso.com", "nodots", "", "spaced name.com"])
+@pytest.mark.parametrize("name", ["*.contoso.com", "nodots", "", "spaced name.com", "10.0.0.1"])
 def test_names_that_no_service_can_have_are_refused(site, name) -> None:
     with pytest.raises(BadInputError):
         site.services.certificates.issue_service(name, 90, Secret(PASSWORD))

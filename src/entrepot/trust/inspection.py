@@ -130,7 +130,8 @@ def load_cer(data: bytes) -> x509.Certificate:
     except (ValueError, x509.InvalidVersion):
         pass
     raise BadInputError(
-        "This is not an X.509 certificate.", next_step="Give the .cer file, which holds the public certificate only."
+        "This is not an X.509 certificate.",
+        next_step="Give the .cer file, which holds the public certificate only, not the .pfx with the key.",
     )
 
 
@@ -211,13 +212,14 @@ def is_p256(key: object) -> bool:
 
 
 def check_fqdn(text: str) -> str:
-    """A fully qualified domain name in lower case, without a final dot.
+    """A fully qualified domain name in lower case, without a final dot. An IPv4 address is none, though it looks like
+    one: no DNS record can lead from it.
 
     Raises:
         BadInputError: anything else.
     """
     name = text.lower().rstrip(".")
-    if len(name) > MAX_FQDN or not _FQDN.fullmatch(name):
+    if len(name) > MAX_FQDN or not _FQDN.fullmatch(name) or name.rpartition(".")[2].isdigit():
         raise BadInputError(
             f"{text[:100]!r} is not a fully qualified domain name.",
             next_step="Give the service name as clients resolve it, such as cloud1.contoso.com.",
