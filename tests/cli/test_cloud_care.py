@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from entrepot.cli.cloudcare import parse_window
+from entrepot.cli.cloud.care import parse_window
 from entrepot.cli.output import when
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.protocol.cloudapi import (

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from entrepot.cli.clouddrill import compared
+from entrepot.cli.cloud.drill import compared
 from entrepot.cli.session import SiteSession
 from entrepot.core.errors import ConflictError, LimitedError, UnavailableError
 from entrepot.objects.hashing import object_id_of
@@ -124,7 +124,7 @@ class Cloud:
 
 @pytest.fixture
 def cloud(logged_in: PreparedSite, monkeypatch: pytest.MonkeyPatch) -> Cloud:
-    monkeypatch.setattr("entrepot.cli.clouddrill.SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr("entrepot.cli.cloud.drill.SETTLING_SECONDS", 0.0)
     return Cloud(logged_in)
 
 

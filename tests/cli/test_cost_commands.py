@@ -91,7 +91,7 @@ def test_a_forecast_with_a_deployment_shows_what_would_be_without_it(logged_in, 
 
 
 def test_usage_names_devices_and_says_how_old_it_is_and_that_there_is_more(logged_in, entrepot, monkeypatch) -> None:
-    monkeypatch.setattr("entrepot.cli.cloudbooks.time", SimpleNamespace(time=lambda: NOW + 5.0))
+    monkeypatch.setattr("entrepot.cli.cloud.books.time", SimpleNamespace(time=lambda: NOW + 5.0))
     bucket = UsageBucket(
         hour=NOW, subject="dev-1", name="pc-berlin", requests=3, failed=1, sent=2_000, uploaded=0, granted=500
     )

@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar, Request, Response
 from litestar.testing import AsyncTestClient
 
-from entrepot.cli.cloud_output import print_cloud_point
+from entrepot.cli.cloud.output import print_cloud_point
 from entrepot.core.errors import BadInputError, EntrepotError
 from entrepot.core.secret import Secret
 from entrepot.database import tasks

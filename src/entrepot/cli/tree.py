@@ -19,7 +19,7 @@ ROLES: Final = "Roles on this machine"
 _GROUPS: Final = {
     "content": ("content", ADMINISTRATION),
     "library": ("library", ADMINISTRATION),
-    "cloud": ("cloudcare", ADMINISTRATION),
+    "cloud": ("cloud.commands", ADMINISTRATION),
     "point": ("point", ADMINISTRATION),
     "boundary": ("boundary", ADMINISTRATION),
     "device": ("device", ADMINISTRATION),

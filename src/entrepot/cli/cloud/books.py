@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.cloud import Name
-from entrepot.cli.cloud_output import price, print_unpriced, print_usage
+from entrepot.cli.cloud.output import price, print_unpriced, print_usage
+from entrepot.cli.cloud.points import Name
 from entrepot.cli.options import AsJson
 from entrepot.cli.output import age, money, print_json, print_rows, say, size, when
 from entrepot.cli.session import seg, site_session

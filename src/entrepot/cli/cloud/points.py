@@ -1,4 +1,4 @@
-"""``entrepot cloud``: cloud distribution points (R1, R12, R21 to R27, R38, R40)."""
+"""``entrepot cloud``: creating cloud points, showing them, and how they run (R1, R12, R21 to R27, R38)."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud_output import print_cloud_point, print_cloud_points, print_dns, print_plan
+from entrepot.cli.cloud.output import print_cloud_point, print_cloud_points, print_dns, print_plan
 from entrepot.cli.options import AsJson, Wait, pin_digits
 from entrepot.cli.output import print_json, say, size
 from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret

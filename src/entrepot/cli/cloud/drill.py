@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from entrepot.cli.cloud import Name
+from entrepot.cli.cloud.points import Name
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when
 from entrepot.cli.session import SiteSession, seg, site_session

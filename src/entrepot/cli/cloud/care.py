@@ -1,16 +1,14 @@
-"""``entrepot cloud``, continued: what keeps a cloud point in order (R3, R4, R6, R25, R37, R40)."""
+"""``entrepot cloud``, continued: what keeps a cloud point in order (R3, R4, R6, R25, R37)."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from entrepot.cli import cloudbooks, clouddrill, cloudending
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud import CPU, IMAGE, MEMORY, REGISTRY_PASSWORD_FILE, REGISTRY_USER, Name
-from entrepot.cli.cloud import app as cloud_app
-from entrepot.cli.cloud_output import print_update
-from entrepot.cli.cloudorphans import orphans
+from entrepot.cli.cloud.output import print_update
+from entrepot.cli.cloud.points import CPU, IMAGE, MEMORY, REGISTRY_PASSWORD_FILE, REGISTRY_USER, Name
+from entrepot.cli.cloud.points import app as cloud_app
 from entrepot.cli.options import AsJson, Wait, pin_digits
 from entrepot.cli.output import print_json, print_rows, say, size, when
 from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret
@@ -239,13 +237,3 @@ def _days(text: str) -> tuple[int, ...]:
         begin, end = _DAYS[first], _DAYS[last or first]
         found += range(begin, end + 1) if begin <= end else [*range(begin, 8), *range(1, end + 1)]
     return tuple(dict.fromkeys(found))
-
-
-cloud_app.command()(cloudbooks.usage)
-cloud_app.command()(cloudending.stop)
-cloud_app.command()(cloudending.delete)
-cloud_app.command()(cloudbooks.metrics)
-cloud_app.command()(cloudbooks.resources)
-cloud_app.command()(clouddrill.drill)
-cloud_app.command()(clouddrill.drills)
-cloud_app.command()(orphans)

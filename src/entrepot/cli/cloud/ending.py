@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.cloud import Name
-from entrepot.cli.cloud_output import stored
+from entrepot.cli.cloud.output import stored
+from entrepot.cli.cloud.points import Name
 from entrepot.cli.options import AsJson, Wait, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, say
 from entrepot.cli.removing import DryRun, foresee
