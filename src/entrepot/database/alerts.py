@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, case, delete, func, or_, select, update
+from sqlalchemy import Connection, RowMapping, case, delete, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import NotFoundError
@@ -178,12 +178,6 @@ def history(connection: Connection, alert_id: str, *, limit: int = 200) -> list[
         )
         for row in reversed(rows)
     ]
-
-
-def open_count(connection: Connection) -> int:
-    """How many alerts are active."""
-    active = select(func.count()).select_from(table).where(table.c.state == AlertState.ACTIVE.value)
-    return int(connection.execute(active).scalar_one())
 
 
 def end_subject(connection: Connection, subject: str, *, now: int) -> None:

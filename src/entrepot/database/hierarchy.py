@@ -180,12 +180,6 @@ def change_role_key(connection: Connection, kid: str, **values: int | bytes) -> 
     connection.execute(update(role_keys).where(role_keys.c.kid == kid).values(values))
 
 
-def replace_role_key(connection: Connection, key: RoleKey) -> None:
-    """Keep a role key, in place of what was kept under its id."""
-    connection.execute(delete(role_keys).where(role_keys.c.kid == key.kid))
-    add_role_key(connection, key)
-
-
 def store_trust(connection: Connection, *, number: int, epoch: int, document: str) -> bool:
     """Keep a newer trust document; False when the one that is kept is not older."""
     changed = update(hierarchies).where(hierarchies.c.trust_number < number, hierarchies.c.epoch <= epoch)
