@@ -7,8 +7,8 @@ One process, wired in ``server`` and run by ``serve``:
 - durable tasks (``tasks``): publishing (``publishing``), deltas (``deltas``), deletions, and those of cloud points;
 - the distribution engine (``distribution``, ``sending``), which brings content to points on premises and in the cloud
   alike, through ``holders``;
-- single versions (``versions``, ``comparison``); the library (``library``, ``libraryjobs``, ``libraryrepair``) and what
-  points have of it (``pointvalidation``): figures, validation, repair, sweep;
+- single versions (``versions``, ``comparison``); the library (``library``, ``libraryjobs``, ``libraryrepair``,
+  ``librarysalvage``) and what points have of it (``pointvalidation``): figures, validation, repair, sweep;
 - ``controls`` (control documents for points on premises), ``upkeep``, and everything in ``cloud``.
 
 Invariants:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element, ParseError
 
 import msgspec
 from defusedxml import DefusedXmlException  # type: ignore[import-untyped]  # it ships no types
-from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]
+from defusedxml.ElementTree import fromstring  # type: ignore[import-untyped]  # as above
 
 from entrepot.core.errors import BadInputError
 from entrepot.core.secret import Secret

@@ -236,7 +236,7 @@ async def _close_all(unused: Iterable[_Kept]) -> None:
     for kept in unused:
         try:
             await close_provider(kept.cloud)
-        except Exception as error:  # noqa: BLE001  whatever its adapter meets, the others are closed all the same
+        except Exception as error:  # noqa: BLE001  # whatever its adapter meets, the others are closed all the same
             log.warning("provider_not_closed", error=str(error))
 
 
