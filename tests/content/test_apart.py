@@ -4,7 +4,6 @@ import contextlib
 import os
 import random
 import signal
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from entrepot.content import apart
 from entrepot.content.apart import gathered
-from entrepot.content.gathering import Asked, Findings, gather, walked
+from entrepot.content.gathering import Asked, Findings, gather
 from entrepot.content.grouping import Group, Piece
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, RefusedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
@@ -74,7 +73,7 @@ def test_it_gives_the_same_as_here(tmp_path: Path, pool: ThreadPoolExecutor, chi
     question = asked(source, excludes=("folder 3/",))
     with gathered(question, pool, never) as pieces:
         found = list(pieces)
-    assert found == list(gather(question, pool, walked(question)))
+    assert found == list(gather(question, pool))
     assert isinstance(found[-1], Findings)
     assert len(found[-1].remarks) == 1
     assert not found[-1].windows_safe
@@ -97,7 +96,7 @@ def test_what_is_refused_is_refused_in_the_same_words(
     prepare(tmp_path / "source")
     question = asked(tmp_path / "source", **how)
     with pytest.raises(error) as here:
-        list(gather(question, pool, walked(question)))
+        list(gather(question, pool))
     with pytest.raises(error, match=text) as there, gathered(question, pool, never) as pieces:
         list(pieces)
     assert (str(there.value), there.value.next_step) == (str(here.value), here.value.next_step)
@@ -117,25 +116,6 @@ def test_a_killed_process_is_an_error_that_may_be_tried_again(
     taken = sum(len(piece.plain) for piece in got if isinstance(piece, Group))
     assert 0 < taken <= apart.WAITING + 4 * MIB  # what had come already counts, and what lay in the pipe
     assert children[0].returncode == -signal.SIGKILL
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="who began whom is read from /proc")
-def test_a_walk_that_is_killed_is_an_error_that_may_be_tried_again(
-    tmp_path: Path, pool: ThreadPoolExecutor, children: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """More is to be read before the names in the second folder than may wait: the walk is not over yet."""
-    monkeypatch.setattr(apart, "WAITING", MIB)
-    source = fill(tmp_path / "source" / "a", 150, 250 * KIB).parent
-    (source / "b").mkdir()
-    for number in range(4000):
-        (source / "b" / f"a name that is long enough to fill a pipe soon {number}").touch()
-    with pytest.raises(UnavailableError, match="was ended") as error, gathered(asked(source), pool, never) as pieces:
-        next(pieces)
-        begun = Path(f"/proc/{children[0].pid}/task/{children[0].pid}/children").read_text().split()
-        os.kill(int(begun[0]), signal.SIGKILL)
-        list(pieces)
-    assert error.value.retryable
-    assert children[0].returncode is not None
 
 
 def test_a_process_that_never_began_is_an_error(

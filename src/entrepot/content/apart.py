@@ -23,7 +23,7 @@ from typing import IO, Final
 import msgspec
 
 from entrepot.content.frames import Failure, GroupHead, ended, exactly, next_head
-from entrepot.content.gathering import Asked, Findings, gather, walked
+from entrepot.content.gathering import Asked, Findings, gather
 from entrepot.content.grouping import ITEM, Group, Piece
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, sizes
@@ -85,11 +85,7 @@ def gathered(
     """
     looked = sizes(Path(os.fsdecode(asked.source)), Excludes(asked.excludes))
     many = len(list(itertools.islice(looked, FEW + 1))) > FEW
-    return (
-        contextlib.closing(_gathered(asked, cancelled))
-        if many
-        else contextlib.nullcontext(gather(asked, pool, walked(asked)))
-    )
+    return contextlib.closing(_gathered(asked, cancelled)) if many else contextlib.nullcontext(gather(asked, pool))
 
 
 def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | Findings, None, None]:

@@ -1,5 +1,4 @@
-"""The process that gathers a large source: ``content/apart.py`` starts it, and takes what it gives. Another one, forked
-from it, walks (``content/walking.py``); this one reads, hashes and groups.
+"""The process that gathers a large source: ``content/apart.py`` starts it, and takes what it gives.
 
 It imports little, for until its first group has come nobody has anything to do.
 """
@@ -11,7 +10,6 @@ from typing import Final
 from entrepot.content.frames import GroupHead, failure, send
 from entrepot.content.gathering import Asked, gather
 from entrepot.content.grouping import Group
-from entrepot.content.walking import walked_beside
 from entrepot.core.encoding import unpack
 from entrepot.core.errors import EntrepotError
 
@@ -24,8 +22,8 @@ def main() -> None:
     asked = unpack(sys.stdin.buffer.read(), Asked, "x")
     out = sys.stdout.fileno()
     try:
-        with walked_beside(asked) as items, ThreadPoolExecutor(READERS) as pool:
-            for piece in gather(asked, pool, items):
+        with ThreadPoolExecutor(READERS) as pool:
+            for piece in gather(asked, pool):
                 if isinstance(piece, Group):
                     send(out, GroupHead(len(piece.plain), piece.entries), piece.plain)
                 else:

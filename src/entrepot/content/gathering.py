@@ -10,7 +10,7 @@ import msgspec
 
 from entrepot.content.grouping import Piece, grouped
 from entrepot.content.patterns import Excludes
-from entrepot.content.snapshot import Item, Warnings, walk
+from entrepot.content.snapshot import Warnings, walk
 from entrepot.core.secret import Secret
 
 
@@ -41,37 +41,18 @@ class Findings(msgspec.Struct, frozen=True, array_like=True, tag=3):
     windows_safe: bool
 
 
-def walked(asked: Asked) -> Iterator[Item | Findings]:
-    """All items of a source in path order, then the findings.
+def gather(asked: Asked, pool: Executor) -> Iterator[Piece | Findings]:
+    """All pieces of a source in path order, then the findings.
+
+    Args:
+        pool: reads small files where the source lets one wait.
 
     Raises:
         NotFoundError: the source does not exist.
         RefusedError: something in it cannot be published; the text names it.
     """
     warnings = Warnings(for_windows=asked.for_windows)
-    yield from walk(Path(os.fsdecode(asked.source)), Excludes(asked.excludes), warnings)
+    source = Path(os.fsdecode(asked.source))
+    items = walk(source, Excludes(asked.excludes), warnings)
+    yield from grouped(items, Secret(asked.grouping_key), pool)
     yield Findings(warnings.texts(), not warnings.count)
-
-
-def gather(asked: Asked, pool: Executor, items: Iterator[Item | Findings]) -> Iterator[Piece | Findings]:
-    """All pieces of a source in path order, then the findings.
-
-    Args:
-        pool: reads small files where the source lets one wait.
-        items: what :func:`walked` gives.
-
-    Raises:
-        NotFoundError: the source does not exist.
-        RefusedError: something in it cannot be published; the text names it.
-    """
-    findings: list[Findings] = []
-
-    def found() -> Iterator[Item]:
-        for item in items:
-            if isinstance(item, Findings):
-                findings.append(item)
-            else:
-                yield item
-
-    yield from grouped(found(), Secret(asked.grouping_key), pool)
-    yield from findings

@@ -31,9 +31,6 @@ BATCH_BYTES: Final = 12 * MIB
 BATCH_WEIGHT: Final = 4096
 GROUP_BYTES: Final = 128 * MIB
 GROUP_WEIGHT: Final = 16_384
-GROUPS_WAITING: Final = 2
-"""A group grows up to so many times its size while the disk is busy with the one before: to wait for it sooner would
-leave the pool without work."""
 PUT_TOGETHER: Final = 8
 """As many objects are stored by one task: each alone takes hardly longer than to hand it over."""
 DELIVERED_EACH_TIME: Final = 2
@@ -135,12 +132,8 @@ class Keeper(Generic[Note]):
         """Move every batch one step on. The next is given to the pool before the one before is waited for."""
         before, self._sealing = self._sealing, self._seal()
         self._store(before)
-        if self._is_due(GROUPS_WAITING if self._flush is not None and not self._flush.done() else 1):
+        if self._group_bytes >= GROUP_BYTES or self._group_weight >= GROUP_WEIGHT:
             self._commit()
-
-    def _is_due(self, groups: int) -> bool:
-        """Whether what was stored since the last commit is worth so many."""
-        return self._group_bytes >= groups * GROUP_BYTES or self._group_weight >= groups * GROUP_WEIGHT
 
     def _seal(self) -> list[_Work[Note]]:
         """Ask which of the filling batch are known, and begin to seal the others."""

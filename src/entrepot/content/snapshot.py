@@ -35,14 +35,14 @@ class FileItem(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     identity: tuple[int, ...]
 
 
-class FolderItem(msgspec.Struct, frozen=True, array_like=True, tag=5, gc=False):
+class FolderItem(msgspec.Struct, frozen=True, gc=False):
     """An empty folder."""
 
     path: str
     mode: int
 
 
-class LinkItem(msgspec.Struct, frozen=True, array_like=True, tag=6, gc=False):
+class LinkItem(msgspec.Struct, frozen=True, gc=False):
     """A symbolic link that stays inside."""
 
     path: str

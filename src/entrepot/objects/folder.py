@@ -9,7 +9,6 @@ object alone sees them, so no reader anywhere can find a name whose bytes may st
 import contextlib
 import os
 import stat
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -209,9 +208,6 @@ class FolderStore:
                         view = view[file.write(view) :]
                 if sync:
                     os.fsync(file.fileno())
-                elif sys.platform == "linux":
-                    # begins to write, and waits for nothing: the disk has something to do until the flush
-                    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         except BaseException:
             with contextlib.suppress(OSError):
                 temporary.unlink()
