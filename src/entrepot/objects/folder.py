@@ -23,7 +23,6 @@ from entrepot.objects.staging import Staging
 from entrepot.objects.store import Fetched, NoUrl, Page, Stored, Unchanged
 from entrepot.objects.syncing import sync_all
 
-EARLY = bool(os.environ.get("EARLY"))
 PIECE: Final = 256 * 1024
 MAX_WAITING: Final = 4096
 """As many files wait for a flush at most; then the store flushes by itself."""
