@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.cli.hosthome import owner_of
+from entrepot.cli.hostowner import owner_of
 from entrepot.core.errors import StorageError
 
 OWNER, GROUP = 12_345, 23_456
