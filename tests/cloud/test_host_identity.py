@@ -1,5 +1,6 @@
 """A host's own key is replaced: sites that were told go on, others refuse it and say what to do; nothing is torn."""
 
+import contextlib
 import shutil
 import ssl
 import time
@@ -11,17 +12,19 @@ import msgspec
 import pytest
 
 from entrepot.cloud.host import identity
+from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.identity import HostKey
 from entrepot.cloud.host.keyadministration import KeyAdministration
 from entrepot.cloud.host.keywatch import KeyWatch
 from entrepot.cloud.host.settings import Folders, HostSettings, audit_log, load_settings
 from entrepot.cloud.host.setup import host_identity, init_host
+from entrepot.cloud.host.subscriptions import Caller, Subscriptions
 from entrepot.cloud.providers.host import HostProvider
 from entrepot.core.errors import BadInputError, ConflictError, TrustError, UnavailableError
 from entrepot.core.times import DAY
-from entrepot.trust.certificates import Pair
-from entrepot.trust.inspection import key_pem
+from entrepot.trust.certificates import Pair, new_management
+from entrepot.trust.inspection import key_pem, load_cer, thumbprint
 
 NOW = 1_774_267_200
 SETTINGS = HostSettings(listen="127.0.0.1:1", url="https://127.0.0.1:1")
@@ -163,6 +166,31 @@ def test_a_database_from_before_gets_its_table(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version=2")
     database.close()
     assert KeyAdministration(home).show().holders == ()
+
+
+def test_each_subscription_that_keeps_the_next_pin_is_noted_once_also_with_one_certificate(tmp_path: Path) -> None:
+    home, pair = tmp_path / "host", new_management("shared", 30, "ec", now=NOW)
+    init_host(home, "127.0.0.1:0", now=NOW)
+    accounts = [
+        HostAdministration(home, clock=lambda: NOW).add_subscription(name, certificate=pair.cer)
+        for name in ("contoso", "fabrikam")
+    ]
+    own = KeyAdministration(home, clock=lambda: NOW)
+    pin = own.rotate(14).next_pin
+    with contextlib.closing(HostDatabase(Folders(home).database)) as database:
+        subscriptions = Subscriptions(database)
+        for later, account in ((0, accounts[0]), (5, accounts[1]), (9, accounts[0])):
+            caller = Caller(
+                subscription=account, thumbprint=thumbprint(load_cer(pair.cer)).hex(), certificate_expires=1
+            )
+            subscriptions.note_pin(caller, pin, now=NOW + later)
+    assert [(one.subscription, one.knows) for one in own.show().holders] == [("contoso", NOW), ("fabrikam", NOW + 5)]
+    own.cancel()
+    other = own.rotate(14).next_pin
+    assert {one.knows for one in own.show().holders} == {0}
+    with contextlib.closing(HostDatabase(Folders(home).database)) as database:
+        Subscriptions(database).note_pin(caller, other, now=NOW + 20)
+    assert [one.knows for one in own.show().holders] == [NOW + 20, 0]
 
 
 def _provider(host: Any, subscription: str, pair: Pair, *pins: str) -> HostProvider:

@@ -5,7 +5,8 @@ import itertools
 import msgspec
 import pytest
 
-from entrepot.core.errors import BadInputError, ForbiddenError, NotFoundError, TrustError
+from entrepot.core.encoding import from_json, to_json
+from entrepot.core.errors import BadInputError, ForbiddenError, FormatError, NotFoundError, TrustError
 from entrepot.core.secret import Secret
 from entrepot.database import alerts
 from entrepot.protocol.cloudapi import AzureOptions
@@ -40,6 +41,15 @@ def test_only_what_was_announced_before_ever_becomes_the_present_pin() -> None:
         assert now.present in {present, following} - {""}
         if pin not in (present, following) or not pin:
             assert now == Pins(present=present, following=following), "a stranger, or a host that tells nothing"
+
+
+@pytest.mark.parametrize("said", ["cd" * 31, "zz" * 32, "CD" * 32, "cd" * 32 + "\n", "cd" * 33])
+def test_what_is_no_pin_is_not_even_heard(said: str) -> None:
+    whole = to_json(told(FIRST, SECOND))
+    assert from_json(whole, Subscription, "answer") == told(FIRST, SECOND)
+    for pins in ((said, ""), (FIRST, said)):
+        with pytest.raises(FormatError):
+            from_json(to_json(told(*pins)), Subscription, "answer")
 
 
 async def _look(site: SiteUnderTest, pin: str, following: str = "") -> tuple[str, str]:

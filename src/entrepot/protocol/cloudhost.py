@@ -19,8 +19,12 @@ any    ``/services/{name}/store/…``    the store endpoint: ``protocol.dataplan
 """
 
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
+from msgspec import Meta
+
+_Pin = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 
 
 class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,8 +55,8 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     certificate_expires: int  # of the certificate that authenticated this request
     time: int = 0  # the cloud's clock, seconds since 1970; 0: it does not tell
     redirects: bool = False  # new services' stores give links that clients can follow
-    pin: str = ""
-    next_pin: str = ""
+    pin: _Pin = ""
+    next_pin: _Pin = ""
     next_pin_from: int = 0
 
 

@@ -62,7 +62,7 @@ class ManagementApi:
         self._settings, self._subscriptions, self._services = settings, subscriptions, services
         self._tokens, self._stores, self._supervisor, self._audit = tokens, stores, supervisor, audit
         self._public_host, self._clock, self._identity = public_host, clock, identity
-        self._knowing: set[tuple[str, str]] = set()  # certificate and next pin, so that each is noted once
+        self._knowing: set[tuple[str, str, str]] = set()  # subscription, certificate, next pin: each is noted once
         self._refusal_noted, self._refusals_unnoted = 0.0, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,9 +141,10 @@ class ManagementApi:
         return await send_json(send, to_json(answer), headers=_NO_STORE)
 
     async def _note_pin(self, caller: Caller, pin: str) -> None:
-        if (caller.thumbprint, pin) not in self._knowing:
+        one = (caller.subscription.id, caller.thumbprint, pin)
+        if one not in self._knowing:
             await asyncio.to_thread(self._subscriptions.note_pin, caller, pin, now=self._clock())
-            self._knowing.add((caller.thumbprint, pin))
+            self._knowing.add(one)
 
     async def _service(self, method: str, action: str, caller: Caller, name: str, body: bytes, send: Send) -> None:
         """One service's routes."""

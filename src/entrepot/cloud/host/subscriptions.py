@@ -244,10 +244,11 @@ class Subscriptions:
                 )
 
     def note_pin(self, caller: Caller, pin: str, *, now: float) -> None:
-        """Note that the holder of a certificate has kept the host's next pin."""
+        """Note that the holder of a certificate has kept the host's next pin; since when, stays as it is."""
         with self._database.write() as connection:  # it may have been removed meanwhile
             connection.execute(
-                "INSERT OR REPLACE INTO knows_pin SELECT id, ?, ?, ? FROM subscription WHERE id = ?",
+                "INSERT INTO knows_pin SELECT id, ?, ?, ? FROM subscription WHERE id = ? ON CONFLICT DO UPDATE"
+                " SET pin = excluded.pin, since = excluded.since WHERE pin <> excluded.pin",
                 (caller.thumbprint, pin, int(now), caller.subscription.id),
             )
 
