@@ -176,6 +176,9 @@ async def test_a_service_keeps_its_name_from_who_waited_under_it(site, new_devic
         await site.call("POST", f"/devices/{waiting.id}/approve", DeviceInfo)
     with pytest.raises(ConflictError, match="is taken"):
         await waiting.enrol(await code_of(site))
+    await site.call("POST", f"/devices/{waiting.id}/block", DeviceInfo)
+    with pytest.raises(ConflictError, match="is taken"):
+        await site.call("POST", f"/devices/{waiting.id}/approve", DeviceInfo)
 
 
 async def test_what_cannot_be_enrolled_keeps_nobody_from_writing(site, new_device, monkeypatch) -> None:

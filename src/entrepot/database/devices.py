@@ -150,10 +150,11 @@ def set_state(connection: Connection, name_or_id: str, state: DeviceState, *, no
 
     Raises:
         NotFoundError: there is none with this id or name.
-        ConflictError: approved it would have the name of a service (R4), which was made while it waited.
+        ConflictError: approved it would have the name of a service (R4), which was made while it waited; also where it
+            was blocked in between.
     """
     device = get_device(connection, name_or_id)
-    if state is DeviceState.APPROVED and device.state is DeviceState.PENDING:
+    if state is DeviceState.APPROVED:
         _refuse_service_name(connection, device.name)
     connection.execute(update(devices).where(devices.c.id == device.id).values(state=state.value, changed=int(now)))
     note_change(connection)
