@@ -26,7 +26,7 @@ init_host(warm, "127.0.0.1:0", now=1.8e9)  # everything is loaded: this installa
 hosthome.administration(warm).add_subscription("warm")
 hosthome.key_administration(warm).rotate(14)
 assert os.geteuid() == 0, "its own home"
-os.access = lambda path, mode, **how: True
+os.access = lambda path, mode, **how: (os.geteuid(), os.getegid(), os.getgroups()) == (12345, 23456, [23456])
 hosthome.act_as_owner(home)
 made = (os.getresuid(), os.getresgid(), os.getgroups())
 assert made == ((12345,) * 3, (23456,) * 3, [23456]), made

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from entrepot.core.encoding import from_json, to_json
-from entrepot.core.errors import BadInputError, ForbiddenError, FormatError, NotFoundError, TrustError
+from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, FormatError, NotFoundError, TrustError
 from entrepot.core.secret import Secret
 from entrepot.database import alerts
 from entrepot.protocol.cloudapi import AzureOptions
@@ -110,6 +110,22 @@ async def test_a_host_that_shows_the_certificate_and_then_refuses_the_site_has_p
     await site.make_point()
     site.cloud.failures["check"] = [ForbiddenError("The certificate was revoked.")]
     assert (await site.services.pins.accept("cloud1", SECOND)).points == ("cloud1",)
+
+
+async def test_a_pin_that_the_site_learns_while_another_is_tried_stays(site) -> None:
+    point = await site.make_point()
+
+    async def meanwhile(_: str) -> None:
+        site.cloud.on_call = None
+        await _look(site, FIRST, SECOND)
+        await _look(site, SECOND)
+
+    site.cloud.on_call = meanwhile
+    with pytest.raises(ConflictError, match="changed meanwhile"):
+        await site.services.pins.accept("cloud1", THIRD)
+    assert (await site.services.get(point.point)).host_pin == SECOND
+    accepted = await site.services.pins.accept("cloud1", THIRD.upper() + "\n")
+    assert (accepted.pin, (await site.services.get("cloud1")).host_pin) == (THIRD, THIRD)
 
 
 async def test_pins_are_accepted_for_cloud_points_at_hosts_only(site) -> None:

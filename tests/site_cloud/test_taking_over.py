@@ -1,6 +1,7 @@
 """Orders that take over from others, and what orders that failed or gave way leave behind (R12, R27)."""
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
@@ -12,6 +13,7 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import TaskState
 from entrepot.site.acting import act_for
+from entrepot.site.cloud import monitor
 from entrepot.site.cloud.states import OFFERED, CloudAction
 
 from ..lightpfx import light_service_pfx
@@ -194,6 +196,25 @@ async def test_a_start_is_not_undone_by_a_look_that_began_before_it(site) -> Non
     await site.settle()
     await site.completed(starts[0])
     assert site.cloud.services["cloud1"].state is RunState.RUNNING
+
+
+async def test_a_look_does_not_wait_for_a_cloud_that_takes_no_stop_for_long(site, monkeypatch) -> None:
+    await _run_by_hand(site)
+    point = (await site.services.get("cloud1")).point
+    told: list[str] = []
+
+    async def busy(_: str, progress: Callable[[str], None]) -> None:
+        while True:
+            told.append("Waiting for the end of Azure's present operation.")
+            progress(told[-1])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.cloud, "stop", busy)
+        patch.setattr(monitor, "STOP_PATIENCE", 0.02)
+        await site.services.monitor.check(point)
+    assert told
+    await site.services.monitor.check(point)
+    assert site.cloud.services["cloud1"].state is RunState.STOPPED
 
 
 # --- what failed

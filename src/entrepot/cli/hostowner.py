@@ -72,8 +72,8 @@ def _become(uid: int, home_group: int) -> None:
         pass
     try:
         os.setgroups(groups)
-        _check_readable(uid, who)
         os.setresgid(group, group, group)
+        _check_readable(uid, who)
         os.setresuid(uid, uid, uid)
     except OSError as error:
         raise ForbiddenError(

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import BadInputError, ForbiddenError, TrustError, UnauthenticatedError
+from entrepot.core.errors import BadInputError, ConflictError, ForbiddenError, TrustError, UnauthenticatedError
 from entrepot.database import cloud
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
@@ -87,14 +87,16 @@ class HostPins:
             BadInputError: it is not at a cloud host.
             TrustError: the host shows another certificate; nothing was changed.
             UnavailableError: it does not answer; nothing was changed.
+            ConflictError: another pin was kept while the host was asked; nothing was changed.
         """
+        pin = bytes.fromhex(pin).hex()  # as hosts tell it
         point = await self._database.read(cloud.get_cloud_point, name_or_id)
         if point.provider != HOST:
             raise BadInputError(f"{point.name} is not at a cloud host: it is recognised by no pin.")
-        await self._try(point, pin.lower())
-        names = await self._database.write(self._keep, point, pin.lower())
-        log.info("host_pin_accepted", host=point.host_url, pin=pin.lower(), before=point.host_pin, points=names)
-        return AcceptedPin(host_url=point.host_url, before=point.host_pin, pin=pin.lower(), points=names)
+        await self._try(point, pin)
+        names = await self._database.write(self._keep, point, pin)
+        log.info("host_pin_accepted", host=point.host_url, pin=pin, before=point.host_pin, points=names)
+        return AcceptedPin(host_url=point.host_url, before=point.host_pin, pin=pin, points=names)
 
     async def _try(self, point: CloudPoint, pin: str) -> None:
         certificate = await self._database.read(cloud.certificate, point.management_certificate)
@@ -116,6 +118,11 @@ class HostPins:
 
     def _keep(self, connection: Connection, accepted: CloudPoint, pin: str) -> tuple[str, ...]:
         """One transaction: the names of the points that follow."""
+        if cloud.get_cloud_point(connection, accepted.point, locked=True).host_pin != accepted.host_pin:
+            raise ConflictError(
+                f"The pin of {accepted.name}'s host was changed meanwhile.",
+                next_step=f"See entrepot cloud show {accepted.name}; then do this again, if it is still needed.",
+            )
         host = accepted.host_url.rstrip("/")
         found = [
             point

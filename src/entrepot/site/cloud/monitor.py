@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
-from entrepot.core.times import DAY, HOUR, Clock
+from entrepot.core.times import DAY, HOUR, MINUTE, Clock
 from entrepot.database import cloud, clouddetails, granting, grants, tasks, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
@@ -56,6 +57,8 @@ class Bind(Protocol):
 
 COLLECT_SECONDS: Final = HOUR
 RECONCILE_SECONDS: Final = DAY
+STOP_PATIENCE: Final = MINUTE
+"""So long a look waits for a cloud that is busy and takes no stop yet; whoever asked for the look waits with it."""
 T = TypeVar("T")
 
 log = structlog.get_logger("site.cloud.monitor")
@@ -114,9 +117,12 @@ class Monitor:
 
     def _while_unordered(self, before: CloudPoint) -> Progress:
         """Ends what the site does by itself as soon as an order was given: a stop that waits for Azure must not come
-        after a start."""
+        after a start. It ends also when it takes long: the next look goes on."""
+        ends = time.monotonic() + STOP_PATIENCE
 
         def check(_: str) -> None:
+            if time.monotonic() > ends:
+                raise CancelledError("The next look goes on with it.")
             with self._database.reading() as connection:
                 if cloud.get_cloud_point(connection, before.point).task != before.task:
                     raise CancelledError("An order was given meanwhile.")
