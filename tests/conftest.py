@@ -16,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.settings import StoreKind, StoreSettings
 from entrepot.trust.authority import create_authority, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem
+from entrepot.web import ports
 from entrepot.web.ports import lasting_port
 
 from .databases import PostgresServer, migrate
@@ -207,6 +208,21 @@ class AzuriteServer(StoreServer):
 def no_proxy_to_this_machine() -> None:
     """Test servers are on this machine: no proxy of its user stands between."""
     os.environ["NO_PROXY"] = ",".join(filter(None, (os.environ.get("NO_PROXY"), "127.0.0.1", "localhost")))
+
+
+def share_of_ports(environ: Mapping[str, str]) -> Sequence[int]:
+    """Of the ports to keep, those that this worker of pytest-xdist takes, and no other; alone it takes all."""
+    workers = int(environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    own = int(environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    return ports.USUAL[own % workers :: workers]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_ports() -> Iterator[None]:
+    """Servers of two workers would share a port that both found free before either listened there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ports, "USUAL", share_of_ports(os.environ))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
+from entrepot.web import ports
 from entrepot.web.ports import KERNEL, USUAL, lasting_port, lasting_ports
+
+from ..conftest import share_of_ports
+
+
+@pytest.fixture(autouse=True)
+def all_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a server: the tests' own workers have a share each."""
+    monkeypatch.setattr(ports, "USUAL", USUAL)
 
 
 @pytest.mark.skipif(not KERNEL.exists(), reason="reads Linux's range")
@@ -46,9 +55,9 @@ def test_where_no_kernel_tells_the_usual_ones_are_taken(tmp_path: Path) -> None:
 
 
 def test_a_port_to_keep_is_free_and_is_another_each_time() -> None:
-    ports = {lasting_port("127.0.0.1") for _ in range(20)}
-    assert len(ports) > 1
-    for port in ports:
+    found = {lasting_port("127.0.0.1") for _ in range(20)}
+    assert len(found) > 1
+    for port in found:
         assert port in lasting_ports()
         socket.create_server(("127.0.0.1", port)).close()
 
@@ -72,3 +81,13 @@ def test_a_port_that_is_forbidden_does_not_end_the_search(monkeypatch: pytest.Mo
 
 def test_there_is_none_at_an_address_of_another_machine() -> None:
     assert lasting_port("192.0.2.1") == 0
+
+
+@pytest.mark.parametrize("workers", [1, 3, 4])
+def test_no_two_workers_of_the_tests_take_the_same_port(workers: int) -> None:
+    names = [{"PYTEST_XDIST_WORKER": f"gw{each}", "PYTEST_XDIST_WORKER_COUNT": str(workers)} for each in range(workers)]
+    taken = [port for name in names for port in share_of_ports(name)]
+    assert sorted(taken) == list(USUAL)
+    assert share_of_ports({}) == USUAL
+    started_again = {"PYTEST_XDIST_WORKER": f"gw{workers}", "PYTEST_XDIST_WORKER_COUNT": str(workers)}
+    assert share_of_ports(started_again) == share_of_ports(names[0]), "in place of one that ended"
