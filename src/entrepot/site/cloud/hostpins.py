@@ -118,17 +118,17 @@ class HostPins:
 
     def _keep(self, connection: Connection, accepted: CloudPoint, pin: str) -> tuple[str, ...]:
         """One transaction: the names of the points that follow."""
-        if cloud.get_cloud_point(connection, accepted.point, locked=True).host_pin != accepted.host_pin:
-            raise ConflictError(
-                f"The pin of {accepted.name}'s host was changed meanwhile.",
-                next_step=f"See entrepot cloud show {accepted.name}; then do this again, if it is still needed.",
-            )
         host = accepted.host_url.rstrip("/")
         found = [
             point
             for point in self._points(connection)
             if point.provider == HOST and point.host_url.rstrip("/") == host and point.host_pin == accepted.host_pin
         ]
-        for point in found:
+        if accepted.point not in {point.point for point in found}:
+            raise ConflictError(
+                f"The pin of {accepted.name}'s host was changed meanwhile.",
+                next_step=f"See entrepot cloud show {accepted.name}; then do this again, if it is still needed.",
+            )
+        for point in found:  # always in one order: two requests never wait for each other in a circle
             cloud.update_cloud_point(connection, point.point, host_pin=pin, host_next_pin="")
         return tuple(point.name for point in found)
