@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from sqlalchemy import insert, select, text
 
-from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError
+from entrepot.core.errors import BadInputError, ConflictError, NotFoundError, StorageError, UnavailableError
 from entrepot.database import hierarchy, points
 from entrepot.database.engine import CHANGES, Database, open_database, sqlite_url
 from entrepot.database.tables.hierarchy import counter
@@ -49,7 +49,7 @@ def test_a_database_that_cannot_be_written_says_why(tmp_path: Path, pragma: str,
 
 def test_a_database_whose_file_cannot_be_opened_says_so(tmp_path: Path) -> None:
     database = open_database(sqlite_url(tmp_path / "missing" / "site.db"))
-    with pytest.raises(StorageError, match="cannot be used: unable to open database file"), database.reading():
+    with pytest.raises(UnavailableError, match="cannot be used: unable to open database file"), database.reading():
         pass
     database.close()
 
