@@ -179,7 +179,9 @@ def _translate(error: sqlalchemy.exc.DBAPIError) -> EntrepotError:
             "The database cannot be written: it is read-only.", next_step="Check its disk and its file."
         )
     if "disk i/o error" in text or "unable to open database file" in text:  # embedded; may pass
-        return UnavailableError(f"The database cannot be used: {text}.", next_step="Free space on its disk, or check it.")
+        return UnavailableError(
+            f"The database cannot be used: {text}.", next_step="Free space on its disk, or check it."
+        )
     if (
         isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError)
         or error.connection_invalidated
