@@ -326,7 +326,8 @@ async def test_the_commands_roll_rotate_export_and_import(estate: Estate, source
     target, home = str(estate.folder / "ps1.secrets"), str(estate.home.folder)
     exported = json.loads(await command("key", "export", target, "--home", home, *secret, "--json"))
     assert exported["file"] == target
-    assert exported["secrets_and_keys"] > 0
+    assert exported["secrets"] > 0
+    assert exported["keys"] > 0
     estate.server.end()
     other = Home(estate.folder / "other")
     shutil.copytree(estate.home.folder, other.folder)

@@ -82,7 +82,7 @@ ANY: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "PEM text": (lambda: certificate().public_bytes(Encoding.PEM), PASSWORD, "PEM text"),
     "something else": (lambda: b"MZ\x90\x00" * 40, PASSWORD, "not a .pfx"),
     "nothing": (lambda: b"", PASSWORD, "not a .pfx"),
-    "a torn file": (lambda: pfx(certificate())[:-40], PASSWORD, "password does not open"),
+    "a torn file": (lambda: pfx(certificate())[:-40], PASSWORD, "is cut off"),
     "one that has expired": (lambda: pfx(certificate(begins=-100 * DAY)), PASSWORD, "expired"),
     "one of the future": (lambda: pfx(certificate(begins=DAY)), PASSWORD, "valid"),
     "an RSA key of 1,024 bits": (lambda: pfx(certificate("rsa1024"), "rsa1024"), PASSWORD, "an RSA key of 1024 bits"),

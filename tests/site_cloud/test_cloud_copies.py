@@ -49,7 +49,7 @@ class Copied:
             library=library,
             keys=site.keys,
             holders=site.services.providers.holder,
-            staging=Staging(site.folder, free=lambda folder: shutil.disk_usage(folder).free),
+            staging=Staging(site.folder, home=site.folder, free=lambda folder: shutil.disk_usage(folder).free),
             holder="test",
             clock=site.clock,
         )
