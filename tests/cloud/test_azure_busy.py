@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import re
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from entrepot.cloud.providers.azure import account
 from entrepot.cloud.providers.azure.errors import AzureBusyError
-from entrepot.cloud.providers.azure.provider import AzureProvider
+from entrepot.cloud.providers.azure.provider import LOOKS, AzureProvider
 from entrepot.core.errors import CancelledError
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol.cloudhost import RunState
@@ -23,6 +24,7 @@ from .test_azure_provider import access, make_spec
 
 LONG = 10
 """So many orders are refused while another operation lasts: more than a task has attempts."""
+PATIENCE = 120
 WAITING = "Waiting for the end of Azure's present operation."
 
 
@@ -169,6 +171,25 @@ async def test_whoever_waits_for_another_operation_can_be_stopped(azure, arm) ->
 
     with pytest.raises(CancelledError):
         await azure.stop("cloud1", stopped)
+
+
+async def test_however_many_orders_wait_the_service_is_looked_at_and_another_order_is_begun(azure, arm) -> None:
+    arm.refusals += [("POST .*/stop$", Refusal(409, "ContainerAppOperationInProgress"))] * 100_000
+    over = threading.Event()
+
+    def waits(_: str) -> None:
+        if over.is_set():
+            raise CancelledError("The work was stopped.")
+
+    waiting = [asyncio.create_task(azure.stop("cloud1", waits)) for _ in range(LOOKS + 4)]
+    try:
+        async with asyncio.timeout(PATIENCE):
+            assert (await azure.status("cloud1")).state is RunState.RUNNING
+            assert (await azure.scale("cloud1", 4)).wanted == 4
+    finally:
+        over.set()
+        ended = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(each, CancelledError) for each in ended)
 
 
 async def test_a_pause_that_azure_asks_for_can_be_stopped(azure, arm) -> None:

@@ -16,6 +16,8 @@ from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.schema import create_tables
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
+from entrepot.site.cloud.actions import register_actions
+from entrepot.site.cloud.states import CloudAction
 from entrepot.site.reporting import Reporter
 from entrepot.site.tasks import TaskEngine
 
@@ -227,6 +229,35 @@ async def test_what_need_not_wait_comes_first(empty: Database) -> None:
     while await engine.run_once():
         pass
     assert order[0] == "urgent"
+
+
+async def test_a_stop_of_a_cloud_point_finds_a_place_however_many_other_orders_wait(empty: Database) -> None:
+    stopped = asyncio.Event()
+
+    class Cycle:
+        async def run(self, action: CloudAction, _task: Task, _report: Reporter) -> None:
+            if action is CloudAction.STOP:
+                stopped.set()
+            await stopped.wait()
+
+    async def settled(_: str) -> None:
+        """Nobody looks."""
+
+    engine = TaskEngine(empty, site="PS1", holder="test", clock=lambda: NOW)
+    register_actions(engine, Cycle(), settled)  # type: ignore[arg-type]  # all that is asked of it
+
+    async def add(action: CloudAction, subject: str) -> None:
+        await empty.write(tasks.create, site="PS1", kind=action.value, subject=subject, title="An order", now=NOW)
+
+    for number in range(20):
+        await add(CloudAction.UPDATE, f"cloud{number}")
+    begun = await engine._start_due()
+    await add(CloudAction.STOP, "another")
+    assert 1 < begun < 20
+    assert await engine._start_due() == 1
+    async with asyncio.timeout(120):
+        await stopped.wait()
+    await engine.stop()
 
 
 async def test_a_kind_has_one_handler(empty: Database) -> None:

@@ -21,9 +21,11 @@ log = structlog.get_logger("site.cloud.actions")
 
 
 def register_actions(engine: TaskEngine, cycle: LifeCycle, settled: Callable[[str], Awaitable[None]]) -> None:
-    """Tell the task engine who does the tasks of cloud points."""
+    """Tell the task engine who does the tasks of cloud points. All may wait for a cloud for a long time; a stop comes
+    first, and finds a place however many others wait."""
     for action in CloudAction:
-        engine.register(action.value, ActionHandler(cycle, action, settled), max_attempts=MAX_ATTEMPTS)
+        handler = ActionHandler(cycle, action, settled)
+        engine.register(action.value, handler, max_attempts=MAX_ATTEMPTS, waits=action is not CloudAction.STOP)
 
 
 class ActionHandler:

@@ -34,14 +34,21 @@ MONTH_HOURS: Final = 730
 MAX_REPLICAS: Final = 64
 STORAGE_BOUND: Final = 5 * 10**15
 """A storage account's default bound, 5 PB."""
-THREADS: Final = 16
-"""Of its own for each subscription: what waits half an hour for Azure holds up nobody else's work."""
+LOOKS: Final = 16
+ORDERS: Final = 64
+"""Threads of its own for each subscription: what waits half an hour for Azure holds up nobody else's work, and no look.
+There are more for orders than a site carries out at the same time."""
 STOPPED: Final = "Stopped"
 UNDER_WAY: Final = "InProgress"
 """How Azure calls the state of an app of which an operation is under way."""
 T = TypeVar("T")
 OpenStore = Callable[[str, str, AzureAccount], ObjectStore]
 """Opens the container of a storage account (name, Blob address)."""
+
+
+async def _in_thread(threads: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+    call = functools.partial(contextvars.copy_context().run, work, *args)
+    return await asyncio.get_running_loop().run_in_executor(threads, call)
 
 
 def _unwatched(_: str) -> None:
@@ -62,12 +69,12 @@ class AzureProvider:
         self._account = AzureAccount(access)
         self._open = open_store or open_container
         self._stores: dict[str, _Found] = {}
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="azure")
+        self._looks = ThreadPoolExecutor(LOOKS, thread_name_prefix="azure-look")
+        self._orders = ThreadPoolExecutor(ORDERS, thread_name_prefix="azure-order")
 
     async def _run(self, work: Callable[..., T], *args: Any) -> T:
-        """Do it in a thread of ours."""
-        call = functools.partial(contextvars.copy_context().run, work, *args)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        """Do it in a thread of ours, as it does not take long."""
+        return await _in_thread(self._looks, work, *args)
 
     async def _watched(self, progress: Progress, work: Callable[[], T]) -> T:
         """As :meth:`_run`, for work that may take long: ``progress`` is told, and may end it."""
@@ -76,7 +83,7 @@ class AzureProvider:
             with watched(progress):
                 return work()
 
-        return await self._run(told)
+        return await _in_thread(self._orders, told)
 
     async def __aenter__(self) -> Self:
         return self
@@ -87,7 +94,8 @@ class AzureProvider:
     async def close(self) -> None:
         """Wake whoever waits for Azure, and close all connections. Idempotent."""
         await asyncio.to_thread(self._account.close)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._looks.shutdown(wait=False, cancel_futures=True)
+        self._orders.shutdown(wait=False, cancel_futures=True)
 
     async def check(self) -> Subscription:
         """The subscription as it is now: proves certificate, tenant, application and subscription at once (R1)."""
