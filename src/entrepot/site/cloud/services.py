@@ -140,7 +140,7 @@ class CloudServices:
         )
         self.books = Books(database, self.providers, clock=clock)
         register_actions(engine, self.cycle, self.monitor.check)
-        engine.register(REMOVE, self.orphans)
+        engine.register(REMOVE, self.orphans, waits=True)
 
     async def create(self, request: CloudPointRequest) -> Task:
         """Reserve the name, keep the certificate and start the creation (R1).
