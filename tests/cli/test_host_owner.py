@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.cli.hostowner import owner_of
+from entrepot.cli.host.owner import owner_of
 from entrepot.core.errors import StorageError
 
 OWNER, GROUP = 12_345, 23_456
@@ -19,7 +19,7 @@ FOR_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an
 ORDERS = """
 import os, sys
 from pathlib import Path
-from entrepot.cli import hosthome
+from entrepot.cli.host import home as hosthome
 from entrepot.cloud.host.setup import init_host
 warm, home = Path(sys.argv[1]), Path(sys.argv[2])
 init_host(warm, "127.0.0.1:0", now=1.8e9)  # everything is loaded: this installation may be root's alone

@@ -26,8 +26,8 @@ from entrepot.protocol.enrolment import EnrolReply, EnrolRequest, Kind, NonceRep
 from entrepot.protocol.pointapi import PointCode, PointRequest
 from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.distribution import DistributionEngine
-from entrepot.site.keyloading import load_keys
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.loading import load_keys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.sending import Sender
 from entrepot.site.server import SiteServer
 from entrepot.site.settings import Home, load_settings

@@ -27,9 +27,9 @@ from entrepot.protocol.keysapi import RotationInfo, RotationRequest
 from entrepot.protocol.trust import KeyEntry, Role
 from entrepot.site.cloud.providers import management_secret, registry_secret, service_secret
 from entrepot.site.enrolment import code_secret
-from entrepot.site.exporting import ExportedInfo, ImportedInfo, export_secrets, import_secrets
-from entrepot.site.keyloading import load_keys
-from entrepot.site.keys import root_name, sealed_signing_key
+from entrepot.site.keys.exporting import ExportedInfo, ImportedInfo, export_secrets, import_secrets
+from entrepot.site.keys.loading import load_keys
+from entrepot.site.keys.sitekeys import root_name, sealed_signing_key
 from entrepot.site.notifications.outbox import mail_password, webhook_secret
 from entrepot.site.settings import Home, load_settings
 from entrepot.site.setup import NewSite, init_site

@@ -11,7 +11,7 @@ from entrepot.core.times import DAY
 from entrepot.database import hierarchy
 from entrepot.protocol.keysapi import KeysInfo, RollRequest
 from entrepot.protocol.trust import Role, TrustDocument
-from entrepot.site.keyset import ISSUER_WAIT
+from entrepot.site.keys.keyset import ISSUER_WAIT
 from entrepot.site.upkeep import load_tls_certificate, renew_tls
 from entrepot.trust.authority import SERVER_DAYS, issued_by_any, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem

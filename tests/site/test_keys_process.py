@@ -39,8 +39,8 @@ from entrepot.protocol.keysapi import KeysInfo, RollRequest, RotationInfo, Rotat
 from entrepot.protocol.pointapi import PointCode, PointRequest
 from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.protocol.trust import Role, TrustDocument
-from entrepot.site.keyloading import load_keys
-from entrepot.site.keys import root_name
+from entrepot.site.keys.loading import load_keys
+from entrepot.site.keys.sitekeys import root_name
 from entrepot.site.settings import Home, load_settings
 from entrepot.site.setup import NewSite, init_site
 from entrepot.trust.root import RootKey, verify_trust

@@ -24,8 +24,8 @@ from entrepot.protocol.libraryapi import LibraryInfo
 from entrepot.protocol.location import LocationReply
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.protocol.trust import Role
-from entrepot.site.keyloading import load_keys, refresh
-from entrepot.site.keys import root_name
+from entrepot.site.keys.loading import load_keys, refresh
+from entrepot.site.keys.sitekeys import root_name
 from entrepot.site.publishing import delta_bases_anew
 
 

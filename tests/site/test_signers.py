@@ -25,7 +25,7 @@ from entrepot.protocol.control import CONTROL_KEY, TRUST_KEY
 from entrepot.protocol.keysapi import KeysInfo, RollRequest, RotationInfo, SignedTrust, TrustDraft
 from entrepot.protocol.tokens import points_audience
 from entrepot.protocol.trust import Role, TrustDocument
-from entrepot.site.keyloading import refresh
+from entrepot.site.keys.loading import refresh
 from entrepot.trust.root import RootKey
 from entrepot.trust.signing import SigningKey
 from entrepot.trust.tokens import mint_content_token, mint_site_token, verify_content_token

@@ -12,7 +12,7 @@ from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
 from entrepot.database.engine import Database
 from entrepot.protocol.trust import Role
-from entrepot.site.keyloading import load_keys
+from entrepot.site.keys.loading import load_keys
 from entrepot.site.settings import Home, Settings, load_settings, save_settings
 from entrepot.site.setup import NewSite, init_site
 from entrepot.trust.root import RootKey, verify_trust

@@ -45,8 +45,8 @@ from entrepot.protocol.transactions import Record, SegmentHeader, encode_header,
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import CloudConnection
-from entrepot.site.keys import SIGNING_ROLES, SiteKeys
-from entrepot.site.keyset import KeySet, Signer
+from entrepot.site.keys.keyset import KeySet, Signer
+from entrepot.site.keys.sitekeys import SIGNING_ROLES, SiteKeys
 from entrepot.site.tasks import TaskEngine
 from entrepot.trust.authority import create_authority
 from entrepot.trust.certificates import expires, load_cer, new_management, thumbprint

@@ -8,7 +8,7 @@ from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
 from entrepot.protocol.cloudapi import RenewServiceCertificate
 from entrepot.protocol.cloudpointapi import CertificateInfo
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.certificates import (
     CertificateExpiredError,
     NoPrivateKeyError,

@@ -1,4 +1,4 @@
-"""The command line: one module per command group; a folder for a large one (``cloud``, ``demo``).
+"""The command line: one module per command group; a folder for a large one (``cloud``, ``host``, ``demo``).
 
 Two kinds of commands live here. *Administrator* commands (``content``, ``cloud``, ``point list`` …) speak only the
 site's REST API, with the models of ``protocol.siteapi``: they work from any machine and import nothing of a server.

@@ -34,7 +34,7 @@ from entrepot.protocol.removalapi import Removal
 from entrepot.protocol.trust import Role
 
 if TYPE_CHECKING:
-    from entrepot.site.vaulted import Closed
+    from entrepot.site.keys.vaulted import Closed
 
 app = typer.Typer(no_args_is_help=True, help="Keys: rotate content secrets, roll signing keys over, export secrets.")
 app.add_typer(trust, name="trust")
@@ -225,7 +225,7 @@ def export_keys(
       entrepot key export /media/usb/ps1.secrets --home /var/lib/entrepot/site
       entrepot key export /media/usb/ps1.secrets --with-certificates
     """
-    from entrepot.site.exporting import export_secrets
+    from entrepot.site.keys.exporting import export_secrets
 
     passphrase = _passphrase("Passphrase for the exported secrets", passphrase_file, passphrase_stdin, new=True)
     info = export_secrets(home, output, passphrase, now=time.time(), certificates=with_certificates)
@@ -255,7 +255,7 @@ def import_keys(
     Example:
       entrepot key import /media/usb/ps1.secrets --home /var/lib/entrepot/site
     """
-    from entrepot.site.exporting import import_secrets, read_export
+    from entrepot.site.keys.exporting import import_secrets, read_export
 
     data = read_export(file)
     passphrase = _passphrase("Passphrase of the exported secrets", passphrase_file, passphrase_stdin, new=False)

@@ -33,7 +33,7 @@ _GROUPS: Final = {
     "budget": ("budget", ADMINISTRATION),
     "task": ("task", ADMINISTRATION),
     "site": ("site", ROLES),
-    "host": ("host", ROLES),
+    "host": ("host.commands", ROLES),
     "gateway": ("gateway", ROLES),
     "client": ("client", ROLES),
 }

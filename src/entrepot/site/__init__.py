@@ -9,6 +9,7 @@ One process, wired in ``server`` and run by ``serve``:
   alike, through ``holders``;
 - single versions (``versions``, ``comparison``); the library (``library``, ``libraryjobs``, ``libraryrepair``,
   ``librarysalvage``) and what points have of it (``pointvalidation``): figures, validation, repair, sweep;
+- keys, secrets and their changes (``keys``);
 - ``controls`` (control documents for points on premises), ``upkeep``, and everything in ``cloud``.
 
 Invariants:

@@ -10,7 +10,7 @@ import structlog
 from entrepot.core.errors import EntrepotError
 from entrepot.site.cloud.loops import CloudLoops
 from entrepot.site.cost.budgets import enforce_stops, sweep_slots
-from entrepot.site.keyloading import refresh
+from entrepot.site.keys.loading import refresh
 from entrepot.site.repeating import every
 from entrepot.web.tls import TlsTrust
 

@@ -29,7 +29,7 @@ from entrepot.database.engine import Database
 from entrepot.durable.files import storage_errors
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol.libraryapi import Change, Comparison, Difference
-from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, root_name
 
 KEPT: Final = 32
 _BATCH: Final = 1000

@@ -32,7 +32,7 @@ from entrepot.protocol.libraryapi import ContentUses
 from entrepot.rules.restrictions import PointKind, check_distribution
 from entrepot.site.acting import behalf
 from entrepot.site.describing import described
-from entrepot.site.keys import new_id
+from entrepot.site.keys.sitekeys import new_id
 from entrepot.site.publishing import PUBLISH, ask_to_publish
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import checked_source

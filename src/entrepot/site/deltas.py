@@ -30,7 +30,7 @@ from entrepot.database.objectsets import adopt_set
 from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
-from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.publishing import DeltaJob
 from entrepot.site.reporting import Reporter
 

@@ -24,7 +24,7 @@ from entrepot.site.cost.routes import cost_router
 from entrepot.site.drills.permits import Drills
 from entrepot.site.drills.routes import drill_router
 from entrepot.site.front import FrontPage
-from entrepot.site.keysinfo import keys_info
+from entrepot.site.keys.info import keys_info
 from entrepot.site.notifications.routes import notification_router
 from entrepot.site.removals.routes import removal_routes
 from entrepot.site.upkeep import load_tls_certificate

@@ -36,7 +36,7 @@ from entrepot.protocol.enrolment import (
     Kind,
 )
 from entrepot.protocol.pointapi import PointRequest
-from entrepot.site.keys import SiteKeys, new_id
+from entrepot.site.keys.sitekeys import SiteKeys, new_id
 from entrepot.site.renewal import issue_point_certificate
 from entrepot.trust.authority import MAX_CSR
 from entrepot.trust.enrolment import check_mac

@@ -11,7 +11,7 @@ from entrepot.database import points
 from entrepot.database.engine import Database
 from entrepot.database.points import Point
 from entrepot.site.cloudport import HolderSource
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.tokens import mint_site_token
 from entrepot.web.dataplane import Holder, HttpHolder
 from entrepot.web.http import HttpClient

@@ -35,7 +35,7 @@ from entrepot.protocol.libraryapi import (
 )
 from entrepot.site.acting import behalf
 from entrepot.site.cloudport import HolderSource
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.libraryalert import judge_library
 from entrepot.site.libraryjobs import (
     POINT_VALIDATE,

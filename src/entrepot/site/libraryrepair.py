@@ -35,7 +35,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
-from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
 from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas
 from entrepot.site.pacing import TaskPace

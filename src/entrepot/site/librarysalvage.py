@@ -19,7 +19,7 @@ from entrepot.database.contents import Content, Origin, Version
 from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.publishing import ask_for_delta, weighed
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging

@@ -39,7 +39,7 @@ from entrepot.rules import location
 from entrepot.rules.boundaries import Address, groups_of, parse_addresses, reach
 from entrepot.rules.location import Decision
 from entrepot.site.cost.budgets import BudgetBook, within_budgets
-from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.snapshot import Snapshot, merged_use
 from entrepot.trust.signing import sign
 from entrepot.trust.tokens import mint_content_token

@@ -35,7 +35,7 @@ from entrepot.protocol.location import LocationRequest
 from entrepot.protocol.policy import DownloadReport
 from entrepot.protocol.tokens import site_audience
 from entrepot.site.enrolment import Enrolment
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.locating import Locator
 from entrepot.site.renewal import Renewal
 from entrepot.trust.assertions import claimed_device, verify_device

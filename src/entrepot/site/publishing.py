@@ -29,7 +29,7 @@ from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.site.acting import behalf
-from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import LibraryRoom, Staging, packed_remark
 from entrepot.trust.signing import sign

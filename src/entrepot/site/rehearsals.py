@@ -34,7 +34,7 @@ from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.contentapi import ContentType, DeltaOutlook, Rehearsal, RehearsalRequest
 from entrepot.site.acting import behalf
 from entrepot.site.contents import kept_content
-from entrepot.site.keys import SiteKeys, new_id, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, new_id, root_name
 from entrepot.site.publishing import compared, told, weighed
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import LibraryRoom, Staging, checked_source, packed_remark

@@ -11,7 +11,7 @@ from entrepot.core.times import Clock
 from entrepot.database import points
 from entrepot.database.engine import Database
 from entrepot.protocol.enrolment import RenewalReply, RenewalRequest
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.authority import MAX_CSR, SERVER_DAYS
 from entrepot.trust.inspection import expires, to_pem
 

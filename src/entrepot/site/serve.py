@@ -16,8 +16,8 @@ from entrepot.database.schema import upgrade
 from entrepot.durable.files import make_folder
 from entrepot.durable.locks import HomeLock
 from entrepot.site.cloudport import ProviderFactory
-from entrepot.site.keyloading import load_keys
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.loading import load_keys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.server import SiteServer
 from entrepot.site.settings import Home, load_settings
 from entrepot.site.upkeep import renew_tls

@@ -33,7 +33,10 @@ from entrepot.site.distribution import DistributionEngine
 from entrepot.site.doors import site_app
 from entrepot.site.enrolment import Enrolment
 from entrepot.site.holders import Holders
-from entrepot.site.keys import SiteKeys, new_id
+from entrepot.site.keys.resealing import ResealHandler
+from entrepot.site.keys.rotation import Rotation
+from entrepot.site.keys.signers import Signers
+from entrepot.site.keys.sitekeys import SiteKeys, new_id
 from entrepot.site.library import LibraryCare
 from entrepot.site.locating import Locator
 from entrepot.site.managementpoint import ManagementPoint
@@ -42,11 +45,8 @@ from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
 from entrepot.site.rehearsals import REHEARSAL, RehearsalHandler, Rehearsals
 from entrepot.site.renewal import Renewal
-from entrepot.site.resealing import ResealHandler
-from entrepot.site.rotation import Rotation
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings, gateway_settings
-from entrepot.site.signers import Signers
 from entrepot.site.staging import LibraryRoom, Staging, free_space
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep

@@ -26,7 +26,7 @@ from entrepot.database.hierarchy import Hierarchy, Site
 from entrepot.database.schema import upgrade
 from entrepot.durable.files import make_folder, write_file, write_private
 from entrepot.protocol.trust import KeyEntry, Role, TrustDocument
-from entrepot.site.keys import (
+from entrepot.site.keys.sitekeys import (
     CONTENT_SECRET,
     DEDUPE_SECRET,
     NONCE_SECRET,

@@ -19,7 +19,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.site.certificatealert import judge_certificates
 from entrepot.site.cost.pruning import Pruning
 from entrepot.site.distribution import trim
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.settings import Home
 from entrepot.site.setup import issue_tls
 from entrepot.trust.authority import RENEW_DAYS, issued_by_any

@@ -12,7 +12,7 @@ from entrepot.database.engine import Database
 from entrepot.protocol.deviceapi import ClientSettingsInfo, ClientSettingsRequest, DeploymentInfo, DeploymentRequest
 from entrepot.rules.restrictions import PointKind, RunMode, check_deployment
 from entrepot.site.contents import kept_content
-from entrepot.site.keys import new_id
+from entrepot.site.keys.sitekeys import new_id
 
 
 def deployment_routes(database: Database, clock: Clock) -> list[HTTPRouteHandler]:

@@ -22,7 +22,7 @@ from entrepot.protocol.deviceapi import (
 from entrepot.protocol.policy import ClientSettings
 from entrepot.site.api.limits import Limit
 from entrepot.site.enrolment import Enrolment
-from entrepot.site.keys import new_id
+from entrepot.site.keys.sitekeys import new_id
 from entrepot.site.locating import Locator
 from entrepot.trust.enrolment import key_fingerprint
 

@@ -8,8 +8,8 @@ from litestar.params import JSONBody
 
 from entrepot.protocol.keysapi import KeysInfo, RollRequest, RotationInfo, RotationRequest, SignedTrust, TrustDraft
 from entrepot.protocol.removalapi import Removal
-from entrepot.site.rotation import Rotation
-from entrepot.site.signers import Signers
+from entrepot.site.keys.rotation import Rotation
+from entrepot.site.keys.signers import Signers
 
 
 def key_routes(

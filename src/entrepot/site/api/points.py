@@ -23,7 +23,7 @@ from entrepot.protocol.pointapi import (
 )
 from entrepot.rules.boundaries import parse_range
 from entrepot.site.enrolment import Enrolment
-from entrepot.site.keys import new_id
+from entrepot.site.keys.sitekeys import new_id
 from entrepot.trust.enrolment import key_fingerprint
 
 Handlers = list[HTTPRouteHandler]

@@ -21,7 +21,7 @@ from entrepot.protocol.alertapi import AlertState
 from entrepot.protocol.deviceapi import DeviceState
 from entrepot.protocol.siteapi import LoginRequest, Session, SiteCounts, SiteInfo
 from entrepot.site.auth import Sessions
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.root import readable
 from entrepot.web.asgi import Scope
 from entrepot.web.bearer import bearer_token

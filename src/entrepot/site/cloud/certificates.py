@@ -19,7 +19,7 @@ from entrepot.database.engine import Database
 from entrepot.database.names import check_name
 from entrepot.protocol.cloudpointapi import CertificateInfo, PublicCertificate, ServiceCertificate
 from entrepot.site.cloud.providers import management_secret
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.certificates import (
     LoadedPfx,
     UnsuitableCertificateError,

@@ -30,7 +30,7 @@ from entrepot.protocol.control import (
 from entrepot.protocol.deviceapi import DeviceState
 from entrepot.protocol.tokens import CLOCK_SKEW, MAX_TOKEN_LIFETIME
 from entrepot.site.cloud import delivery
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.signing import sign
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ from entrepot.site.cloud.orphans import Orphans
 from entrepot.site.cloud.planning import priced
 from entrepot.site.cloud.providers import Providers, service_secret
 from entrepot.site.cloud.states import UNFINISHED, WORKING, CloudAction
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.certificaterules import chain_remarks, ordered_chain
 from entrepot.trust.certificates import (
     LoadedPfx,

@@ -16,7 +16,7 @@ from entrepot.protocol.cloudapi import CloudAccount, RenewManagementCertificate,
 from entrepot.site.cloud.accounts import check_key_kind
 from entrepot.site.cloud.certificates import sealed_certificate
 from entrepot.site.cloud.providers import Providers, close_provider, service_secret
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.certificates import (
     LoadedPfx,
     assertion_algorithm,

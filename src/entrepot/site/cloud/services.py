@@ -52,7 +52,7 @@ from entrepot.site.cloud.renewal import Renewal
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloud.waiting import InstancesError, Sleep, until_running
 from entrepot.site.cloudport import ProviderFactory
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.tasks import TaskEngine
 
 SHIPPED_SECONDS: Final = 1.0

@@ -36,7 +36,7 @@ from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cost import settling
 from entrepot.site.cost.naming import label_of, name_of, subject_of
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.tokens import mint_content_token
 
 LIFETIME: Final = 2 * HOUR

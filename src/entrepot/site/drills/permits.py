@@ -32,7 +32,7 @@ from entrepot.protocol.drillapi import (
 )
 from entrepot.site.cost.charging import month_of
 from entrepot.site.cost.quoting import transfer_cost
-from entrepot.site.keys import SiteKeys
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.tokens import mint_content_token
 
 AFTERWARDS: Final = MINUTE

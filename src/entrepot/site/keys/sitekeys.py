@@ -24,7 +24,7 @@ from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
 from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.control import CONTROL_LIFETIME
 from entrepot.protocol.trust import KeyEntry, Role
-from entrepot.site.keyset import KeySet, Signer
+from entrepot.site.keys.keyset import KeySet, Signer
 from entrepot.trust.authority import Authority
 from entrepot.trust.pins import ca_certificates
 from entrepot.trust.root import fingerprint

@@ -11,9 +11,9 @@ from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import CertificateInfo, GenerationInfo, KeysInfo, SigningKeyInfo
 from entrepot.protocol.trust import Role
 from entrepot.site.certificatealert import LATE_DAYS
-from entrepot.site.keys import SiteKeys
-from entrepot.site.keyset import Signer
-from entrepot.site.rotation import count_resealing
+from entrepot.site.keys.keyset import Signer
+from entrepot.site.keys.rotation import count_resealing
+from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.trust.inspection import expires
 
 

@@ -27,7 +27,7 @@ from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.protocol.trust import Role
-from entrepot.site.keys import SiteKeys, root_name
+from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.publishing import ResealJob, ask_for_delta, delta_bases_anew
 from entrepot.site.reporting import Reporter
 from entrepot.trust.signing import sign

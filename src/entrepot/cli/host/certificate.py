@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from entrepot.cli.hosthome import HOME, Which, administration
+from entrepot.cli.host.home import HOME, Which, administration
 from entrepot.cli.options import AsJson, Home, Yes
 from entrepot.cli.output import confirm, day, print_done, print_json, print_rows, say, when
 from entrepot.cli.removing import DryRun, tell

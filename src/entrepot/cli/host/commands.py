@@ -10,15 +10,15 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli import hostcertificate, hostidentity, hostsubscription
-from entrepot.cli.hosthome import HOME, act_as_owner, administration
+from entrepot.cli.host import certificate, identity, subscription
+from entrepot.cli.host.home import HOME, act_as_owner, administration
 from entrepot.cli.options import AsJson, Home
 from entrepot.cli.output import print_facts, print_json, print_rows, say
 
 app = typer.Typer(no_args_is_help=True, help="The cloud host: runs cloud services on this machine.")
-app.add_typer(hostsubscription.app, name="subscription")
-app.add_typer(hostcertificate.app, name="certificate")
-app.add_typer(hostidentity.app, name="identity")
+app.add_typer(subscription.app, name="subscription")
+app.add_typer(certificate.app, name="certificate")
+app.add_typer(identity.app, name="identity")
 
 
 @app.command()

@@ -10,7 +10,8 @@ from entrepot.core.times import Clock
 from entrepot.database import hierarchy
 from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.trust import Role
-from entrepot.site.keys import (
+from entrepot.site.keys.keyset import Issuer, KeySet, Signer
+from entrepot.site.keys.sitekeys import (
     CONTENT_SECRET,
     DEDUPE_SECRET,
     NONCE_SECRET,
@@ -21,7 +22,6 @@ from entrepot.site.keys import (
     role_name,
     secret_name,
 )
-from entrepot.site.keyset import Issuer, KeySet, Signer
 from entrepot.trust.authority import Authority
 from entrepot.trust.root import verify_trust
 from entrepot.trust.signing import Ring, SigningKey

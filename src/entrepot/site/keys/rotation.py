@@ -20,8 +20,8 @@ from entrepot.database.engine import Database
 from entrepot.protocol.keysapi import MAX_LISTED, ResealInfo, RotationInfo, RotationRequest
 from entrepot.protocol.siteapi import TaskState
 from entrepot.protocol.trust import Role
-from entrepot.site.keyloading import open_secrets, refresh
-from entrepot.site.keys import CONTENT_SECRET, SECRET_BYTES, WRAPPING_PREFIX, SiteKeys, secret_name
+from entrepot.site.keys.loading import open_secrets, refresh
+from entrepot.site.keys.sitekeys import CONTENT_SECRET, SECRET_BYTES, WRAPPING_PREFIX, SiteKeys, secret_name
 from entrepot.site.publishing import RESEAL, ask_to_reseal
 from entrepot.trust.vault import ServerVault, wrap
 from entrepot.trust.wrapping import WrappingKey

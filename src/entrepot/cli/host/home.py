@@ -1,4 +1,4 @@
-"""The home of a cloud host, and what its commands do there: as its owner (``hostowner``), whoever gives the order."""
+"""The home of a cloud host, and what its commands do there: as its owner (``owner``), whoever gives the order."""
 
 import sys
 from pathlib import Path
@@ -47,6 +47,6 @@ def act_as_owner(home: Path) -> None:
     """
     if sys.platform == "win32":
         return
-    from entrepot.cli.hostowner import become_owner  # POSIX only, and the help of all commands loads this module
+    from entrepot.cli.host.owner import become_owner  # POSIX only, and the help of all commands loads this module
 
     become_owner(home)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from entrepot.cli.hosthome import HOME, key_administration
+from entrepot.cli.host.home import HOME, key_administration
 from entrepot.cli.options import AsJson, Home, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, when
 from entrepot.cli.removing import DryRun, tell

@@ -1,4 +1,4 @@
-"""Everything that a site signs, seals and issues with at one moment, as it was loaded (``keyloading``)."""
+"""Everything that a site signs, seals and issues with at one moment, as it was loaded (``loading``)."""
 
 from typing import Final
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from entrepot.cli.hostcertificate import read_cer
-from entrepot.cli.hosthome import HOME, Which, administration
+from entrepot.cli.host.certificate import read_cer
+from entrepot.cli.host.home import HOME, Which, administration
 from entrepot.cli.options import AsJson, Home, Yes
 from entrepot.cli.output import confirm, print_done, print_json, print_rows, say, size, when
 from entrepot.cli.removing import DryRun, tell

@@ -5,7 +5,7 @@
    what has ended or is withdrawn.
 2. The root key signs the draft, wherever it is kept: it never comes to the site.
 3. *Accept*: the site checks the document, keeps it, and brings it to every point with the next control document.
-   ``site/keys.py`` says which key signs from then on.
+   ``sitekeys`` says which key signs from then on.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,9 +23,9 @@ from entrepot.database.hierarchy import RoleKey
 from entrepot.protocol.keysapi import ROLLED, RollRequest, TrustDraft
 from entrepot.protocol.removalapi import Effect, Removal, counted, named, refused_or_not
 from entrepot.protocol.trust import KeyChange, KeyEntry, Role, TrustDocument, key_changes
-from entrepot.site.keyloading import load_key_set, refresh
-from entrepot.site.keys import SiteKeys, sealed_authority, sealed_signing_key
-from entrepot.site.keyset import ISSUER_WAIT
+from entrepot.site.keys.keyset import ISSUER_WAIT
+from entrepot.site.keys.loading import load_key_set, refresh
+from entrepot.site.keys.sitekeys import SiteKeys, sealed_authority, sealed_signing_key
 from entrepot.trust.authority import SERVER_DAYS, create_authority
 from entrepot.trust.root import verify_trust
 from entrepot.trust.signing import SigningKey

@@ -35,13 +35,13 @@ from entrepot.objects.folder import FolderStore
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 from entrepot.protocol.trust import Role
-from entrepot.site.keyloading import load_key_set, open_secrets
-from entrepot.site.keys import WRAPPING_PREFIX, derive_isolated, role_name, root_name
+from entrepot.site.keys.loading import load_key_set, open_secrets
+from entrepot.site.keys.rotation import keep_wrapped
+from entrepot.site.keys.sitekeys import WRAPPING_PREFIX, derive_isolated, role_name, root_name
+from entrepot.site.keys.vaulted import Closed, bring_back, open_for_export, opens
 from entrepot.site.publishing import ask_for_delta
-from entrepot.site.rotation import keep_wrapped
 from entrepot.site.settings import Home, load_settings
 from entrepot.site.setup import issue_tls
-from entrepot.site.vaulted import Closed, bring_back, open_for_export, opens
 from entrepot.trust.authority import Authority
 from entrepot.trust.escrow import MAX_FILE, Exported, ExportedKey, check_passphrase, protect, read_header, unprotect
 from entrepot.trust.vault import ServerVault
