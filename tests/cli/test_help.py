@@ -10,6 +10,7 @@ import pytest
 import typer.main
 
 from entrepot.cli.app import app
+from entrepot.cli.helping import page
 from entrepot.cli.reference import reference
 
 ROOT: Any = typer.main.get_command(app)
@@ -24,12 +25,25 @@ def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str
             yield (*path, name), command
 
 
+def context_of(path: tuple[str, ...]) -> Any:
+    """The context that Typer makes for a command or group, from the root down."""
+    command, context = ROOT, typer.Context(ROOT, info_name="entrepot")
+    for name in path:
+        command = command.commands[name]
+        context = typer.Context(command, info_name=name, parent=context)
+    return context
+
+
 EVERY = dict(commands(ROOT))
 EACH = pytest.mark.parametrize("path", sorted(EVERY), ids=" ".join)
 
 
 def options(command: Any) -> set[str]:
     return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def arguments(command: Any) -> list[Any]:
+    return [each for each in command.params if each.param_type_name == "argument"]
 
 
 @EACH
@@ -96,6 +110,39 @@ def test_the_reference_tells_choices_defaults_and_the_options_before_every_comma
     } <= lines
     assert any(line.startswith("| `--home` ") and "account's own" in line for line in lines)
     assert any(line.startswith("| `--home` ") and "`/var/lib/entrepot/host`" in line for line in lines)
+
+
+@EACH
+def test_help_breaks_no_name_and_no_line_on_80_columns(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    for known in (path, path[:-1]):
+        context = context_of(known)
+        text = page(context.command, context, columns=80)
+        words = set(text.replace(",", " ").split())
+        names = {name for name in options(context.command) if name.startswith("-")}
+        names |= set(getattr(context.command, "commands", ()))
+        assert names <= words, f"cut: {names - words}"
+        assert {each.name.upper() for each in arguments(context.command) if each.required} <= words
+        examples = (context.command.help or "").partition("\b")[2]
+        assert [line for line in text.splitlines() if len(line) > 80 and line.strip() not in examples] == []
+
+
+def test_help_tells_values_bounds_variables_and_defaults(entrepot, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    budget, home, root = (entrepot(*words, "--help").out for words in (("budget", "set"), ("host", "serve"), ()))
+    lines = {" ".join(line.split()) for line in budget.splitlines()}
+    assert "Usage: entrepot budget set NAME [AMOUNT] [OPTIONS]" in lines
+    assert "--of TEXT What the name is of. One of cloud-point, content," in lines
+    assert "--throttle-percent NUMBER Throttle from this share on; 0: never. 0 to 100." in lines
+    assert "--home PATH" in home
+    assert "ENTREPOT_HOME. Default: /var/lib/entrepot/host" in " ".join(home.split())
+    assert "Roles on this machine:" in root.splitlines()
+
+
+def test_a_group_without_a_command_shows_its_help_where_messages_go(entrepot) -> None:
+    ran = entrepot("point")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith("Usage: entrepot point [OPTIONS] COMMAND\n")
 
 
 def test_version_and_completion_are_offered(entrepot) -> None:

@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from typer import Abort
@@ -107,7 +108,7 @@ def _usage(error: TyperException) -> int:
     message = error.format_message()
     if type(error).__name__ == "NoArgsIsHelpError":
         if message:
-            sys.stderr.write(harmless(message, lines=True) + "\n")
+            typer.echo(message, err=True)  # the help: ours, with nothing from elsewhere in it
         return Family.USAGE.exit_code
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "entrepot"

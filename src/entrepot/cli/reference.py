@@ -3,13 +3,13 @@
 import re
 import sys
 from collections.abc import Iterator
-from enum import Enum
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import typer.main
 
 from entrepot.cli.app import app
+from entrepot.cli.helping import choices_of, default_of, names_of
 from entrepot.core.errors import Family
 
 STATE: Final = Path("/var/lib")
@@ -69,8 +69,8 @@ def _command(command: Any, path: str) -> Iterator[str]:
 
 
 def _row(parameter: Any) -> str:
-    names = parameter.name.upper() if parameter.param_type_name == "argument" else _names(parameter)
-    choices = ", ".join(f"`{choice}`" for choice in _choices(parameter.type_descriptor.annotation))
+    names = parameter.name.upper() if parameter.param_type_name == "argument" else names_of(parameter)
+    choices = ", ".join(f"`{choice}`" for choice in choices_of(parameter))
     default = _default(parameter)
     told = (
         (parameter.help or "").replace("|", "/"),
@@ -81,29 +81,13 @@ def _row(parameter: Any) -> str:
     return f"| `{names}` | {' '.join(part for part in told if part)} |\n"
 
 
-def _choices(annotation: Any) -> list[str]:
-    """The values of an enumeration, also where it is one of several types or that of a list."""
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return [str(choice.value) for choice in annotation]
-    return [choice for part in get_args(annotation) for choice in _choices(part)]
-
-
 def _default(parameter: Any) -> str:
-    """What holds when nothing is given; empty where that is nothing, or a flag that is not set."""
+    """As :func:`default_of`, on whatever machine the page is made."""
     value = parameter.default
-    if isinstance(value, bool):
-        names = parameter.opts if value else parameter.secondary_opts
-        return f"`{names[0]}`" if parameter.secondary_opts else ""
     if isinstance(value, Path) and value.is_absolute() and not value.is_relative_to(STATE):
         return "a folder of the account's own"
-    if value is None or value in ("", ()) or callable(value):
-        return ""
-    return f"`{value.value if isinstance(value, Enum) else value}`"
-
-
-def _names(option: Any) -> str:
-    names = [*option.opts, *option.secondary_opts]
-    return ", ".join(sorted(names, key=lambda name: (not name.startswith("--"), names.index(name))))
+    found = default_of(parameter)
+    return f"`{found}`" if found else ""
 
 
 def _text(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from entrepot import __version__
+from entrepot.cli.helping import with_help
 
 ADMINISTRATION: Final = "Administration, through the site's API from any machine"
 ROLES: Final = "Roles on this machine"
@@ -84,6 +85,7 @@ def build(branch: str = "") -> typer.Typer:
     for name, (_, panel) in _GROUPS.items():
         if branch in ("", name):
             app.add_typer(_group(name), name=name, rich_help_panel=panel)
+    with_help(app)
     return app
 
 
