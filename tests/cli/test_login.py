@@ -34,6 +34,9 @@ def test_another_hierarchy_is_refused_before_any_password_is_sent(site, entrepot
     ran = entrepot("login", site.url, "--fingerprint", other, "--password-file", str(password_file))
     assert ran.code == 9
     assert [asked for asked, _, _ in site.asked] == ["GET /mp/trust"]
+    told = " ".join(ran.err.split())
+    assert "This is not the hierarchy of that fingerprint." in told
+    assert "Next: On the site server, `entrepot site fingerprint` prints the right one" in told
 
 
 def test_a_site_whose_certificate_is_not_of_the_hierarchy_is_refused(site, entrepot, password_file) -> None:
@@ -45,7 +48,8 @@ def test_a_site_whose_certificate_is_not_of_the_hierarchy_is_refused(site, entre
 
 def test_the_first_login_needs_the_fingerprint_and_a_later_one_does_not(logged_in, entrepot, password_file) -> None:
     assert entrepot("login", logged_in.url, "--password-file", str(password_file)).code == 0
-    assert entrepot("login", "https://127.0.0.1:1", "--password-file", str(password_file)).code == 2
+    first = entrepot("login", "https://127.0.0.1:1", "--password-file", str(password_file))
+    assert (first.code, "entrepot site fingerprint" in first.err) == (2, True)
 
 
 def test_a_login_without_an_address_goes_where_the_last_one_went(logged_in, entrepot, password_file) -> None:

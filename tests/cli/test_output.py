@@ -4,6 +4,8 @@ import contextlib
 import io
 import json
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -12,10 +14,22 @@ import typer
 from rich.console import Console
 
 from entrepot.cli import failures, waiting, watching
-from entrepot.cli.output import confirm, print_facts, print_json, print_line, print_rows, say
+from entrepot.cli.output import (
+    confirm,
+    day,
+    hour,
+    print_facts,
+    print_json,
+    print_line,
+    print_rows,
+    say,
+    when,
+    when_noted,
+)
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.waiting import TaskProgress, amount
 from entrepot.core.errors import BadInputError
+from entrepot.protocol.costapi import BudgetChange
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 ODD = "pages/[id]/[/x] [bold]loud :warning:"
@@ -32,6 +46,30 @@ def test_a_line_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
 HOSTILE = "a[red]\x1b]52;c;aGk=\x07\x9b2J\r\u202eb[/x]"
 """A name that would fill the clipboard, clear the screen, and be read backwards."""
 SHOWN = r"a[red]\x1b]52;c;aGk=\x07\x9b2J\r\u202eb[/x]"
+
+
+@pytest.fixture
+def east(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """This machine's clock is two hours before UTC's."""
+    if sys.platform == "win32":
+        pytest.skip("a process has the system's time zone there")
+    with monkeypatch.context() as changed:
+        changed.setenv("TZ", "EAST-2")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_people_see_local_times_and_how_far_they_are_from_utc(logged_in, entrepot, east) -> None:
+    at = 1_774_267_200  # 2026-03-23T12:00:00Z
+    logged_in.replies["GET /api/v1/budget-changes"] = [
+        BudgetChange(name="cloud-eu", scope="cloud-point", at=at, by="admin", what="500 GB"),
+    ]
+    assert "2026-03-23 14:00:00+02:00 cloud-point cloud-eu" in " ".join(entrepot("budget", "history").out.split())
+    assert entrepot("budget", "history", "--json").value[0]["at"] == at
+    assert (when(0), hour(at), day(at)) == ("", "2026-03-23 14:00+02:00", "2026-03-23")
+    assert when_noted("2026-03-23T12:00:00Z") == when(at)
+    assert when_noted("long ago") == "long ago"
 
 
 def test_nothing_that_is_shown_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """Setting up a hierarchy with its first site."""
 
+import json
 import stat
 import tomllib
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from entrepot.cli.failures import run
 from entrepot.core.errors import BadInputError, ConflictError, IntegrityError, NotFoundError, TrustError
 from entrepot.core.secret import Secret
 from entrepot.core.times import DAY
@@ -15,7 +17,7 @@ from entrepot.protocol.trust import Role
 from entrepot.site.keys.loading import load_keys
 from entrepot.site.settings import Home, Settings, load_settings, save_settings
 from entrepot.site.setup import NewSite, init_site
-from entrepot.trust.root import RootKey, verify_trust
+from entrepot.trust.root import RootKey, readable, verify_trust
 from entrepot.trust.vault import ServerVault
 
 NOW = 1_774_267_200
@@ -37,6 +39,17 @@ def test_the_trust_document_names_a_key_for_every_role(home: Home, database: Dat
     assert {entry.role for entry in trust.keys} == set(Role)
     assert (trust.number, trust.epoch, trust.hierarchy) == (1, 1, "Contoso")
     assert keys.token_kids(NOW) == (keys.token.kid,)
+
+
+def test_the_roots_fingerprint_is_printed_on_the_site_server_without_a_login(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = RootKey.load(home.root_key.read_bytes(), Secret("a long passphrase"))
+    assert run(["site", "fingerprint", "--home", str(home.folder)]) == 0
+    assert capsys.readouterr().out == readable(root.fingerprint) + "\n"
+    assert run(["site", "fingerprint", "--home", str(home.folder), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["site"], told["fingerprint"]) == ("PS1", readable(root.fingerprint))
 
 
 def test_private_files_are_private(home: Home) -> None:

@@ -6,12 +6,11 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Yes
-from entrepot.cli.output import how_old, print_json, print_rows, say, size
+from entrepot.cli.output import how_old, print_json, print_rows, say, size, when
 from entrepot.cli.removing import DryRun, remove_or_tell
 from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import parse_size
-from entrepot.core.times import iso
 from entrepot.protocol.costapi import BudgetChange, BudgetInfo, BudgetPatch
 
 app = typer.Typer(no_args_is_help=True, help="Transfer budgets: opt-in bounds that are never exceeded.")
@@ -122,7 +121,7 @@ def history(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(iso(one.at), one.scope, one.name, one.by, one.what) for one in found]
+    rows = [(when(one.at), one.scope, one.name, one.by, one.what) for one in found]
     print_rows(("When", "Of", "Name", "By", "What"), rows, empty="No budget was ever set.")
 
 
@@ -183,7 +182,7 @@ def _print_budgets(found: list[BudgetInfo], as_json: bool) -> None:
         if one.warning:
             say(f"[yellow]{one.name}:[/] {one.warning}")
         if one.refused:
-            say(f"[yellow]{one.name}:[/] refused a download at {iso(one.refused)}: it needed more than was left.")
+            say(f"[yellow]{one.name}:[/] refused a download at {when(one.refused)}: it needed more than was left.")
         if one.unaccounted:
             say(
                 f"[yellow]{one.name}:[/] {size(one.unaccounted)} of what is granted was not accounted for: gateway "

@@ -9,8 +9,15 @@ from entrepot.cli.credentials import SiteLogin, forget_login, load_credentials, 
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin
 from entrepot.cli.output import print_done, print_json, say, when
 from entrepot.cli.secrets import read_secret
-from entrepot.cli.session import SiteSession, chosen_site, fingerprint_from, hierarchy_trust, site_session
-from entrepot.core.errors import BadInputError, EntrepotError
+from entrepot.cli.session import (
+    FINGERPRINT_SOURCE,
+    SiteSession,
+    chosen_site,
+    fingerprint_from,
+    hierarchy_trust,
+    site_session,
+)
+from entrepot.core.errors import BadInputError, EntrepotError, TrustError
 from entrepot.durable.files import make_folder
 from entrepot.protocol.siteapi import LoginRequest, Session
 
@@ -20,7 +27,7 @@ def login(
     url: Annotated[str, typer.Argument(help="Address of the site, https://…; default: of the last login.")] = "",
     fingerprint: Annotated[
         str | None,
-        typer.Option(help="Fingerprint of the hierarchy root; needed the first time. `entrepot site init` prints it."),
+        typer.Option(help="Of the hierarchy root; needed the first time. `entrepot site fingerprint` prints it."),
     ] = None,
     name: Annotated[
         str, typer.Option("--name", help="Administrator; default: of the last login there, or admin.")
@@ -73,12 +80,20 @@ def _pin(url: str, fingerprint: str | None) -> str:
     if fingerprint is None and known is None:
         raise BadInputError(
             f"This is the first login to {url}: give the fingerprint of its hierarchy.",
-            next_step="Add --fingerprint HEX, as `entrepot site init` printed it.",
+            next_step=f"Add --fingerprint HEX. {FINGERPRINT_SOURCE} prints it.",
         )
     wanted = fingerprint_from(fingerprint if fingerprint is not None else known or "")
     path = trust_file(wanted.hex())
     make_folder(path.parent, mode=0o700)
-    TrustStore(path, fingerprint=wanted).accept(asyncio.run(fetch_trust(url, wanted)))
+    try:
+        document = asyncio.run(fetch_trust(url, wanted))
+    except TrustError as error:
+        raise TrustError(
+            f"This is not the hierarchy of that fingerprint. {error.message}",
+            next_step=f"{FINGERPRINT_SOURCE} prints the right one: never take it from here or from a page. "
+            "If it is the one that you gave, somebody stands in between.",
+        ) from None
+    TrustStore(path, fingerprint=wanted).accept(document)
     return wanted.hex()
 
 

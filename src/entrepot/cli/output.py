@@ -3,7 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import PurePath
 from typing import Final, TypeVar
@@ -143,13 +143,30 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def when(seconds: float) -> str:
-    """Local time to the second; empty for 0 (never)."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S") if seconds else ""
+    """Local time to the second, with how far it is from UTC; empty for 0 (never)."""
+    return _local(seconds).isoformat(sep=" ", timespec="seconds") if seconds else ""
+
+
+def when_noted(text: str) -> str:
+    """Local time of what was noted as RFC 3339 text, such as in a log; the text itself if it is none."""
+    try:
+        return when(datetime.fromisoformat(text).timestamp())
+    except ValueError:
+        return text
+
+
+def hour(seconds: float) -> str:
+    """Local time of an hour's begin, with how far it is from UTC."""
+    return _local(seconds).isoformat(sep=" ", timespec="minutes")
 
 
 def day(seconds: float) -> str:
     """Local date; empty for 0."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d") if seconds else ""
+    return _local(seconds).strftime("%Y-%m-%d") if seconds else ""
+
+
+def _local(seconds: float) -> datetime:
+    return datetime.fromtimestamp(int(seconds), UTC).astimezone()
 
 
 def size(count: int) -> str:

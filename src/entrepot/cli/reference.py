@@ -24,6 +24,8 @@ Administrator commands speak to a site's REST API and work from any machine: `en
 once, then everything else. Role commands run or change the role in a `--home` folder on this machine.
 
 - Results go to standard output, messages and progress to standard error. `--json` gives the result as JSON.
+- Times are shown as local time with its offset from UTC, sizes with a unit (GB is 10^9 bytes). In JSON times are
+  seconds since 1970 UTC, sizes are bytes.
 - Commands that destroy ask first, unless `--yes`; with `--dry-run` they only tell what would come of it. Commands that
   start a task wait for it, unless `--no-wait`.
 - Passwords come from a prompt, `--password-file` or `--password-stdin`, never from the arguments.

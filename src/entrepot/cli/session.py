@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # loaded when a site is asked: --help and usage errors answer
 
 T = TypeVar("T")
 
+FINGERPRINT_SOURCE = "On the site server, `entrepot site fingerprint`"
+
 
 class SiteSession:
     """Synchronous calls to one site's API; use as a context manager.
@@ -130,6 +132,6 @@ def fingerprint_from(text: str) -> bytes:
     if len(raw) != 32:
         raise BadInputError(
             "A fingerprint is 64 hexadecimal digits.",
-            next_step="It was printed by `entrepot site init`; `entrepot site status` prints it again.",
+            next_step=f"{FINGERPRINT_SOURCE} prints it.",
         )
     return raw

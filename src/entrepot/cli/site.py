@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.options import AsJson, Home
-from entrepot.cli.output import print_facts, print_json, say, when
+from entrepot.cli.output import print_facts, print_json, print_line, say, when
 from entrepot.cli.secrets import read_secret
 from entrepot.cli.session import site_session
 from entrepot.protocol.siteapi import SiteInfo
@@ -121,6 +121,25 @@ def check_config(home: Home = HOME, as_json: AsJson = False) -> None:
     settings = load_settings(place)
     readable(settings.cloud_ca, "cloud_ca")
     show_settings(place.settings_file, settings, as_json=as_json)
+
+
+@app.command()
+def fingerprint(home: Home = HOME, as_json: AsJson = False) -> None:
+    """Print the root's fingerprint again, on the site server itself: for a first login, or a device without a code.
+
+    Needs no login; the site may be serving or not.
+
+    \b
+    Example:
+      entrepot site fingerprint
+    """
+    from entrepot.site.setup import site_made
+
+    made = site_made(home)
+    if as_json:
+        print_json({"site": made.site, "url": made.url, "fingerprint": made.fingerprint})
+    else:
+        print_line(made.fingerprint)
 
 
 @app.command()

@@ -83,7 +83,8 @@ def from_parts(url: str, site: str, fingerprint: str) -> Invitation:
     check_settings(Settings(url=url.rstrip("/"), site=site, root=digits), "The invitation")
     if len(digits) != 64 or not site:
         raise BadInputError(
-            "Site code and the root's fingerprint are needed.", next_step="Both are shown by entrepot site status."
+            "Site code and the root's fingerprint are needed.",
+            next_step="An administrator sees both with entrepot site status.",
         )
     return Invitation(url=url.rstrip("/"), site=site, fingerprint=bytes.fromhex(digits))
 

@@ -59,7 +59,7 @@ _PAGE: Final = """<!doctype html>
 <h2>From the command line</h2>
 <pre tabindex="0"><code>entrepot login {url} --fingerprint …
 entrepot --help</code></pre>
-<p>The fingerprint of the hierarchy's root was printed when the site was set up: ask its administrator, and do not take it from a page.</p>
+<p>The fingerprint of the hierarchy's root is printed by <code>entrepot site fingerprint</code> on the site server: ask its administrator, and do not take it from a page.</p>
 </main>
 </body>
 </html>

@@ -4,6 +4,7 @@
 left in the home for the administrator to move offline; nothing that serves ever opens it.
 """
 
+import contextlib
 import ipaddress
 import secrets
 from pathlib import Path
@@ -38,7 +39,7 @@ from entrepot.site.keys.sitekeys import (
     sealed_signing_key,
     secret_name,
 )
-from entrepot.site.settings import Home, Settings, check_settings, save_settings
+from entrepot.site.settings import Home, Settings, check_settings, load_settings, save_settings
 from entrepot.trust.authority import SERVER_DAYS, Authority, create_authority, new_tls_key
 from entrepot.trust.inspection import key_pem, to_pem
 from entrepot.trust.root import RootKey, fingerprint, readable
@@ -123,6 +124,19 @@ def init_site(folder: Path, new: NewSite, *, now: float) -> SiteMade:
         database.close()
     save_settings(home, settings)
     return _made(home, settings, root.public)
+
+
+def site_made(folder: Path) -> SiteMade:
+    """What set-up made in ``folder``, read again: needs no login, and the site may be serving or not.
+
+    Raises:
+        NotFoundError: no site in this home.
+    """
+    home = Home(folder)
+    settings = load_settings(home)
+    with contextlib.closing(open_database(home.database_url(settings))) as database, database.reading() as connection:
+        record = hierarchy.get_hierarchy(connection)
+    return _made(home, settings, record.root_public)
 
 
 def _made(home: Home, settings: Settings, root_public: bytes) -> SiteMade:

@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
-from entrepot.cli.output import age, day, how_old, money, print_facts, print_json, print_rows, say, size, when
+from entrepot.cli.output import age, day, hour, how_old, money, print_facts, print_json, print_rows, say, size, when
 from entrepot.protocol.cloudapi import MACHINE, CloudPlan, Comparison, PlannedResource, UpdatePlan
 from entrepot.protocol.cloudpointapi import (
     AzureInfo,
@@ -244,10 +244,10 @@ def print_usage(report: UsageReport, *, by: str) -> None:
 
 
 def _usage_row(bucket: UsageBucket, by: str) -> tuple[str, ...]:
-    hour = when(bucket.hour)[:16]
+    begin = hour(bucket.hour)
     figures = (str(bucket.requests), str(bucket.failed), size(bucket.sent), size(bucket.granted))
     return (
-        (hour, bucket.name or bucket.subject or "not known", *figures)
+        (begin, bucket.name or bucket.subject or "not known", *figures)
         if by
-        else (hour, *figures, size(bucket.uploaded), size(bucket.fetched))
+        else (begin, *figures, size(bucket.uploaded), size(bucket.fetched))
     )

@@ -13,7 +13,7 @@ import typer
 from entrepot.cli.host import certificate, identity, subscription
 from entrepot.cli.host.home import HOME, act_as_owner, administration
 from entrepot.cli.options import AsJson, Home
-from entrepot.cli.output import print_facts, print_json, print_rows, say
+from entrepot.cli.output import print_facts, print_json, print_rows, say, when_noted
 
 app = typer.Typer(no_args_is_help=True, help="The cloud host: runs cloud services on this machine.")
 app.add_typer(subscription.app, name="subscription")
@@ -138,5 +138,5 @@ def audit(
     rows = []
     for line in lines:
         shown = [str(line.pop(name, "")) for name in ("time", "action", "actor", "subject", "outcome")]
-        rows.append((*shown, ", ".join(f"{name} {value}" for name, value in line.items())))
+        rows.append((when_noted(shown[0]), *shown[1:], ", ".join(f"{name} {value}" for name, value in line.items())))
     print_rows(("Time", "Action", "By", "Of", "Outcome", "Details"), rows, empty="Nothing was changed yet.")
