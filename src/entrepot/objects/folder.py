@@ -40,8 +40,9 @@ class FolderStore:
         self._staging = Staging(root)
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._waiting: dict[str, Path] = {}
-        self._dirty: set[Path] = set()  # folders that lost a name since the last flush
+        self._above = f"{root}/"  # a key's path is this and the key: a Path for each would double what a put takes
+        self._waiting: dict[str, str] = {}
+        self._dirty: set[str] = set()  # folders that gained or lost a name since the last flush
 
     @property
     def root(self) -> Path:
@@ -51,7 +52,7 @@ class FolderStore:
     def put(self, key: str, data: bytes | Iterable[bytes], *, if_absent: bool = False, durable: bool = True) -> bool:
         """See :meth:`ObjectStore.put`. ``if_absent`` is always durable: a race is decided on the disk."""
         target = self._path(key)
-        if if_absent and (key in self._waiting or target.exists()):
+        if if_absent and (key in self._waiting or _found(target)):
             return False
         with storage_errors(key):
             if not durable and not if_absent:
@@ -64,7 +65,7 @@ class FolderStore:
                 self._waiting[key] = temporary
                 full = len(self._waiting) >= MAX_WAITING
             if replaced:
-                replaced.unlink(missing_ok=True)
+                _remove(replaced)
         if full:
             self.flush()
         return True
@@ -84,10 +85,10 @@ class FolderStore:
             try:
                 with storage_errors(str(self._root)):
                     if batch:
-                        sync_all(self._root, files=batch.values(), folders=())
+                        sync_all(self._root, files=map(Path, batch.values()), folders=())
                     for key, temporary in batch.items():
                         dirty.add(self._name_waiting(key, temporary))
-                    sync_all(self._root, files=(), folders=dirty)
+                    sync_all(self._root, files=(), folders=map(Path, dirty))
             except BaseException:
                 with self._lock:
                     self._dirty |= dirty
@@ -124,10 +125,10 @@ class FolderStore:
     def stat(self, key: str) -> Stored:
         """See :meth:`ObjectStore.stat`."""
         for candidate in self._candidates(key):
-            with contextlib.suppress(FileNotFoundError, NotADirectoryError), storage_errors(key):
-                found = candidate.stat()
-                if stat.S_ISREG(found.st_mode):
-                    return Stored(key=key, size=found.st_size, modified=found.st_mtime)
+            with storage_errors(key):
+                found = _found(candidate)
+            if found and stat.S_ISREG(found.st_mode):
+                return Stored(key=key, size=found.st_size, modified=found.st_mtime)
         raise NotFoundError(f"The store has no {key}.")
 
     def delete(self, key: str) -> bool:
@@ -136,13 +137,13 @@ class FolderStore:
         with self._lock:
             waiting = self._waiting.pop(key, None)
             if waiting:
-                waiting.unlink(missing_ok=True)
+                _remove(waiting)
             try:
                 with storage_errors(key):
-                    path.unlink()
+                    os.unlink(path)  # noqa: PTH108 - a path as text, here and below
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return waiting is not None
-            self._dirty.add(self._prune(path.parent))
+            self._dirty.add(str(self._prune(Path(path).parent)))
         return True
 
     def list(self, prefix: str = "", *, after: str = "", limit: int = 1000) -> Page:
@@ -157,10 +158,10 @@ class FolderStore:
         check_seconds(seconds)
         return NoUrl()
 
-    def _path(self, key: str) -> Path:
-        return self._root.joinpath(*check_key(key).split("/"))
+    def _path(self, key: str) -> str:
+        return self._above + check_key(key)
 
-    def _candidates(self, key: str) -> Iterator[Path]:
+    def _candidates(self, key: str) -> Iterator[str]:
         """Where a key's bytes may be: waiting or named, and again, since a put may have replaced what waited."""
         path = self._path(key)
         for _ in range(2):
@@ -195,9 +196,9 @@ class FolderStore:
         finally:
             os.close(descriptor)
 
-    def _write(self, data: bytes | Iterable[bytes], *, sync: bool) -> Path:
+    def _write(self, data: bytes | Iterable[bytes], *, sync: bool) -> str:
         with self._lock:
-            temporary = self._staging.new_file()
+            temporary = str(self._staging.new_file())
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
         try:
             with os.fdopen(os.open(temporary, flags, 0o644), "wb", buffering=0) as file:
@@ -209,44 +210,45 @@ class FolderStore:
                     os.fsync(file.fileno())
         except BaseException:
             with contextlib.suppress(OSError):
-                temporary.unlink()
+                _remove(temporary)
             raise
         return temporary
 
-    def _publish(self, key: str, temporary: Path, *, if_absent: bool) -> bool:
+    def _publish(self, key: str, temporary: str, *, if_absent: bool) -> bool:
         """Name one synced file, durably; what waited under this key is older and goes."""
         try:
             with self._lock:
                 won = self._move(key, temporary, if_absent=if_absent)
                 older = self._waiting.pop(key, None)
             if older:
-                older.unlink(missing_ok=True)
+                _remove(older)
         finally:
-            temporary.unlink(missing_ok=True)
+            _remove(temporary)
         if won:
-            sync_folder(self._path(key).parent)
+            sync_folder(Path(self._path(key)).parent)
         return won
 
-    def _name_waiting(self, key: str, temporary: Path) -> Path:
-        """Name one file of a flush, unless it was replaced or deleted while the disk was busy."""
+    def _name_waiting(self, key: str, temporary: str) -> str:
+        """Name one file of a flush, unless it was replaced or deleted while the disk was busy; its folder."""
         with self._lock:
             if self._waiting.get(key) is temporary:
                 self._move(key, temporary, if_absent=False)
                 del self._waiting[key]
-        return self._path(key).parent
+        return _folder_of(self._above + key)
 
-    def _prepare(self, target: Path) -> None:
+    def _prepare(self, target: str) -> None:
         """Make the folder of a key that will wait; it becomes durable with the flush. A clash shows now, not then."""
-        if target.parent.is_dir():
-            if target.is_dir():
-                raise StorageError(f"{target.name} is a key and a folder of keys at once.")
+        if _is_folder(_folder_of(target)):
+            if _is_folder(target):
+                raise StorageError(f"{Path(target).name} is a key and a folder of keys at once.")
             return
+        parents = Path(target).parents
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            parents[0].mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
-            raise StorageError(f"{target.name} lies below a key that is a file.") from None
+            raise StorageError(f"{Path(target).name} lies below a key that is a file.") from None
         with self._lock:
-            self._dirty.update(each for each in target.parents if each == self._root or self._root in each.parents)
+            self._dirty.update(str(each) for each in parents if each == self._root or self._root in each.parents)
 
     def _prune(self, folder: Path) -> Path:
         """Remove folders that became empty, or they would outlive their keys; the first that stays."""
@@ -258,23 +260,45 @@ class FolderStore:
             folder = folder.parent
         return folder
 
-    def _move(self, key: str, temporary: Path, *, if_absent: bool) -> bool:
+    def _move(self, key: str, temporary: str, *, if_absent: bool) -> bool:
         target = self._path(key)
         while True:
             try:
-                make_folder(target.parent)
                 if not if_absent:
-                    insist(lambda: temporary.replace(target))
+                    insist(lambda: os.replace(temporary, target))  # noqa: PTH105
                     return True
                 os.link(temporary, target)
             except FileNotFoundError:
-                if not temporary.exists():
+                if not _found(temporary):
                     raise
-                continue  # a delete removed the empty folder in between
+                make_folder(Path(target).parent)  # there was none yet, or a delete removed it when it became empty
+                continue
             except FileExistsError:
-                if target.parent.is_dir():
+                if _is_folder(_folder_of(target)):
                     return False
                 raise StorageError(f"{key} lies below a key that is a file.") from None
             except (NotADirectoryError, IsADirectoryError):
                 raise StorageError(f"{key} is a key and a folder of keys at once.") from None
             return True
+
+
+def _folder_of(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _found(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _is_folder(path: str) -> bool:
+    found = _found(path)
+    return found is not None and stat.S_ISDIR(found.st_mode)
+
+
+def _remove(path: str) -> None:
+    """Remove a file, if it is there."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108

@@ -10,7 +10,7 @@ from entrepot.objects.keys import check_key
 from entrepot.objects.store import Page, Stored
 
 
-def list_keys(root: Path, waiting: Mapping[str, Path], *, prefix: str, after: str, limit: int) -> Page:
+def list_keys(root: Path, waiting: Mapping[str, str], *, prefix: str, after: str, limit: int) -> Page:
     """One page of a folder store.
 
     Args:
@@ -38,10 +38,10 @@ def _merge(walked: Iterator[str], extra: list[str]) -> Iterator[str]:
     yield from extra[at:]
 
 
-def _stat(root: Path, key: str, waiting: Path | None) -> Stored | None:
-    for path in (waiting, root.joinpath(*key.split("/"))):
+def _stat(root: Path, key: str, waiting: str | None) -> Stored | None:
+    for path in (waiting, f"{root}/{key}"):
         try:
-            found = path.stat() if path else None
+            found = os.stat(path) if path else None  # noqa: PTH116 - a Path for each key would cost more than the call
         except (FileNotFoundError, NotADirectoryError):
             continue  # flushed or deleted meanwhile
         if found:
