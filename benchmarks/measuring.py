@@ -110,18 +110,23 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.02):
-            for pid in _with_descendants(self._pid):
-                try:
-                    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-                except OSError:
-                    continue
-                marks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
-                self._kib[pid] = max([self._kib.get(pid, 0), *marks])
+            self._look()
+
+    def _look(self) -> None:
+        """The last mark of each counts: until a new process runs its own program, it has its parent's memory."""
+        for pid in _with_descendants(self._pid):
+            try:
+                lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+            except OSError:
+                continue
+            marks = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
+            self._kib[pid] = marks[-1] if marks else self._kib.get(pid, 0)
 
     def stop(self) -> float:
         """MiB of all together, as if each had its peak at the same time."""
         self._ended.set()
         self._thread.join()
+        self._look()
         return round(sum(self._kib.values()) / 1024, 1)
 
 

@@ -40,9 +40,11 @@ def ours(tree: Path, work: Path, starts: list[float]) -> tuple[Run, int]:
 def serve(folder: Path) -> None:
     """A site with nothing in it: publish what standard input names, a line each."""
     from benchmarks.library import open_site
+    from entrepot.content.spare import SPARE
     from entrepot.web.process import keep_freed_memory
 
-    keep_freed_memory(one_heap=True)  # as the site's own process does
+    keep_freed_memory(one_heap=True)  # as the site's own process does, as well as the next
+    SPARE.keep()
     site = open_site(folder)
     print("ready", flush=True)
     for number, line in enumerate(sys.stdin, start=1):

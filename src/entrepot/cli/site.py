@@ -96,12 +96,14 @@ def serve(home: Home = HOME) -> None:
       entrepot site serve --home /var/lib/entrepot/site
     """
     from entrepot.cli.wiring import cloud_providers
+    from entrepot.content.spare import SPARE
     from entrepot.site.serve import serve_site
     from entrepot.site.settings import Home as SiteHome
     from entrepot.site.settings import load_settings
     from entrepot.web.server import run_process
 
     settings = load_settings(SiteHome(home))
+    SPARE.keep()
     run_process(serve_site(home, factory=cloud_providers(settings.proxy, settings.cloud_ca)), one_heap=True)
 
 

@@ -28,6 +28,8 @@ WINDOW: Final = 8 * MIB
 WINDOWS: Final = 2
 """So many of the file whose turn it is are read ahead: with one, its readers and those who seal wait for each other."""
 AHEAD: Final = 16 * MIB
+AHEAD_FIRST: Final = MIB
+"""What is read ahead at the beginning, when whoever seals has nothing to do yet; it grows with what was given."""
 TOGETHER: Final = MIB
 
 
@@ -63,7 +65,7 @@ def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[H
     """
     chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=seed)
     waiting: deque[tuple[int, Future[list[Hashed]] | _Big]] = deque()
-    ahead = 0
+    ahead, most = 0, AHEAD_FIRST
     for piece in _together(pieces):
         if isinstance(piece, FileItem):
             size = min(piece.size, WINDOW)
@@ -72,9 +74,10 @@ def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[H
             size = sum(group.weight for group in piece)
             waiting.append((size, pool.submit(_hash, piece)))
         ahead += size
-        while ahead > AHEAD:
+        while ahead > most:
             size, first = waiting.popleft()
             ahead -= size
+            most = min(AHEAD, most + size)
             yield from _given(first)
     for _, each in waiting:
         yield from _given(each)

@@ -4,7 +4,8 @@ To look at tens of thousands of small files takes a few calls of the system for 
 them gives up Python's one lock, and queues for it again behind those who seal; beside it they cost half the time. And
 while a file server does not answer for a small file, the publish can be cancelled: this process is ended.
 
-That process is ``content/gatherer.py``; how it hands over what it found, ``content/frames.py`` says.
+That process is ``content/gatherer.py``, started by ``content/spare.py``; how it hands over what it found,
+``content/frames.py`` says.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ from entrepot.content.gathering import Asked, Findings, gather
 from entrepot.content.grouping import ITEM, Group, Piece
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import FileItem, sizes
+from entrepot.content.spare import SPARE, Process
 from entrepot.core.encoding import pack
 from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError
 from entrepot.core.sizes import MIB
@@ -89,7 +91,7 @@ def gathered(
 
 
 def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | Findings, None, None]:
-    child = _start()
+    child = SPARE.take()
     assert child.stdin is not None
     assert child.stdout is not None
     came = _Waiting(WAITING)
@@ -109,21 +111,6 @@ def _gathered(asked: Asked, cancelled: Callable[[], bool]) -> Generator[Piece | 
         _end(child, receiver, came)
 
 
-def _start() -> "subprocess.Popen[bytes]":
-    try:
-        return subprocess.Popen(
-            [sys.executable, "-P", "-m", "entrepot.content.gatherer"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the server, which then ends this one
-        )
-    except OSError as error:
-        raise UnavailableError(
-            f"The process that reads the source could not be started: {error.strerror}.",
-            next_step="Check that the server may start processes, and has memory for them.",
-        ) from error
-
-
 def _taken(came: _Waiting, cancelled: Callable[[], bool]) -> Came:
     while True:
         try:
@@ -133,7 +120,7 @@ def _taken(came: _Waiting, cancelled: Callable[[], bool]) -> Came:
                 raise CancelledError("Publishing was cancelled.") from None
 
 
-def _end(child: "subprocess.Popen[bytes]", receiver: threading.Thread, came: _Waiting) -> None:
+def _end(child: Process, receiver: threading.Thread, came: _Waiting) -> None:
     """End the process. One that hangs within the system, as with a file server that never answers, ends when it may:
     it is not waited for."""
     child.kill()

@@ -19,7 +19,10 @@ READERS: Final = 4
 
 def main() -> None:
     """Gather what standard input asks for, to standard output."""
-    asked = unpack(sys.stdin.buffer.read(), Asked, "x")
+    order = sys.stdin.buffer.read()
+    if not order:
+        return  # a spare that nobody needed: the server has ended
+    asked = unpack(order, Asked, "x")
     out = sys.stdout.fileno()
     try:
         with ThreadPoolExecutor(READERS) as pool:

@@ -28,6 +28,8 @@ from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SealedRef
 
 BATCH_BYTES: Final = 12 * MIB
+FIRST_BATCH_BYTES: Final = MIB
+"""The first batch, so that sealing begins soon; each may be twice as large as the one before."""
 BATCH_WEIGHT: Final = 4096
 GROUP_BYTES: Final = 128 * MIB
 GROUP_WEIGHT: Final = 16_384
@@ -86,6 +88,7 @@ class Keeper(Generic[Note]):
         self._kept = kept
         self._filling: list[_Work[Note]] = []
         self._filling_bytes = self._filling_weight = 0
+        self._batch_bytes = FIRST_BATCH_BYTES
         self._sealing: list[_Work[Note]] = []
         self._storing: list[_Work[Note]] = []
         self._puts: list[Future[Kept]] = []
@@ -114,7 +117,8 @@ class Keeper(Generic[Note]):
             self._filling_bytes += len(plain)
         self._filling.append(work)
         self._filling_weight += weight
-        if self._filling_bytes >= BATCH_BYTES or self._filling_weight >= BATCH_WEIGHT:
+        if self._filling_bytes >= self._batch_bytes or self._filling_weight >= BATCH_WEIGHT:
+            self._batch_bytes = min(BATCH_BYTES, 2 * self._batch_bytes)
             self._turn()
         self._deliver_entered(DELIVERED_EACH_TIME)
 

@@ -25,6 +25,7 @@ from entrepot.content.keeping import Keeper, Kept, Note
 from entrepot.content.ledger import Ledger
 from entrepot.content.manifest import MAX_ROOT, VERSION, Entry, Root
 from entrepot.content.sealing import Purpose
+from entrepot.content.spare import SPARE
 from entrepot.content.surprises import Surprises, surprises_of_big
 from entrepot.content.writing import Counts, ManifestWriter
 from entrepot.core.encoding import pack
@@ -113,8 +114,11 @@ def publish(
         CancelledError: ``cancelled`` said so.
         EntrepotError: by the ledger or the store.
     """
-    with tools(shelf, ledger, keys, workers=workers, name="publish") as given:
-        return _Run(given, progress, cancelled).publish(source, content, number, sign, options)
+    try:
+        with tools(shelf, ledger, keys, workers=workers, name="publish") as given:
+            return _Run(given, progress, cancelled).publish(source, content, number, sign, options)
+    finally:
+        SPARE.replenish()
 
 
 class _Run:
