@@ -1,15 +1,20 @@
 """Migrations bring an empty database to exactly what the tables say, on both kinds of database."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from entrepot.core.errors import ConflictError
 from entrepot.database.engine import Database, open_database, sqlite_url
-from entrepot.database.schema import all_tables, upgrade
+from entrepot.database.schema import all_tables, configuration, newest, upgrade
+
+from ..databases import migrate
 
 
 def test_the_migrations_make_what_the_tables_say(database: Database) -> None:
@@ -24,6 +29,26 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
     upgrade(database)
     with database.engine.connect() as connection:
         assert sorted(inspect(connection).get_table_names()) == before
+
+
+def test_the_last_file_is_where_all_migrations_lead(database: Database) -> None:
+    assert ScriptDirectory.from_config(configuration()).get_current_head() == newest()
+    with database.engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_revision() == newest()
+
+
+@pytest.mark.process
+def test_a_present_database_is_opened_without_loading_alembic(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "site.db")
+    migrate(url)
+    again = (
+        "import sys\n"
+        "from entrepot.database.engine import open_database\n"
+        "from entrepot.database.schema import upgrade\n"
+        "upgrade(open_database(sys.argv[1]))\n"
+        "sys.exit('alembic' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", again, url], check=False).returncode == 0
 
 
 def test_a_newer_database_is_refused(tmp_path: Path) -> None:
