@@ -1,12 +1,14 @@
-"""``.pfx`` files that open at once. What the product makes costs a guesser, and every test, a tenth of a second."""
+"""Certificates whose files and keys open at once. What the product makes costs a guesser, and every test, a tenth of a
+second."""
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import PrivateFormat, pkcs12
 
 from entrepot.core.secret import Secret
 from entrepot.trust.authority import Authority, new_tls_key
-from entrepot.trust.certificates import Pair
+from entrepot.trust.certificates import Pair, new_management
 
 
 def light_pfx(pair: Pair, password: str, chain: tuple[x509.Certificate, ...] = ()) -> bytes:
@@ -27,3 +29,11 @@ def light_service_pfx(authority: Authority, fqdn: str, password: str, *, days: i
     key = new_tls_key()
     certificate = authority.issue_server(key.public_key(), names=[fqdn], days=days, now=now)
     return light_pfx(Pair(key=key, certificate=certificate, name=fqdn), password, (authority.certificate,))
+
+
+def light_management(name: str, days: int, *, now: float) -> Pair:
+    """A management certificate that Azure takes, as ``new_management`` makes them, but with the smallest key that will
+    do: Azure's packages check a key each time they load it, and one of 2048 bits in a third of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("entrepot.trust.certificates.MANAGEMENT_RSA_BITS", 2048)
+        return new_management(name, days, "rsa", now=now)

@@ -17,8 +17,8 @@ from entrepot.core.errors import CancelledError
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol.cloudhost import RunState
 from entrepot.trust.authority import create_authority
-from entrepot.trust.certificates import new_management
 
+from ..lightpfx import light_management
 from .arm_double import ArmDouble, Refusal
 from .test_azure_provider import access, make_spec
 
@@ -35,7 +35,7 @@ def authority() -> Any:
 
 @pytest.fixture(scope="module")
 def pair() -> Any:
-    return new_management("Contoso management", 30, "rsa", now=time.time())
+    return light_management("Contoso management", 30, now=time.time())
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ from entrepot.trust.authority import create_authority, new_tls_key
 from entrepot.trust.certificates import new_management
 from entrepot.trust.inspection import key_pem, to_pem
 
+from ..lightpfx import light_management
 from .arm_double import APPLICATION, SUBSCRIPTION, TENANT, ArmDouble, Refusal
 
 ROOT = bytes(range(32))
@@ -55,7 +56,7 @@ OPTIONS = AzureOptions(
 
 @pytest.fixture(scope="module")
 def management() -> Any:
-    return new_management("Contoso management", 30, "rsa", now=time.time())
+    return light_management("Contoso management", 30, now=time.time())
 
 
 @pytest.fixture(scope="module")
@@ -474,7 +475,7 @@ async def test_throttling_is_waited_out_as_azure_says(azure, arm, spec) -> None:
 
 
 async def test_a_certificate_that_azure_does_not_know_is_told(arm, management) -> None:
-    stranger = new_management("Stranger", 30, "rsa", now=time.time())
+    stranger = light_management("Stranger", 30, now=time.time())
     async with AzureProvider(access(arm, stranger)) as provider:
         with pytest.raises(UnauthenticatedError, match="AADSTS700027"):
             await provider.check()

@@ -21,9 +21,9 @@ from entrepot.core.errors import TrustError, UnavailableError
 from entrepot.protocol.cloudhost import RunState
 from entrepot.site.cloudport import CloudConnection
 from entrepot.trust.authority import create_authority, new_tls_key
-from entrepot.trust.certificates import new_management
 from entrepot.trust.inspection import key_pem, to_pem
 
+from ..lightpfx import light_management
 from .arm_double import SUBSCRIPTION, ArmDouble
 from .test_azure_provider import OPTIONS, ROOT, access, make_spec
 
@@ -137,7 +137,7 @@ def company() -> Any:
 
 @pytest.fixture(scope="module")
 def pair() -> Any:
-    return new_management("Contoso management", 30, "rsa", now=time.time())
+    return light_management("Contoso management", 30, now=time.time())
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.objects.memory import MemoryStore
 from entrepot.protocol.cloudapi import AzureOptions
 from entrepot.protocol.cloudhost import RunState
-from entrepot.trust.certificates import new_management
 from entrepot.trust.inspection import key_pem, load_cer
 
+from ..lightpfx import light_management
 from .arm_double import APPLICATION, SUBSCRIPTION, TENANT, ArmDouble
 
 pytestmark = pytest.mark.process
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.process
 @pytest.fixture
 async def azure(tmp_path: Path, site: Any) -> AsyncIterator[Any]:
     """A provider of Azure, with an empty subscription."""
-    pair = new_management("Contoso", 30, "rsa", now=time.time())
+    pair = light_management("Contoso", 30, now=time.time())
     arm = ArmDouble(tmp_path, site.authority, pair.certificate)
     arm.dns_proven = True
     access = AzureAccess(

@@ -12,12 +12,12 @@ import pytest
 
 from entrepot.cloud.host.administration import HostAdministration
 from entrepot.cloud.host.setup import init_host
-from entrepot.core.secret import Secret
 from entrepot.trust.authority import create_authority
 from entrepot.trust.certificates import new_management
 
 from ..cloud.arm_double import APPLICATION, SUBSCRIPTION, TENANT, ArmDouble
 from ..cloud.conftest import HostProcess
+from ..lightpfx import light_management, light_pfx
 
 PASSWORD = "correct horse"
 LIVES = Path(__file__).with_name("lives.py")
@@ -78,8 +78,8 @@ def lives(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lives]:
 @pytest.fixture
 def arm(tmp_path: Path) -> Iterator[ArmDouble]:
     """Azure's double; the management certificate lies beside it."""
-    pair = new_management("Contoso", 30, "rsa", now=time.time())
-    (tmp_path / "management.pfx").write_bytes(pair.pfx(Secret(PASSWORD)))
+    pair = light_management("Contoso", 30, now=time.time())
+    (tmp_path / "management.pfx").write_bytes(light_pfx(pair, PASSWORD))
     double = ArmDouble(tmp_path, create_authority("Contoso", now=time.time()), pair.certificate)
     double.dns_proven = True
     yield double
@@ -118,7 +118,7 @@ def host(tmp_path: Path) -> Iterator[HostProcess]:
 def host_site(tmp_path: Path, lives: Lives, host: HostProcess) -> Lives:
     """A site whose cloud is a real cloud host, with real gateways."""
     pair = new_management("Contoso", 30, "ec", now=time.time())
-    (tmp_path / "management.pfx").write_bytes(pair.pfx(Secret(PASSWORD)))
+    (tmp_path / "management.pfx").write_bytes(light_pfx(pair, PASSWORD))
     administration = HostAdministration(host.home)
     subscription = administration.add_subscription("contoso")
     administration.upload_certificate("contoso", pair.cer)

@@ -47,7 +47,7 @@ from entrepot.site.cloud.uploading import PACED, Pacer, rate_at
 from entrepot.trust.certificates import UnsuitableCertificateError, new_management
 from entrepot.trust.vault import ServerVault
 
-from ..lightpfx import light_service_pfx
+from ..lightpfx import light_management, light_pfx, light_service_pfx
 from .conftest import FQDN, NOW, PASSWORD, Crash, SiteUnderTest
 
 
@@ -277,8 +277,8 @@ async def test_azure_wants_an_rsa_certificate_a_region_and_no_pin(site) -> None:
 
 
 async def test_the_registrys_password_is_kept_sealed_and_reaches_the_provider(site) -> None:
-    pair = new_management("Contoso", 300, "rsa", now=NOW)
-    site.services.certificates.import_management("rsa", pair.pfx(Secret(PASSWORD)), Secret(PASSWORD))
+    pfx = light_pfx(light_management("Contoso", 300, now=NOW), PASSWORD)
+    site.services.certificates.import_management("rsa", pfx, Secret(PASSWORD))
     changes = {"azure": AZURE, "host_url": "", "host_pin": "", "region": "westeurope", "management_certificate": "rsa"}
     await site.services.create(site.request(provider="azure", **changes))
     await site.settle()

@@ -19,8 +19,8 @@ from entrepot.protocol.siteapi import TaskInfo
 from entrepot.site.cloud.careroutes import care_router
 from entrepot.site.cloud.options import changed, image_remarks
 from entrepot.site.cloud.routes import cloud_router
-from entrepot.trust.certificates import new_management
 
+from ..lightpfx import light_management, light_pfx
 from .conftest import NOW, PASSWORD, Crash, SiteUnderTest
 
 AZURE = AzureOptions(
@@ -37,8 +37,8 @@ Ask = Callable[..., Awaitable[object]]
 @pytest.fixture
 def rsa(site: SiteUnderTest) -> SiteUnderTest:
     """The site, with a management certificate that Azure takes."""
-    pair = new_management("Contoso", 300, "rsa", now=NOW)
-    site.services.certificates.import_management("rsa", pair.pfx(Secret(PASSWORD)), Secret(PASSWORD))
+    pfx = light_pfx(light_management("Contoso", 300, now=NOW), PASSWORD)
+    site.services.certificates.import_management("rsa", pfx, Secret(PASSWORD))
     return site
 
 
