@@ -37,7 +37,7 @@ from entrepot.trust.authority import make_csr, new_tls_key
 from entrepot.trust.enrolment import enrolment_mac
 from entrepot.trust.signing import SigningKey
 from entrepot.trust.vault import ServerVault
-from entrepot.web.asgi import send_problem
+from entrepot.web.asgi import App, send_problem
 from entrepot.web.dataplane import Pieces, ShelfHolder
 from entrepot.web.problems import error_from_problem
 
@@ -193,11 +193,11 @@ class MemoryPoint(ShelfHolder):
 class SiteInProcess:
     """A site server with its parts, driven by the test."""
 
-    def __init__(self, home: Home, database: Database, keys: SiteKeys, clock: Ticking) -> None:
+    def __init__(self, home: Home, database: Database, keys: SiteKeys, clock: Ticking, doors: "Doors") -> None:
         self.home, self.database, self.keys, self.clock = home, database, keys, clock
         self.free: int | None = None
         self.server = SiteServer(home, load_settings(home), database, keys, clock=clock, free=self._free)
-        self.app = self.server.app()
+        self.app = doors.of(self.server)
         self.token = ""
         self.points: dict[str, MemoryPoint] = {}
         self.engine = self.new_engine("one")
@@ -295,6 +295,48 @@ class SiteInProcess:
         await self.distribute_due()
 
 
+class Doors:
+    """The application of whichever site is under test. Building one is most of what a site in this process costs, so
+    that the tests of a worker share the first: each part that it reaches has from then on what the same part of the
+    test's own server has.
+    """
+
+    def __init__(self) -> None:
+        self._app: App | None = None
+        self._kept: object = None
+        self._parts: dict[tuple[str, ...], Any] = {}
+
+    def of(self, server: SiteServer) -> App:
+        """The application, in front of this server until the next call."""
+        kept = (server.lag, server.keys.site.code, server.keys.site.url)  # values that an application takes over
+        if self._app is None:
+            self._kept, self._parts, self._app = kept, dict(_parts(server)), server.app()
+            return self._app
+        own = dict(_parts(server))
+        if kept != self._kept or {path: type(part) for path, part in own.items()} != {
+            path: type(part) for path, part in self._parts.items()
+        }:
+            return server.app()
+        for path, part in self._parts.items():
+            part.__dict__ = vars(own[path])
+        return self._app
+
+
+def _parts(part: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """A server's parts and theirs, with the names that lead to them."""
+    yield path, part
+    if len(path) == 2:
+        return
+    for name, value in vars(part).items():
+        if hasattr(value, "__dict__") and type(value).__module__.startswith(("entrepot.", __name__)):
+            yield from _parts(value, (*path, name))
+
+
+@pytest.fixture(scope="session")
+def doors() -> Doors:
+    return Doors()
+
+
 @pytest.fixture(scope="session")
 def site_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("template") / "site"
@@ -341,10 +383,10 @@ def database(home: Home) -> Iterator[Database]:
 
 
 @pytest.fixture
-async def site(home: Home, database: Database, clock: Ticking) -> AsyncIterator[SiteInProcess]:
+async def site(home: Home, database: Database, clock: Ticking, doors: Doors) -> AsyncIterator[SiteInProcess]:
     vault = ServerVault.load(home.vault_key)
     keys = await database.read(load_keys, site="PS1", vault=vault, now=clock(), clock=clock)
-    made = SiteInProcess(home, database, keys, clock)
+    made = SiteInProcess(home, database, keys, clock, doors)
     made.server.deltas.sweep()
     yield made
     await made.server.http.close()
