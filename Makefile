@@ -37,8 +37,8 @@ test: python ## everything: format, lint, types, imports, unit, process, databas
 	@# What needs Python's packages only, beside the setting up of Debian's and npm's: that waits for network and disk.
 	@$(MAKE) checked & $(MAKE) postgresql azurite tools && wait $$!
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not end_to_end"
-	@# Two files at a time: the tests of a file share an estate, and follow each other.
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m end_to_end $(END_TO_END)
+	@# Three files at a time, as estates wait for disks and clocks: the tests of a file share one, and follow each other.
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m end_to_end $(END_TO_END)
 
 check: $(VENV)/.dev ## the fast inner loop: format, lint, types, imports, unit tests
 	@$(MAKE) lint
