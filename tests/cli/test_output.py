@@ -72,6 +72,28 @@ def test_people_see_local_times_and_how_far_they_are_from_utc(logged_in, entrepo
     assert when_noted("long ago") == "long ago"
 
 
+DEVICES = (
+    ("pc-berlin-000001", "approved", "2026-03-23 14:00:00+02:00", "dev-0123456789abcdef"),
+    ("laptop", "waits until an administrator compared its fingerprint", "", "dev-00000000"),
+)
+
+
+@pytest.mark.parametrize("columns", [200, 100, 80, 72, 60, 40])
+def test_a_table_breaks_no_name_time_or_id_however_narrow_the_terminal_is(columns: int) -> None:
+    out = io.StringIO()
+    print_rows(("Name", "State", ">Seen", "Id"), DEVICES, empty="", console=Console(file=out, width=columns))
+    words = set(out.getvalue().split())
+    assert {"Name", "Seen"} | {word for row in DEVICES for cell in row for word in cell.split()} <= words
+    lines = [" ".join(line.split()) for line in out.getvalue().splitlines()]
+    if columns >= 80:  # the longest words of all columns fit side by side: it is a table
+        assert max(map(len, out.getvalue().splitlines())) <= columns
+        assert "Name State Seen Id" in lines
+    else:
+        assert lines[:5] == ["", *map(" ".join, zip(("Name", "State", "Seen", "Id"), DEVICES[0], strict=True))]
+    if columns == 200:
+        assert lines[3:5] == [" ".join(DEVICES[0]), " ".join(cell for cell in DEVICES[1] if cell)]
+
+
 def test_nothing_that_is_shown_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     print_rows(("Name", "Note"), [(HOSTILE, HOSTILE)], empty="")
     print_rows(("Name",), [], empty=f"Nothing is in {HOSTILE}.")

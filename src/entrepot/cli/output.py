@@ -10,12 +10,11 @@ from typing import Final, TypeVar
 
 import msgspec
 import typer
-from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
+from entrepot.cli.tables import print_table
 from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
 from entrepot.core.terminal import harmless, harmless_json
@@ -62,16 +61,9 @@ def print_rows(
         console: where to, if not to standard output.
     """
     console = console or stdout()
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(column.lstrip(">"), justify="right" if right else "left", overflow="fold")
-    count = 0
-    for row in rows:
-        table.add_row(*(escape(harmless(cell)) for cell in row))
-        count += 1
-    if count:
-        console.print(table)
+    found = [[harmless(cell) for cell in row] for row in rows]
+    if found:
+        print_table(console, columns, found)
     else:
         console.print(harmless(empty, lines=True), markup=False)
 
