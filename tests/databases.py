@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy
 
 from entrepot.database.engine import Database, open_database, sqlite_url
-from entrepot.database.schema import upgrade
+from entrepot.database.schema import all_tables, upgrade
 
 PATIENCE = 120.0
 OWNER = "entrepot"
@@ -112,3 +112,9 @@ def embedded_copy(template: Path, path: Path) -> Database:
     """Open a copy of an embedded database."""
     shutil.copyfile(template, path)
     return open_database(sqlite_url(path))
+
+
+def create_tables(database: Database) -> None:
+    """Make all tables directly, without migrations: for tests of single repositories."""
+    with database.transaction() as connection:
+        all_tables().create_all(connection)

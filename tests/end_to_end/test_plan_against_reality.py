@@ -86,7 +86,7 @@ def _fetch_all(roles: Topology, homes: dict[str, Path]) -> None:
 def test_a_plan_foretells_what_a_small_fleet_uses(roles: Topology, tmp_path: Path) -> None:
     roles.set_up()
     roles.start_host_and_site()
-    roles.start_points()
+    roles.launch_points()
     roles.import_certificate()
     roles.create_cloud_point(instances=1, thresholds=Thresholds())
     session = roles.session

@@ -375,6 +375,16 @@ async def test_reports_are_kept_once(device) -> None:
             site.decoded(await device.ask("POST", "/mp/reports", to_json(changed)), type(None))
 
 
+async def test_a_reported_download_names_its_content_while_the_site_has_it(device) -> None:
+    known = (await locate(device)).content
+    for content in (known, "pkg-deleted"):
+        report = {"id": content, "content": content, "version": 1, "network": "intranet", "started": 1, "finished": 2}
+        body = to_json(report | {"outcome": "success", "sources": []})
+        assert (await device.ask("POST", "/mp/reports", body)).status == 204
+    rows = await device.site.call("GET", "/downloads", list[DownloadInfo])
+    assert {row.content: row.content_name for row in rows} == {known: "App", "pkg-deleted": ""}
+
+
 async def test_no_device_fills_the_disk_with_reports(device, monkeypatch) -> None:
     monkeypatch.setattr("entrepot.site.managementpoint.REPORTS_PER_SECOND", 1e-9)  # one, then none for years
     body = {"content": "pkg-1", "version": 1, "network": "intranet", "started": 1, "finished": 2, "outcome": "success"}

@@ -13,13 +13,14 @@ import pytest
 from entrepot.core.errors import ConflictError, RefusedError, UnavailableError
 from entrepot.database import taskleases, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
-from entrepot.database.schema import create_tables
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.reporting import Reporter
 from entrepot.site.tasks import TaskEngine
+
+from ..databases import create_tables
 
 NOW = 1_774_267_200.0
 Work = Callable[[Task, Reporter], Awaitable[None]]

@@ -23,7 +23,6 @@ from entrepot.database import hierarchy, taskleases, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.hierarchy import Hierarchy, RoleKey, Site
-from entrepot.database.schema import create_tables
 from entrepot.database.tasks import Task
 from entrepot.objects.memory import MemoryStore
 from entrepot.objects.shelf import Shelf
@@ -56,6 +55,7 @@ from entrepot.trust.vault import ServerVault
 from entrepot.web.answers import uncounted
 from entrepot.web.dataplane import ShelfHolder
 
+from ..databases import create_tables
 from ..lightpfx import light_pfx, light_service_pfx
 
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z

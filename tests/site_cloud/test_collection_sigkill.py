@@ -11,11 +11,11 @@ import pytest
 from sqlalchemy import func, select
 
 from entrepot.database.engine import open_database, sqlite_url
-from entrepot.database.schema import create_tables
 from entrepot.database.tables.usage import transaction_segment, transfer_bucket
 from entrepot.objects.folder import FolderStore
 from entrepot.site.cloud.summary import parse_summary
 
+from ..databases import create_tables
 from .conftest import NOW, Gateway, record
 
 SEGMENTS = 60

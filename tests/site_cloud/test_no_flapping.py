@@ -12,7 +12,6 @@ from entrepot.core.times import DAY, hour_of
 from entrepot.database import alerts, budgets, usage
 from entrepot.database.budgets import Budget
 from entrepot.database.engine import open_database, sqlite_url
-from entrepot.database.schema import create_tables
 from entrepot.protocol.cloudhost import Subscription
 from entrepot.rules.alerts import AlertState
 from entrepot.rules.forecast import Crossing, Forecast
@@ -23,6 +22,7 @@ from entrepot.site.cloud.probing import MAX_SKEW, NEAR_SKEW, clock_finding
 from entrepot.site.cost.forecasting import CALM_DAYS, SOON_DAYS, expected
 from entrepot.site.findings import Finding, condition_of, judge
 
+from ..databases import create_tables
 from .conftest import NOW
 
 LEVEL = 1000 * GB

@@ -20,13 +20,14 @@ from cryptography.x509.oid import NameOID
 from entrepot.core.ids import prefixed_id
 from entrepot.database import alerts
 from entrepot.database.engine import Database, open_database, sqlite_url
-from entrepot.database.schema import create_tables
 from entrepot.rules.alerts import Alert, Condition, Step, evaluate
 from entrepot.rules.sentences import Said, quoted
 from entrepot.site.notifications.outbox import Outbox
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.trust.vault import ServerVault
 from entrepot.web.ports import lasting_port
+
+from ..databases import create_tables
 
 NOW = 1_774_267_200  # 2026-03-23T12:00:00Z
 ACCOUNT, PASSWORD = "entrepot", "correct horse battery"

@@ -269,16 +269,17 @@ def downloads(ctx: typer.Context, as_json: AsJson = False) -> None:
     table = [
         (
             d.device_name,
-            f"{d.content} {d.version}",
+            f"{d.content_name or d.content} {d.version}",
             d.network,
             d.outcome,
             size(d.plain_size),
             ", ".join(f"{s.kind} {s.form}: {size(s.bytes)}" for s in d.sources),
             when(d.finished),
+            d.error,
         )
         for d in rows
     ]
-    columns = ("Device", "Content", "Network", "Outcome", ">Size", "Bytes from", "Finished")
+    columns = ("Device", "Content", "Network", "Outcome", ">Size", "Bytes from", "Finished", "Error")
     print_rows(columns, table, empty="No device has reported a download yet.")
 
 

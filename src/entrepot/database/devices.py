@@ -12,6 +12,7 @@ from entrepot.database.engine import insert_if_free, insert_into
 from entrepot.database.hierarchy import note_change
 from entrepot.database.names import check_name, find
 from entrepot.database.tables.cloud import cloud_point
+from entrepot.database.tables.content import content as contents
 from entrepot.database.tables.devices import collection_member, enrolment_code, used_nonce
 from entrepot.database.tables.devices import device as devices
 from entrepot.database.tables.devices import download as downloads
@@ -289,8 +290,9 @@ def list_downloads(
 ) -> list[DownloadInfo]:
     """Reported downloads, newest first."""
     query = (
-        select(downloads, devices.c.name.label("device_name"))
+        select(downloads, devices.c.name.label("device_name"), contents.c.name.label("content_name"))
         .join(devices, devices.c.id == downloads.c.device)
+        .join(contents, contents.c.id == downloads.c.content, isouter=True)
         .order_by(downloads.c.received.desc(), downloads.c.id)
         .limit(limit)
     )
@@ -303,6 +305,7 @@ def list_downloads(
             device=row.device,
             device_name=row.device_name,
             content=row.content,
+            content_name=row.content_name or "",
             version=row.version,
             network=row.network,
             outcome=row.outcome,

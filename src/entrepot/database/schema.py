@@ -75,9 +75,3 @@ def _migrate(connection: Connection) -> None:
         raise ConflictError("The database was made by a newer version of Entrepôt.", next_step="Install that version.")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
-
-
-def create_tables(database: Database) -> None:
-    """Make all tables directly from the metadata, without migrations: for tests of single repositories."""
-    with database.transaction() as connection:
-        all_tables().create_all(connection)

@@ -161,11 +161,12 @@ class EffectiveSettings(Model, frozen=True, kw_only=True):
 
 
 class DownloadInfo(Model, frozen=True, kw_only=True):
-    """``GET /downloads``: a download that a device reported."""
+    """``GET /downloads``: a download that a device reported. No ``content_name``: the site has the content no more."""
 
     device: str
     device_name: str
     content: str
+    content_name: str = ""
     version: int
     network: str
     outcome: str

@@ -51,7 +51,8 @@ def set_up(scene: Scene) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(CONFIG_VARIABLE, roles.environment[CONFIG_VARIABLE])
         roles.start_host_and_site()
-    roles.start_points(POINT)
+    roles.launch_points(POINT)
+    roles.await_points()
     group = BoundaryGroupRequest(name="Berlin", ranges=("10.1.0.0/16",), points=(BoundaryPoint(name=POINT),))
     scene.post("/boundary-groups", group, BoundaryGroupInfo)
     allowed = ClientSettingsRequest(name="default", settings=SettingsValues(allow_cloud=True))

@@ -6,7 +6,6 @@ patch release has. What was downloaded is kept beside the demonstration's folder
 
 import contextlib
 import importlib.metadata
-import os
 import shutil
 import subprocess
 import sys
@@ -113,8 +112,3 @@ def _copy_distribution(name: str, target: Path) -> None:
             copy = target / Path(*file.parts)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, copy)
-
-
-def folder_size(folder: Path) -> int:
-    """Bytes of all files below a folder."""
-    return sum((Path(where) / name).lstat().st_size for where, _, names in os.walk(folder) for name in names)

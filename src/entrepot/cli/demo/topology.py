@@ -164,11 +164,6 @@ class Topology:
         login = find_login(self.site_url, 0)
         self._session = SiteSession(self.site_url, hierarchy_trust(login.fingerprint), login.token)
 
-    def start_points(self, *names: str) -> None:
-        """Announce points, enrol and start them."""
-        self.launch_points(*names)
-        self.await_points()
-
     def launch_points(self, *names: str) -> None:
         """Announce points, enrol and start them, without waiting until they are ready; meanwhile the CA issues the
         service certificate.
