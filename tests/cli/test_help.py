@@ -59,7 +59,7 @@ def test_examples_use_options_that_exist(path: tuple[str, ...]) -> None:
     for line in text.splitlines():
         if not line.strip().startswith("entrepot "):
             continue
-        words = shlex.split(re.sub(r"\s{3,}\(.*\)$", "", line.strip()))
+        words = shlex.split(line, comments=True)
         named = next((words[1:end] for end in (4, 3, 2) if tuple(words[1:end]) in EVERY), None)
         assert named is not None, f"no such command: {line}"
         used = {word for word in words if word.startswith("-") and len(word) > 1}

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from entrepot.cli import failures, waiting, watching
+from entrepot.cli.client import _show_located
 from entrepot.cli.output import (
     confirm,
     day,
@@ -28,6 +29,7 @@ from entrepot.cli.output import (
 )
 from entrepot.cli.secrets import read_pem, read_secret
 from entrepot.cli.waiting import TaskProgress, amount
+from entrepot.client.fetch import Located
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.costapi import BudgetChange
 from entrepot.protocol.siteapi import TaskInfo, TaskState
@@ -70,6 +72,13 @@ def test_people_see_local_times_and_how_far_they_are_from_utc(logged_in, entrepo
     assert (when(0), hour(at), day(at)) == ("", "2026-03-23 14:00+02:00", "2026-03-23")
     assert when_noted("2026-03-23T12:00:00Z") == when(at)
     assert when_noted("long ago") == "long ago"
+
+
+def test_a_device_is_told_by_which_addresses_the_site_judges_it(tmp_path: Path, capsys) -> None:
+    (tmp_path / "client.toml").write_text('addresses = ["10.1.2.3", "fd00::7"]\n')
+    found = Located(content="pkg-1", name="App", version=2, network="internet", given=(), withheld=())
+    _show_located(found, tmp_path)
+    assert "by 10.1.2.3, fd00::7 the site sees this device on the internet" in capsys.readouterr().err
 
 
 DEVICES = (

@@ -69,7 +69,7 @@ def set_budget(
     \b
     Examples:
       entrepot budget set cloud-eu 2TB --critical-percent 80 --critical security-agent
-      entrepot budget set cloud-eu 3TB                          (all else stays)
+      entrepot budget set cloud-eu 3TB                          # all else stays
       entrepot budget set cloud-eu --critical-percent 0 --no-critical
       entrepot budget set 'Field staff' 300GB --of collection --month Europe/Berlin --dry-run
     """

@@ -58,8 +58,8 @@ def new_management(
     \b
     Example:
       entrepot certificate new-management contoso-cloud --out certs
-      entrepot host subscription add contoso --certificate certs/contoso-cloud.cer     (on the cloud host)
-      entrepot certificate import contoso-cloud certs/contoso-cloud.pfx                (at the site)
+      entrepot host subscription add contoso --certificate certs/contoso-cloud.cer     # on the cloud host
+      entrepot certificate import contoso-cloud certs/contoso-cloud.pfx                # at the site
     """
     from entrepot.trust.certificates import describe, new_management, thumbprint
 
@@ -178,7 +178,7 @@ def renew(
 
     \b
     Example:
-      entrepot host certificate upload contoso certs/contoso-cloud.cer     (on the cloud host, first)
+      entrepot host certificate upload contoso certs/contoso-cloud.cer     # on the cloud host, first
       entrepot certificate renew contoso-cloud certs/contoso-cloud.pfx
     """
     data = read_pfx(pfx)

@@ -204,11 +204,15 @@ def locate(content: Content, home: Home = HOME, version: Version = 0, as_json: A
     if as_json:
         print_json(found)
     else:
-        _show_located(found)
+        _show_located(found, home)
 
 
-def _show_located(found: "Located") -> None:
-    say(f"{found.name} version {found.version}; the site sees this device on the {found.network}.")
+def _show_located(found: "Located", home: Path) -> None:
+    from entrepot.client.connections import own_addresses
+    from entrepot.client.settings import load_settings
+
+    addresses = ", ".join(own_addresses(load_settings(home)))
+    say(f"{found.name} version {found.version}; by {addresses} the site sees this device on the {found.network}.")
     print_rows(
         (">", "Tier", "Source", "Why", "Address"),
         [(str(i), g.tier, g.name, g.reason, g.url) for i, g in enumerate(found.given, 1)],
@@ -247,12 +251,12 @@ def fetch(
         except EntrepotError:
             bar.progress.stop()
             if given and not as_json:
-                _show_located(given[0])
+                _show_located(given[0], home)
             raise
     if as_json:
         print_json(result)
     else:
-        _show_result(result)
+        _show_result(result, home)
 
 
 class _FetchBar:
@@ -272,8 +276,8 @@ class _FetchBar:
         self.progress.update(self._bar, description=text, completed=state.done, total=state.total or None)
 
 
-def _show_result(result: "FetchResult") -> None:
-    _show_located(result.located)
+def _show_result(result: "FetchResult", home: Path) -> None:
+    _show_located(result.located, home)
     for failure in result.failures:
         say(f"[yellow]{failure.name}[/] did not deliver ({failure.count} times): {failure.reason}")
     say(

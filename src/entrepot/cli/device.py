@@ -43,7 +43,7 @@ def list_devices(
     \b
     Examples:
       entrepot device list
-      entrepot device list --state pending             (those that wait for approval)
+      entrepot device list --state pending             # those that wait for approval
     """
     with site_session(ctx) as session:
         devices = session.get("/devices", list[DeviceInfo], device_state=None if state is None else state.value)
@@ -98,7 +98,7 @@ def code(
     \b
     Example:
       entrepot device code --uses 50 --hours 72 --collection Laptops
-      entrepot client enrol --code entrepot1.…                              (on a device)
+      entrepot client enrol --code entrepot1.…                              # on a device
     """
     body = EnrolmentCodeRequest(uses=uses, hours=hours, name=name, collection=collection)
     with site_session(ctx) as session:
@@ -206,7 +206,7 @@ def remove(
     Example:
       entrepot device block PC-0815 --yes
       entrepot device remove PC-0815 --dry-run
-      entrepot device remove PC-0815 --yes             (eight hours later)
+      entrepot device remove PC-0815 --yes             # eight hours later
     """
     remove_or_tell(
         ctx,

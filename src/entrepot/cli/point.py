@@ -30,7 +30,7 @@ def add(
     \b
     Example:
       entrepot point add dp-berlin
-      entrepot point init --home /var/lib/entrepot-point --code entrepot1.…     (on its machine)
+      entrepot point init --home /var/lib/entrepot-point --code entrepot1.…     # on its machine
     """
     body = PointRequest(name=name, fallback=fallback, internet_facing=internet_facing, hours=hours)
     with site_session(ctx) as session:

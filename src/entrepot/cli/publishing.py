@@ -70,7 +70,7 @@ def publish(
     \b
     Examples:
       entrepot content publish /srv/apps/7-zip/26.01 --name 7-Zip --type application
-      entrepot content publish /srv/apps/7-zip/26.02 --name 7-Zip --note "fixes the ARM crash"   (the next version)
+      entrepot content publish /srv/apps/7-zip/26.02 --name 7-Zip --note "fixes the ARM crash"   # the next version
       entrepot content publish /srv/apps/office --exclude '*.log' --exclude 'cache/**' --no-wait
       entrepot content publish /srv/apps/tool_1.2_amd64.deb --name Tool --unpack --deltas 5
       entrepot content publish /srv/apps/7-zip/26.03 --name 7-Zip --dry-run --clients 5000
