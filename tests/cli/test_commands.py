@@ -399,6 +399,13 @@ def test_a_cancelled_task_is_listed_and_shown_with_who_cancelled_it(logged_in, e
         assert told in " ".join(entrepot("task", *command).out.split()), command
 
 
+def test_only_a_task_that_is_not_completed_is_at_a_step(logged_in, entrepot) -> None:
+    states = {TaskState.IN_PROGRESS: True, TaskState.FAILED: True, TaskState.COMPLETED: False}
+    for state, told in states.items():
+        logged_in.replies["GET /api/v1/tasks/tsk-1"] = task(state, step="Sealing everything")
+        assert ("Sealing everything" in entrepot("task", "show", "tsk-1").out) is told
+
+
 def test_tasks_are_chosen_by_state_kind_and_subject(logged_in, entrepot) -> None:
     logged_in.replies["GET /api/v1/tasks?active=true&kind=publish&subject=pkg-1&limit=5"] = []
     ran = entrepot("task", "list", "--active", "--kind", "publish", "--subject", "pkg-1", "--limit", "5")

@@ -9,7 +9,7 @@ from entrepot.cli.output import confirm, print_facts, print_json, print_rows, wh
 from entrepot.cli.removing import DryRun, foresee
 from entrepot.cli.session import seg, site_session
 from entrepot.cli.waiting import amount, follow
-from entrepot.protocol.siteapi import TaskInfo
+from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.rules.alerts import SYSTEM
 
 app = typer.Typer(no_args_is_help=True, help="Tasks: durable work of the site, such as publishing or creating.")
@@ -59,7 +59,7 @@ def list_tasks(
         return
     print_rows(
         ("Task", "Ordered by", "State", "Step", "Progress", "Started", "Error", "Id"),
-        [(t.title, ordered_by(t), _state(t), t.step, amount(t), when(t.started), t.error, t.id) for t in tasks],
+        [(t.title, ordered_by(t), _state(t), _step(t), amount(t), when(t.started), t.error, t.id) for t in tasks],
         empty="No such task." if active or kind or subject else "The site has no tasks.",
     )
 
@@ -82,13 +82,18 @@ def show(ctx: typer.Context, task: Id, wait: Wait = False, as_json: AsJson = Fal
         _print(info)
 
 
+def _step(task: TaskInfo) -> str:
+    """Where a task is, or where it ended; one that is completed is at no step any more."""
+    return "" if task.state is TaskState.COMPLETED else task.step
+
+
 def _print(info: TaskInfo) -> None:
     print_facts(
         info.title,
         (
             ("id", info.id),
             ("state", info.state.value.replace("_", " ")),
-            ("step", info.step),
+            ("step", _step(info)),
             ("progress", amount(info)),
             ("message", info.message),
             ("error", info.error),
