@@ -461,7 +461,9 @@ async def test_the_audit_log_says_who_did_what(host: Any, provider: HostProvider
     await provider.stop("dp1")
     with pytest.raises(NotFoundError):
         await provider.start("dp9")
-    log = (host.home / "audit.log").read_text()
+    [of_tenant] = host.home.glob("audit-sub-*.log")
+    assert '"service.' not in (host.home / "audit.log").read_text()
+    log = (host.home / "audit.log").read_text() + of_tenant.read_text()
     for words in ('"service.put"', '"service.stop"', '"subscription.add"', '"certificate.upload"', '"token.give"'):
         assert words in log
     assert '"not_found"' in log

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from entrepot.cloud.host import audit
+from entrepot.cloud.host import auditfile
 from entrepot.cloud.host.audit import AuditLog
 from entrepot.cloud.host.settings import HostSettings, check_settings
 from entrepot.core.errors import BadInputError, StorageError
@@ -41,6 +41,36 @@ def test_the_oldest_go(tmp_path: Path) -> None:
     kept = numbers(tmp_path)
     assert kept == list(range(kept[0], 200))
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 4 * 2300
+
+
+TENANTS = ("sub-0000000000000001", "sub-0000000000000002")
+
+
+@pytest.mark.parametrize("loud", [f"{TENANTS[1]} 3f2a91c0", "unknown"])
+def test_nobody_pushes_anothers_lines_out_of_the_log(tmp_path: Path, loud: str) -> None:
+    quiet = ("local", "host", TENANTS[0])
+    for number, actor in enumerate(quiet):
+        log(tmp_path).note("service.stop", actor=actor, subject="s", number=number)
+    for number in range(200):
+        log(tmp_path).note("token.give", actor=loud, subject="s", number=1000 + number)
+    found = log(tmp_path).last(10_000)
+    assert {line["actor"]: line["number"] for line in found if line["actor"] != loud} == {"local": 0, "host": 1} | {
+        TENANTS[0]: 2
+    }
+    own = [line["number"] for line in found if line["actor"] == loud]
+    assert own == list(range(own[0], 1200))
+    assert 1000 < own[0], "its own history is bounded"
+
+
+def test_lines_of_all_files_are_shown_in_the_order_of_time(tmp_path: Path) -> None:
+    times = iter(range(100))
+    own = AuditLog(tmp_path / "audit.log", lambda: 1_774_267_200 + next(times) / 10, rotate_bytes=500, files=100)
+    actors = ("local", TENANTS[0], "unknown", TENANTS[1], TENANTS[0])
+    for number in range(40):
+        own.note("service.stop", actor=actors[number % 5], subject="s", number=number)
+    (tmp_path / "audit-sub-nobody.log").write_text("not the host's\n")
+    assert [line["number"] for line in own.last(1000)] == list(range(40))
+    assert [line["number"] for line in own.last(7)] == list(range(33, 40))
 
 
 def test_what_others_named_alike_is_in_nobodys_way_and_stays(tmp_path: Path) -> None:
@@ -81,7 +111,7 @@ def test_lines_of_any_length_are_read_a_block_at_a_time(tmp_path: Path, monkeypa
     for number in range(20):
         log(tmp_path, size=10**6).note("a.b", actor="x" * (23 * number), subject="é" * number, number=number)
     for block in (1, 2, 3, 10, 33, 100, 10**6):
-        monkeypatch.setattr("entrepot.cloud.host.audit._BLOCK", block)
+        monkeypatch.setattr("entrepot.cloud.host.auditfile._BLOCK", block)
         assert shown(tmp_path, 15) == list(range(5, 20))
         assert shown(tmp_path, 100) == list(range(20))
 
@@ -96,7 +126,7 @@ def test_to_read_the_log_makes_no_file_and_needs_no_leave_to_write(tmp_path: Pat
 
 def test_no_order_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log(tmp_path).note("service.stop", actor="local", subject="s", number=1)
-    decoded = audit._decoded
+    decoded = auditfile._decoded
     noted = []
 
     def meanwhile(line: bytes) -> dict[str, str | int] | None:
@@ -104,7 +134,7 @@ def test_no_order_waits_for_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyP
             noted.append(log(tmp_path, size=1).note("service.stop", actor="local", subject="s", number=2))
         return decoded(line)
 
-    monkeypatch.setattr(audit, "_decoded", meanwhile)
+    monkeypatch.setattr(auditfile, "_decoded", meanwhile)
     assert shown(tmp_path, 10) == [1], "what was there when it was asked for"
     assert shown(tmp_path, 10) == [1, 2]
 

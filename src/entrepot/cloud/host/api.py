@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from entrepot.cloud.host.audit import AuditLog
+from entrepot.cloud.host.audit import UNKNOWN, AuditLog
 from entrepot.cloud.host.identity import Standing
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import HostSettings
@@ -244,7 +244,7 @@ class ManagementApi:
             return
         unnoted, self._refusals_unnoted, self._refusal_noted = self._refusals_unnoted, 0, now
         problem = f"{error.message} {unnoted} more before." if unnoted else error.message
-        await self._note("token.give", "unknown", "", outcome=error.code, problem=problem)
+        await self._note("token.give", UNKNOWN, "", outcome=error.code, problem=problem)
 
     async def _note(self, action: str, actor: str, subject: str, *, outcome: str = "done", **details: str) -> None:
         def note() -> None:

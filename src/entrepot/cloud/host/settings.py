@@ -41,8 +41,9 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             ``REMOTE_POLL_SECONDS``. The host signals its gateways besides.
         address_connections: how many connections one address may hold at the management API and the store endpoints; 0:
             any number. What clients may hold at its services, their sites decide.
-        audit_rotate_bytes: size at which ``audit.log`` is renamed to ``audit-<moment>.log`` and begun anew.
-        audit_files: how many renamed ones stay; the oldest go.
+        audit_rotate_bytes: size at which a file of the audit log, of which each subscription has its own, is renamed to
+            ``audit…-<moment>-<number>.log`` and begun anew.
+        audit_files: how many renamed ones of each stay; the oldest go.
         store: where new services keep their content.
     """
 
