@@ -283,7 +283,7 @@ async def test_refused_strangers_cannot_fill_the_audit_log(host: Any, door: Door
     for _ in range(40):
         with pytest.raises(UnauthenticatedError):
             await door.ask(door.assertion(pair=stranger))
-    lines = [line for line in (host.home / "audit-unknown.log").read_text().splitlines()]
+    lines = (host.home / "audit-unknown.log").read_text().splitlines()
     refused = [line for line in lines if '"outcome":"unauthenticated"' in line]
     assert 1 <= len(refused) < 40
 

@@ -27,12 +27,13 @@ from entrepot.cloud.host.setup import host_identity, init_host
 from entrepot.cloud.host.storage import HostStorage, Note
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
-from entrepot.cloud.host.usage import RESERVE, CountingStore, QuotaExceededError, Usage, measure
+from entrepot.cloud.host.usage import RESERVE, SMALLEST, CountingStore, QuotaExceededError, Usage, measure
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import (
     BadInputError,
     ConflictError,
     EntrepotError,
+    ForbiddenError,
     NotFoundError,
     StorageError,
     UnavailableError,
@@ -345,18 +346,18 @@ def test_what_cannot_be_removed_is_named(home: Path, tmp_path: Path, monkeypatch
 
 
 def test_usage_follows_what_is_stored(tmp_path: Path) -> None:
-    left = [100]
+    left = [20_000]
     store = CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: left[0])
     key = f"objects/ab/{'ab' * 32}"
-    store.put(key, b"x" * 60)
-    store.put(key, [b"y" * 30, b"y" * 20])
+    store.put(key, b"x" * 13_000)
+    store.put(key, [b"y" * 13_000, b"y" * 20])
     store.put("control", b"z" * 10)
-    assert store.usage == measure(tmp_path) == Usage(stored=60, objects=1)
+    assert store.usage == measure(tmp_path) == Usage(stored=13_030, objects=1, charged=13_020 + SMALLEST)
     left[0] = 0
     with pytest.raises(QuotaExceededError):
         store.put(f"objects/cd/{'cd' * 32}", b"x")
     assert store.put("control", b"more"), "documents go a little beyond"
-    left[0] = -RESERVE + 1
+    left[0] = -RESERVE + SMALLEST
     assert store.put("other", b"x")
     store.delete("other")
     left[0] = -RESERVE
@@ -366,12 +367,43 @@ def test_usage_follows_what_is_stored(tmp_path: Path) -> None:
     assert store.put("control", b"less")
     store.delete(key)
     store.delete(key)
-    assert store.usage == measure(tmp_path) == Usage(stored=4, objects=0)
+    assert store.usage == measure(tmp_path) == Usage(stored=4, objects=0, charged=SMALLEST)
+
+
+def test_empty_files_and_folders_count_towards_the_quota(tmp_path: Path) -> None:
+    quota = 10 * SMALLEST - RESERVE
+
+    def store() -> CountingStore:
+        return CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: quota - made[-1].usage.charged)
+
+    made = [CountingStore(FolderStore(tmp_path), Usage(), lambda: 0)]
+    made.append(store())
+    for key in ("a", "b/c", "d/e/f"):
+        made[-1].put(key, b"")
+    assert made[-1].usage == measure(tmp_path) == Usage(charged=6 * SMALLEST)
+    made.append(store())  # as after a crash: it is counted anew
+    with pytest.raises(QuotaExceededError, match="counts as"):
+        made[-1].put("g/h/i/j/k", b"")
+    made[-1].put("g/h/i/j", [])
+    with pytest.raises(QuotaExceededError):
+        made[-1].put("l", b"")
+    assert made[-1].put("g/h/i/j", b"the same file again")
+    made[-1].delete("g/h/i/j")
+    assert made[-1].put("l", b"")
+    assert {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")} == {"a", "b", "d", "l"}
+
+
+@pytest.mark.parametrize("key", ["tx/00000490/gw-1/00000000", "allow/token/1", "marks/gw-1"])
+def test_nothing_is_stored_under_the_names_that_are_not_counted(tmp_path: Path, key: str) -> None:
+    store = CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: 10**6)
+    with pytest.raises(ForbiddenError, match="own instances"):
+        store.put(key, b"x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_records_that_the_site_takes_away_do_not_make_what_it_stores_seem_less(tmp_path: Path) -> None:
     instance = FolderStore(tmp_path)
-    store = CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: 1000)
+    store = CountingStore(FolderStore(tmp_path), measure(tmp_path), lambda: 10**6)
     store.put(f"objects/ab/{'ab' * 32}", b"x" * 60)
     for number in range(3):
         instance.put(f"tx/00000490/gw-1/0000000{number}", b"r" * 50)
@@ -379,7 +411,7 @@ def test_records_that_the_site_takes_away_do_not_make_what_it_stores_seem_less(t
     assert measure(tmp_path) == store.usage
     store.delete("tx/00000490/gw-1/00000000")
     store.delete("allow/token/1")
-    assert store.usage == measure(tmp_path) == Usage(stored=60, objects=1)
+    assert store.usage == measure(tmp_path) == Usage(stored=60, objects=1, charged=3 * SMALLEST)
 
 
 def test_a_service_keeps_its_port_and_listens_only_when_it_runs() -> None:

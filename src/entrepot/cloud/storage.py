@@ -1,6 +1,6 @@
 """The object store of one cloud service, as host and gateways open it: a folder, or a prefix in S3 or Azure Blob."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -9,13 +9,12 @@ import msgspec
 
 from entrepot.core.errors import EntrepotError, StorageError
 from entrepot.objects.folder import FolderStore
-from entrepot.objects.keys import OBJECTS
 from entrepot.objects.metering import Meter
 from entrepot.objects.opening import USUAL, Waits, open_remote
 from entrepot.objects.retrying import DEFAULT, Backoff
 from entrepot.objects.serving import ServedStore
 from entrepot.objects.settings import StoreKind, StoreSettings
-from entrepot.objects.store import ObjectStore
+from entrepot.objects.store import ObjectStore, Stored
 
 LOOKUPS: Final = 32
 """Questions for objects on their way to a store far away at once."""
@@ -110,14 +109,11 @@ def remove_all(store: ObjectStore) -> tuple[str, ...]:
     return (*names, *(["and more"] if len(left.entries) > _NAMED or left.more else []))
 
 
-def measured(store: ObjectStore, counts: Callable[[str], bool]) -> tuple[int, int]:
-    """Count what is stored, in pages: bytes of all values whose key ``counts``, and how many are objects."""
-    stored = objects = 0
+def all_values(store: ObjectStore) -> Iterator[Stored]:
+    """Everything that is stored, in the order of keys; it is asked for in pages."""
     after, more = "", True
     while more:
         page = store.list(after=after)
-        stored += sum(entry.size for entry in page.entries if counts(entry.key))
-        objects += sum(entry.key.startswith(OBJECTS) for entry in page.entries)
+        yield from page.entries
         more = page.more
         after = page.entries[-1].key if page.entries else after
-    return stored, objects

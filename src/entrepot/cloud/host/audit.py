@@ -9,7 +9,6 @@ its administrator did is in ``audit.log``. Who reads finds all in the order of t
 """
 
 import heapq
-import os
 import re
 from contextlib import closing
 from datetime import UTC, datetime
@@ -88,7 +87,7 @@ class AuditLog:
 
     def _others(self) -> list[str]:
         with storage_errors("the audit log"):
-            names = [name for name in os.listdir(self._path.parent) if name.startswith(self._path.stem)]
+            names = [one.name for one in self._path.parent.iterdir() if one.name.startswith(self._path.stem)]
         matched = (_OF_OTHERS.fullmatch(name, len(self._path.stem)) for name in names)
         return sorted({match["who"] for match in matched if match})
 

@@ -1,7 +1,7 @@
 """One file of the audit log and the full ones before it: bounded, JSON lines, each durable when it is written.
 
-When a file has grown to its size it is renamed to ``<name>-<moment>-<number>.log``, and of such files only so many stay.
-The host and its administrator's commands are processes that append to it; each holds the file's lock while it writes or
+A file that has grown to its size is renamed to ``<name>-<moment>-<number>.log``; of such files only so many stay. The
+host and its administrator's commands are processes that append to it; each holds the file's lock while it writes or
 renames, and looks again when it was renamed meanwhile. Who reads holds it only to learn which files there are: no order
 waits for a reader.
 

@@ -16,8 +16,8 @@ import msgspec
 
 from entrepot.cloud.host.services import ServiceRow
 from entrepot.cloud.host.settings import Folders
-from entrepot.cloud.host.usage import Usage, is_counted, measure
-from entrepot.cloud.storage import ServiceStore, measured, open_service_store, probe
+from entrepot.cloud.host.usage import Usage, measure
+from entrepot.cloud.storage import ServiceStore, all_values, open_service_store, probe
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import FormatError, NotFoundError, UnavailableError
 from entrepot.durable.files import make_folder, write_private
@@ -26,17 +26,18 @@ from entrepot.objects.settings import StoreKind, StoreSettings
 
 class Note(msgspec.Struct, frozen=True, kw_only=True):
     """What was counted; ``final`` if nothing was stored through the host since. ``at``: when it was noted, in seconds
-    since 1970; 0: by an earlier version."""
+    since 1970; 0: by an earlier version. ``charged`` -1: likewise."""
 
     stored: int
     objects: int
     final: bool
     at: int = 0
+    charged: int = -1
 
     @property
     def usage(self) -> Usage:
-        """The count."""
-        return Usage(stored=self.stored, objects=self.objects)
+        """The count. An earlier version's lacks what is charged, which is not less than what is stored."""
+        return Usage(stored=self.stored, objects=self.objects, charged=max(self.charged, self.stored))
 
 
 def store_settings(row: ServiceRow) -> StoreSettings:
@@ -103,8 +104,9 @@ class HostStorage:
         opened = self.open(row)
         if not opened.remote:
             return measure(self._folders.store(row.id))
-        stored, objects = measured(opened.store, is_counted)
-        usage = Usage(stored=stored, objects=objects)
+        usage = Usage()
+        for value in all_values(opened.store):
+            usage = usage.plus(value.key, value.size)
         self.note(row, usage, final=False)
         return usage
 
@@ -117,7 +119,7 @@ class HostStorage:
         if store_settings(row).kind is not StoreKind.FOLDER:
             return self._noted(row.id)
         usage = measure(self._folders.store(row.id))
-        return Note(stored=usage.stored, objects=usage.objects, final=False, at=int(time.time()))
+        return _note(usage, final=False)
 
     def known(self, row: ServiceRow) -> Usage:
         """What a service stores, from now on counted by the caller: noted by an orderly end, or measured.
@@ -127,7 +129,7 @@ class HostStorage:
         """
         opened = self.open(row)
         noted = self._noted(row.id) if opened.remote else None
-        if noted is None or not noted.final:
+        if noted is None or not noted.final or noted.charged < 0:
             try:
                 return self.measure(row)
             except UnavailableError:
@@ -144,8 +146,7 @@ class HostStorage:
             StorageError: the disk refuses.
         """
         self.open(row)
-        note = Note(stored=usage.stored, objects=usage.objects, final=final, at=int(time.time()))
-        write_private(self._note_file(row.id), to_json(note))
+        write_private(self._note_file(row.id), to_json(_note(usage, final=final)))
 
     def _noted(self, service_id: str) -> Note | None:
         with contextlib.suppress(FileNotFoundError, NotFoundError, FormatError):
@@ -154,3 +155,7 @@ class HostStorage:
 
     def _note_file(self, service_id: str) -> Path:
         return self._folders.service(service_id) / "usage.json"
+
+
+def _note(usage: Usage, *, final: bool) -> Note:
+    return Note(stored=usage.stored, objects=usage.objects, charged=usage.charged, final=final, at=int(time.time()))

@@ -171,7 +171,7 @@ class StoreEndpoints:
         """Bytes that the subscription may still store, over all its services; negative when it has too many."""
         quota = self._subscriptions.find(row.subscription).storage_quota
         mine = {service.id for service in self._services.all(row.subscription)}
-        used = sum(self._open[service_id].store.usage.stored for service_id in mine if service_id in self._open)
+        used = sum(self._open[service_id].store.usage.charged for service_id in mine if service_id in self._open)
         return quota - used
 
 
