@@ -82,6 +82,9 @@ async def test_a_service_listens_on_the_port_that_was_asked_for_unless_somebody_
         assert str(taken) in refused.value.message
     with pytest.raises(BadInputError, match="65535"):
         await provider.create("dp2", msgspec.structs.replace(ours, port=70_000))
+    with pytest.raises(ForbiddenError, match="may have the ports 443,1024-65535, not 22") as refused:
+        await provider.create("dp2", msgspec.structs.replace(ours, port=22))
+    assert "service_ports" in str(refused.value.next_step)
     assert [one.name for one in await provider.services()] == ["dp1"], "what was refused left nothing"
 
 
@@ -104,8 +107,10 @@ async def test_tokens_open_only_what_they_name(
         site.token_key = real
     with pytest.raises(UnauthenticatedError):
         await client.read(object_id, forged)
-    with pytest.raises(NotFoundError):  # the site's operations are the store endpoint's
-        await client.http.request("PUT", f"{client.base}/objects/{bytes(32).hex()}", body=b"x", bearer=site.token())
+    for method in ("PUT", "DELETE", "PATCH"):  # the site's operations are the store endpoint's
+        url = f"{client.base}/objects/{bytes(32).hex()}"
+        answer = await client.http.request(method, url, bearer=site.token(), accept=(405,))
+        assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
 async def test_the_store_endpoint_serves_no_client_and_no_stranger(

@@ -278,6 +278,23 @@ async def test_orders_that_were_refused_are_in_the_audit_log(
     ]
 
 
+async def test_another_method_is_told_which_ones_are_taken(door: Door) -> None:
+    token = (await door.ask(door.assertion())).access_token
+    account = f"{door.url}/subscriptions/{door.subscription}"
+    for method, path, allowed in (
+        ("PATCH", "/services/dp1", "GET, HEAD, PUT, DELETE"),
+        ("GET", "/services/dp1/stop", "POST"),
+        ("DELETE", "/services", "GET, HEAD"),
+        ("POST", "/", "GET, HEAD"),
+    ):
+        answer = await door.http.request(method, account + path, bearer=token, accept=(405,))
+        assert (answer.status, answer.headers["allow"]) == (405, allowed)
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert allowed in answer.body.decode()
+    with pytest.raises(NotFoundError):
+        await door.http.request("POST", f"{account}/services/dp1/restart", bearer=token)
+
+
 async def test_refused_strangers_cannot_fill_the_audit_log(host: Any, door: Door) -> None:
     stranger = new_management("stranger", 30, "ec", now=time.time())
     for _ in range(40):

@@ -16,7 +16,8 @@ import msgspec
 import pytest
 
 from entrepot.cloud.gateway.config import GatewayConfig, load_config, save_config
-from entrepot.cloud.host.address import ServiceAddress
+from entrepot.cloud.host import runner
+from entrepot.cloud.host.address import PortBusyError, ServiceAddress
 from entrepot.cloud.host.administration import HostAdministration, Stored
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.keys import close_key_folder, open_key_folder
@@ -48,6 +49,7 @@ from entrepot.trust.vault import ServerVault
 from entrepot.web.asgi import Receive, Scope, Send, send_response
 from entrepot.web.embedded import TlsFiles
 from entrepot.web.http import HttpClient
+from entrepot.web.ports import lasting_port
 from entrepot.web.server import listener_url, open_listener, serve
 from entrepot.web.tls import TlsTrust
 
@@ -104,15 +106,29 @@ def test_a_subscription_with_a_bad_certificate_is_not_made(home: Path, managemen
 def test_an_address_that_nobody_can_be_told_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConflictError, match="cannot be told"):
         init_host(tmp_path / "host", "0.0.0.0:0", now=NOW)
-    made = init_host(
-        tmp_path / "host", "0.0.0.0:0", url="https://cloud.example:8443", service_name="c.example", now=NOW
-    )
+    told = {"url": "https://cloud.example:8443", "now": NOW}
+    for listen, services in (("0.0.0.0:0", ""), ("127.0.0.1:0", "0.0.0.0"), ("127.0.0.1:0", "::"), ("0.0.0.0:0", "::")):
+        with pytest.raises(ConflictError, match=r"cannot be told the address (0\.0\.0\.0|::)") as caught:
+            init_host(tmp_path / "host", listen, service_host=services, **told)
+        assert "--service-name" in str(caught.value.next_step)
+    assert not (tmp_path / "host").exists()
+    made = init_host(tmp_path / "host", "0.0.0.0:0", service_host="0.0.0.0", service_name="c.example", **told)
     assert made.url == "https://cloud.example:8443"
+    with pytest.raises(BadInputError, match="led to all addresses"):
+        save_settings(tmp_path / "host", msgspec.structs.replace(load_settings(tmp_path / "host"), service_name=""))
 
 
 @pytest.mark.parametrize(
     "line",
-    ["unknown = 1", "token_minutes = 5", "token_minutes = 61", 'url = "http://x"', "instance_quota = 0", "x = ["],
+    [
+        "unknown = 1",
+        "token_minutes = 5",
+        "token_minutes = 61",
+        'url = "http://x"',
+        "instance_quota = 0",
+        "x = [",
+        'service_ports = "0"',
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(home: Path, line: str) -> None:
     name = line.partition(" ")[0]
@@ -428,14 +444,64 @@ def test_a_service_keeps_its_port_and_listens_only_when_it_runs() -> None:
     ServiceAddress("127.0.0.1", address.port).close()
 
 
-def test_a_port_that_another_program_has_is_not_shared_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("entrepot.cloud.host.address._FREE_SECONDS", 0.1)
+def test_a_port_that_another_program_has_is_not_shared_with_it() -> None:
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         other.bind(("127.0.0.1", 0))
         other.listen()
         with pytest.raises(ConflictError, match="cannot be had"):
             ServiceAddress("127.0.0.1", other.getsockname()[1])
+
+
+def test_a_host_chooses_among_the_ports_that_services_may_have_and_says_when_none_is_left() -> None:
+    port = lasting_port("127.0.0.1")
+    only = (range(port, port + 1),)
+    address = ServiceAddress("127.0.0.1", 0, among=only)
+    assert address.port == port
+    with pytest.raises(ConflictError, match="None of the ports") as caught:
+        ServiceAddress("127.0.0.1", 0, among=only)
+    assert "service_ports" in str(caught.value.next_step)
+    address.close()
+    with pytest.raises(ConflictError, match=r"on 192\.0\.2\.1 cannot be had"):
+        ServiceAddress("192.0.2.1", 0)
+
+
+async def test_a_port_that_is_still_a_killed_hosts_is_waited_for_once(
+    home: Path, two_tenants: "Tenants", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    class Busy(ServiceAddress):
+        def __init__(self, host: str, port: int, *, among: Any) -> None:
+            asked.append(port)
+            if len(asked) != 4:
+                raise PortBusyError("taken")
+            super().__init__(host, port, among=among)
+
+    monkeypatch.setattr(runner, "ServiceAddress", Busy)
+    monkeypatch.setattr(runner, "_AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(runner, "FREE_SECONDS", 10**6)
+    _, _, (row, _) = two_tenants
+    row = msgspec.structs.replace(row, port=lasting_port("127.0.0.1"))
+    unused: Any = None
+    around = runner.Surroundings(
+        settings=load_settings(home),
+        folders=Folders(home),
+        keys=unused,
+        services=unused,
+        storage=unused,
+        command=(),
+        pid=0,
+        listen_host="127.0.0.1",
+        clock=time.time,
+    )
+    own = runner.ServiceRunner(row.id, around, lambda: None)
+    address = await own._opened(row)
+    address.close()
+    assert asked == [row.port] * 4
+    with pytest.raises(PortBusyError):
+        await own._opened(row)
+    assert len(asked) == 5, "its next look comes anyway: the other services do not wait for it"
 
 
 def test_new_connections_go_to_the_chosen_slots_evenly_and_to_no_other() -> None:
@@ -518,8 +584,11 @@ class Counted(HostStorage):
         return super().measure(row)
 
 
+Tenants = tuple[StoreEndpoints, Counted, list[ServiceRow]]
+
+
 @pytest.fixture
-def two_tenants(tmp_path: Path, site: Any) -> Iterator[tuple[StoreEndpoints, Counted, list[ServiceRow]]]:
+def two_tenants(tmp_path: Path, site: Any) -> Iterator[Tenants]:
     with contextlib.closing(HostDatabase(tmp_path / "host.sqlite", create=True)) as database:
         subscriptions = Subscriptions(database)
         services = Services(database, ServerVault.create(tmp_path / "vault"))
@@ -533,7 +602,7 @@ def two_tenants(tmp_path: Path, site: Any) -> Iterator[tuple[StoreEndpoints, Cou
 
 
 async def test_a_store_that_takes_long_to_count_holds_up_its_own_tenant_only(
-    two_tenants: tuple[StoreEndpoints, Counted, list[ServiceRow]],
+    two_tenants: Tenants,
 ) -> None:
     stores, storage, (slow, quick) = two_tenants
     storage.slow = slow.id
@@ -549,7 +618,7 @@ async def test_a_store_that_takes_long_to_count_holds_up_its_own_tenant_only(
 
 
 async def test_a_store_that_cannot_be_counted_keeps_no_other_from_being_counted(
-    two_tenants: tuple[StoreEndpoints, Counted, list[ServiceRow]], tmp_path: Path
+    two_tenants: Tenants, tmp_path: Path
 ) -> None:
     stores, storage, (failing, other) = two_tenants
     for row in (failing, other):
@@ -563,7 +632,7 @@ async def test_a_store_that_cannot_be_counted_keeps_no_other_from_being_counted(
 
 
 async def test_what_changed_is_noted_for_those_who_look_and_nothing_of_a_service_that_is_going(
-    two_tenants: tuple[StoreEndpoints, Counted, list[ServiceRow]], tmp_path: Path
+    two_tenants: Tenants, tmp_path: Path
 ) -> None:
     stores, storage, (going, staying) = two_tenants
     for row in (going, staying):

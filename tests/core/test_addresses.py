@@ -2,7 +2,7 @@
 
 import pytest
 
-from entrepot.core.addresses import parse_listen, server_url
+from entrepot.core.addresses import is_wildcard, parse_listen, parse_ports, server_url
 from entrepot.core.errors import BadInputError
 
 
@@ -43,3 +43,19 @@ def test_a_name_that_dns_does_not_have_like_that_is_refused_with_an_example():
     with pytest.raises(BadInputError, match="not written as DNS has it") as caught:
         server_url("https://bücher.example", "a site")
     assert "xn--bcher-kva.example" in caught.value.next_step
+
+
+def test_ports_and_ranges_of_them():
+    assert parse_ports("443, 8443-8499") == (range(443, 444), range(8443, 8500))
+    assert parse_ports("1-65535") == (range(1, 65_536),)
+
+
+@pytest.mark.parametrize("text", ["", "0", "65536", "9-8", "1-", "-1", "443,", "http", "1-2-3", "٣"])
+def test_what_names_no_ports_is_refused(text):
+    with pytest.raises(BadInputError, match="ports"):
+        parse_ports(text)
+
+
+def test_which_address_stands_for_all_of_a_machine():
+    assert [is_wildcard(one) for one in ("0.0.0.0", "::", "[::]", "0:0::0")] == [True] * 4
+    assert [is_wildcard(one) for one in ("", "127.0.0.1", "::1", "cloud.example")] == [False] * 4

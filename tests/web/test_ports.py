@@ -83,6 +83,17 @@ def test_there_is_none_at_an_address_of_another_machine() -> None:
     assert lasting_port("192.0.2.1") == 0
 
 
+def test_where_only_some_may_be_taken_it_is_one_of_those_and_a_free_one() -> None:
+    low, high = (range(first, first + 3) for first in (lasting_ports()[0], 50_000))
+    assert {lasting_port("127.0.0.1", (low, high)) for _ in range(20)} <= set(low), "it lasts, unlike the others"
+    wanted = lasting_port("127.0.0.1")
+    only = (range(wanted, wanted + 1),)
+    assert lasting_port("127.0.0.1", only) == wanted
+    with socket.create_server(("127.0.0.1", wanted)):
+        assert lasting_port("127.0.0.1", only) == 0
+        assert lasting_port("127.0.0.1", (*only, range(50_000, 50_500))) in range(50_000, 50_500)
+
+
 @pytest.mark.parametrize("workers", [1, 3, 4])
 def test_no_two_workers_of_the_tests_take_the_same_port(workers: int) -> None:
     names = [{"PYTEST_XDIST_WORKER": f"gw{each}", "PYTEST_XDIST_WORKER_COUNT": str(workers)} for each in range(workers)]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import signal
 import socket
@@ -245,6 +246,17 @@ def test_a_taken_port_is_a_conflict_unless_it_is_shared_on_purpose():
         assert first.getsockname() == second.getsockname()
     with pytest.raises((BadInputError, ConflictError)):
         open_listener("192.0.2.1", 0)
+
+
+def test_who_may_not_open_a_port_is_told_what_lets_him(monkeypatch):
+    class Forbidding(socket.socket):
+        def bind(self, address):
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Forbidding)
+    with pytest.raises(ConflictError, match=r"Cannot listen on 127\.0\.0\.1:443: Permission denied") as caught:
+        open_listener("127.0.0.1", 443)
+    assert "CAP_NET_BIND_SERVICE" in caught.value.next_step
 
 
 def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgement():

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 from entrepot.core.errors import BadInputError
 
 MAX_URL = 512
+MAX_PORT = 65_535
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -16,9 +17,36 @@ def parse_listen(text: str) -> tuple[str, int]:
     """
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > 65535:
+    if not host or not port.isascii() or not port.isdigit() or len(port) > 5 or int(port) > MAX_PORT:
         raise BadInputError(f"{text!r} is not an address to listen on.", next_step="Write host:port.")
     return host, int(port)
+
+
+def is_wildcard(host: str) -> bool:
+    """Whether this stands for all addresses of a machine, so that nobody can be told it."""
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_unspecified
+    except ValueError:
+        return False
+
+
+def parse_ports(text: str) -> tuple[range, ...]:
+    """Read ports and ranges of them: ``443, 8443-8499``.
+
+    Raises:
+        BadInputError: any other text, or none at all.
+    """
+    found = []
+    for part in text.split(","):
+        first, dash, last = (one.strip() for one in part.partition("-"))
+        ends = [
+            int(one) if one.isascii() and one.isdigit() and len(one) <= 5 else 0
+            for one in (first, last if dash else first)
+        ]
+        if not 1 <= ends[0] <= ends[1] <= MAX_PORT:
+            raise BadInputError(f"{text[:80]!r} names no ports.", next_step="Write them so: 443,8443-8499.")
+        found.append(range(ends[0], ends[1] + 1))
+    return tuple(found)
 
 
 def ip_and_port(text: str, port: int) -> tuple[str, int]:
@@ -35,7 +63,7 @@ def ip_and_port(text: str, port: int) -> tuple[str, int]:
         found = str(ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))), int(given)
     except ValueError:
         found = "", -1
-    if not 0 <= found[1] <= 65535:
+    if not 0 <= found[1] <= MAX_PORT:
         raise BadInputError(f"{text[:80]!r} is no IP address.", next_step="Write address or address:port.")
     return found
 

@@ -6,7 +6,7 @@ the bytes.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final
 
@@ -68,6 +68,7 @@ class ObjectPlane:
         address_of: whose address a request comes from.
         noted: waits until :attr:`running` as it is now is durable: on tokens that have an allowance nothing is sent
             before, so that whoever restores what a killed process sent never finds less than was sent (R23).
+        methods: what is heard of an object.
 
     Attributes:
         downloads: limits and numbers of what is running.
@@ -89,7 +90,9 @@ class ObjectPlane:
         redirects: Redirects | None = None,
         address_of: AddressOf = peer_address,
         noted: Callable[[], Awaitable[object]] = _unnoted,
+        methods: Sequence[str] = ("GET", "HEAD", "PUT", "DELETE"),
     ) -> None:
+        self._methods = methods
         self._shelf = shelf
         self._recorder = recorder
         self._clock = clock
@@ -187,10 +190,10 @@ class ObjectPlane:
                 self.admission.nobody(scope)
                 raise
             return await self._serve_client(object_id, scope, receive, send)
-        if objects and method not in ("PUT", "DELETE"):
+        if objects and method not in self._methods:
             self.admission.nobody(scope)
             error = BadInputError("Objects are read with GET or HEAD.", next_step="Ask with one of these.")
-            return await send_problem(send, error, status=405, headers=[(b"allow", b"GET, HEAD, PUT, DELETE")])
+            return await send_problem(send, error, status=405, headers=[(b"allow", ", ".join(self._methods).encode())])
         await self.admission.site(scope)
         site = self._site
         match method, path:

@@ -8,7 +8,7 @@ chosen outside them.
 import errno
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,8 @@ KERNEL: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 """First and last port that Linux gives out by itself: 32,768 to 60,999, unless somebody changed it."""
 _UNPRIVILEGED: Final = range(1_024, 65_536)
 _NOT_THIS_ONE: Final = (errno.EADDRINUSE, errno.EACCES)
-_TRIES: Final = 64
+_TRIES: Final = 512
+_ANY: Final = secrets.SystemRandom()
 
 
 def lasting_ports(kernel: Path = KERNEL) -> Sequence[int]:
@@ -27,20 +28,20 @@ def lasting_ports(kernel: Path = KERNEL) -> Sequence[int]:
     Args:
         kernel: the file that tells which it gives out; where there is none, the usual ones are good.
     """
-    try:
-        first, last = map(int, kernel.read_text().split())
-    except (OSError, ValueError):
+    given = _given_out(kernel)
+    if not given:
         return USUAL
-    given = range(first, last + 1)
     return [port for port in USUAL if port not in given] or [port for port in _UNPRIVILEGED if port not in given]
 
 
-def lasting_port(host: str) -> int:
-    """A port that nobody has at this address of this machine; 0 when none was found, or the address is not ours."""
+def lasting_port(host: str, among: Sequence[range] = ()) -> int:
+    """A port that nobody has at this address of this machine; 0 when none was found, or the address is not ours.
+
+    Args:
+        among: only such ports, though the kernel gave them all out by itself; empty: any that lasts.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    ports = lasting_ports()
-    for _ in range(_TRIES if ports else 0):
-        port = secrets.choice(ports)
+    for port in _candidates(among):
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((host, port))
@@ -50,3 +51,21 @@ def lasting_port(host: str) -> int:
                 break
         return port
     return 0
+
+
+def _candidates(among: Sequence[range]) -> Iterator[int]:
+    """Ports to try: those that last, then, where only some may be taken, the others of them, privileged ones last."""
+    lasting = [port for port in lasting_ports() if not among or any(port in one for one in among)]
+    yield from _ANY.sample(lasting, min(len(lasting), _TRIES))
+    others = list({port for one in among for port in one}.difference(lasting))
+    _ANY.shuffle(others)
+    given = _given_out(KERNEL)
+    yield from sorted(others, key=lambda port: (port not in _UNPRIVILEGED, port in given))[:_TRIES]
+
+
+def _given_out(kernel: Path) -> range:
+    try:
+        first, last = map(int, kernel.read_text().split())
+    except (OSError, ValueError):
+        return range(0)
+    return range(first, last + 1)

@@ -7,6 +7,7 @@ bounded drain on SIGTERM, swapped certificates on SIGHUP, and errors that become
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -72,9 +73,10 @@ def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socke
         raise BadInputError(f"{host!r} is not an address of this machine.") from None
     except OSError as error:
         listener.close()
-        raise ConflictError(
-            f"Cannot listen on {host}:{port}: {error.strerror}.", next_step="Choose another --listen address."
-        ) from error
+        step = "Choose another --listen address."
+        if error.errno == errno.EACCES:
+            step = "Let this user open it (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose another one."
+        raise ConflictError(f"Cannot listen on {host}:{port}: {error.strerror}.", next_step=step) from error
     return listener
 
 

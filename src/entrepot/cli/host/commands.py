@@ -32,6 +32,9 @@ def init(
     name: Annotated[str, typer.Option(help="Shown in certificates and logs.")] = "cloud host",
     service_host: Annotated[str, typer.Option(help="Address where services listen; default: as --listen.")] = "",
     service_name: Annotated[str, typer.Option(help="Host name that DNS records of services lead to.")] = "",
+    service_ports: Annotated[
+        str, typer.Option(help="Ports that services may have, such as 443,8443-8499; open these in the firewall.")
+    ] = "443,1024-65535",
     as_json: AsJson = False,
 ) -> None:
     """Set up a cloud host, and print the pin by which sites recognise it.
@@ -52,6 +55,7 @@ def init(
         url=url,
         service_host=service_host,
         service_name=service_name,
+        service_ports=service_ports,
         now=time.time(),
     )
     if as_json:

@@ -161,6 +161,7 @@ class Gateway:
             noted=self.recorder.noted,
             redirects=self._redirects,
             address_of=forwarded_address if config.front else peer_address,
+            methods=("GET", "HEAD"),
         )
         self._marker = Marker(
             store,

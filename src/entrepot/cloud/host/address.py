@@ -9,35 +9,37 @@ next instance there, and new ones are steered to the others at once. So neither 
 import contextlib
 import errno
 import socket
-import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import structlog
 
 from entrepot.cloud.host.steering import steer
+from entrepot.core.addresses import MAX_PORT
 from entrepot.core.errors import ConflictError
 from entrepot.web.ports import lasting_port
 from entrepot.web.server import open_listener
 
-_FREE_SECONDS: Final = 5.0
+ALL: Final = range(1, MAX_PORT + 1)
 _log = structlog.get_logger("entrepot.host")
 
 
 class ServiceAddress:
-    """Holds the port of one service. Making one may wait a moment: call it in a worker thread.
+    """Holds the port of one service.
 
     Args:
         host: address of this machine on which services listen.
         port: the service's port; 0 picks a free one that can be kept.
+        among: ports of which one is picked.
 
     Raises:
-        ConflictError: another program has the port, or the host may not open it.
+        PortBusyError: another program has the port.
+        ConflictError: the host may not open it, or there is no free one.
     """
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, *, among: Sequence[range] = (ALL,)) -> None:
         self._host = host
-        self._reservation = _reserve(host, port or lasting_port(host))
+        self._reservation = _reserve(host, port or _choose(host, among))
         self.port: int = self._reservation.getsockname()[1]
         self._slots: list[socket.socket] = []
         self._chosen: tuple[int, ...] = ()
@@ -79,13 +81,28 @@ class ServiceAddress:
         self._reservation.close()
 
 
+class PortBusyError(ConflictError):
+    """Another program has the port; perhaps only for a moment more."""
+
+
 def try_port(host: str, port: int) -> None:
-    """See that a service could have this port. May wait a moment: call it in a worker thread.
+    """See that a service could have this port.
 
     Raises:
         ConflictError: another program has the port, or the host may not open it.
     """
     _reserve(host, port).close()
+
+
+def _choose(host: str, among: Sequence[range]) -> int:
+    port = lasting_port(host, among)
+    if not port:
+        _reserve(host, 0).close()  # tells what is wrong with the address
+        raise ConflictError(
+            "None of the ports that services of this cloud host may have is free.",
+            next_step="Let its administrator name more of them: service_ports in host.toml; then restart the host.",
+        )
+    return port
 
 
 def _reserve(host: str, port: int) -> socket.socket:
@@ -94,18 +111,13 @@ def _reserve(host: str, port: int) -> socket.socket:
     SO_REUSEPORT alone would share it with any program of ours that still listens, such as the instances of a host
     that was killed a moment ago: so it is first bound alone.
     """
-    deadline = time.monotonic() + _FREE_SECONDS
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    while port:
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as alone:
-                alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                alone.bind((host, port))
-                break
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise _taken(host, port, error) from error
-            time.sleep(0.05)
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as alone:
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind((host, port))
+    except OSError as error:
+        raise _taken(host, port, error) from error
     reservation = socket.socket(family, socket.SOCK_STREAM)
     try:
         reservation.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,4 +134,5 @@ def _taken(host: str, port: int, error: OSError) -> ConflictError:
         step = "Let the host's user open it (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose another one."
     else:
         step = "End the program that uses it: the service keeps its port. For a new service, choose another one."
-    return ConflictError(f"The service's port {port} on {host} cannot be had: {error.strerror}.", next_step=step)
+    kind = PortBusyError if error.errno == errno.EADDRINUSE else ConflictError
+    return kind(f"The service's port {port} on {host} cannot be had: {error.strerror}.", next_step=step)

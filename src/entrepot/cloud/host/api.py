@@ -24,6 +24,7 @@ from entrepot.cloud.host.subscriptions import ACTIVE, Caller, Subscriptions
 from entrepot.cloud.host.supervisor import Supervisor
 from entrepot.cloud.host.tokens import TokenEndpoint
 from entrepot.cloud.oauth import MAX_FORM, TOKEN_PATH
+from entrepot.core.addresses import parse_ports
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import BadInputError, EntrepotError, ForbiddenError, FormatError, NotFoundError
 from entrepot.core.ids import service_name
@@ -31,12 +32,13 @@ from entrepot.core.times import Clock
 from entrepot.objects.settings import gives_links
 from entrepot.protocol.cloudhost import Scale, ServiceSpec, ServiceStatus, Subscription
 from entrepot.trust.inspection import load_cer, thumbprint
-from entrepot.web.asgi import Receive, Scope, Send, query, read_body, send_json, send_problem, send_response
+from entrepot.web.asgi import Receive, Scope, Send, query, read_body, send_json, send_problem
 from entrepot.web.bearer import bearer_token
 
 MAX_BODY: Final = 256 * 1024
 _ACCOUNT: Final = re.compile(r"/subscriptions/(?P<subscription>[^/]+)(?P<rest>/.*)?")
 _SERVICE: Final = re.compile(r"/services/(?P<name>[^/]+)(?P<action>/[^/]+)?(?P<path>/.*)?")
+_ALLOWED: Final = {"": "GET, HEAD, PUT, DELETE", "/start": "POST", "/stop": "POST", "/scale": "POST"}
 _NO_STORE: Final = [(b"cache-control", b"no-store")]
 _log = structlog.get_logger("entrepot.host")
 T = TypeVar("T")
@@ -115,7 +117,7 @@ class ManagementApi:
 
     async def _account(self, method: str, rest: str, caller: Caller, knows: str, send: Send) -> None:
         if method not in ("GET", "HEAD"):
-            raise BadInputError("This address is for reading only.")
+            return await _other_method(send, "GET, HEAD")
         if rest:
             rows = await asyncio.to_thread(self._services.all, caller.subscription.id)
             found = [await self._status(row) for row in rows]
@@ -163,8 +165,9 @@ class ManagementApi:
                 remains = await self._audited("service.delete", caller, name, lambda: self._delete(caller, name))
                 return await send_json(send, remains, headers=_NO_STORE)
             case _:
-                await send_response(send, 405, headers=[(b"allow", b"GET, PUT, POST, DELETE")])
-                return None
+                if action not in _ALLOWED:
+                    raise NotFoundError(f"There is nothing at {action!r} of a service.")
+                return await _other_method(send, _ALLOWED[action])
         return await send_json(send, to_json(status), headers=_NO_STORE)
 
     async def _put(self, caller: Caller, name: str, body: bytes) -> ServiceStatus:
@@ -173,9 +176,20 @@ class ManagementApi:
         subscription = caller.subscription.id
         await self._stores.check_new(subscription, name)
         if await asyncio.to_thread(self._services.takes_port, subscription, name, spec.port):
+            self._check_port(spec.port)
             await self._supervisor.try_port(spec.port)
         row = await asyncio.to_thread(self._services.put, subscription, name, spec, expires=expires, now=self._clock())
         return await self._converged(row)
+
+    def _check_port(self, port: int) -> None:
+        """Refuse a port that no new service may have."""
+        allowed = self._settings.service_ports
+        if not any(port in ports for ports in parse_ports(allowed)):
+            raise ForbiddenError(
+                f"Services of this cloud host may have the ports {allowed}, not {port}.",
+                next_step="Ask for one of those, leave the choice to the host (port 0), or let its administrator allow"
+                " it: service_ports in host.toml.",
+            )
 
     async def _start(self, caller: Caller, name: str) -> ServiceStatus:
         row = await asyncio.to_thread(self._services.set_state, caller.subscription.id, name, Wanted.RUNNING)
@@ -251,6 +265,11 @@ class ManagementApi:
             self._audit.note(action, actor=actor, subject=subject, outcome=outcome, **details)
 
         await asyncio.to_thread(note)
+
+
+async def _other_method(send: Send, allowed: str) -> None:
+    error = BadInputError("This address does not take that method.", next_step=f"Use one of these: {allowed}.")
+    await send_problem(send, error, status=405, headers=[(b"allow", allowed.encode())])
 
 
 def _decode(body: bytes, kind: type[T]) -> T:

@@ -11,7 +11,7 @@ import structlog
 from entrepot.cloud.gateway.config import GatewayConfig
 from entrepot.cloud.gateway.pipes import Heartbeat, Order
 from entrepot.cloud.gateway.seen import FILE, Seen, keep_seen, load_seen
-from entrepot.cloud.host.address import ServiceAddress
+from entrepot.cloud.host.address import PortBusyError, ServiceAddress
 from entrepot.cloud.host.instance import GatewayInstance
 from entrepot.cloud.host.keys import KeyFolder
 from entrepot.cloud.host.leftovers import Leftovers
@@ -19,6 +19,7 @@ from entrepot.cloud.host.plan import Crashes, Phase, View, plan
 from entrepot.cloud.host.services import ServiceRow, Services, Wanted
 from entrepot.cloud.host.settings import REMOTE_POLL_SECONDS, Folders, HostSettings
 from entrepot.cloud.host.storage import HostStorage, store_settings
+from entrepot.core.addresses import parse_ports
 from entrepot.core.errors import StorageError
 from entrepot.core.ids import prefixed_id
 from entrepot.core.times import Clock
@@ -31,6 +32,9 @@ SILENT: Final = Heartbeat(beat=0, control=0, active=0, sent=0)
 """Stands for what an instance has not said yet."""
 SHIP_SECONDS: Final = 5.0
 """So long a stop waits until the store has what the instances recorded; a store that is slower gets it later."""
+FREE_SECONDS: Final = 5.0
+"""So long the instances of a host that was killed may take to give their port up."""
+_AGAIN_SECONDS: Final = 0.1
 _log = structlog.get_logger("entrepot.host")
 
 
@@ -60,6 +64,7 @@ class ServiceRunner:
         self._around = around
         self._poke = poke
         self._address: ServiceAddress | None = None
+        self._has_waited = False
         self._instances: dict[str, GatewayInstance] = {}
         self._crashes = Crashes()
         self._restarts = 0
@@ -198,10 +203,25 @@ class ServiceRunner:
 
     async def _hold_address(self, row: ServiceRow) -> None:
         if self._address is None:
-            address = await asyncio.to_thread(ServiceAddress, self._around.listen_host, row.port)
+            address = await self._opened(row)
             if address.port != row.port:
                 await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
             self._address = address
+
+    async def _opened(self, row: ServiceRow) -> ServiceAddress:
+        """Its address. The first time the port may still be a killed host's; later the supervisor comes again anyway,
+        and the other services do not wait for this one."""
+        loop = asyncio.get_running_loop()
+        among = parse_ports(self._around.settings.service_ports)
+        until = loop.time() + (0 if self._has_waited else FREE_SECONDS)
+        self._has_waited = True
+        while True:
+            try:
+                return await asyncio.to_thread(ServiceAddress, self._around.listen_host, row.port, among=among)
+            except PortBusyError:
+                if loop.time() >= until:
+                    raise
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _begin(self, row: ServiceRow) -> None:
         """Look after what instances left when the host was killed: configurations, journals."""

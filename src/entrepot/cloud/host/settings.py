@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from entrepot.cloud.host.audit import FILES, ROTATE_BYTES, AuditLog
-from entrepot.core.addresses import parse_listen, server_url
+from entrepot.core.addresses import is_wildcard, parse_listen, parse_ports, server_url
 from entrepot.core.encoding import toml_value
 from entrepot.core.errors import BadInputError, NotFoundError
 from entrepot.core.sizes import KIB, TB
@@ -17,6 +17,8 @@ from entrepot.objects.settings import StoreKind, StoreSettings, check_store
 
 FILE: Final = "host.toml"
 REMOTE_POLL_SECONDS: Final = 2.0
+PORTS: Final = "443,1024-65535"
+"""No tenant gets a port at which others expect the machine's own SSH, mail or name server."""
 DRAIN_SECONDS: Final = 600.0
 """An object of 4 MiB takes a client at the site's default minimum rate (8 KiB a second) 512 s."""
 _INTRO: Final = "# Settings of an Entrepôt cloud host. Restart the host after a change.\n"
@@ -32,6 +34,8 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         region: reported to sites.
         service_host: address on which services listen for clients; empty: the one of ``listen``.
         service_name: host name or address that sites give in DNS; empty: ``service_host``.
+        service_ports: ports that services may have, such as ``443,8443-8499``: one that is asked for is one of them,
+            and so is one that the host chooses. Services keep the ports that they have.
         storage_quota: bytes per new subscription.
         instance_quota: gateway instances per new subscription.
         token_minutes: life of access tokens, 10 to 60.
@@ -53,6 +57,7 @@ class HostSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     region: str = "local"
     service_host: str = ""
     service_name: str = ""
+    service_ports: str = PORTS
     storage_quota: int = 2 * TB
     instance_quota: int = 16
     token_minutes: int = 30
@@ -70,8 +75,14 @@ def check_settings(settings: HostSettings) -> HostSettings:
     Raises:
         BadInputError: which setting, and what it may be.
     """
-    parse_listen(settings.listen)
+    host, _ = parse_listen(settings.listen)
+    if is_wildcard(settings.service_name or settings.service_host or host):
+        raise BadInputError(
+            "Clients cannot be led to all addresses of a machine.",
+            next_step="Set service_name, the host name or address to which the DNS records of services lead.",
+        )
     server_url(settings.url, "a cloud host")
+    parse_ports(settings.service_ports)
     if not 10 <= settings.token_minutes <= 60:
         raise BadInputError("The setting token_minutes is 10 to 60.")
     if settings.instance_quota < 1 or settings.storage_quota < 1:

@@ -5,22 +5,19 @@ Sites recognise the host by the pin of that certificate, which ``entrepot host i
 
 import contextlib
 from pathlib import Path
-from typing import Final
 
 import msgspec
 
 from entrepot.cloud.host.database import HostDatabase
 from entrepot.cloud.host.identity import HostKey, Rotation
-from entrepot.cloud.host.settings import FILE, Folders, HostSettings, save_settings
-from entrepot.core.addresses import parse_listen
+from entrepot.cloud.host.settings import FILE, PORTS, Folders, HostSettings, check_settings, save_settings
+from entrepot.core.addresses import is_wildcard, parse_listen
 from entrepot.core.errors import ConflictError
 from entrepot.durable.files import make_folder
 from entrepot.durable.locks import HomeLock
 from entrepot.trust.vault import ServerVault
 from entrepot.web.ports import lasting_port
 from entrepot.web.server import listener_url, open_listener
-
-_WILDCARDS: Final = ("0.0.0.0", "::")  # noqa: S104  # named to be refused as an address that sites could use
 
 
 class HostIdentity(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +40,7 @@ def init_host(
     url: str = "",
     service_host: str = "",
     service_name: str = "",
+    service_ports: str = PORTS,
     now: float,
 ) -> HostIdentity:
     """Create a cloud host's home.
@@ -50,15 +48,17 @@ def init_host(
     Args:
         listen: ``host:port``; port 0 picks a free one, which is kept.
         url: how sites reach it; empty: ``https://`` and the address of ``listen``.
-        service_host, service_name: see :class:`HostSettings`.
+        service_host, service_name, service_ports: see :class:`HostSettings`.
 
     Raises:
         ConflictError: the home is in use already, or the port is taken.
         BadInputError: a setting that is not allowed.
         StorageError: the disk refuses.
     """
-    wanted = (listen, region, name, url, service_host, service_name)
-    settings = None if (home / FILE).exists() else _settings(*wanted)  # what is wrong with it leaves no folder behind
+    wanted = (listen, region, name, url, service_host, service_name, service_ports)
+    settings = (
+        None if (home / FILE).exists() else check_settings(_settings(*wanted))
+    )  # what is wrong with it leaves no folder behind
     make_folder(home, mode=0o700)
     with HomeLock(home, "a cloud host's home"):
         if settings is None or (home / FILE).exists():
@@ -85,15 +85,18 @@ def host_identity(home: Path, settings: HostSettings) -> HostIdentity:
     return HostIdentity(url=settings.url, pin=bytes.fromhex(standing.pin), rotation=standing.rotation)
 
 
-def _settings(listen: str, region: str, name: str, url: str, service_host: str, service_name: str) -> HostSettings:
+def _settings(
+    listen: str, region: str, name: str, url: str, service_host: str, service_name: str, service_ports: str
+) -> HostSettings:
     host, port = parse_listen(listen)
     listener = open_listener(host, port or lasting_port(host))
     with listener:
         address = listener_url(listener)
         port = listener.getsockname()[1]
-    if host in _WILDCARDS and not (url and (service_name or service_host)):
+    untold = [one for one in ("" if url else host, service_name or service_host or host) if is_wildcard(one)]
+    if untold:
         raise ConflictError(
-            f"Sites and clients cannot be told the address {host}.",
+            f"Sites and clients cannot be told the address {untold[0]}.",
             next_step="Give --url and --service-name, the addresses by which others reach this computer.",
         )
     return HostSettings(
@@ -103,4 +106,5 @@ def _settings(listen: str, region: str, name: str, url: str, service_host: str, 
         region=region,
         service_host=service_host,
         service_name=service_name,
+        service_ports=service_ports,
     )

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from entrepot.cloud.host.services import MAX_INSTANCES
+from entrepot.core.addresses import MAX_PORT
 from entrepot.core.errors import BadInputError
 from entrepot.core.ids import is_prefixed_id
 from entrepot.protocol.cloudhost import ServiceSpec
@@ -15,7 +16,6 @@ from entrepot.trust.certificates import LoadedPfx, check_service_certificate
 from entrepot.trust.inspection import PrivateKey, expires
 
 MAX_PEM: Final = 64 * 1024
-MAX_PORT: Final = 65_535
 
 
 def check_spec(spec: ServiceSpec, *, now: float) -> int:
