@@ -198,22 +198,35 @@ async def test_a_handshake_that_is_broken_off_may_be_tried_again(http, first, re
     assert failed.value.retryable
 
 
-async def test_the_proxy_setting_is_used_and_its_refusal_is_named(site):
+@pytest.mark.parametrize(
+    ("status", "words"), [(403, "does not lead to cdp.* 403"), (502, "502"), (407, "user or the password")]
+)
+async def test_the_proxy_setting_is_used_and_its_refusal_is_named(site, status, words):
     asked = asyncio.Queue()
 
     async def proxy(reader, writer):
         asked.put_nowait(await reader.readline())
-        writer.write(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+        writer.write(f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
         await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(proxy, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        async with HttpClient(site.tls_trust, proxy=f"http://127.0.0.1:{port}") as http:
-            with pytest.raises(NoRouteError, match="proxy"):
+        async with HttpClient(site.tls_trust, proxy=f"http://site:secret@127.0.0.1:{port}") as http:
+            with pytest.raises(NoRouteError, match=words) as refused:
                 await http.request("GET", "https://cdp.contoso.example/")
     assert asked.get_nowait() == b"CONNECT cdp.contoso.example:443 HTTP/1.1\r\n"
+    assert "secret" not in str(refused.value)
+
+
+async def test_a_proxy_that_does_not_run_is_told_from_one_that_refuses(site):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # and does not listen
+        async with HttpClient(site.tls_trust, proxy=f"http://site:secret@127.0.0.1:{nobody.getsockname()[1]}") as http:
+            with pytest.raises(NoRouteError, match=r"proxy on the way to cdp.* cannot be reached") as refused:
+                await http.request("GET", "https://cdp.contoso.example/")
+    assert "secret" not in str(refused.value)
 
 
 async def test_what_is_no_url_is_bad_input(http):

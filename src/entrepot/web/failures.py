@@ -8,6 +8,7 @@ import contextlib
 import errno
 import ssl
 from collections.abc import Iterator
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -60,9 +61,9 @@ def explain(error: BaseException, url: str) -> EntrepotError:
         case aiohttp.ServerFingerprintMismatch():
             return TrustError(
                 f"{where} presents another certificate than the pinned one (SHA-256 {error.got.hex()}).",
-                next_step="Somebody is between you and it, unless its administrator replaced its key: ask them for the "
-                "pin (entrepot host identity show) and compare. If it is the same, accept it: "
-                "entrepot cloud accept-pin NAME --host-pin PIN",
+                next_step="Somebody is between you and it, such as a proxy that opens TLS connections (it must leave "
+                "these alone), unless its administrator replaced its key: ask them for the pin (entrepot host identity "
+                "show) and compare. If it is the same, accept it: entrepot cloud accept-pin NAME --host-pin PIN",
             )
         case aiohttp.ClientConnectorCertificateError():
             return _certificate(error.certificate_error, where)
@@ -72,9 +73,7 @@ def explain(error: BaseException, url: str) -> EntrepotError:
                 next_step="Check DNS; for a cloud point, that the record exists which `entrepot cloud dns` names.",
             )
         case aiohttp.ClientProxyConnectionError() | aiohttp.ClientHttpProxyError():
-            return NoRouteError(
-                f"The proxy does not lead to {where}.", next_step="Check the proxy setting and what the proxy permits."
-            )
+            return _proxy(error, where)
         case aiohttp.ClientConnectorSSLError() | ssl.SSLError():
             if isinstance(_cause(error), ssl.SSLCertVerificationError):
                 return _certificate(_cause(error), where)
@@ -98,6 +97,23 @@ def explain(error: BaseException, url: str) -> EntrepotError:
             return UnavailableError(
                 f"The connection to {where} failed: {type(error).__name__}.", next_step="Check that it is running."
             )
+
+
+def _proxy(error: aiohttp.ClientProxyConnectionError | aiohttp.ClientHttpProxyError, where: str) -> NoRouteError:
+    if isinstance(error, aiohttp.ClientProxyConnectionError):
+        return NoRouteError(
+            f"The proxy on the way to {where} cannot be reached.",
+            next_step="Check the proxy setting, and that the proxy is running.",
+        )
+    if error.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+        return NoRouteError(
+            f"The proxy on the way to {where} does not accept the user or the password.",
+            next_step="Check those in the proxy setting; special characters are written as %XX there.",
+        )
+    return NoRouteError(
+        f"The proxy does not lead to {where} (HTTP status {error.status}).",
+        next_step="Check what the proxy permits, and whether it reaches that address.",
+    )
 
 
 def _certificate(error: BaseException | None, where: str) -> TrustError:
