@@ -12,6 +12,7 @@ from entrepot.core.errors import EntrepotError, UnavailableError
 from entrepot.core.secret import Secret
 from entrepot.database import budgets
 from entrepot.database.budgets import Budget
+from entrepot.objects.hashing import object_id_of
 from entrepot.protocol.alertapi import AlertInfo
 from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
@@ -197,6 +198,21 @@ async def test_a_service_certificate_is_issued_over_the_api(api) -> None:
         api, "POST", "/service-certificates", None, status=201, fqdn="c.contoso.com", days=30, password=PASSWORD
     )
     assert base64.b64decode(made["pfx"])[:1] == b"\x30"
+
+
+async def test_a_changed_upload_schedule_counts_for_uploads_that_are_running(site) -> None:
+    point = await site.make_point()
+    holder = await site.services.providers.holder(point.point)
+    first, second = b"first", b"second"
+    await holder.put(object_id_of(first), len(first), lambda: [first])
+    app = Litestar(route_handlers=[care_router(site.services)], openapi_config=None)
+    async with AsyncTestClient(app) as client:
+        closed = {"windows": [{"begin": 0, "end": 0, "bytes_per_second": 0}]}
+        assert (await client.put("/cloud-points/cloud1/upload", json=closed)).status_code == 200
+        with pytest.raises(UnavailableError, match="closed now"):
+            await holder.put(object_id_of(second), len(second), lambda: [second])
+        assert (await client.put("/cloud-points/cloud1/upload", json={})).status_code == 200
+        await holder.put(object_id_of(second), len(second), lambda: [second])
 
 
 async def test_care_routes_speak_the_models_of_the_protocol(site) -> None:

@@ -125,6 +125,7 @@ def _upload_routes(services: CloudServices) -> Handlers:
     async def set_upload_schedule(name: FromPath[str], data: JSONBody[UploadSchedule]) -> UploadSchedule:
         point = await services.get(name)
         await database.write(clouddetails.keep_upload, point.point, data)
+        services.providers.pace(point.point, data)
         return data
 
     return [get_upload_schedule, set_upload_schedule]

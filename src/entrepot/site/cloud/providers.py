@@ -14,7 +14,7 @@ from entrepot.core.times import DAY, Clock
 from entrepot.database import cloud, clouddetails
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
-from entrepot.protocol.cloudapi import CloudAccount
+from entrepot.protocol.cloudapi import CloudAccount, UploadSchedule
 from entrepot.site.cloud.metering import Meter, MeteredHolder
 from entrepot.site.cloud.states import TRANSFERS
 from entrepot.site.cloud.uploading import PacedHolder, Pacer
@@ -230,6 +230,11 @@ class Providers:
         pacer = self._pacers.setdefault(point_id, Pacer(kept.upload))
         pacer.schedule = kept.upload
         return PacedHolder(await self.store_of(point), point.name, pacer)
+
+    def pace(self, point_id: str, schedule: UploadSchedule) -> None:
+        """Let uploads that are running obey a schedule that was changed."""
+        if pacer := self._pacers.get(point_id):
+            pacer.schedule = schedule
 
 
 async def _close_all(unused: Iterable[_Kept]) -> None:
