@@ -29,7 +29,7 @@ from entrepot.trust.inspection import key_pem, to_pem
 from entrepot.web import ports
 from entrepot.web.ports import lasting_port
 
-from .databases import PostgresServer, migrate
+from .databases import PostgresServer, migrate, share_statements
 
 settings.register_profile("entrepot", deadline=None)
 settings.load_profile("entrepot")
@@ -232,6 +232,14 @@ def own_ports() -> Iterator[None]:
     """Servers of two workers would share a port that both found free before either listened there."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ports, "USUAL", share_of_ports(os.environ))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_statements() -> Iterator[None]:
+    """See ``share_statements``."""
+    with pytest.MonkeyPatch.context() as patch:
+        share_statements(patch)
         yield
 
 
