@@ -18,6 +18,7 @@ from entrepot.protocol.cloudapi import (
     PlannedResource,
     Reconciled,
     Reconciliation,
+    RenewalPlan,
     UploadSchedule,
     UploadWindow,
 )
@@ -225,6 +226,49 @@ def test_orphans_in_another_azure_are_looked_for_by_its_own_sign_in_address(logg
     (asked,) = logged_in.bodies("POST /api/v1/cloud-orphans/search")
     assert asked["account"]["azure"]["authority"] == "https://login.example"
     assert asked["account"]["host_url"] == "https://management.example"
+
+
+@pytest.mark.parametrize("wrong", ["1111…", "my-application"])
+def test_what_is_no_application_in_azure_is_told_as_that_before_the_site_is_asked(logged_in, entrepot, wrong) -> None:
+    ran = entrepot("cloud", "orphans", *AZURE_OPTIONS[:-1], wrong)
+    assert ran.code != 0
+    assert "is not the client id of an application registration" in ran.err
+    assert "Application (client) ID" in ran.err
+    assert logged_in.bodies("POST /api/v1/cloud-orphans/search") == []
+
+
+RENEWAL = RenewalPlan(
+    subject="CN=cloud1.contoso.com",
+    thumbprint="ab" * 32,
+    expires=1_774_267_200,
+    new_thumbprint="cd" * 32,
+    new_expires=1_805_803_200,
+    checks=("It has the name of the old one.",),
+    remarks=("It ends soon.",),
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "password", "path"),
+    [
+        (("cloud", "renew-certificate"), "--service-password-file", "/api/v1/cloud-points/mine/certificate/plan"),
+        (("certificate", "renew"), "--password-file", "/api/v1/management-certificates/mine/renew/plan"),
+    ],
+)
+def test_a_renewal_shows_what_it_would_exchange_and_changes_nothing(
+    logged_in, entrepot, tmp_path, password_file, command, password, path
+) -> None:
+    pfx = tmp_path / "new.pfx"
+    pfx.write_bytes(b"pfx")
+    logged_in.replies[f"POST {path}"] = RENEWAL
+    ran = entrepot(*command, "mine", str(pfx), password, str(password_file), "--dry-run")
+    assert ran.code == 0, ran.err
+    told = ran.out + ran.err
+    for part in ("CN=cloud1.contoso.com", "ab" * 8, "cd" * 8, "2026-03-23", "2027-03-23", "name of the old one"):
+        assert part in told
+    assert "Remark: It ends soon." in told
+    assert "Nothing was changed." in told
+    assert len(logged_in.bodies(f"POST {path}")) == 1
 
 
 def test_orphans_of_azure_are_listed_with_their_parts_and_removed(logged_in, entrepot) -> None:

@@ -7,14 +7,19 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Connection, event
 
+from entrepot.core.errors import NotFoundError
 from entrepot.core.times import HOUR
-from entrepot.database import budgets, budgetsums, contents, usage
+from entrepot.database import budgets, budgetsums, cloud, collection, contents, tasks, usage
 from entrepot.database.budgets import Scope
+from entrepot.database.collection import SegmentRow
 from entrepot.database.engine import Database
 from entrepot.protocol.costapi import BudgetPatch, BudgetRequest
+from entrepot.site.cloud import standing
 from entrepot.site.cost.budgets import put
 from entrepot.site.cost.changing import change
 from tests.rows import content_row
+
+from .test_cloud_repositories import CERTIFICATE, POINT
 
 pytestmark = pytest.mark.postgres
 PATIENCE = 60.0
@@ -146,3 +151,47 @@ def test_who_notes_an_earlier_measurement_and_who_counts_several_hours_do_not_wa
         assert usage.course(connection, "pt-1", since=0).stored == {10 * HOUR: 7}
         uploaded = [row.uploaded for row in usage.hours(connection, "pt-1", since=0, until=20 * HOUR, limit=9)]
     assert uploaded == [5, 6]
+
+
+def _counts(connection: Connection, sequence: int = 1) -> None:
+    segment = SegmentRow(
+        point=POINT.point,
+        name=f"tx/1/gw/{sequence}",
+        instance="gw",
+        sequence=sequence,
+        digest=bytes([sequence]) * 32,
+        previous=bytes(32),
+        records=1,
+        bytes=10,
+    )
+    assert collection.add_segment(connection, segment, (), NOW)
+
+
+def _prunes(connection: Connection) -> None:
+    collection.prune_segments(connection, NOW + 1, chains_before=NOW + 1)
+
+
+@pytest.mark.parametrize("collects", [_counts, _prunes])
+def test_who_forgets_a_cloud_point_and_who_collects_from_it_do_not_wait_for_each_other(
+    postgres_hierarchy, collects: Callable[[Connection], None]
+) -> None:
+    database = postgres_hierarchy
+    with database.transaction() as connection:
+        cloud.add_certificate(connection, CERTIFICATE)
+        cloud.add_cloud_point(connection, POINT)
+        task = tasks.create(connection, site="PS1", kind="cloud-delete", subject=POINT.point, title="D", now=NOW)
+        cloud.update_cloud_point(connection, POINT.point, task=task.id)
+        usage.set_collected(connection, POINT.point, now=NOW)
+        _counts(connection, 0)
+    with database.transaction() as connection:
+        usage.set_collected(connection, POINT.point, now=NOW)
+        other, failed = _begin(
+            database,
+            lambda connection: standing.forget(connection, task, NOW),
+            until=lambda statement, _: statement.startswith("DELETE FROM cloud_usage"),
+        )
+        collects(connection)
+    other.join(PATIENCE)
+    assert failed == []
+    with database.reading() as connection, pytest.raises(NotFoundError):
+        cloud.get_cloud_point(connection, POINT.point)

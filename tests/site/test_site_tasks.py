@@ -9,16 +9,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, update
 
 from entrepot.core.errors import ConflictError, RefusedError, UnavailableError
 from entrepot.database import taskleases, tasks
 from entrepot.database.engine import Database, open_database, sqlite_url
+from entrepot.database.tables.tasks import task as table
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.reporting import Reporter
-from entrepot.site.tasks import TaskEngine
+from entrepot.site.tasks import ALWAYS, TaskEngine
 
 from ..databases import create_tables
 
@@ -232,33 +234,58 @@ async def test_what_need_not_wait_comes_first(empty: Database) -> None:
     assert order[0] == "urgent"
 
 
-async def test_a_stop_of_a_cloud_point_finds_a_place_however_many_other_orders_wait(empty: Database) -> None:
-    stopped = asyncio.Event()
+async def test_a_stop_of_a_cloud_point_is_begun_at_once_however_many_others_wait(empty: Database) -> None:
+    """Each of them may wait three quarters of an hour for its cloud, stops as well, and publications take all places
+    that are left."""
+    over = asyncio.Event()
+    begun: list[CloudAction] = []
 
     class Cycle:
         async def run(self, action: CloudAction, _task: Task, _report: Reporter) -> None:
-            if action is CloudAction.STOP:
-                stopped.set()
-            await stopped.wait()
+            begun.append(action)
+            await over.wait()
 
     async def settled(_: str) -> None:
         """Nobody looks."""
 
-    engine = TaskEngine(empty, site="PS1", holder="test", clock=lambda: NOW)
+    async def publish(_task: Task, _report: Reporter) -> None:
+        await over.wait()
+
+    engine = TaskEngine(empty, site="PS1", holder="test", clock=lambda: NOW, concurrency=4)
     register_actions(engine, Cycle(), settled)  # type: ignore[arg-type]  # all that is asked of it
+    engine.register("publish", Handler(publish))
 
-    async def add(action: CloudAction, subject: str) -> None:
-        await empty.write(tasks.create, site="PS1", kind=action.value, subject=subject, title="An order", now=NOW)
+    async def add(kind: str, subject: str) -> None:
+        await empty.write(tasks.create, site="PS1", kind=kind, subject=subject, title="An order", now=NOW)
 
-    for number in range(20):
-        await add(CloudAction.UPDATE, f"cloud{number}")
-    begun = await engine._start_due()
-    await add(CloudAction.STOP, "another")
-    assert 1 < begun < 20
+    for number in range(9):
+        await add(CloudAction.UPDATE.value, f"cloud{number}")
+        await add(CloudAction.STOP.value, f"other{number}")
+        await add("publish", f"content{number}")
+    assert await engine._start_due() == 9 + 4
+    await add(CloudAction.STOP.value, "one more")
     assert await engine._start_due() == 1
-    async with asyncio.timeout(120):
-        await stopped.wait()
+    await asyncio.sleep(0)
+    assert begun == [CloudAction.STOP] * 10
+    over.set()
     await engine.stop()
+
+
+async def test_what_is_tried_again_for_ever_is_tried_after_no_longer_than_it_was_registered_for(empty) -> None:
+    async def work(task: Task, report: Reporter) -> None:
+        raise UnavailableError("The cloud does not answer.")
+
+    engine = TaskEngine(empty, site="PS1", holder="test", clock=lambda: NOW)
+    engine.register("job", Handler(work), max_attempts=ALWAYS, longest_delay=60)
+    task = await empty.write(tasks.create, site="PS1", kind="job", subject="x", title="A job", now=NOW)
+    await empty.write(_tried, task.id, 5000)
+    await engine.run_once()
+    waiting = await empty.read(tasks.get, task.id)
+    assert (waiting.state, waiting.run_after - NOW) == (TaskState.CREATED, 60)
+
+
+def _tried(connection: Connection, task: str, times: int) -> None:
+    connection.execute(update(table).where(table.c.id == task).values(attempts=times))
 
 
 async def test_a_kind_has_one_handler(empty: Database) -> None:
@@ -274,7 +301,7 @@ CHILD = """
 import asyncio, sys, time
 from pathlib import Path
 from entrepot.database.engine import open_database
-from entrepot.site.tasks import TaskEngine
+from entrepot.site.tasks import ALWAYS, TaskEngine
 
 class Handler:
     async def run(self, task, report):

@@ -114,3 +114,42 @@ async def test_whoever_is_killed_when_a_budget_stops_or_starts_a_service_forgets
             await done(site)
             (kept,) = await site.database.read(budgets.budgets)
             assert kept.stopped == ("stopped" if done is _assert_stopped else "")
+
+
+async def test_whoever_stops_by_hand_what_a_budget_stopped_is_obeyed_when_the_budget_is_raised(site, spent) -> None:
+    await enforce_stops(site.database, site.services)
+    await site.settle()
+    await site.services.act(CloudAction.STOP, "cloud1")
+    _budget(site, 1000)
+    for _ in range(2):
+        await enforce_stops(site.database, site.services)
+        await site.settle()
+        await _assert_stopped(site)
+    told = [each.what for each in await site.database.read(budgets.changes)]
+    assert {"cloud1 was stopped by hand", "cloud1 may run again"} <= set(told)
+    (kept,) = await site.database.read(budgets.budgets)
+    assert kept.stopped == ""
+
+
+@pytest.mark.parametrize("spending", [True, False])
+async def test_a_stop_by_hand_between_a_budgets_look_and_its_order_wins(site, spent, monkeypatch, spending) -> None:
+    """Whether the budget was about to stop the service, or to start it again."""
+    if not spending:
+        await enforce_stops(site.database, site.services)
+        await site.settle()
+        _budget(site, 1000)
+    act, stopped = site.services.orders.act, []
+
+    async def late(*args: object, **more: object) -> object:
+        if not stopped:
+            stopped.append(await act(CloudAction.STOP, "cloud1"))
+            await site.settle()
+        return await act(*args, **more)
+
+    monkeypatch.setattr(site.services.orders, "act", late)
+    for amount in (100 if spending else 1000, 1000):
+        _budget(site, amount)
+        await enforce_stops(site.database, site.services)
+        await site.settle()
+        await _assert_stopped(site)
+    assert stopped

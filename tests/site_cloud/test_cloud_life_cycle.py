@@ -23,7 +23,7 @@ from entrepot.protocol.siteapi import TaskState
 from entrepot.site.cloud.actions import MAX_ATTEMPTS
 from entrepot.site.cloud.states import CloudAction
 
-from .conftest import Crash
+from .conftest import FQDN, Crash
 from .test_certificate_errors import certificate, pfx
 
 
@@ -362,9 +362,11 @@ async def test_bad_input_is_refused_before_a_task_exists(site, changes) -> None:
 
 async def test_names_are_unique_among_points_services_and_devices(site) -> None:
     await site.make_point()
-    with pytest.raises(ConflictError):
-        await site.services.create(site.request("cloud1", "other.contoso.com"))
-    with pytest.raises(ConflictError, match="cloud1"):
+    for fqdn in ("other.contoso.com", FQDN):  # the name that was asked for is told first
+        for refused in (site.services.create, site.services.plan):
+            with pytest.raises(ConflictError, match="distribution point named 'cloud1' already"):
+                await refused(site.request("cloud1", fqdn))
+    with pytest.raises(ConflictError, match="cloud1 has the service name"):
         await site.services.create(site.request("cloud2"))
     await site.database.write(_add_device, "cloud3.contoso.com")
     with pytest.raises(ConflictError, match="device"):

@@ -1,8 +1,10 @@
 """Orders that take over from others, and what orders that failed or gave way leave behind (R12, R27)."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from entrepot.core.errors import ConflictError, NotFoundError, QuotaError, RefusedError, UnavailableError
@@ -13,8 +15,9 @@ from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
 from entrepot.protocol.siteapi import TaskState
 from entrepot.site.acting import act_for
-from entrepot.site.cloud import monitor
+from entrepot.site.cloud import charge
 from entrepot.site.cloud.states import OFFERED, CloudAction
+from entrepot.site.reporting import Reporter
 
 from ..lightpfx import light_service_pfx
 from .conftest import FQDN, PASSWORD, Crash, SiteUnderTest
@@ -198,6 +201,27 @@ async def test_a_start_is_not_undone_by_a_look_that_began_before_it(site) -> Non
     assert site.cloud.services["cloud1"].state is RunState.RUNNING
 
 
+async def test_a_start_that_comes_while_a_look_stops_the_service_is_carried_out_after_that_stop(site) -> None:
+    await _run_by_hand(site)
+    started = asyncio.Event()
+    running: list[asyncio.Task[None]] = []
+
+    async def order(name: str) -> None:
+        if name == "stop" and not running:
+            await site.services.act(CloudAction.START, "cloud1")
+            running.append(asyncio.create_task(site.settle()))
+            with contextlib.suppress(TimeoutError):  # it is not: this stop is on its way to the cloud
+                await asyncio.wait_for(started.wait(), 1.0)
+        if name == "start":
+            started.set()
+
+    site.cloud.on_call = order
+    await site.services.monitor.check((await site.services.get("cloud1")).point)
+    await running[0]
+    assert site.cloud.services["cloud1"].state is RunState.RUNNING
+    assert (await site.services.get("cloud1")).state is CloudPointState.READY
+
+
 async def test_a_look_does_not_wait_for_a_cloud_that_takes_no_stop_for_long(site, monkeypatch) -> None:
     await _run_by_hand(site)
     point = (await site.services.get("cloud1")).point
@@ -210,7 +234,7 @@ async def test_a_look_does_not_wait_for_a_cloud_that_takes_no_stop_for_long(site
 
     with monkeypatch.context() as patch:
         patch.setattr(site.cloud, "stop", busy)
-        patch.setattr(monitor, "STOP_PATIENCE", 0.02)
+        patch.setattr(charge, "STOP_PATIENCE", 0.02)
         await site.services.monitor.check(point)
     assert told
     await site.services.monitor.check(point)
@@ -444,3 +468,27 @@ async def test_only_a_point_whose_deletion_failed_can_be_forgotten(site) -> None
     await site.services.act(CloudAction.DELETE, "cloud1")
     with pytest.raises(ConflictError, match="being deleted already"):
         await site.services.act(CloudAction.FORGET, "cloud1")
+
+
+# --- progress
+
+
+async def test_of_a_renewal_no_more_instances_are_told_than_are_wanted(site, monkeypatch) -> None:
+    """While they are replaced, the old ones run beside the new."""
+    await site.make_point()
+    create = site.cloud.create
+
+    async def replacing(*args: object) -> object:
+        status = await create(*args)
+        return msgspec.structs.replace(status, instances=status.instances * 2)
+
+    monkeypatch.setattr(site.cloud, "create", replacing)
+    amounts: list[tuple[int, int | None]] = []
+    amount = Reporter.amount
+    monkeypatch.setattr(
+        Reporter, "amount", lambda self, done, total=None: (amounts.append((done, total)), amount(self, done, total))
+    )
+    task = await site.services.renew("cloud1", _renewal(site))
+    await site.settle()
+    await site.completed(task)
+    assert set(amounts) == {(2, 2)}

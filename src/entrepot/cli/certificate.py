@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from entrepot.cli.cloud.output import print_renewal
 from entrepot.cli.options import AsJson, PasswordFile, PasswordStdin, Yes
 from entrepot.cli.output import day, print_json, print_rows, say, yes_no
 from entrepot.cli.removing import DryRun, remove_or_tell
@@ -15,7 +16,7 @@ from entrepot.cli.session import seg, site_session
 from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.core.paths import windows_problem
 from entrepot.durable.files import make_folder, write_file, write_private
-from entrepot.protocol.cloudapi import RenewManagementCertificate
+from entrepot.protocol.cloudapi import RenewalPlan, RenewManagementCertificate
 from entrepot.protocol.cloudpointapi import (
     CertificateInfo,
     ManagementCertificateRequest,
@@ -172,6 +173,9 @@ def renew(
     pfx: Annotated[Path, typer.Argument(help="The .pfx file of the new one, with the same common name.")],
     password_file: PasswordFile = None,
     password_stdin: PasswordStdin = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Try it at every cloud, and show what would change.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Replace a management certificate by a new one of the same name, once every cloud that it opens accepts it.
@@ -185,6 +189,11 @@ def renew(
     password = read_secret(f"Password of {pfx.name}", file=password_file, stdin=password_stdin)
     body = RenewManagementCertificate(pfx=data, password=password.reveal_text())
     with site_session(ctx) as session:
+        if dry_run:
+            print_renewal(
+                session.post(f"/management-certificates/{seg(name)}/renew/plan", body, RenewalPlan), as_json=as_json
+            )
+            return
         info = session.post(f"/management-certificates/{seg(name)}/renew", body, CertificateInfo)
     if as_json:
         print_json(info)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -27,6 +28,22 @@ Listen = Annotated[str, typer.Option("--listen", help="Address and port to liste
 CodeStdin = Annotated[
     bool, typer.Option("--code-stdin", help="Read the code from standard input, where no process list shows it.")
 ]
+
+
+def application_id(text: str) -> str:
+    """The client id of an application registration in Azure, however it is written.
+
+    Raises:
+        BadInputError: it is none.
+    """
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise BadInputError(
+            f"{text!r} is not the client id of an application registration.",
+            next_step="Give --azure-application what Azure's portal shows as its Application (client) ID: "
+            "8-4-4-4-12 hexadecimal digits.",
+        ) from None
 
 
 def pin_digits(text: str) -> str:

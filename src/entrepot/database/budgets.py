@@ -62,6 +62,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     what: str
 
 
+STOPPED: Final = "stopped"
+"""A budget stopped its service, and will start it again."""
+WAIVED: Final = "waived"
+"""A budget stopped its service, and somebody started or stopped it since: they are obeyed."""
+
+
 def put_budget(connection: Connection, new: Budget) -> None:
     """Set a budget; answers to clients change with it, and tokens without an allowance no longer count.
 
@@ -88,9 +94,17 @@ def delete_budget(connection: Connection, scope: Scope, subject: str) -> bool:
 
 
 def set_stopped(connection: Connection, one: Budget, stopped: str) -> None:
-    """Note that a budget stopped its service, or that somebody started it since."""
+    """Note that a budget stopped its service, or that somebody has decided otherwise since (:data:`WAIVED`)."""
     mine = (table.c.scope == one.scope.value, table.c.subject == one.subject)
     connection.execute(update(table).where(*mine).values(stopped=stopped))
+
+
+def waive_stop(connection: Connection, point: str, *, at: float, by: str, what: str) -> None:
+    """Somebody stops a cloud point: whatever its budget stopped is from now on stopped by them."""
+    mine = (table.c.scope == Scope.POINT.value, table.c.subject == point, table.c.stopped == STOPPED)
+    waived = update(table).where(*mine).values(stopped=WAIVED).returning(table.c.subject)
+    if connection.execute(waived).first() is not None:
+        note_change(connection, Scope.POINT, point, at=at, by=by, what=what)
 
 
 def note_refusal(connection: Connection, one: Budget, now: float) -> None:

@@ -1,14 +1,14 @@
 """Distribution points and boundary groups. Cloud points are here too, as far as they are points like any other."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, not_, select, update
 
 from entrepot.core.errors import ConflictError, NotFoundError
 from entrepot.core.names import name_key
 from entrepot.database.hierarchy import note_change
-from entrepot.database.names import check_name, find, refuse_taken
+from entrepot.database.names import check_name, find, refuse_taken, taken_name
 from entrepot.database.tables.cloud import control_document
 from entrepot.database.tables.devices import enrolment_code
 from entrepot.database.tables.points import (
@@ -48,6 +48,10 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     created: int = 0
 
 
+_WAITS: Final = and_(points.c.state == PENDING, points.c.kind == STANDARD)
+"""Of a point that only waits for an administrator."""
+
+
 def add_point(connection: Connection, point: Point) -> Point:
     """Add a point. One that an administrator makes takes its name from one that only waits: anybody may wait, under any
     name.
@@ -58,14 +62,23 @@ def add_point(connection: Connection, point: Point) -> Point:
     """
     name = check_name(point.name, "distribution point")
     if (point.state, point.kind) != (PENDING, STANDARD):
-        waiting = points.c.name_key == name_key(name), points.c.state == PENDING, points.c.kind == STANDARD
-        connection.execute(delete(points).where(*waiting))
+        connection.execute(delete(points).where(points.c.name_key == name_key(name), _WAITS))
     refuse_taken(connection, points, name, "distribution point")
     connection.execute(
         insert(points).values(msgspec.structs.asdict(point) | {"name": name, "name_key": name_key(name)})
     )
     note_change(connection)
     return get_point(connection, point.id)
+
+
+def refuse_name(connection: Connection, name: str) -> None:
+    """Check that a point which an administrator makes could have this name now.
+
+    Raises:
+        ConflictError: the name is taken.
+    """
+    if connection.execute(select(points.c.id).where(points.c.name_key == name_key(name), not_(_WAITS))).first():
+        taken_name(name, "distribution point")
 
 
 def get_point(connection: Connection, name_or_id: str) -> Point:

@@ -72,7 +72,7 @@ def translated(error: Exception, what: str) -> EntrepotError:
         )
     if not status or status in _TRANSIENT:
         return UnavailableError(
-            f"The object store does not serve {what} now ({answer or 'no answer'}).",
+            f"The object store does not serve now ({what}: {answer or 'no answer'}).",
             next_step="Try again later; check its address, its status page and its limits if it lasts.",
         )
     return StorageError(

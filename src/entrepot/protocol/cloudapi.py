@@ -155,6 +155,19 @@ class RenewManagementCertificate(_Model, frozen=True, kw_only=True):
         return "RenewManagementCertificate(***)"
 
 
+class RenewalPlan(_Model, frozen=True, kw_only=True):
+    """What a renewal would exchange: thumbprints (SHA-256, hexadecimal) and ends (seconds since 1970). ``checks``: what
+    was looked at and is good; ``remarks``: what is not wrong, but deserves a look."""
+
+    subject: str
+    thumbprint: str
+    expires: int
+    new_thumbprint: str
+    new_expires: int
+    checks: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+
+
 MACHINE: Final = "machine"
 """The meter of a cloud host's machine: no cloud point's own, it was there before and stays behind all of them."""
 

@@ -153,8 +153,8 @@ class BudgetPatch(Model, frozen=True, kw_only=True):
 class BudgetInfo(Model, frozen=True, kw_only=True):
     """``GET /budgets``. ``used`` is what was collected, ``granted`` what tokens may still use, or used uncollected;
     ``unaccounted``: of this what gateway instances won on tokens that ended a day ago, and never accounted for.
-    ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started by hand since). ``refused``: when it
-    last had no room for a download, since it was set or changed; 0: never. ``warning``: cloud points that it bounds
+    ``stopped``: empty, ``stopped`` by this budget, or ``waived`` (started or stopped by hand since). ``refused``: when
+    it last had no room for a download, since it was set or changed; 0: never. ``warning``: cloud points that it bounds
     have more instances than can serve one client under a budget. ``grades``: the shares in words, ``grade``: how far
     it has come. ``collected``: when the cloud point that it bounds and that was collected longest ago was (0: one never
     was, or there is none), ``age_seconds`` how long that is ago."""

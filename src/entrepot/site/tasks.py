@@ -8,7 +8,8 @@ ends it.
 
 import asyncio
 import contextlib
-from typing import Final
+import sys
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -24,10 +25,22 @@ LEASE_SECONDS: Final = 60.0
 BEAT_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 1.0
 MAX_ATTEMPTS: Final = 10
+ALWAYS: Final = sys.maxsize
+"""Attempts of what is tried again until it works or is cancelled."""
 FIRST_DELAY: Final = 2.0
 LONGEST_DELAY: Final = 1800.0
+URGENT_A_LOOK: Final = 1000
+"""So many urgent tasks are begun at once; the next look follows soon."""
 
 log = structlog.get_logger("site.tasks")
+
+
+class _Kind(NamedTuple):
+    """How tasks of a kind are done."""
+
+    handler: TaskHandler
+    max_attempts: int
+    longest_delay: float
 
 
 class TaskEngine:
@@ -35,7 +48,7 @@ class TaskEngine:
 
     Args:
         holder: names this process; unique among all that share the database.
-        concurrency: tasks at the same time.
+        concurrency: tasks at the same time; urgent ones come on top.
     """
 
     def __init__(self, database: Database, *, site: str, holder: str, clock: Clock, concurrency: int = 8) -> None:
@@ -44,27 +57,40 @@ class TaskEngine:
         self._holder = holder
         self._clock = clock
         self._concurrency = concurrency
-        self._handlers: dict[str, tuple[TaskHandler, int]] = {}
+        self._handlers: dict[str, _Kind] = {}
         self._waiting_kinds: set[str] = set()
+        self._urgent_kinds: set[str] = set()
         self._running: dict[str, tuple[asyncio.Task[None], Reporter]] = {}
         self._patient: set[str] = set()  # of those that run: the tasks of kinds that wait for others
+        self._urgent: set[str] = set()  # of those that run: the tasks of kinds that wait for nobody
         self._wake = asyncio.Event()
         self._stopping = False
 
     def register(
-        self, kind: str, handler: TaskHandler, *, max_attempts: int = MAX_ATTEMPTS, waits: bool = False
+        self,
+        kind: str,
+        handler: TaskHandler,
+        *,
+        max_attempts: int = MAX_ATTEMPTS,
+        longest_delay: float = LONGEST_DELAY,
+        waits: bool = False,
+        urgent: bool = False,
     ) -> None:
         """Say who does tasks of this kind, and how often a failing one is tried.
 
         Args:
+            longest_delay: a failing one is tried again after so many seconds at most.
             waits: there may be very many, or they may take days: other kinds come first, and where several tasks run
                 at the same time one place is kept free for those.
+            urgent: they are begun at once, whatever else runs, each other included, and take nobody's place.
         """
         if kind in self._handlers:
             raise ConflictError(f"Tasks of kind {kind!r} have a handler already.")
-        self._handlers[kind] = (handler, max_attempts)
+        self._handlers[kind] = _Kind(handler, max_attempts, longest_delay)
         if waits:
             self._waiting_kinds.add(kind)
+        if urgent:
+            self._urgent_kinds.add(kind)
 
     def wake(self) -> None:
         """Look for due tasks now; call it after the transaction that created one."""
@@ -113,14 +139,17 @@ class TaskEngine:
     async def _start_due(self) -> int:
         if self._stopping:
             return 0
-        started = await self._start([kind for kind in self._handlers if kind not in self._waiting_kinds])
+        apart = self._waiting_kinds | self._urgent_kinds
+        started = await self._start(sorted(self._urgent_kinds), URGENT_A_LOOK)
+        started += await self._start([kind for kind in self._handlers if kind not in apart], self._free())
         room = max(1, self._concurrency - 1) - len(self._patient)
-        return started + await self._start(sorted(self._waiting_kinds), most=room)
+        return started + await self._start(sorted(self._waiting_kinds), min(self._free(), room))
 
-    async def _start(self, kinds: list[str], *, most: int | None = None) -> int:
-        """Begin with due tasks of these kinds, as far as there are places; how many."""
-        free = self._concurrency - len(self._running)
-        limit = free if most is None else min(free, most)
+    def _free(self) -> int:
+        return self._concurrency - (len(self._running) - len(self._urgent))
+
+    async def _start(self, kinds: list[str], limit: int) -> int:
+        """Begin with due tasks of these kinds, so many at most; how many."""
         if limit <= 0 or not kinds:
             return 0
         claimed = await self._database.write(
@@ -138,6 +167,8 @@ class TaskEngine:
             self._running[task.id] = (work, reporter)
             if task.kind in self._waiting_kinds:
                 self._patient.add(task.id)
+            if task.kind in self._urgent_kinds:
+                self._urgent.add(task.id)
         return len(claimed)
 
     async def _work(self, task: Task, reporter: Reporter) -> None:
@@ -155,11 +186,12 @@ class TaskEngine:
         finally:
             self._running.pop(task.id, None)
             self._patient.discard(task.id)
+            self._urgent.discard(task.id)
             self._wake.set()
 
     async def _handle(self, task: Task, reporter: Reporter) -> EntrepotError | None:
         """Run the handler; what went wrong, or None."""
-        handler, max_attempts = self._handlers[task.kind]
+        handler, max_attempts, _ = self._handlers[task.kind]
         ended: EntrepotError | None = None
         if task.cancel_requested:
             reporter.stop("cancelled")
@@ -194,9 +226,10 @@ class TaskEngine:
         if stopped and reporter.stop_reason == "shutdown":
             await self._put_back(task, run_after=0, error=None)
             return
-        max_attempts = self._handlers[task.kind][1]
+        _, max_attempts, longest = self._handlers[task.kind]
         if error is not None and error.retryable and not stopped and task.attempts < max_attempts:
-            delay = min(FIRST_DELAY * 2 ** (task.attempts - 1), LONGEST_DELAY)
+            # the exponent is bounded: a task that is tried for months must not outgrow a number
+            delay = min(FIRST_DELAY * 2 ** min(task.attempts - 1, 32), longest)
             log.info("task_retried", task=task.id, kind=task.kind, error=str(error), seconds=delay)
             await self._put_back(task, run_after=self._clock() + delay, error=error)
             return

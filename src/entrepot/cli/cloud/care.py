@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from entrepot.cli.certificate import read_pfx
-from entrepot.cli.cloud.output import print_update
+from entrepot.cli.cloud.output import print_renewal, print_update
 from entrepot.cli.cloud.points import CPU, IMAGE, MEMORY, REGISTRY_PASSWORD_FILE, REGISTRY_USER, Name
 from entrepot.cli.cloud.points import app as cloud_app
 from entrepot.cli.options import AsJson, Wait, pin_digits
@@ -20,6 +20,7 @@ from entrepot.protocol.cloudapi import (
     AcceptedPin,
     AcceptPin,
     CloudHealth,
+    RenewalPlan,
     RenewServiceCertificate,
     UpdatePlan,
     UpdateRequest,
@@ -84,6 +85,7 @@ def renew_certificate(
     name: Name,
     service_pfx: Annotated[Path, typer.Argument(help="The new service certificate with its key, PKCS#12.")],
     service_password_file: Annotated[Path | None, typer.Option(help="File with its password.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check it and show what would change.")] = False,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -91,12 +93,18 @@ def renew_certificate(
 
     \b
     Example:
+      entrepot cloud renew-certificate cloud-eu certs/cloud1.contoso.com.pfx --dry-run
       entrepot cloud renew-certificate cloud-eu certs/cloud1.contoso.com.pfx
     """
     data = read_pfx(service_pfx)
     password = read_secret(f"Password of {service_pfx.name}", file=service_password_file, options=SERVICE_PASSWORD)
     body = RenewServiceCertificate(service_pfx=data, service_password=password.reveal_text())
     with site_session(ctx) as session:
+        if dry_run:
+            print_renewal(
+                session.post(f"/cloud-points/{seg(name)}/certificate/plan", body, RenewalPlan), as_json=as_json
+            )
+            return
         task = session.post(f"/cloud-points/{seg(name)}/certificate", body, TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
 

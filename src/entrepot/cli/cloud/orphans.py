@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from entrepot.cli.options import AsJson, Wait, Yes, pin_digits
+from entrepot.cli.options import AsJson, Wait, Yes, application_id, pin_digits
 from entrepot.cli.output import confirm, print_json, print_rows, say, size
 from entrepot.cli.session import site_session
 from entrepot.cli.waiting import finish
@@ -133,7 +133,7 @@ def _account(
             management_certificate=certificate,
             provider=AZURE,
             host_url=host or ARM,
-            azure=AzureOptions(tenant=tenant, application=application, authority=authority),
+            azure=AzureOptions(tenant=tenant, application=application_id(application), authority=authority),
         )
     if not (host and host_pin and subscription and certificate):
         raise BadInputError("A subscription is named by --host, --host-pin, --subscription and --certificate.")

@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Final
 
 from entrepot.cli.output import age, day, hour, how_old, money, print_facts, print_json, print_rows, say, size, when
-from entrepot.protocol.cloudapi import MACHINE, CloudPlan, Comparison, PlannedResource, UpdatePlan
+from entrepot.protocol.cloudapi import MACHINE, CloudPlan, Comparison, PlannedResource, RenewalPlan, UpdatePlan
 from entrepot.protocol.cloudpointapi import (
     AzureInfo,
     CloudPointInfo,
@@ -202,6 +202,20 @@ def print_update(name: str, plan: UpdatePlan, *, as_json: bool) -> None:
     print_rows(("Option", "Now", "Then"), rows, empty=f"{name} has no options that could be changed.")
     _print_remarks(plan.remarks)
     say("The service would be brought to that; running downloads would go on. Nothing was changed.")
+
+
+def print_renewal(plan: RenewalPlan, *, as_json: bool) -> None:
+    """What a renewal of a certificate would exchange."""
+    if as_json:
+        print_json(plan)
+        return
+    for check in plan.checks:
+        say(f"[green]✓[/] {check}")
+    now = ("Now", plan.thumbprint[:16], when(plan.expires))
+    then = ("Then", plan.new_thumbprint[:16], when(plan.new_expires))
+    print_rows((plan.subject, "Thumbprint", "Ends"), (now, then), empty="")
+    _print_remarks(plan.remarks)
+    say("Nothing was changed.")
 
 
 def _print_remarks(remarks: tuple[str, ...]) -> None:

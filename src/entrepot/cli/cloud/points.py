@@ -7,7 +7,7 @@ import typer
 
 from entrepot.cli.certificate import read_pfx
 from entrepot.cli.cloud.output import print_cloud_point, print_cloud_points, print_dns, print_plan
-from entrepot.cli.options import AsJson, Wait, pin_digits
+from entrepot.cli.options import AsJson, Wait, application_id, pin_digits
 from entrepot.cli.output import print_json, say, size
 from entrepot.cli.secrets import REGISTRY_PASSWORD, SERVICE_PASSWORD, read_secret
 from entrepot.cli.session import seg, site_session
@@ -116,7 +116,7 @@ def create(
             asked = read_secret(who, file=registry_password_file, options=REGISTRY_PASSWORD)
         azure = AzureOptions(
             tenant=azure_tenant,
-            application=azure_application,
+            application=application_id(azure_application),
             image=azure_image,
             resource_group=azure_resource_group,
             redundancy=azure_redundancy.upper(),

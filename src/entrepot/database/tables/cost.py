@@ -51,7 +51,7 @@ budget = Table(
     Column("zone", String(64), nullable=False),  # of the calendar month; empty: 30 rolling days
     Column("created", BigInteger, nullable=False),
     Column("by", String(128), nullable=False),
-    Column("stopped", String(16), nullable=False),  # empty, stopped (by this budget), waived (started by hand since)
+    Column("stopped", String(16), nullable=False),  # empty, stopped (by this budget), waived (by hand since)
     Column("open_bytes", BigInteger, nullable=False, server_default="0"),  # of grants whose slots were not looked at
     Column("refused", BigInteger, nullable=False, server_default="0"),  # when it last had no room; 0: never as it is
 )

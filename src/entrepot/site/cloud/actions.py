@@ -1,11 +1,13 @@
 """The actions of a cloud point as tasks: who runs them, and what a failure leaves behind."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
 
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, QuotaError
+from entrepot.core.times import MINUTE
 from entrepot.database.tasks import Task
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.site.cloud.forgetting import way_out
@@ -13,19 +15,26 @@ from entrepot.site.cloud.lifecycle import LifeCycle
 from entrepot.site.cloud.standing import knowing
 from entrepot.site.cloud.states import BRINGS_ALL, GOING, CloudAction
 from entrepot.site.reporting import Reporter
-from entrepot.site.tasks import TaskEngine
+from entrepot.site.tasks import ALWAYS, TaskEngine
 
 MAX_ATTEMPTS: Final = 8
+STOP_DELAY: Final = MINUTE
+"""What is to be stopped costs money: it is tried again each minute."""
+
+_STILL: Final = "The service is to be stopped all the same: each look at its health tries that."
 
 log = structlog.get_logger("site.cloud.actions")
 
 
 def register_actions(engine: TaskEngine, cycle: LifeCycle, settled: Callable[[str], Awaitable[None]]) -> None:
-    """Tell the task engine who does the tasks of cloud points. All may wait for a cloud for a long time; a stop comes
-    first, and finds a place however many others wait."""
+    """Tell the task engine who does the tasks of cloud points. All may wait for a cloud for a long time; a stop is
+    begun at once, however many others wait, and is tried again until the cloud has taken it."""
     for action in CloudAction:
         handler = ActionHandler(cycle, action, settled)
-        engine.register(action.value, handler, max_attempts=MAX_ATTEMPTS, waits=action is not CloudAction.STOP)
+        if action is CloudAction.STOP:
+            engine.register(action.value, handler, max_attempts=ALWAYS, longest_delay=STOP_DELAY, urgent=True)
+        else:
+            engine.register(action.value, handler, max_attempts=MAX_ATTEMPTS, waits=True)
 
 
 class ActionHandler:
@@ -39,6 +48,7 @@ class ActionHandler:
         self._cycle = cycle
         self._action = action
         self._settled = settled
+        self._max_attempts = ALWAYS if action is CloudAction.STOP else MAX_ATTEMPTS
 
     async def run(self, task: Task, report: Reporter) -> None:
         """Do it, or what is left of it."""
@@ -78,7 +88,9 @@ class ActionHandler:
     async def _failed(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
         """What to report; a final failure is written to the point, and a creation is undone."""
         interrupted = isinstance(error, CancelledError) and report.stop_reason in ("shutdown", "lost")
-        again = error.retryable and task.attempts < MAX_ATTEMPTS and not report.cancelled
+        again = error.retryable and task.attempts < self._max_attempts and not report.cancelled
+        if again:
+            await self._waits(task, error)
         if interrupted or again:
             return error
         if self._action is CloudAction.CREATE:
@@ -88,6 +100,11 @@ class ActionHandler:
         except (CancelledError, NotFoundError):
             log.info("failure_of_superseded_task", task=task.id, error=str(error))
         return error
+
+    async def _waits(self, task: Task, error: EntrepotError) -> None:
+        """Show with the point why its task is not done yet; whatever it comes to says something else."""
+        with contextlib.suppress(CancelledError, NotFoundError):  # a later task is in charge, or it is gone
+            await self._cycle.note(task, message=f"It is tried again: {error}")
 
     async def _ended(self, task: Task, error: EntrepotError) -> EntrepotError:
         """Write a final failure to the point; how its service is then decides its state. What to report.
@@ -106,6 +123,8 @@ class ActionHandler:
         # These take nothing from clients when they fail: they go on until somebody has looked at the service.
         serves = point.ready and (brings or self._action is CloudAction.SCALE)
         state = CloudPointState.DEGRADED if serves else CloudPointState.FAILED
+        if self._action is CloudAction.STOP and isinstance(error, CancelledError):
+            error = knowing(error, _STILL, out=f"To have it serve clients again: entrepot cloud start {point.name}.")
         values: dict[str, object] = {"message": str(error), "state": state}
         if brings:
             values["behind"] = str(error)

@@ -19,6 +19,7 @@ from entrepot.protocol.cloudapi import (
     OrphanRequest,
     OrphanSearch,
     Reconciliation,
+    RenewalPlan,
     RenewManagementCertificate,
     RenewServiceCertificate,
     UpdatePlan,
@@ -67,6 +68,10 @@ def _renewal_routes(services: CloudServices) -> Handlers:
     async def renew_service_certificate(name: FromPath[str], data: JSONBody[RenewServiceCertificate]) -> TaskInfo:
         return task_info(await services.renew(name, data))
 
+    @post("/cloud-points/{name:str}/certificate/plan", status_code=200)
+    async def plan_service_certificate(name: FromPath[str], data: JSONBody[RenewServiceCertificate]) -> RenewalPlan:
+        return await services.renewal.plan_service(await services.get(name), data)
+
     @post("/cloud-points/{name:str}/host-pin", status_code=200)
     async def accept_host_pin(name: FromPath[str], data: JSONBody[AcceptPin]) -> AcceptedPin:
         return await services.pins.accept(name, data.host_pin)
@@ -78,7 +83,19 @@ def _renewal_routes(services: CloudServices) -> Handlers:
         await services.renewal.management(name, data)
         return services.certificates.info(await services.database.read(cloud.certificate, name))
 
-    return [renew_service_certificate, accept_host_pin, renew_management_certificate]
+    @post("/management-certificates/{name:str}/renew/plan", status_code=200)
+    async def plan_management_certificate(
+        name: FromPath[str], data: JSONBody[RenewManagementCertificate]
+    ) -> RenewalPlan:
+        return await services.renewal.plan_management(name, data)
+
+    return [
+        renew_service_certificate,
+        plan_service_certificate,
+        accept_host_pin,
+        renew_management_certificate,
+        plan_management_certificate,
+    ]
 
 
 def _look_routes(services: CloudServices) -> Handlers:

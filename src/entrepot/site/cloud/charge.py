@@ -1,10 +1,12 @@
 """Being in charge of a cloud point: what every one of its tasks does between its own steps."""
 
 import asyncio
-from typing import Any
+import contextlib
+import time
+from typing import Any, Final
 
 from entrepot.core.errors import CancelledError
-from entrepot.core.times import Clock
+from entrepot.core.times import MINUTE, Clock
 from entrepot.database import cloud
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
@@ -14,9 +16,12 @@ from entrepot.site.cloud import standing
 from entrepot.site.cloud.collection import Collector
 from entrepot.site.cloud.control import ControlPublisher
 from entrepot.site.cloud.providers import Providers
-from entrepot.site.cloud.waiting import Sleep, until_running
-from entrepot.site.cloudport import CloudProvider
+from entrepot.site.cloud.waiting import Sleep, running, until_running
+from entrepot.site.cloudport import CloudProvider, Progress
 from entrepot.site.reporting import Reporter
+
+STOP_PATIENCE: Final = MINUTE
+"""So long a look waits for a cloud that is busy and takes no stop yet; whoever asked for the look waits with it."""
 
 
 class Charge:
@@ -66,12 +71,42 @@ class Charge:
         """Write down where the point stands and how the task ends, if it is still in charge."""
         return await self._database.write(standing.end, task, values, int(self._clock()), error)
 
+    async def stop_unordered(self, before: CloudPoint) -> None:
+        """Stop a service that runs although it is not to, as a look found (R27). An order that is given meanwhile ends
+        this, and is carried out after it. It ends also when it takes long: the next look goes on.
+
+        Args:
+            before: as it was looked at; nothing is done when an order was given since.
+
+        Raises:
+            EntrepotError: the cloud does not take it.
+        """
+        provider = await self._providers.of(before)
+        with contextlib.suppress(CancelledError):
+            async with self._lock(before.point):
+                check = self._while_unordered(before)
+                await asyncio.to_thread(check, "")
+                await provider.stop(before.service, check)
+
+    def _while_unordered(self, before: CloudPoint) -> Progress:
+        ends = time.monotonic() + STOP_PATIENCE
+
+        def check(_: str) -> None:
+            if time.monotonic() > ends:
+                raise CancelledError("The next look goes on with it.")
+            with self._database.reading() as connection:
+                if cloud.get_cloud_point(connection, before.point).task != before.task:
+                    raise CancelledError("An order was given meanwhile.")
+
+        return check
+
     def _lock(self, point: str) -> asyncio.Lock:
         return self._locks.setdefault(point, asyncio.Lock())
 
     async def _saw(self, task: Task, report: Reporter, status: ServiceStatus) -> None:
         report.check()
-        report.amount(sum(1 for one in status.instances if one.state == "running"), status.wanted)
+        # while they are replaced, the old ones run beside the new
+        report.amount(min(running(status, 0), status.wanted), status.wanted)
         await self.note(task, address=status.address, instances=status.instances)
 
     async def _publish(self, task: Task) -> int:

@@ -251,9 +251,9 @@ class Collector:
 
 
 def _finish(connection: Connection, point: str, now: int) -> None:
+    usage.set_collected(connection, point, now=now)  # first: whoever forgets the point begins there, too
     collection.prune_segments(connection, now - KEEP_SECONDS, chains_before=now - KEEP_CHAINS_SECONDS)
     formersets.prune(connection, now, before=now - KEEP_SECONDS)
-    usage.set_collected(connection, point, now=now)
 
 
 def _logs_of_all(connection: Connection) -> set[str]:

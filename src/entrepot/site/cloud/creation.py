@@ -10,7 +10,7 @@ from entrepot.core.errors import BadInputError, ConflictError
 from entrepot.core.ids import prefixed_id, service_name
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
-from entrepot.database import cloud, prices
+from entrepot.database import cloud, points, prices
 from entrepot.database.budgets import NEW_POINT
 from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
@@ -141,6 +141,7 @@ class Creation:
     ) -> ManagementCertificate:
         """Refuse what the database knows to be taken or forbidden; returns the management certificate."""
         certificate = self._management(connection, request)
+        points.refuse_name(connection, request.name)
         _refuse_names(connection, fqdn, loaded)
         delivery.check_budgets(connection, NEW_POINT, request.delivery)
         crowding.check_instances(connection, NEW_POINT, request.instances)

@@ -1,17 +1,15 @@
 """Watches cloud points: health, storage, transactions, thresholds (R26, R36, R37)."""
 
 import asyncio
-import contextlib
-import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, TrustError
+from entrepot.core.errors import EntrepotError, NotFoundError, TrustError
 from entrepot.core.ids import object_id_from_hex
-from entrepot.core.times import DAY, HOUR, MINUTE, Clock
+from entrepot.core.times import DAY, HOUR, Clock
 from entrepot.database import cloud, clouddetails, granting, grants, tasks, usage
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
@@ -40,7 +38,6 @@ from entrepot.site.cloud.proofs import details_of as proof_details
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
 from entrepot.site.cloud.waiting import Sleep
-from entrepot.site.cloudport import Progress
 from entrepot.site.cost.settling import read_marks, settle
 from entrepot.site.findings import Finding, judge, resume_postponed
 
@@ -57,15 +54,17 @@ class Bind(Protocol):
 
 COLLECT_SECONDS: Final = HOUR
 RECONCILE_SECONDS: Final = DAY
-STOP_PATIENCE: Final = MINUTE
-"""So long a look waits for a cloud that is busy and takes no stop yet; whoever asked for the look waits with it."""
 T = TypeVar("T")
 
 log = structlog.get_logger("site.cloud.monitor")
 
 
 class Monitor:
-    """Everything that is looked at periodically, and can be asked for now."""
+    """Everything that is looked at periodically, and can be asked for now.
+
+    Args:
+        stop: told of a point whose service runs although it is not to.
+    """
 
     def __init__(
         self,
@@ -76,6 +75,7 @@ class Monitor:
         meter: Meter,
         clock: Clock,
         bind: Bind,
+        stop: Callable[[CloudPoint], Awaitable[None]],
         sleep: Sleep = asyncio.sleep,
         resolver: Resolver = system_resolver,
         texts: Texts = no_texts,
@@ -84,6 +84,7 @@ class Monitor:
         self._resolver = resolver
         self._texts = texts
         self._bind = bind
+        self._stop = stop
         self._database = database
         self._providers = providers
         self._collector = collector
@@ -110,24 +111,9 @@ class Monitor:
         await self._database.write(_note, point, seen, probes, proofs, now)
         if seen.status is not None and _runs_unwanted(point, seen):
             log.warning("stopping_unwanted_service", point=point.point)
-            with contextlib.suppress(CancelledError):
-                await (await self._providers.of(point)).stop(point.service, self._while_unordered(point))
+            await self._stop(point)
         if unserved and leads.condition is Condition.GOOD:
             await self._bind(point, seen=all_seen(proofs))
-
-    def _while_unordered(self, before: CloudPoint) -> Progress:
-        """Ends what the site does by itself as soon as an order was given: a stop that waits for Azure must not come
-        after a start. It ends also when it takes long: the next look goes on."""
-        ends = time.monotonic() + STOP_PATIENCE
-
-        def check(_: str) -> None:
-            if time.monotonic() > ends:
-                raise CancelledError("The next look goes on with it.")
-            with self._database.reading() as connection:
-                if cloud.get_cloud_point(connection, before.point).task != before.task:
-                    raise CancelledError("An order was given meanwhile.")
-
-        return check
 
     async def _seen(self, point: CloudPoint) -> Look:
         try:

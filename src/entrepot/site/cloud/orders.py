@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 
 from entrepot.core.errors import ConflictError
 from entrepot.core.times import DAY, Clock
-from entrepot.database import cloud, clouddetails, tasks
+from entrepot.database import budgets, cloud, clouddetails, tasks
 from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.tasks import Task
@@ -111,6 +111,9 @@ class Orders:
         check_allowed(action, point.state, point.name)
         if not forced:
             crowding.check_instances(connection, point.point, instances, before=point.instances_wanted)
+        if action is CloudAction.STOP:  # a budget that gives the order notes its own after that
+            told = f"{point.name} was stopped by hand"
+            budgets.waive_stop(connection, point.point, at=self._clock(), by=behalf(), what=told)
         keep(connection, point)
         replaced = [
             task for kind in CloudAction if (task := self._supersede(connection, kind, point, action)) is not None

@@ -10,13 +10,20 @@ from entrepot.core.errors import ForbiddenError, UnauthenticatedError
 from entrepot.core.secret import Secret
 from entrepot.core.times import Clock
 from entrepot.database import cloud, clouddetails
-from entrepot.database.cloud import CloudPoint
+from entrepot.database.cloud import CloudPoint, ManagementCertificate
 from entrepot.database.engine import Database
-from entrepot.protocol.cloudapi import CloudAccount, RenewManagementCertificate, RenewServiceCertificate
+from entrepot.protocol.cloudapi import (
+    CloudAccount,
+    RenewalPlan,
+    RenewManagementCertificate,
+    RenewServiceCertificate,
+)
 from entrepot.site.cloud.accounts import check_key_kind
 from entrepot.site.cloud.certificates import sealed_certificate
 from entrepot.site.cloud.providers import Providers, close_provider, service_secret
+from entrepot.site.cloud.states import CloudAction, check_allowed
 from entrepot.site.keys.sitekeys import SiteKeys
+from entrepot.trust.certificaterules import chain_remarks
 from entrepot.trust.certificates import (
     LoadedPfx,
     assertion_algorithm,
@@ -28,6 +35,7 @@ from entrepot.trust.certificates import (
     load_pfx,
     thumbprint,
 )
+from entrepot.trust.pem import load_chain
 
 
 class Renewal:
@@ -59,6 +67,41 @@ class Renewal:
             sealed_key=self._keys.vault.seal(service_secret(point.point), loaded.key_pem()),
         )
 
+    async def plan_service(self, point: CloudPoint, request: RenewServiceCertificate) -> RenewalPlan:
+        """What a renewal of a service certificate would exchange; nothing is changed.
+
+        Raises:
+            ConflictError: not in the point's present state.
+            BadInputError: as :meth:`service`.
+        """
+        check_allowed(CloudAction.RENEW, point.state, point.name)
+        renewed = await self.service(point, request)
+        return RenewalPlan(
+            subject=renewed.certificate_subject,
+            thumbprint=point.certificate_thumbprint,
+            expires=point.certificate_expires,
+            new_thumbprint=renewed.certificate_thumbprint,
+            new_expires=renewed.certificate_expires,
+            checks=(f"The new certificate serves {point.fqdn}.", "It has the name of the old one."),
+            remarks=chain_remarks(load_chain(renewed.certificate), self._clock()),
+        )
+
+    async def plan_management(self, name_or_id: str, request: RenewManagementCertificate) -> RenewalPlan:
+        """What a renewal of a management certificate would exchange; every cloud is asked, and nothing is changed.
+
+        Raises:
+            EntrepotError: as :meth:`management`.
+        """
+        kept, renewed, clouds = await self._tried(name_or_id, request)
+        return RenewalPlan(
+            subject=renewed.subject,
+            thumbprint=kept.thumbprint,
+            expires=kept.not_after,
+            new_thumbprint=renewed.thumbprint,
+            new_expires=renewed.not_after,
+            checks=("It has the name of the old one.", *(f"{each} accepts it." for each in clouds)),
+        )
+
     async def management(self, name_or_id: str, request: RenewManagementCertificate) -> None:
         """Exchange a management certificate for a new one of the same name.
 
@@ -68,6 +111,13 @@ class Renewal:
             ForbiddenError: a cloud does not know the new one yet; nothing was changed.
             UnavailableError: a cloud does not answer; nothing was changed.
         """
+        kept, renewed, _ = await self._tried(name_or_id, request)
+        await self._database.write(clouddetails.exchange_management, renewed, before=kept.thumbprint)
+
+    async def _tried(
+        self, name_or_id: str, request: RenewManagementCertificate
+    ) -> tuple[ManagementCertificate, ManagementCertificate, tuple[str, ...]]:
+        """The certificate that is kept, the new one, and the clouds that accept it: all that the old one opens."""
         now = self._clock()
         kept = await self._database.read(cloud.certificate, name_or_id)
         loaded = load_pfx(request.pfx, Secret(request.password), now)
@@ -75,15 +125,16 @@ class Renewal:
         check_same_name("management", certificate_name(load_cer(kept.certificate)), loaded.certificate)
         renewed = sealed_certificate(kept.id, kept.name, loaded, self._keys.vault, now)
         points = await self._database.read(clouddetails.points_of_certificate, kept.id)
-        tried: set[tuple[str, str, str]] = set()
+        tried: dict[tuple[str, str, str], str] = {}
         for point_id in points:
             point = await self._database.read(cloud.get_cloud_point, point_id)
             check_key_kind(point.provider, renewed)
             where = (point.provider, point.host_url, point.subscription)
             if where not in tried:
                 await self._try(await self._providers.account_of(point), loaded)
-                tried.add(where)
-        await self._database.write(clouddetails.exchange_management, renewed, before=kept.thumbprint)
+                place = f" at {point.host_url}" if point.host_url else ""
+                tried[where] = f"The subscription {point.subscription}{place}"
+        return kept, renewed, tuple(tried.values())
 
     async def _try(self, account: CloudAccount, loaded: LoadedPfx) -> None:
         provider = self._providers.connect(account, loaded.certificate.public_bytes(Encoding.DER), loaded.key_pem())

@@ -102,18 +102,6 @@ class CloudServices:
         self.control = ControlPublisher(database, keys, clock=clock, gateways=gateways)
         self.collector = Collector(database, logs, holder=holder, clock=clock, options=log)
         self.orders = Orders(database, engine, site=keys.site.code, clock=clock)
-        self.monitor = Monitor(
-            database,
-            providers=self.providers,
-            collector=self.collector,
-            meter=self.meter,
-            clock=clock,
-            bind=self.orders.bind,
-            sleep=sleep,
-            resolver=resolver,
-            texts=texts,
-            lag=grants.known_after(gateways.segment_seconds),
-        )
         self.cycle = LifeCycle(
             database,
             providers=self.providers,
@@ -122,6 +110,19 @@ class CloudServices:
             root=keys.hierarchy.root_public,
             clock=clock,
             sleep=sleep,
+        )
+        self.monitor = Monitor(
+            database,
+            providers=self.providers,
+            collector=self.collector,
+            meter=self.meter,
+            clock=clock,
+            bind=self.orders.bind,
+            stop=self.cycle.stop_unordered,
+            sleep=sleep,
+            resolver=resolver,
+            texts=texts,
+            lag=grants.known_after(gateways.segment_seconds),
         )
         self.options = Options(keys.vault)
         self._engine = engine

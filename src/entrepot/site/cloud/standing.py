@@ -48,8 +48,8 @@ def forget(connection: Connection, task: Task, now: int) -> None:
     """
     point = _held(connection, task)
     keep_for_cost(connection, point, now)
+    usage.forget_usage(connection, task.subject)  # first, as a collection that is under way does
     collection.forget_segments(connection, task.subject)
-    usage.forget_usage(connection, task.subject)
     budgets.forget_point(connection, task.subject)
     prices.forget_point(connection, task.subject)
     alerts.end_subject(connection, task.subject, now=now)

@@ -14,11 +14,12 @@ import msgspec
 import structlog
 from sqlalchemy import Connection
 
-from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
+from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, NotFoundError
 from entrepot.core.sizes import format_size
 from entrepot.core.times import DAY, HOUR, MINUTE, Clock
 from entrepot.database import budgets, cloud, contents, granting, grants, usage
 from entrepot.database.budgets import Budget, Scope
+from entrepot.database.cloud import CloudPoint
 from entrepot.database.engine import Database
 from entrepot.database.granting import Refusal
 from entrepot.database.grants import Grant
@@ -173,7 +174,8 @@ async def enforce_stops(database: Database, clouds: CloudServices) -> None:
 
     It starts again when what was used is clearly below the share: days that roll do not stop and start it in turn.
     Both are ordinary tasks of the cloud point. Whoever starts the service by hand meanwhile is obeyed: the budget does
-    not stop it again before what was used has been below its share once (the next period, or a higher budget).
+    not stop it again before what was used has been below its share once (the next period, or a higher budget). Whoever
+    stops it by hand is obeyed, too (``site.cloud.orders``): the budget does not start it again.
     """
     now = clouds.clock()
     for one, name, wanted, reached in await database.read(_stops, clouds.keys.site.code, now):
@@ -191,13 +193,19 @@ async def _enforce(
     running = wanted is ServiceState.RUNNING
 
     def noting(stopped: str, what: str) -> Keep:
-        return lambda connection, _: _note_stop(connection, one, stopped, f"{what} {name}", now=clouds.clock())
+        def keep(connection: Connection, point: CloudPoint) -> None:
+            kept = budgets.find(connection, one.scope, one.subject)
+            if point.wanted is not wanted or kept is None or kept.stopped != one.stopped:
+                raise ConflictError(f"Somebody else stopped or started {name} just now.")
+            _note_stop(connection, one, stopped, f"{what} {name}", now=clouds.clock())
+
+        return keep
 
     if reached and not one.stopped and running:
-        await clouds.orders.act(CloudAction.STOP, one.subject, keep=noting("stopped", "stopped"))
-    elif reached and one.stopped == "stopped" and running:
-        await database.write(_note_stop, one, "waived", f"{name} was started by hand", now=clouds.clock())
-    elif one.stopped == "stopped" and not reached and not running:
+        await clouds.orders.act(CloudAction.STOP, one.subject, keep=noting(budgets.STOPPED, "stopped"))
+    elif reached and one.stopped == budgets.STOPPED and running:
+        await database.write(_note_stop, one, budgets.WAIVED, f"{name} was started by hand", now=clouds.clock())
+    elif one.stopped == budgets.STOPPED and not reached and not running:
         await clouds.orders.act(CloudAction.START, one.subject, keep=noting("", "started"))
     elif one.stopped and not reached:
         await database.write(_note_stop, one, "", f"{name} may run again", now=clouds.clock())

@@ -35,9 +35,9 @@ MAX_REPLICAS: Final = 64
 STORAGE_BOUND: Final = 5 * 10**15
 """A storage account's default bound, 5 PB."""
 LOOKS: Final = 16
-ORDERS: Final = 64
+ORDERS: Final = 1000
 """Threads of its own for each subscription: what waits half an hour for Azure holds up nobody else's work, and no look.
-There are more for orders than a site carries out at the same time."""
+Those for orders are made as they are needed, and there are more than a site carries out at the same time."""
 STOPPED: Final = "Stopped"
 UNDER_WAY: Final = "InProgress"
 """How Azure calls the state of an app of which an operation is under way."""
