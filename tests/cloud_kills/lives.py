@@ -43,6 +43,7 @@ from entrepot.protocol.siteapi import TaskState
 from entrepot.site.cloud.accounts import account_of, check_account
 from entrepot.site.cloud.dns import Resolved
 from entrepot.site.cloud.orphans import REMOVE
+from entrepot.site.cloud.presenting import ask_nobody
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.cloudport import Cloud, CloudConnection
@@ -202,6 +203,7 @@ class World(fixtures.SiteUnderTest):  # type: ignore[misc,name-defined]  # loade
             clock=self.clock,
             resolver=_nobody,
             sleep=self._sleep,
+            ask=ask_nobody,
         )
 
     def provider(self, connection: CloudConnection) -> Cloud:

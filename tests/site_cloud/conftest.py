@@ -421,6 +421,7 @@ class SiteUnderTest:
         self.cloud = FakeCloud(self.fuse)
         self.connections: list[CloudConnection] = []
         self.names: dict[str, tuple[str, ...]] = {}
+        self.shown = [b""]  # certificates at the address of every service, one a look; the last one stays
         shutil.copyfile(_empty_database(), folder / "site.db")
         plain = open_database(sqlite_url(folder / "site.db"))
         self.keys = make_keys(plain, folder)
@@ -446,7 +447,11 @@ class SiteUnderTest:
             holder=f"life-{self._lives}",
             clock=self.clock,
             sleep=self._sleep,
+            ask=self._ask,
         )
+
+    async def _ask(self, _address: str, _fqdn: str) -> bytes:
+        return self.shown.pop(0) if len(self.shown) > 1 else self.shown[0]
 
     def _provider(self, connection: CloudConnection) -> CloudAdapter:
         load_pem_private_key(connection.private_key.reveal(), None)

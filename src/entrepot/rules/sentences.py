@@ -135,6 +135,10 @@ SERVICE_OTHER_CERTIFICATE: Final = _sentence(
     "The service has another certificate at the cloud than the one that is kept here; entrepot cloud update {name} "
     "brings it.",
 )
+SERVICE_SHOWS_OTHER: Final = _sentence(
+    "service.shows_other",
+    "Clients are shown another certificate at {address} than the one that is kept here: see what answers there.",
+)
 SERVICE_AGAIN: Final = _sentence("service.again", "The service is as wanted again; the next look decides.")
 SUBSCRIPTION: Final = _sentence("subscription", "The subscription {id} is {state:word}.")
 STORE_REFUSES: Final = _sentence("store.refuses", "The store refuses: {error}")

@@ -21,6 +21,7 @@ from entrepot.site.auth import Sessions
 from entrepot.site.background import background_work
 from entrepot.site.cloud.dns import dns_resolver, dns_texts
 from entrepot.site.cloud.logfile import LogOptions
+from entrepot.site.cloud.presenting import ask, ask_nobody
 from entrepot.site.cloud.services import CloudServices
 from entrepot.site.cloudport import ProviderFactory
 from entrepot.site.comparison import Comparisons
@@ -102,6 +103,7 @@ class SiteServer:
             gateways=gateway_settings(settings),
             resolver=dns_resolver(settings.dns_servers),
             texts=dns_texts(settings.dns_servers),
+            ask=ask_nobody if settings.proxy else ask,
             log=LogOptions(
                 days=settings.log_days, rotate_bytes=settings.log_rotate_bytes, verbose=settings.log_verbose
             ),

@@ -8,6 +8,7 @@ import msgspec
 
 from entrepot.core.errors import EntrepotError, ForbiddenError, NotFoundError, TrustError, UnauthenticatedError
 from entrepot.database.cloud import CloudPoint
+from entrepot.protocol.cloudapi import HealthDetail
 from entrepot.protocol.cloudhost import RunState, ServiceStatus, Subscription
 from entrepot.protocol.cloudpointapi import CloudPointState
 from entrepot.protocol.control import ServiceState
@@ -26,12 +27,14 @@ _SUBSCRIPTION_ERRORS: Final = (UnauthenticatedError, ForbiddenError, TrustError)
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What was seen. ``subscription`` and ``status`` are None when they could not be seen, for these reasons."""
+    """What was seen. ``subscription`` and ``status`` are None when they could not be seen, for these reasons; ``way``:
+    what clients are shown, None where that was not looked at."""
 
     subscription: Subscription | None = None
     subscription_error: EntrepotError | None = None
     status: ServiceStatus | None = None
     status_error: EntrepotError | None = None
+    way: HealthDetail | None = None
 
 
 async def look(provider: CloudProvider, point: CloudPoint, *, sleep: Sleep = asyncio.sleep) -> Look:
@@ -58,6 +61,8 @@ def settled_state(point: CloudPoint, seen: Look) -> tuple[CloudPointState, tuple
     if not point.behind:
         if state is CloudPointState.READY and _has_another_certificate(point, seen):
             return CloudPointState.DEGRADED, (say(sentences.SERVICE_OTHER_CERTIFICATE, name=point.name),)
+        if state is CloudPointState.READY and seen.way is not None and seen.way.state == "bad":
+            return CloudPointState.DEGRADED, (say(sentences.SERVICE_SHOWS_OTHER, address=point.address),)
         return state, said
     if state is CloudPointState.STOPPED:
         return state, (say(sentences.SERVICE_BEHIND_STOPPED, reason=point.behind),)

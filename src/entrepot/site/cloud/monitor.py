@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+import msgspec
 import structlog
 from sqlalchemy import Connection
 
@@ -25,6 +26,7 @@ from entrepot.site.cloud.dns import Resolver, Texts, no_texts, system_resolver
 from entrepot.site.cloud.health import Look, findings_of, look, settled_state
 from entrepot.site.cloud.judging import certificate_finding, judge_usage
 from entrepot.site.cloud.metering import Meter
+from entrepot.site.cloud.presenting import Ask, ask, look_at_way
 from entrepot.site.cloud.probing import (
     certificate_findings,
     certificates_detail,
@@ -37,7 +39,7 @@ from entrepot.site.cloud.proofs import all_seen, look_for
 from entrepot.site.cloud.proofs import details_of as proof_details
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.states import WORKING
-from entrepot.site.cloud.waiting import Sleep
+from entrepot.site.cloud.waiting import Sleep, running
 from entrepot.site.cost.settling import read_marks, settle
 from entrepot.site.findings import Finding, judge, resume_postponed
 
@@ -76,6 +78,7 @@ class Monitor:
         clock: Clock,
         bind: Bind,
         stop: Callable[[CloudPoint], Awaitable[None]],
+        ask: Ask = ask,
         sleep: Sleep = asyncio.sleep,
         resolver: Resolver = system_resolver,
         texts: Texts = no_texts,
@@ -84,6 +87,7 @@ class Monitor:
         self._resolver = resolver
         self._texts = texts
         self._bind = bind
+        self._ask = ask
         self._stop = stop
         self._database = database
         self._providers = providers
@@ -105,6 +109,7 @@ class Monitor:
             await self._database.write(_settle_orphan, point, now)
             return
         seen, leads = await asyncio.gather(self._seen(point), dns_finding(point, self._resolver))
+        seen = await self._gone(point, seen)
         probes = (leads, *await self._probe(point, seen, now))
         unserved = seen.status is not None and seen.status.notes
         proofs = await look_for(seen.status.records, self._texts) if seen.status is not None and unserved else ()
@@ -121,6 +126,13 @@ class Monitor:
         except TrustError as error:  # the key does not open here: as bad as a refused certificate
             return Look(subscription_error=error, status_error=error)
         return await look(provider, point, sleep=self._sleep)
+
+    async def _gone(self, point: CloudPoint, seen: Look) -> Look:
+        """The look with the way of clients, which is gone as far as a handshake where a service runs undisturbed."""
+        settled = point.state not in WORKING.values() and point.wanted is ServiceState.RUNNING
+        if not (settled and point.address and seen.status is not None and running(seen.status, 0)):
+            return seen
+        return msgspec.structs.replace(seen, way=await look_at_way(point, self._ask, self._sleep))
 
     async def _probe(self, point: CloudPoint, seen: Look, now: float) -> tuple[Finding, ...]:
         """What the cloud does not say itself."""

@@ -139,7 +139,7 @@ def details_of(point: CloudPoint, seen: Look, findings: tuple[Finding, ...]) -> 
         for one in findings
         if one.type in names
     ]
-    return tuple(lines)
+    return (*lines, *([seen.way] if seen.way is not None else ()))
 
 
 def _told(status: ServiceStatus) -> str:

@@ -46,6 +46,7 @@ from entrepot.site.cloud.monitor import Monitor
 from entrepot.site.cloud.options import Options, plan_update
 from entrepot.site.cloud.orders import Orders
 from entrepot.site.cloud.orphans import REMOVE, Orphans
+from entrepot.site.cloud.presenting import Ask, ask
 from entrepot.site.cloud.proofs import look_for
 from entrepot.site.cloud.providers import Providers
 from entrepot.site.cloud.renewal import Renewal
@@ -71,6 +72,7 @@ class CloudServices:
         texts: asks DNS for TXT records.
         gateways: what every gateway instance is set to.
         log: how the logs are kept.
+        ask: asks an address for the certificate that it shows to clients.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class CloudServices:
         gateways: GatewaySettings = DEFAULT_GATEWAYS,
         sleep: Sleep = asyncio.sleep,
         log: LogOptions = DEFAULT_LOGS,
+        ask: Ask = ask,
     ) -> None:
         self.database = database
         self.keys = keys
@@ -117,6 +120,7 @@ class CloudServices:
             collector=self.collector,
             meter=self.meter,
             clock=clock,
+            ask=ask,
             bind=self.orders.bind,
             stop=self.cycle.stop_unordered,
             sleep=sleep,
