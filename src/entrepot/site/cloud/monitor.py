@@ -109,7 +109,7 @@ class Monitor:
             await self._database.write(_settle_orphan, point, now)
             return
         seen, leads = await asyncio.gather(self._seen(point), dns_finding(point, self._resolver))
-        seen = await self._gone(point, seen)
+        seen = await self._with_way(point, seen)
         probes = (leads, *await self._probe(point, seen, now))
         unserved = seen.status is not None and seen.status.notes
         proofs = await look_for(seen.status.records, self._texts) if seen.status is not None and unserved else ()
@@ -127,7 +127,7 @@ class Monitor:
             return Look(subscription_error=error, status_error=error)
         return await look(provider, point, sleep=self._sleep)
 
-    async def _gone(self, point: CloudPoint, seen: Look) -> Look:
+    async def _with_way(self, point: CloudPoint, seen: Look) -> Look:
         """The look with the way of clients, which is gone as far as a handshake where a service runs undisturbed."""
         settled = point.state not in WORKING.values() and point.wanted is ServiceState.RUNNING
         if not (settled and point.address and seen.status is not None and running(seen.status, 0)):
