@@ -164,6 +164,15 @@ def test_hostile_tars_are_refused_and_write_nothing_outside(tmp_path: Path, targ
     assert not any("escaped" in p.name for p in tmp_path.rglob("*"))
 
 
+def test_a_name_that_is_not_utf8_is_called_so(tmp_path: Path, target: Path) -> None:
+    path = tmp_path / "latin.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, encoding="latin-1") as archive:
+        archive.addfile(entry("caf\xe9"))
+    with pytest.raises(RefusedError, match=r"a name that is not valid UTF-8: 'caf\\udce9'") as caught:
+        unpack(path, target)
+    assert "rename the file" in caught.value.next_step
+
+
 @pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
 def test_a_bomb_is_refused_before_it_fills_the_disk(
     tmp_path: Path, target: Path, suffix: str, monkeypatch: pytest.MonkeyPatch

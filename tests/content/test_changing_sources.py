@@ -44,10 +44,6 @@ def replace(path: Path) -> None:
     other.replace(path)
 
 
-def remove(path: Path) -> None:
-    path.unlink()
-
-
 def become_a_link(path: Path) -> None:
     path.rename(path.with_name("moved"))
     path.symlink_to("moved")
@@ -58,7 +54,7 @@ def become_a_fifo(path: Path) -> None:
     os.mkfifo(path)
 
 
-CHANGES = [grow, truncate, rewrite, replace, remove, become_a_link, become_a_fifo]
+CHANGES = [grow, truncate, rewrite, replace, become_a_link, become_a_fifo]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -74,6 +70,16 @@ def test_a_change_after_it_was_found(tmp_path: Path, change: Callable[[Path], No
             read_source(item)
         else:
             SourceFile(item).read(MIB)
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_a_file_that_is_gone_is_called_so(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file.bin"
+    path.write_bytes(bytes(size))
+    item = found(path)
+    path.unlink()
+    with pytest.raises(RefusedError, match=r"'file\.bin' disappeared while the source was being read"):
+        SourceFile(item).read(MIB)
 
 
 @pytest.mark.parametrize("change", [grow, truncate, rewrite])

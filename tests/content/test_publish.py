@@ -329,6 +329,43 @@ class TestWindows:
         assert "50 further" in warnings[-1]
 
 
+class TestUnicodeForms:
+    """One name may be written with other code points; macOS and its shares take these for the same name."""
+
+    COMPOSED, APART = "caf\u00e9", "cafe\u0301"
+
+    def test_names_that_only_macos_takes_for_one_are_warned_about(self, library: Any, source: Path) -> None:
+        for name in (self.COMPOSED, self.APART, "caf\u00e8"):
+            (source / name).write_text("x")
+        published = library.publish(source, for_windows=True)  # Windows keeps them apart
+        (warning,) = published.warnings
+        assert r"'cafe\u0301'" in warning
+        assert r"'caf\xe9'" in warning
+        assert library.root(published).windows_safe
+
+    @pytest.mark.parametrize("other", ["K\u037e", "CAFE\u0301"])
+    def test_so_are_names_that_differ_in_case_besides_and_those_that_are_plain_ascii(
+        self, library: Any, source: Path, other: str
+    ) -> None:
+        for name in ("K;", self.COMPOSED, other):
+            (source / name).write_text("x")
+        assert any(ascii(other) in warning for warning in library.publish(source).warnings)
+
+    def test_the_same_name_in_two_folders_is_no_surprise(self, library: Any, source: Path) -> None:
+        for folder, name in (("a", self.COMPOSED), ("b", self.APART)):
+            (source / "new" / folder).mkdir(parents=True)
+            (source / "new" / folder / name).write_text("x")
+        assert library.publish(source).warnings == ()
+
+    def test_the_list_of_them_is_bounded(self, library: Any, source: Path) -> None:
+        for number in range(150):
+            (source / f"{number}\u00e9").write_text("")
+            (source / f"{number}e\u0301").write_text("")
+        warnings = library.publish(source).warnings
+        assert len(warnings) == 101
+        assert "50 further pairs" in warnings[-1]
+
+
 class TestDamage:
     def test_a_flipped_bit_anywhere_is_detected(self, library: Any, source: Path, tmp_path: Path) -> None:
         published = library.publish(source)

@@ -22,8 +22,8 @@ from typing import IO, Final, cast
 import msgspec
 
 from entrepot.content.archivestreams import DAMAGES, open_deb, open_tar
-from entrepot.content.snapshot import identity
-from entrepot.content.sources import changed, unreadable
+from entrepot.content.snapshot import identity, unreadable
+from entrepot.content.sources import changed
 from entrepot.core.errors import CancelledError, FormatError, RefusedError, StorageError
 from entrepot.core.paths import check_path, link_stays_inside
 from entrepot.core.sizes import GIB, KIB, MIB, format_size
@@ -201,6 +201,13 @@ class _Unpacking:
         plain = path.removeprefix("./").rstrip("/")
         if plain in ("", "."):
             return ""
+        try:
+            plain.encode()
+        except UnicodeEncodeError:
+            raise RefusedError(
+                f"The archive {self._name!r} holds a name that is not valid UTF-8: {path[:200]!r}.",
+                next_step="Unpack it by hand, rename the file, and publish the folder.",
+            ) from None
         try:
             if "\\" in plain or plain.startswith("/"):
                 raise FormatError("not a path of ours")

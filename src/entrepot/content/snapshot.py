@@ -10,6 +10,7 @@ link took the place of meanwhile, and gave back: whoever moves a folder leaves o
 import contextlib
 import os
 import stat
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -58,11 +59,16 @@ def identity(found: os.stat_result) -> tuple[int, ...]:
 
 
 class Warnings:
-    """Remarks about names that are stored, but not everywhere. The first hundred are kept."""
+    """Remarks about names that are stored, but not everywhere. The first hundred of each kind are kept.
+
+    Attributes:
+        count: names that Windows cannot store.
+    """
 
     def __init__(self, *, for_windows: bool) -> None:
         self._for_windows = for_windows
         self._kept: list[str] = []
+        self._forms = 0
         self.count = 0
 
     def name(self, text: str) -> None:
@@ -77,12 +83,21 @@ class Warnings:
         if self.count <= MAX_WARNINGS:
             self._kept.append(text)
 
+    def forms(self, text: str) -> None:
+        """Two names that Windows keeps apart, and macOS does not: content that is meant for Windows has them, too."""
+        self._forms += 1
+        if self._forms <= MAX_WARNINGS:
+            self._kept.append(text)
+
     def texts(self) -> tuple[str, ...]:
         """What was kept, and how many more there were."""
-        more = self.count - len(self._kept)
-        return (
-            (*self._kept, f"There are {more} further names that Windows cannot store.") if more else tuple(self._kept)
-        )
+        more, forms = self.count - MAX_WARNINGS, self._forms - MAX_WARNINGS
+        texts = list(self._kept)
+        if more > 0:
+            texts.append(f"There are {more} further names that Windows cannot store.")
+        if forms > 0:
+            texts.append(f"There are {forms} further pairs of names that are one name where Unicode form does not count.")
+        return tuple(texts)
 
 
 class _Level(msgspec.Struct):
@@ -125,7 +140,7 @@ def _below(root: str, excludes: Excludes, warnings: Warnings) -> Iterator[Item]:
         try:
             found = _look_at(where)
         except OSError as error:
-            raise _unreadable(path, error) from None
+            raise unreadable(path, error) from None
         if stat.S_ISREG(found.st_mode):
             yield _file(path, where, found)
         elif not stat.S_ISDIR(found.st_mode) or _is_junction(found):
@@ -179,7 +194,7 @@ def _looked_at_again(path: str, where: str) -> tuple[int, ...]:
     try:
         return _folder_identity(os.stat(where))  # noqa: PTH116 - so many Path objects would double the walk
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
 
 
 def _enter(path: str, where: str, before: tuple[int, ...], excludes: Excludes, warnings: Warnings) -> _Level:
@@ -192,13 +207,17 @@ def _enter(path: str, where: str, before: tuple[int, ...], excludes: Excludes, w
                 if not (excludes and excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)))
             ]
     except OSError as error:
-        raise _unreadable(path or where, error) from None
+        raise unreadable(path or where, error) from None
     names.sort(reverse=True)  # by code point, which is the order of UTF-8 bytes, too
+    foreign = False
     for name in reversed(names):
         if len(path) > _LONG or not is_plain(name):
             _check_name(path + name, name, warnings)
+            foreign = foreign or not name.isascii()
     if len({hash(case_key(name)) for name in names}) < len(names):  # their hashes take less than the keys themselves
         _warn_of_collisions(path, names[::-1], warnings)
+    if foreign and len({hash(_form_key(name)) for name in names}) < len(names):
+        _warn_of_forms(path, names[::-1], warnings)
     return _Level(path, os.path.join(where, ""), names, before)  # noqa: PTH118 - as above
 
 
@@ -208,6 +227,23 @@ def _warn_of_collisions(path: str, names: list[str], warnings: Warnings) -> None
         other = seen.setdefault(case_key(name), name)
         if other != name:
             warnings.name(f"{path + name!r} and {path + other!r} are one name where case does not count.")
+
+
+def _form_key(name: str) -> str:
+    """Two names with equal keys collide on macOS, where neither case nor Unicode form counts."""
+    return case_key(unicodedata.normalize("NFC", name))
+
+
+def _warn_of_forms(path: str, names: list[str], warnings: Warnings) -> None:
+    """Names are shown with their code points, or nobody could tell them apart; what differs by case is warned of
+    already."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(_form_key(name), name)
+        if case_key(other) != case_key(name):
+            warnings.forms(
+                f"{ascii(path + name)} and {ascii(path + other)} are one name where Unicode form does not count (macOS)."
+            )
 
 
 def _check_name(path: str, name: str, warnings: Warnings) -> None:
@@ -246,7 +282,7 @@ def _link(path: str, where: str, root: str) -> LinkItem:
         # Links may lead through other links: where this one ends in fact must be inside, too.
         end = os.path.realpath(where)
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     target = target.replace(os.sep, "/")
     _check_encoding(f"{path} -> {target}")
     if not link_stays_inside(path, target) or not _is_within(root, end):
@@ -284,10 +320,11 @@ def _check_unchanged(level: _Level) -> None:
         )
 
 
-def _unreadable(path: str, error: OSError) -> RefusedError:
+def unreadable(path: str, error: OSError) -> RefusedError:
+    """The error that names what cannot be read, or is not there any more."""
     if isinstance(error, FileNotFoundError | NotADirectoryError):
         return RefusedError(
             f"{path!r} disappeared while the source was being read.",
             next_step="Publish again when nothing writes to the source.",
         )
-    return RefusedError(f"{path!r} cannot be read: {error.strerror}.", next_step="Check its permissions.")
+    return RefusedError(f"{path!r} cannot be read: {error.strerror}.", next_step="Check its disk and permissions.")

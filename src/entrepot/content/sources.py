@@ -3,7 +3,7 @@
 import os
 from typing import Final
 
-from entrepot.content.snapshot import FileItem, identity
+from entrepot.content.snapshot import FileItem, identity, unreadable
 from entrepot.core.errors import RefusedError
 
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -68,8 +68,6 @@ def _read(item: FileItem, at: int, size: int) -> bytes:
 def _open(item: FileItem) -> int:
     try:
         return os.open(item.where, _FLAGS)
-    except FileNotFoundError:
-        raise changed(item.path) from None
     except OSError as error:
         raise unreadable(item.path, error) from None
 
@@ -79,8 +77,3 @@ def changed(path: str) -> RefusedError:
     return RefusedError(
         f"{path!r} changed while it was being read.", next_step="Publish again when nothing writes to the source."
     )
-
-
-def unreadable(path: str, error: OSError) -> RefusedError:
-    """The error that names a file which cannot be read."""
-    return RefusedError(f"{path!r} cannot be read: {error.strerror}.", next_step="Check its disk and permissions.")
