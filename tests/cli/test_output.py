@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from entrepot.cli import failures, waiting, watching
-from entrepot.cli.client import _show_located
+from entrepot.cli.client import show_located
 from entrepot.cli.output import (
     confirm,
     day,
@@ -32,6 +32,7 @@ from entrepot.cli.waiting import TaskProgress, amount
 from entrepot.client.fetch import Located
 from entrepot.core.errors import BadInputError
 from entrepot.protocol.costapi import BudgetChange
+from entrepot.protocol.location import Withheld
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
 ODD = "pages/[id]/[/x] [bold]loud :warning:"
@@ -72,13 +73,6 @@ def test_people_see_local_times_and_how_far_they_are_from_utc(logged_in, entrepo
     assert (when(0), hour(at), day(at)) == ("", "2026-03-23 14:00+02:00", "2026-03-23")
     assert when_noted("2026-03-23T12:00:00Z") == when(at)
     assert when_noted("long ago") == "long ago"
-
-
-def test_a_device_is_told_by_which_addresses_the_site_judges_it(tmp_path: Path, capsys) -> None:
-    (tmp_path / "client.toml").write_text('addresses = ["10.1.2.3", "fd00::7"]\n')
-    found = Located(content="pkg-1", name="App", version=2, network="internet", given=(), withheld=())
-    _show_located(found, tmp_path)
-    assert "by 10.1.2.3, fd00::7 the site sees this device on the internet" in capsys.readouterr().err
 
 
 DEVICES = (
@@ -223,3 +217,24 @@ def test_certificates_are_text_of_a_sensible_size(tmp_path: Path) -> None:
     with contextlib.suppress(BadInputError):
         file.write_bytes(b"-----BEGIN")
         assert read_pem(file) == "-----BEGIN"
+
+
+def test_a_device_is_told_by_which_addresses_it_was_judged_and_why_there_is_no_source(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = Located(
+        content="pkg-1",
+        name="App",
+        version=2,
+        network="internet",
+        given=(),
+        withheld=(Withheld(name="Berlin", reason="version 2 is on its way there (41 %)"),),
+        addresses=("203.0.113.9", "2001:db8::1", "2001:db8::2", "2001:db8::3", "2001:db8::4", "2001:db8::5"),
+    )
+    show_located(found)
+    told = " ".join(capsys.readouterr().err.split())
+    addresses = "203.0.113.9, 2001:db8::1, 2001:db8::2, 2001:db8::3 and 2 more"
+    assert f"by {addresses} the site sees this device on the internet." in told
+    assert "Not offered: Berlin: version 2 is on its way there (41 %)" in told
+    show_located(msgspec.structs.replace(found, addresses=()))
+    assert "version 2; the site sees this device on the internet." in " ".join(capsys.readouterr().err.split())

@@ -38,6 +38,7 @@ app = typer.Typer(no_args_is_help=True, help="The agent on a managed device: enr
 HOME = user_data_path("entrepot", appauthor=False) / "client"
 Content = Annotated[str, typer.Argument(help="Name or id of the content.")]
 Version = Annotated[int, typer.Option(help="Version; 0 means the current one.")]
+_SHOWN_ADDRESSES = 4
 
 
 @app.command()
@@ -204,15 +205,12 @@ def locate(content: Content, home: Home = HOME, version: Version = 0, as_json: A
     if as_json:
         print_json(found)
     else:
-        _show_located(found, home)
+        show_located(found)
 
 
-def _show_located(found: "Located", home: Path) -> None:
-    from entrepot.client.connections import own_addresses
-    from entrepot.client.settings import load_settings
-
-    addresses = ", ".join(own_addresses(load_settings(home)))
-    say(f"{found.name} version {found.version}; by {addresses} the site sees this device on the {found.network}.")
+def show_located(found: "Located") -> None:
+    """Tell which sources there are, and which not, and why."""
+    say(f"{found.name} version {found.version}; {_judged(found)}the site sees this device on the {found.network}.")
     print_rows(
         (">", "Tier", "Source", "Why", "Address"),
         [(str(i), g.tier, g.name, g.reason, g.url) for i, g in enumerate(found.given, 1)],
@@ -220,6 +218,12 @@ def _show_located(found: "Located", home: Path) -> None:
     )
     for withheld in found.withheld:
         say(f"Not offered: {withheld.name}: {withheld.reason}", style="dim")
+
+
+def _judged(found: "Located") -> str:
+    """By which addresses the site told the network; a few are enough to see why."""
+    named, more = found.addresses[:_SHOWN_ADDRESSES], len(found.addresses) - _SHOWN_ADDRESSES
+    return f"by {', '.join(named)}{f' and {more} more' if more > 0 else ''} " if named else ""
 
 
 @app.command()
@@ -251,12 +255,12 @@ def fetch(
         except EntrepotError:
             bar.progress.stop()
             if given and not as_json:
-                _show_located(given[0], home)
+                show_located(given[0])
             raise
     if as_json:
         print_json(result)
     else:
-        _show_result(result, home)
+        _show_result(result)
 
 
 class _FetchBar:
@@ -276,8 +280,8 @@ class _FetchBar:
         self.progress.update(self._bar, description=text, completed=state.done, total=state.total or None)
 
 
-def _show_result(result: "FetchResult", home: Path) -> None:
-    _show_located(result.located, home)
+def _show_result(result: "FetchResult") -> None:
+    show_located(result.located)
     for failure in result.failures:
         say(f"[yellow]{failure.name}[/] did not deliver ({failure.count} times): {failure.reason}")
     say(

@@ -31,8 +31,9 @@ MAX_HELD: Final = 16
 
 
 class Located(msgspec.Struct, frozen=True, kw_only=True):
-    """What the site answered: which sources, in order and why, and which not and why not. ``deltas`` names the
-    versions on this device from which one of the sources holds a delta.
+    """What the site answered: which sources, in order and why, and which not and why not. ``addresses`` of this device
+    made the site see it on its ``network``; ``deltas`` names the versions on this device from which one of the sources
+    holds a delta.
     """
 
     content: str
@@ -42,6 +43,7 @@ class Located(msgspec.Struct, frozen=True, kw_only=True):
     given: tuple[Given, ...]
     withheld: tuple[Withheld, ...]
     deltas: tuple[int, ...] = ()
+    addresses: tuple[str, ...] = ()
 
 
 class FetchResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +152,7 @@ def describe(reply: LocationReply, sources: SourceList) -> Located:
         given=sources.given(),
         withheld=reply.withheld,
         deltas=tuple(sorted({held for tier in reply.tiers for source in tier.sources for held in source.deltas})),
+        addresses=reply.addresses,
     )
 
 

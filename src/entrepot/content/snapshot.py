@@ -96,7 +96,9 @@ class Warnings:
         if more > 0:
             texts.append(f"There are {more} further names that Windows cannot store.")
         if forms > 0:
-            texts.append(f"There are {forms} further pairs of names that are one name where Unicode form does not count.")
+            texts.append(
+                f"There are {forms} further pairs of names that are one name where Unicode form does not count."
+            )
         return tuple(texts)
 
 
@@ -242,7 +244,7 @@ def _warn_of_forms(path: str, names: list[str], warnings: Warnings) -> None:
         other = seen.setdefault(_form_key(name), name)
         if case_key(other) != case_key(name):
             warnings.forms(
-                f"{ascii(path + name)} and {ascii(path + other)} are one name where Unicode form does not count (macOS)."
+                f"{path + name!a} and {path + other!a} are one name where Unicode form does not count (macOS)."
             )
 
 

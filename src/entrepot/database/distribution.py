@@ -18,7 +18,7 @@ one run deletes is never what another run counts on.
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Select, and_, delete, func, or_, select, update
 
 from entrepot.core.errors import NotFoundError
 from entrepot.database import pointsets
@@ -195,17 +195,28 @@ def get(connection: Connection, content: str, point: str) -> Distribution:
 
 def described(connection: Connection, *, content: str = "", point: str = "") -> list[DistributionInfo]:
     """Rows with names, for people."""
-    query = (
-        select(rows, contents.c.name.label("content_name"), points.c.name.label("point_name"))
-        .join(contents, contents.c.id == rows.c.content)
-        .join(points, points.c.id == rows.c.point)
-        .order_by(contents.c.name_key, points.c.name_key)
-    )
+    query = _named()
     if content:
         query = query.where(rows.c.content == content)
     if point:
         query = query.where(rows.c.point == point)
     return [_info(row) for row in connection.execute(query).mappings()]
+
+
+def lacking(connection: Connection, content: str, set_ids: list[bytes], *, limit: int) -> list[DistributionInfo]:
+    """Rows of a content on points that hold none of these object sets whole, with names, for people."""
+    holding = pointsets.holding(set_ids)
+    query = _named().where(rows.c.content == content, rows.c.point.not_in(holding)).limit(limit)
+    return [_info(row) for row in connection.execute(query).mappings()]
+
+
+def _named() -> Select[Any]:
+    return (
+        select(rows, contents.c.name.label("content_name"), points.c.name.label("point_name"))
+        .join(contents, contents.c.id == rows.c.content)
+        .join(points, points.c.id == rows.c.point)
+        .order_by(contents.c.name_key, points.c.name_key)
+    )
 
 
 def point_kinds(connection: Connection, content: str) -> list[str]:

@@ -72,6 +72,11 @@ def sets_on(connection: Connection, point: str, content: str = "") -> list[Point
     return [PointSet(**row) for row in connection.execute(query).mappings()]
 
 
+def holding(set_ids: list[bytes]) -> Select[tuple[str]]:
+    """The ids of the points that have one of these sets whole."""
+    return select(sets.c.point).where(sets.c.set_id.in_(set_ids), sets.c.state == HELD)
+
+
 def somewhere(connection: Connection, set_id: bytes) -> bool:
     """Whether any point has, gets or loses a set."""
     return connection.execute(select(sets.c.point).where(sets.c.set_id == set_id).limit(1)).first() is not None

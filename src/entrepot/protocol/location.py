@@ -60,7 +60,8 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Withheld(msgspec.Struct, frozen=True, kw_only=True):
-    """A point that has the content but is not offered, and why: so that people need not guess."""
+    """A point that has the content but is not offered, and why: so that people need not guess. Where no source is
+    offered at all, points that lack the version are named, too."""
 
     name: str
     reason: str
@@ -80,7 +81,8 @@ class DeltaOffer(msgspec.Struct, frozen=True, kw_only=True):
 
 class LocationReply(msgspec.Struct, frozen=True, kw_only=True):
     """``tokens`` maps a source's audience to its content access token. ``trust_number`` is of the site's present trust
-    document: a client that has an older one fetches it before it judges the content."""
+    document: a client that has an older one fetches it before it judges the content. ``addresses`` of the client are
+    those by which its ``network`` was judged; none from a site that does not say."""
 
     nonce: str
     fresh: Freshness
@@ -97,6 +99,7 @@ class LocationReply(msgspec.Struct, frozen=True, kw_only=True):
     tokens: dict[str, str]
     deltas: tuple[DeltaOffer, ...] = ()
     trust_number: int = 0
+    addresses: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"LocationReply({self.device}, {self.content}, version {self.version}, tokens=***)"

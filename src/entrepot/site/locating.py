@@ -38,6 +38,7 @@ from entrepot.protocol.tokens import MAX_TOKEN_SETS, points_audience
 from entrepot.rules import location
 from entrepot.rules.boundaries import Address, groups_of, parse_addresses, reach
 from entrepot.rules.location import Decision
+from entrepot.site.absences import absences
 from entrepot.site.cost.budgets import BudgetBook, within_budgets
 from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.snapshot import Snapshot, merged_use
@@ -113,11 +114,19 @@ class Locator:
         )
         version, decision = self._decide(snapshot, version, asker, merged_use(uses))
         offers = _useful_deltas(snapshot, content, version, request.held)
-        reply = self._reply(snapshot, row.device, request, content, version, asker, decision, offers)
+        reply = self._reply(snapshot, row.device, request, content, version, asker, addresses, decision, offers)
         if self._budgets is not None:
             needed = version.stored_size + sum(delta.size for delta in offers)
             reply = within_budgets(reply, self._budgets, self._keys, counter=snapshot.counter, needed=needed)
+        if not reply.tiers:
+            reply = self._with_absences(reply, version)
         return sign(to_json(reply), typ=SignedType.LOCATION, key=self._keys.policy)
+
+    def _with_absences(self, reply: LocationReply, version: Version) -> LocationReply:
+        """Nobody should have to guess why there is no source: also points that lack the version are named."""
+        with self._database.reading() as connection:
+            found = absences(connection, version)
+        return msgspec.structs.replace(reply, withheld=(*reply.withheld, *found))
 
     def _decide(
         self, snapshot: Snapshot, version: Version, asker: location.Asker, use: location.Use
@@ -140,7 +149,8 @@ class Locator:
         for each, decision in zip(candidates, decisions, strict=True):
             if any(tier.offers for tier in decision.tiers):
                 return each, decision
-        return version, decisions[0]
+        withheld = {each.point: each for decision in reversed(decisions) for each in decision.withheld}
+        return version, Decision(tiers=(), withheld=tuple(withheld.values()))
 
     def _reply(
         self,
@@ -150,6 +160,7 @@ class Locator:
         content: Content,
         version: Version,
         asker: location.Asker,
+        addresses: Sequence[Address],
         decision: Decision,
         deltas: list[Delta],
     ) -> LocationReply:
@@ -179,6 +190,7 @@ class Locator:
             tokens={audience: self._token(device, audience, version, named) for audience in audiences},
             deltas=tuple(self._delta_offer(delta) for delta in named),
             trust_number=self._keys.hierarchy.trust_number,
+            addresses=tuple(map(str, addresses)),
         )
 
     def _source(self, snapshot: Snapshot, offer: location.Offer, deltas: list[Delta]) -> Source:
