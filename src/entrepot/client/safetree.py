@@ -31,6 +31,7 @@ from entrepot.client.folders import (
     read_all,
     unlink,
 )
+from entrepot.client.holes import write_all, write_at
 from entrepot.client.way import HAS_DIR_FD, Way
 from entrepot.core.errors import ConflictError
 from entrepot.durable.sharing import insist
@@ -160,14 +161,15 @@ class SafeTree:
             assert place is not None
             descriptor = open_new(*place)
             try:
-                _write_all(descriptor, data)
+                write_all(descriptor, data)
                 if sys.platform != "win32":
                     os.fchmod(descriptor, mode | stat.S_IRUSR)
             finally:
                 os.close(descriptor)
 
     def write(self, path: str, at: int, data: bytes | memoryview) -> None:
-        """Write into a file at an offset; the file and folders on the way are made as needed.
+        """Write into a file at an offset; the file and folders on the way are made as needed. Long zeros leave a hole
+        where nothing else stands; one at the end is there when the file is :meth:`cut` to its size.
 
         What stands there and is no plain file of its own (a link, a second name of another file) is replaced.
 
@@ -175,8 +177,7 @@ class SafeTree:
             StorageError: the disk refuses.
         """
         with self._opened(path) as descriptor:
-            os.lseek(descriptor, at, os.SEEK_SET)
-            _write_all(descriptor, data)
+            write_at(descriptor, at, data)
 
     def cut(self, path: str, size: int) -> None:
         """Make a file exactly ``size`` bytes long.
@@ -309,9 +310,3 @@ class SafeTree:
             f"{str(self.root / path)!r} is a folder with files that are not part of the content.",
             next_step="Move them elsewhere, or choose another folder.",
         )
-
-
-def _write_all(descriptor: int, data: bytes | memoryview) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
