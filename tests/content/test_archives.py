@@ -149,6 +149,7 @@ HOSTILE: dict[str, list[tuple[tarfile.TarInfo, bytes]]] = {
         (entry("e/x/escaped", tarfile.SYMTYPE, "z"), b""),
     ],
     "unsafe path '../../": [(entry("h", tarfile.LNKTYPE, "../../escaped"), b"")],
+    "unsafe path 'd/d/": [(entry("/".join("d" * 1500)), b"x")],
     "no file before it": [(entry("h", tarfile.LNKTYPE, "later"), b""), (entry("later"), b"x")],
     "neither a file": [(entry("dev", tarfile.CHRTYPE), b"")],
     "which is neither": [(entry("pipe", tarfile.FIFOTYPE), b"")],

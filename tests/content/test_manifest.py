@@ -83,6 +83,7 @@ class TestPart:
             Entry(EntryKind.LINK, "a", target="/etc"),
             Entry(EntryKind.LINK, "a", target=".."),
             Entry(EntryKind.LINK, "a", target=""),
+            Entry(EntryKind.LINK, "a", target="é" * 2048),
             Entry(EntryKind.LINK, "a", 0, 0, b"", 0, (Extent(0, 0, 1),), "b"),
             Entry(3, "a"),
         ],

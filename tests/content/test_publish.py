@@ -265,6 +265,13 @@ class TestRefusals:
         with pytest.raises(RefusedError, match="device"):
             library.publish(Path("/dev/null"))
 
+    def test_folders_too_deep_within_each_other(self, library: Any, source: Path) -> None:
+        deep = source / "/".join("d" * 300)
+        deep.mkdir(parents=True)
+        (deep / "file").write_text("x")
+        with pytest.raises(RefusedError, match="too deep"):
+            library.publish(source)
+
     def test_names_that_are_not_utf8(self, library: Any, source: Path) -> None:
         Path(os.fsdecode(os.fsencode(source) + b"/bad\xff")).write_text("x")
         with pytest.raises(RefusedError, match="not valid UTF-8"):

@@ -6,7 +6,9 @@ from entrepot.core.errors import FormatError
 from entrepot.core.paths import case_key, check_path, is_plain, link_stays_inside, path_key, windows_problem
 
 
-@pytest.mark.parametrize("path", ["a", "a/b", "ä/日本", "new\nline", " ", "a" * 255, "...", "a./b ", "c:/x", "a\\b"])
+@pytest.mark.parametrize(
+    "path", ["a", "a/b", "ä/日本", "new\nline", " ", "a" * 255, "a/" * 299 + "a", "...", "a./b ", "c:/x", "a\\b"]
+)
 def test_paths_that_content_may_have(path: str) -> None:
     assert check_path(path) == path
 
@@ -27,6 +29,7 @@ def test_paths_that_content_may_have(path: str) -> None:
         "x" * 256,
         "é" * 128,
         "ab/" * 1400 + "a",
+        "a/" * 300 + "a",
         "\ud800",
     ],
     ids=lambda path: ascii(path[:12]),

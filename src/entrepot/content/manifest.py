@@ -24,6 +24,8 @@ from entrepot.protocol import SealedRef
 VERSION: Final = 1
 MAX_PART: Final = MIB
 MAX_ROOT: Final = 16 * MIB
+MAX_TARGET: Final = 4095
+"""Of a link, in bytes: Linux makes no longer ones."""
 
 
 class EntryKind(IntEnum):
@@ -154,6 +156,10 @@ def check_part(part: Part) -> None:
         elif entry.kind == EntryKind.LINK:
             if not link_stays_inside(entry.path, entry.target):
                 raise FormatError(f"The link {entry.path!r} leads out of the content.")
+            if (
+                len(entry.target.encode()) > MAX_TARGET
+            ):  # no system could make it, and links are made when all else is done
+                raise FormatError(f"The link {entry.path!r} is too long.")
         elif entry.kind != EntryKind.FOLDER or entry.target:
             raise UnsupportedError(f"{entry.path!r} is of a kind this version does not know.")
 

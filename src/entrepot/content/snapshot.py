@@ -22,7 +22,7 @@ from entrepot.core.errors import FormatError, NotFoundError, RefusedError
 from entrepot.core.paths import case_key, check_path, is_plain, link_stays_inside, windows_problem
 
 MAX_WARNINGS: Final = 100
-_LONG: Final = 512  # characters: longer ones are measured in bytes, too
+_LONG: Final = 512  # characters: longer ones are measured in bytes and folders, too
 _REPARSE_POINT: Final = 0x400
 
 
@@ -253,7 +253,7 @@ def _check_name(path: str, name: str, warnings: Warnings) -> None:
     try:
         check_path(path)
     except FormatError:
-        raise RefusedError(f"The path {path[:200]!r} is too long to be published.") from None
+        raise RefusedError(f"The path {path[:200]!r} is too long, or too deep, to be published.") from None
     problem = windows_problem(name)
     if problem:
         warnings.name(f"Windows cannot store {path!r}: {problem}.")

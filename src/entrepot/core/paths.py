@@ -11,6 +11,8 @@ from entrepot.core.errors import FormatError
 
 MAX_PATH_BYTES = 4096
 MAX_PART_BYTES = 255
+MAX_PARTS = 300
+"""Python removes and makes folders within each other by recursion, which ends near 1,000 (record 0024)."""
 WINDOWS_MAX_PATH = 32_000  # UTF-16 units with the \\?\ prefix, less room for the target folder
 
 _WINDOWS_FORBIDDEN = re.compile(r'[<>:"\\|?*\x00-\x1f]')
@@ -34,7 +36,7 @@ def check_path(path: str) -> str:
     """Check a content path that came from elsewhere.
 
     Raises:
-        FormatError: absolute, escaping, empty parts, NUL, not encodable, or too long.
+        FormatError: absolute, escaping, empty parts, NUL, not encodable, too long or too deep.
     """
     try:
         encoded = path.encode()
@@ -42,7 +44,7 @@ def check_path(path: str) -> str:
         raise FormatError("A path in the manifest is not valid Unicode.") from None
     parts = path.split("/")
     unsafe = any(part in ("", ".", "..") or len(part.encode()) > MAX_PART_BYTES for part in parts)
-    if unsafe or "\x00" in path or len(encoded) > MAX_PATH_BYTES:
+    if unsafe or "\x00" in path or len(encoded) > MAX_PATH_BYTES or len(parts) > MAX_PARTS:
         raise FormatError(f"The manifest names an unsafe path: {path[:200]!r}.")
     return path
 
