@@ -187,5 +187,5 @@ def test_a_file_that_vanishes_ends_the_reading_in_its_turn(tmp_path: Path) -> No
         first = next(ahead)
         assert isinstance(first, Chunks)
         assert first.item.path == "a"
-        with pytest.raises(RefusedError, match="'b' changed"):
+        with pytest.raises(RefusedError, match="'b' disappeared"):
             next(ahead)

@@ -235,6 +235,19 @@ async def test_what_is_no_url_is_bad_input(http):
             await http.request("GET", url)
 
 
+@pytest.mark.parametrize("url", ["https://user:secret@127.0.0.1:1/", f"https://{'x' * 64}.example/"])
+async def test_an_address_with_a_password_or_an_impossible_name_is_bad_input(http, url):
+    with pytest.raises(BadInputError, match="cannot be asked") as caught:
+        await http.request("GET", url, bearer=Secret("tok"))
+    assert "secret" not in caught.value.message
+
+
+async def test_a_token_that_would_add_headers_is_bad_input(http):
+    with pytest.raises(BadInputError, match="cannot be asked") as caught:
+        await http.request("GET", "https://127.0.0.1:1/", bearer="tok\r\nX-Evil: 1")
+    assert "Evil" not in caught.value.message
+
+
 async def test_nothing_is_sent_in_the_clear(http):
     asked = asyncio.Queue()
     server = await asyncio.start_server(lambda reader, _: asked.put(reader), "127.0.0.1", 0)

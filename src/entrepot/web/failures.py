@@ -47,6 +47,22 @@ def network_failures(url: str) -> Iterator[None]:
         raise explain(error, url) from error
 
 
+@contextlib.contextmanager
+def impossible_requests(url: str) -> Iterator[None]:
+    """Translate what aiohttp raises while it puts a request together from what others gave: an address with a password
+    or with a name that no DNS could hold, a token with line breaks.
+
+    Raises:
+        BadInputError: it cannot be sent.
+    """
+    try:
+        yield
+    except (aiohttp.ClientError, OSError):  # some of these are ValueErrors, too
+        raise
+    except ValueError as error:
+        raise BadInputError(f"{host_of(url)[:200]} cannot be asked: {error}") from None
+
+
 def never_connected(error: EntrepotError) -> bool:
     """Whether a failure of :func:`network_failures` came before there was a connection: nobody was asked anything."""
     return isinstance(error.__cause__, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError)

@@ -25,7 +25,7 @@ from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol.dataplane import MAX_OBJECT_BYTES
 from entrepot.web.answers import Count, bounded, break_off, refusal, uncounted
-from entrepot.web.failures import host_of, network_failures
+from entrepot.web.failures import host_of, impossible_requests, network_failures
 from entrepot.web.hosts import Hosts
 from entrepot.web.tls import TlsTrust as TlsTrust
 
@@ -161,18 +161,20 @@ class HttpClient:
         if not url.lower().startswith("https://"):  # a token must not travel in the clear, whoever gave the address
             raise BadInputError(f"{url[:200]!r} is no address that can be asked.", next_step="Write https://host:port.")
         with network_failures(url):
-            async with self._open().request(
-                method,
-                url,
-                data=body,
-                headers=sent,
-                allow_redirects=False,
-                proxy=self._proxy_for(url),
-                ssl=self._verifier,
-                timeout=aiohttp.ClientTimeout(
-                    total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.stall
-                ),
-            ) as response:
+            with impossible_requests(url):
+                asked = await self._open().request(
+                    method,
+                    url,
+                    data=body,
+                    headers=sent,
+                    allow_redirects=False,
+                    proxy=self._proxy_for(url),
+                    ssl=self._verifier,
+                    timeout=aiohttp.ClientTimeout(
+                        total=timeouts.total, sock_connect=timeouts.connect, sock_read=timeouts.stall
+                    ),
+                )
+            async with asked as response:
                 try:
                     if response.status >= 300 and response.status not in accept:
                         raise await refusal(response)
