@@ -17,6 +17,7 @@ from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.database.tables.tasks import task as table
 from entrepot.database.tasks import Task
 from entrepot.protocol.siteapi import TaskState
+from entrepot.site.background import Rest
 from entrepot.site.cloud.actions import register_actions
 from entrepot.site.cloud.states import CloudAction
 from entrepot.site.reporting import Reporter
@@ -64,6 +65,27 @@ def empty(tmp_path: Path) -> Database:
     opened = open_database(sqlite_url(tmp_path / "tasks.db"))
     create_tables(opened)
     return opened
+
+
+async def test_memory_is_given_back_once_when_work_has_ended_and_none_goes_on(empty: Database) -> None:
+    given: list[str] = []
+    looks: list[bool] = []
+
+    async def work(task: Task, _: Reporter) -> None:
+        await rest.run_once()
+        looks.append(not given)
+
+    bench = Bench(empty, work)
+    rest = Rest(bench.engine, give_back=lambda: given.append("memory"))
+    await rest.run_once()
+    assert given == []
+    for turn in (1, 2):
+        await bench.add()
+        await bench.engine.run_once()
+        for _ in range(3):
+            await rest.run_once()
+        assert len(given) == turn
+    assert looks[0], "while the first task ran"
 
 
 async def test_a_task_runs_to_its_end_and_keeps_its_last_words(empty: Database) -> None:

@@ -375,6 +375,35 @@ def test_memory_of_responses_is_taken_again_without_asking_the_system_for_its_pa
     assert int(done.stdout) < pages // 20
 
 
+SCATTERED = textwrap.dedent(
+    """
+    import os
+    from pathlib import Path
+    from entrepot.web.process import give_back_memory, keep_freed_memory
+
+    def resident():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    keep_freed_memory(one_heap=True)
+    large, small = [], []
+    for number in range(60):
+        large.append(bytearray(b"x") * 2**20)
+        small.append(bytearray(b"y") * 4096)  # lives on behind it
+    del large
+    before = resident()
+    give_back_memory()
+    print(before - resident())
+    """
+)
+
+
+@pytest.mark.process
+@pytest.mark.skipif(sys.platform != "linux", reason="the C library of other systems has no such call")
+def test_memory_between_blocks_that_live_on_is_given_back_when_asked():
+    done = subprocess.run([sys.executable, "-c", SCATTERED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40 * 2**20
+
+
 HANDED_ON = textwrap.dedent(
     """
     import resource

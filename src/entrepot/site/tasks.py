@@ -49,6 +49,9 @@ class TaskEngine:
     Args:
         holder: names this process; unique among all that share the database.
         concurrency: tasks at the same time; urgent ones come on top.
+
+    Attributes:
+        ended: how many tasks have run here, so far.
     """
 
     def __init__(self, database: Database, *, site: str, holder: str, clock: Clock, concurrency: int = 8) -> None:
@@ -65,6 +68,12 @@ class TaskEngine:
         self._urgent: set[str] = set()  # of those that run: the tasks of kinds that wait for nobody
         self._wake = asyncio.Event()
         self._stopping = False
+        self.ended = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether tasks run now."""
+        return bool(self._running)
 
     def register(
         self,
@@ -187,6 +196,7 @@ class TaskEngine:
             self._running.pop(task.id, None)
             self._patient.discard(task.id)
             self._urgent.discard(task.id)
+            self.ended += 1
             self._wake.set()
 
     async def _handle(self, task: Task, reporter: Reporter) -> EntrepotError | None:
