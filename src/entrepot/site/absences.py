@@ -42,11 +42,9 @@ _UNDER_WAY: Final = frozenset(
 
 
 def absences(connection: Connection, version: Version) -> list[Withheld]:
-    """The points that are to have the content and lack this version, each with the reason; or that there are none."""
+    """The points that are to have the content and lack this version, each with the reason."""
     sets = [set_id for set_id in (version.set_id, version.former_set_id) if set_id is not None]
     rows = distribution.lacking(connection, version.content, sets, limit=MAX_NAMED + 1)
-    if not rows:
-        return [] if distribution.described(connection, content=version.content) else [NOWHERE]
     found = [Withheld(name=row.point_name, reason=why_absent(row, version.number)) for row in rows[:MAX_NAMED]]
     return [*found, FURTHER] if len(rows) > MAX_NAMED else found
 

@@ -38,7 +38,7 @@ from entrepot.protocol.tokens import MAX_TOKEN_SETS, points_audience
 from entrepot.rules import location
 from entrepot.rules.boundaries import Address, groups_of, parse_addresses, reach
 from entrepot.rules.location import Decision
-from entrepot.site.absences import absences
+from entrepot.site.absences import NOWHERE, absences
 from entrepot.site.cost.budgets import BudgetBook, within_budgets
 from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.snapshot import Snapshot, merged_use
@@ -125,8 +125,8 @@ class Locator:
     def _with_absences(self, reply: LocationReply, version: Version) -> LocationReply:
         """Nobody should have to guess why there is no source: also points that lack the version are named."""
         with self._database.reading() as connection:
-            found = absences(connection, version)
-        return msgspec.structs.replace(reply, withheld=(*reply.withheld, *found))
+            found = (*reply.withheld, *absences(connection, version))
+        return msgspec.structs.replace(reply, withheld=found or (NOWHERE,))
 
     def _decide(
         self, snapshot: Snapshot, version: Version, asker: location.Asker, use: location.Use
