@@ -28,6 +28,7 @@ from entrepot.cloud.host.setup import host_identity, init_host
 from entrepot.cloud.host.storage import HostStorage, Note
 from entrepot.cloud.host.stores import StoreEndpoints
 from entrepot.cloud.host.subscriptions import Subscriptions
+from entrepot.cloud.host.supervisor import Supervisor
 from entrepot.cloud.host.usage import RESERVE, SMALLEST, CountingStore, QuotaExceededError, Usage, measure
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import (
@@ -466,6 +467,50 @@ def test_a_host_chooses_among_the_ports_that_services_may_have_and_says_when_non
         ServiceAddress("192.0.2.1", 0)
 
 
+def surroundings(home: Path, services: Any = None) -> runner.Surroundings:
+    """Of a host that starts no instance."""
+    unused: Any = None
+    return runner.Surroundings(
+        settings=load_settings(home),
+        folders=Folders(home),
+        keys=unused,
+        services=services,
+        storage=unused,
+        command=(),
+        pid=0,
+        listen_host="127.0.0.1",
+        clock=time.time,
+    )
+
+
+async def test_a_service_that_is_just_being_made_has_one_runner_only(home: Path) -> None:
+    go_on = threading.Event()
+
+    class JustMade:
+        """The supervisor has read what there is before the service came."""
+
+        def all(self) -> list[ServiceRow]:
+            return []
+
+        def get(self, _: str) -> None:
+            go_on.wait(60)
+
+    async def nothing(_: ServiceRow) -> None:
+        """Nobody else uses its parts."""
+
+    supervisor = Supervisor(surroundings(home, JustMade()), nothing)
+    made = supervisor.runner("svc-1")
+    step = asyncio.create_task(made.converge())
+    await asyncio.sleep(0)
+    await supervisor.run_once()
+    found = supervisor.runner("svc-1")
+    go_on.set()
+    await step
+    assert found is made, "another one would start instances of its own, which no deletion would end"
+    await supervisor.run_once()
+    assert supervisor.runner("svc-1") is not made, "it is forgotten when it has nothing to do"
+
+
 async def test_a_port_that_is_still_a_killed_hosts_is_waited_for_once(
     home: Path, two_tenants: "Tenants", monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -483,19 +528,7 @@ async def test_a_port_that_is_still_a_killed_hosts_is_waited_for_once(
     monkeypatch.setattr(runner, "FREE_SECONDS", 10**6)
     _, _, (row, _) = two_tenants
     row = msgspec.structs.replace(row, port=lasting_port("127.0.0.1"))
-    unused: Any = None
-    around = runner.Surroundings(
-        settings=load_settings(home),
-        folders=Folders(home),
-        keys=unused,
-        services=unused,
-        storage=unused,
-        command=(),
-        pid=0,
-        listen_host="127.0.0.1",
-        clock=time.time,
-    )
-    own = runner.ServiceRunner(row.id, around, lambda: None)
+    own = runner.ServiceRunner(row.id, surroundings(home), lambda: None)
     address = await own._opened(row)
     address.close()
     assert asked == [row.port] * 4

@@ -81,8 +81,8 @@ class ServiceRunner:
 
     @property
     def idle(self) -> bool:
-        """Nothing runs, and no port is held."""
-        return self._address is None and not self._instances
+        """Nothing runs, no port is held, and nothing is under way to either."""
+        return self._address is None and not self._instances and not self._step.locked()
 
     def signal(self) -> None:
         """Let all instances read their documents now."""
