@@ -467,6 +467,11 @@ def test_a_host_chooses_among_the_ports_that_services_may_have_and_says_when_non
         ServiceAddress("192.0.2.1", 0)
 
 
+def contoso(database: HostDatabase) -> str:
+    """A subscription's id."""
+    return Subscriptions(database).add("contoso", storage_quota=10**9, instance_quota=4, now=NOW).id
+
+
 def surroundings(home: Path, services: Any = None) -> runner.Surroundings:
     """Of a host that starts no instance."""
     unused: Any = None
@@ -481,6 +486,48 @@ def surroundings(home: Path, services: Any = None) -> runner.Surroundings:
         listen_host="127.0.0.1",
         clock=time.time,
     )
+
+
+async def test_a_port_that_another_service_got_while_it_was_chosen_is_given_up(home: Path, site: Any) -> None:
+    """Two reservations keep each other out no more than two instances of a service do: else both would answer."""
+    with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
+        services, owner = Services(database, ServerVault.load(home / "vault.key")), contoso(database)
+        asking = site.spec(1)
+        chosen = services.put(owner, "dp1", asking, expires=1, now=NOW)
+
+        class Meanwhile(Services):
+            """Another service asks for the very port, before it is known to be anybody's."""
+
+            def set_port(self, service: str, port: int) -> None:
+                services.put(owner, "dp2", msgspec.structs.replace(asking, port=port), expires=1, now=NOW)
+                super().set_port(service, port)
+
+        around = surroundings(home, Meanwhile(database, ServerVault.load(home / "vault.key")))
+        own = runner.ServiceRunner(chosen.id, around, lambda: None)
+        with pytest.raises(ConflictError, match="that of another service"):
+            await own._hold_address(chosen)
+        assert (own.port, services.find(owner, "dp1").port) == (0, 0)
+        with socket.socket() as anybody:
+            anybody.bind(("127.0.0.1", services.find(owner, "dp2").port))
+
+
+async def test_the_port_of_a_service_that_has_not_got_it_yet_is_not_chosen_for_another(home: Path, site: Any) -> None:
+    ports = sorted({lasting_port("127.0.0.1") for _ in range(9)})[:2]
+    settings = msgspec.structs.replace(load_settings(home), service_ports=",".join(map(str, ports)))
+    with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
+        services, owner = Services(database, ServerVault.load(home / "vault.key")), contoso(database)
+        asking = site.spec(1)
+        for taken, left in (ports, reversed(ports)):
+            name = f"dp{taken}"
+            services.put(owner, name, msgspec.structs.replace(asking, port=taken), expires=1, now=NOW)
+            chosen = services.put(owner, "dp1", asking, expires=1, now=NOW)
+            around = msgspec.structs.replace(surroundings(home, services), settings=settings)
+            own = runner.ServiceRunner(chosen.id, around, lambda: None)
+            await own._hold_address(chosen)
+            assert own.port == services.find(owner, "dp1").port == left
+            await own.close()
+            for each in (name, "dp1"):
+                services.remove(services.set_state(owner, each, Wanted.DELETING).id)
 
 
 async def test_a_service_that_is_just_being_made_has_one_runner_only(home: Path) -> None:
@@ -517,11 +564,11 @@ async def test_a_port_that_is_still_a_killed_hosts_is_waited_for_once(
     asked = []
 
     class Busy(ServiceAddress):
-        def __init__(self, host: str, port: int, *, among: Any) -> None:
+        def __init__(self, host: str, port: int, **more: Any) -> None:
             asked.append(port)
             if len(asked) != 4:
                 raise PortBusyError("taken")
-            super().__init__(host, port, among=among)
+            super().__init__(host, port, **more)
 
     monkeypatch.setattr(runner, "ServiceAddress", Busy)
     monkeypatch.setattr(runner, "_AGAIN_SECONDS", 0.001)

@@ -8,7 +8,7 @@ chosen outside them.
 import errno
 import secrets
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -34,14 +34,15 @@ def lasting_ports(kernel: Path = KERNEL) -> Sequence[int]:
     return [port for port in USUAL if port not in given] or [port for port in _UNPRIVILEGED if port not in given]
 
 
-def lasting_port(host: str, among: Sequence[range] = ()) -> int:
+def lasting_port(host: str, among: Sequence[range] = (), *, but: Collection[int] = ()) -> int:
     """A port that nobody has at this address of this machine; 0 when none was found, or the address is not ours.
 
     Args:
         among: only such ports, though the kernel gave them all out by itself; empty: any that lasts.
+        but: none of these.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in _candidates(among):
+    for port in _candidates(among, but):
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             try:
                 probe.bind((host, port))
@@ -53,11 +54,12 @@ def lasting_port(host: str, among: Sequence[range] = ()) -> int:
     return 0
 
 
-def _candidates(among: Sequence[range]) -> Iterator[int]:
+def _candidates(among: Sequence[range], but: Collection[int]) -> Iterator[int]:
     """Ports to try: those that last, then, where only some may be taken, the others of them, privileged ones last."""
-    lasting = [port for port in lasting_ports() if not among or any(port in one for one in among)]
+    usable = [port for port in lasting_ports() if not among or any(port in one for one in among)]
+    lasting = [port for port in usable if port not in but]
     yield from _ANY.sample(lasting, min(len(lasting), _TRIES))
-    others = list({port for one in among for port in one}.difference(lasting))
+    others = list({port for one in among for port in one}.difference(lasting, but))
     _ANY.shuffle(others)
     given = _given_out(KERNEL)
     yield from sorted(others, key=lambda port: (port not in _UNPRIVILEGED, port in given))[:_TRIES]

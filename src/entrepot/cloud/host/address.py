@@ -9,7 +9,7 @@ next instance there, and new ones are steered to the others at once. So neither 
 import contextlib
 import errno
 import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -31,15 +31,16 @@ class ServiceAddress:
         host: address of this machine on which services listen.
         port: the service's port; 0 picks a free one that can be kept.
         among: ports of which one is picked.
+        but: ports of other services, which are not picked, though nobody should listen there now.
 
     Raises:
         PortBusyError: another program has the port.
         ConflictError: the host may not open it, or there is no free one.
     """
 
-    def __init__(self, host: str, port: int, *, among: Sequence[range] = (ALL,)) -> None:
+    def __init__(self, host: str, port: int, *, among: Sequence[range] = (ALL,), but: Collection[int] = ()) -> None:
         self._host = host
-        self._reservation = _reserve(host, port or _choose(host, among))
+        self._reservation = _reserve(host, port or _choose(host, among, but))
         self.port: int = self._reservation.getsockname()[1]
         self._slots: list[socket.socket] = []
         self._chosen: tuple[int, ...] = ()
@@ -94,8 +95,8 @@ def try_port(host: str, port: int) -> None:
     _reserve(host, port).close()
 
 
-def _choose(host: str, among: Sequence[range]) -> int:
-    port = lasting_port(host, among)
+def _choose(host: str, among: Sequence[range], but: Collection[int]) -> int:
+    port = lasting_port(host, among, but=but)
     if not port:
         _reserve(host, 0).close()  # tells what is wrong with the address
         raise ConflictError(
@@ -106,10 +107,11 @@ def _choose(host: str, among: Sequence[range]) -> int:
 
 
 def _reserve(host: str, port: int) -> socket.socket:
-    """Bind the port, once nobody else has it.
+    """Bind the port, once nobody listens there.
 
     SO_REUSEPORT alone would share it with any program of ours that still listens, such as the instances of a host
-    that was killed a moment ago: so it is first bound alone.
+    that was killed a moment ago: so it is first bound alone. Another reservation does not listen: that no two services
+    have one port, ``services`` sees to.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -204,8 +204,12 @@ class ServiceRunner:
     async def _hold_address(self, row: ServiceRow) -> None:
         if self._address is None:
             address = await self._opened(row)
-            if address.port != row.port:
-                await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
+            try:
+                if address.port != row.port:
+                    await asyncio.to_thread(self._around.services.set_port, row.id, address.port)
+            except BaseException:
+                address.close()
+                raise
             self._address = address
 
     async def _opened(self, row: ServiceRow) -> ServiceAddress:
@@ -213,11 +217,14 @@ class ServiceRunner:
         and the other services do not wait for this one."""
         loop = asyncio.get_running_loop()
         among = parse_ports(self._around.settings.service_ports)
+        others = frozenset[int]() if row.port else await asyncio.to_thread(self._around.services.ports)
         until = loop.time() + (0 if self._has_waited else FREE_SECONDS)
         self._has_waited = True
         while True:
             try:
-                return await asyncio.to_thread(ServiceAddress, self._around.listen_host, row.port, among=among)
+                return await asyncio.to_thread(
+                    ServiceAddress, self._around.listen_host, row.port, among=among, but=others
+                )
             except PortBusyError:
                 if loop.time() >= until:
                     raise

@@ -189,9 +189,19 @@ class Services:
             )
         return self.find(subscription, name)
 
+    def ports(self) -> frozenset[int]:
+        """Ports that services have or asked for, also those at which nobody listens now."""
+        return frozenset(row.port for row in self.all() if row.port)
+
     def set_port(self, service: str, port: int) -> None:
-        """Remember the port that a service listens on: it keeps it for ever, since DNS and firewalls know it."""
+        """Remember the port that a service listens on: it keeps it for ever, since DNS and firewalls know it.
+
+        Raises:
+            ConflictError: another service got it meanwhile.
+        """
         with self._database.write() as connection:
+            if connection.execute("SELECT 1 FROM service WHERE port = ? AND id != ?", (port, service)).fetchone():
+                raise _port_taken(port)
             connection.execute("UPDATE service SET port = ? WHERE id = ?", (port, service))
 
     def remove(self, service: str) -> None:
