@@ -227,6 +227,13 @@ async def test_a_look_does_not_wait_for_a_cloud_that_takes_no_stop_for_long(site
     point = (await site.services.get("cloud1")).point
     told: list[str] = []
 
+    class Patience:
+        """Between two words of the cloud there is half a minute."""
+
+        @staticmethod
+        def monotonic() -> float:
+            return 30.0 * len(told)
+
     async def busy(_: str, progress: Callable[[str], None]) -> None:
         while True:
             told.append("Waiting for the end of Azure's present operation.")
@@ -234,11 +241,35 @@ async def test_a_look_does_not_wait_for_a_cloud_that_takes_no_stop_for_long(site
 
     with monkeypatch.context() as patch:
         patch.setattr(site.cloud, "stop", busy)
-        patch.setattr(charge, "STOP_PATIENCE", 0.02)
+        patch.setattr(charge, "time", Patience)
         await site.services.monitor.check(point)
-    assert told
+    assert len(told) == charge.STOP_PATIENCE / 30 + 1
     await site.services.monitor.check(point)
     assert site.cloud.services["cloud1"].state is RunState.STOPPED
+
+
+async def test_a_look_does_not_wait_for_an_order_that_is_being_carried_out(site) -> None:
+    """It began before that, and would stop what the order starts; the order may take half an hour."""
+    await _run_by_hand(site)
+    begun, over = asyncio.Event(), asyncio.Event()
+    running: list[asyncio.Task[None]] = []
+
+    async def order(name: str) -> None:
+        if name == "status" and not running:
+            await site.services.act(CloudAction.START, "cloud1")
+            running.append(asyncio.create_task(site.settle()))
+            await begun.wait()
+        if name == "start":
+            begun.set()
+            await over.wait()
+
+    site.cloud.on_call = order
+    async with asyncio.timeout(60):
+        await site.services.monitor.check((await site.services.get("cloud1")).point)
+    over.set()
+    await running[0]
+    assert "stop" not in site.cloud.calls
+    assert (await site.services.get("cloud1")).state is CloudPointState.READY
 
 
 # --- what failed

@@ -73,7 +73,8 @@ class Charge:
 
     async def stop_unordered(self, before: CloudPoint) -> None:
         """Stop a service that runs although it is not to, as a look found (R27). An order that is given meanwhile ends
-        this, and is carried out after it. It ends also when it takes long: the next look goes on.
+        this, and is carried out after it. It ends also when it takes long, and does not wait for an order that is being
+        carried out, which may take half an hour: the next look goes on.
 
         Args:
             before: as it was looked at; nothing is done when an order was given since.
@@ -82,8 +83,11 @@ class Charge:
             EntrepotError: the cloud does not take it.
         """
         provider = await self._providers.of(before)
+        lock = self._lock(before.point)
+        if lock.locked():
+            return
         with contextlib.suppress(CancelledError):
-            async with self._lock(before.point):
+            async with lock:
                 check = self._while_unordered(before)
                 await asyncio.to_thread(check, "")
                 await provider.stop(before.service, check)
