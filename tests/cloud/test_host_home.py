@@ -517,7 +517,7 @@ async def test_the_port_of_a_service_that_has_not_got_it_yet_is_not_chosen_for_a
     with contextlib.closing(HostDatabase(home / "host.sqlite")) as database:
         services, owner = Services(database, ServerVault.load(home / "vault.key")), contoso(database)
         asking = site.spec(1)
-        for taken, left in (ports, reversed(ports)):
+        for taken, left in (ports, ports[::-1]):
             name = f"dp{taken}"
             services.put(owner, name, msgspec.structs.replace(asking, port=taken), expires=1, now=NOW)
             chosen = services.put(owner, "dp1", asking, expires=1, now=NOW)
