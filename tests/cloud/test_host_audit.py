@@ -73,6 +73,14 @@ def test_lines_of_all_files_are_shown_in_the_order_of_time(tmp_path: Path) -> No
     assert [line["number"] for line in own.last(7)] == list(range(33, 40))
 
 
+def test_a_file_that_is_begun_gets_a_durable_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, named = tmp_path.stat().st_ino, list[int]()
+    monkeypatch.setattr(os, "fsync", lambda descriptor: named.append(os.fstat(descriptor).st_ino))
+    for actor in ("local", "local", TENANTS[0], TENANTS[0], "unknown"):
+        log(tmp_path, size=10**6).note("service.stop", actor=actor, subject="s")
+    assert named == [folder] * 3
+
+
 def test_what_others_named_alike_is_in_nobodys_way_and_stays(tmp_path: Path) -> None:
     names = ("mine", "20260323T120000Z-000009-old", "20260323T120000Z-zzz")
     others = [tmp_path / f"audit-{name}.log" for name in names]

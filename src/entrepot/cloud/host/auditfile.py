@@ -66,8 +66,11 @@ class AuditFile:
             self._opened(folder, os.O_RDWR | os.O_CREAT) as descriptor,
         ):
             _give_to_owner(descriptor, folder)
+            begun = not os.fstat(descriptor).st_size
             _append(descriptor, to_json(line))
             os.fdatasync(descriptor)
+            if begun:
+                os.fsync(folder)  # its name is as durable as its line
             if os.fstat(descriptor).st_size >= self._rotate_bytes:
                 self._rotate(folder)
 
