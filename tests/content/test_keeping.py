@@ -50,7 +50,13 @@ class Bench:
         self.pool = ThreadPoolExecutor(2)
         self.keeper: Keeper[int] = Keeper(
             Purpose.CHUNK,
-            tools=Tools(shelf=self.shelf, ledger=self.ledger, keys=keys or domain_keys(DEDUPE, FIRST), pool=self.pool),
+            tools=Tools(
+                shelf=self.shelf,
+                ledger=self.ledger,
+                keys=keys or domain_keys(DEDUPE, FIRST),
+                pool=self.pool,
+                disk=self.pool,
+            ),
             deliver=lambda ref, note: self.delivered.append((ref, note)),
             kept=self.kept,
         )
@@ -271,7 +277,10 @@ class TestAdaptiveCompression:
         assert effort_for(plain(1, 10 * KIB)) is Effort.TEXT  # too small to be worth a sample
 
     def test_mixed_content_is(self) -> None:
-        assert effort_for(plain(1, MIB) + b"text " * 200_000) is Effort.PROGRAM
+        assert effort_for(plain(1, MIB) + b"text " * 100_000) is Effort.PROGRAM
+
+    def test_what_repeats_itself_is_looked_through_for_long_matches_only(self) -> None:
+        assert effort_for(plain(1, 256 * KIB) + bytes(range(256)) * 4000) is Effort.REPEATING
 
 
 class Forgetful(MemoryStore):

@@ -19,6 +19,8 @@ _SAMPLE: Final = KIB
 _SAMPLES: Final = 8
 _WORTH_A_SAMPLE: Final = 64 * KIB
 _HOPELESS: Final = 0.96
+_REPEATS: Final = 0.52
+"""Programs whose samples shrink to less than this have so many long matches that it is enough to look for those."""
 
 
 class Effort(Enum):
@@ -27,6 +29,7 @@ class Effort(Enum):
     NONE = None
     SAMPLE = (zstandard.STRATEGY_FAST, 12, 12, 5)
     PROGRAM = (zstandard.STRATEGY_FAST, 14, 15, 5)
+    REPEATING = (zstandard.STRATEGY_FAST, 14, 15, 6)
     TEXT = (zstandard.STRATEGY_DFAST, 14, 15, 5)
 
 
@@ -50,8 +53,10 @@ def effort_for(plain: bytes | memoryview) -> Effort:
     sample = b"".join(view[at * step : at * step + _SAMPLE] for at in range(_SAMPLES))
     if sample.isascii():
         return Effort.TEXT
-    hopeless = len(compress(sample, Effort.SAMPLE)) >= _HOPELESS * len(sample)
-    return Effort.NONE if hopeless else Effort.PROGRAM
+    share = len(compress(sample, Effort.SAMPLE)) / len(sample)
+    if share >= _HOPELESS:
+        return Effort.NONE
+    return Effort.PROGRAM if share >= _REPEATS else Effort.REPEATING
 
 
 class _Compressors(threading.local):

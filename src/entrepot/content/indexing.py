@@ -17,12 +17,14 @@ from entrepot.protocol import SealedRef
 
 
 class Tools(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run works with: it alone uses the ledger's session and the pool."""
+    """What a run works with: it alone uses the ledger's session, the pool, and the one thread that waits for the
+    ``disk``, so that nobody in the pool has to."""
 
     shelf: Shelf
     ledger: Ledger
     keys: DomainKeys
     pool: Executor
+    disk: Executor
 
 
 @contextlib.contextmanager
@@ -32,15 +34,21 @@ def tools(shelf: Shelf, ledger: Ledger, keys: DomainKeys, *, workers: int, name:
     What waits for a flush when it fails must not appear later, when the ledger may have forgotten it: it appears now.
     """
     pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+    disk = ThreadPoolExecutor(1, thread_name_prefix=f"{name}-disk")
     try:
-        yield Tools(shelf=shelf, ledger=ledger, keys=keys, pool=pool)
+        yield Tools(shelf=shelf, ledger=ledger, keys=keys, pool=pool, disk=disk)
     except BaseException:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool, disk)
         with contextlib.suppress(EntrepotError):
             shelf.flush()
         raise
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        _end(pool, disk)
+
+
+def _end(*executors: Executor) -> None:
+    for each in executors:
+        each.shutdown(wait=True, cancel_futures=True)
 
 
 def known_and_there(

@@ -83,7 +83,8 @@ class Keeper(Generic[Note]):
         kept: Kept,
     ) -> None:
         self._purpose = purpose
-        self._shelf, self._ledger, self._keys, self._pool = tools.shelf, tools.ledger, tools.keys, tools.pool
+        self._shelf, self._ledger, self._keys = tools.shelf, tools.ledger, tools.keys
+        self._pool, self._disk = tools.pool, tools.disk
         self._deliver = deliver
         self._kept = kept
         self._filling: list[_Work[Note]] = []
@@ -136,6 +137,8 @@ class Keeper(Generic[Note]):
         """Move every batch one step on. The next is given to the pool before the one before is waited for."""
         before, self._sealing = self._sealing, self._seal()
         self._store(before)
+        if self._flush is not None and self._flush.done():
+            self._enter_flushed()  # now, while the pool has work
         if self._group_bytes >= GROUP_BYTES or self._group_weight >= GROUP_WEIGHT:
             self._commit()
 
@@ -195,7 +198,7 @@ class Keeper(Generic[Note]):
         self._group_bytes = self._group_weight = 0
         if any(work.payload_hash for work in self._flushing):
             self._ledger.sync()
-            self._flush = self._pool.submit(self._shelf.flush)
+            self._flush = self._disk.submit(self._shelf.flush)
 
     def _enter_flushed(self) -> None:
         """Wait until the flushing group is durable, and enter it into the index."""
