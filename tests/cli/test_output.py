@@ -39,6 +39,25 @@ ODD = "pages/[id]/[/x] [bold]loud :warning:"
 """A path as web frameworks have them, a name as anybody may choose one."""
 
 
+LOOKS_LIKE_PICTURES = ("2001:db8:100:a::/64", "C:\\apps\\", ODD)
+"""Rich has pictures called 100, a, b, ab, cd and abc, and writes them for these names between colons."""
+
+
+def test_what_is_between_colons_is_shown_as_it_is_and_so_is_a_last_backslash(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for text in LOOKS_LIKE_PICTURES:
+        for width in (200, 20):
+            out = io.StringIO()
+            print_rows(("Name", text), [("", text)], empty="", console=Console(file=out, width=width))
+            assert out.getvalue().count(text) == 2
+        print_rows(("Name",), [], empty=text)
+        print_facts(text, [("name", f"{text}\n{text}")])
+        assert capsys.readouterr().out.count(text) == 1 + 3
+        failures._report(text, text, 1)
+        assert capsys.readouterr().err == f"Error: {text}\nNext:  {text}\n"
+
+
 def test_a_line_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     say(f"{ODD} is removed.")
     say(f"[yellow]Warning:[/] {ODD}")

@@ -7,7 +7,7 @@ import traceback
 
 import typer
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 from typer import Abort
 from typer.exceptions import TyperException
 
@@ -98,9 +98,9 @@ _ADVICE = {
 def _report(message: str, next_step: str, code: int) -> int:
     _trace()
     console = stderr()
-    console.print(f"[bold red]Error:[/] {escape(harmless(message, lines=True))}", soft_wrap=True)
+    console.print(Text.assemble(("Error:", "bold red"), " ", harmless(message, lines=True)), soft_wrap=True)
     if next_step:
-        console.print(f"[bold]Next:[/]  {escape(harmless(next_step, lines=True))}", soft_wrap=True)
+        console.print(Text.assemble(("Next:", "bold"), "  ", harmless(next_step, lines=True)), soft_wrap=True)
     return code
 
 

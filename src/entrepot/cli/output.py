@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 import msgspec
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from entrepot.cli.tables import print_table
@@ -65,20 +64,20 @@ def print_rows(
     if found:
         print_table(console, columns, found)
     else:
-        console.print(harmless(empty, lines=True), markup=False)
+        console.print(Text(harmless(empty, lines=True)))
 
 
 def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
     """One thing and its properties; empty properties are left out. Values are never cut: people copy them."""
     console = stdout()
-    console.print(f"[bold]{escape(harmless(title))}[/]", soft_wrap=True)
+    console.print(Text(harmless(title), "bold"), soft_wrap=True)
     shown = [(name, value) for name, value in facts if value]
     width = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         lines = harmless(value, lines=True).splitlines()
-        console.print(f"  [dim]{name:<{width}}[/]  {escape(lines[0])}", soft_wrap=True)
+        console.print(Text.assemble("  ", (f"{name:<{width}}", "dim"), "  ", lines[0]), soft_wrap=True)
         for line in lines[1:]:
-            console.print(f"  {'':<{width}}  {escape(line)}", soft_wrap=True)
+            console.print(Text(f"  {'':<{width}}  {line}"), soft_wrap=True)
 
 
 def print_listed(

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from rich import box
 from rich.cells import cell_len
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 _BETWEEN = 3
 """Columns of the terminal that lie between two columns of a table."""
@@ -22,7 +22,7 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
 
     Args:
         columns: headings; a ``>`` before one aligns its column to the right.
-        rows: of as many cells, each one line; nothing in them is taken for markup.
+        rows: of as many cells, each one line; nothing in them is taken for markup, or for the name of a picture.
     """
     headings = [column.lstrip(">") for column in columns]
     widths = column_widths([headings, *rows], console.width - _EDGES - _BETWEEN * (len(columns) - 1))
@@ -31,9 +31,11 @@ def print_table(console: Console, columns: Sequence[str], rows: Sequence[Sequenc
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column, heading, width in zip(columns, headings, widths, strict=True):
-        table.add_column(heading, justify="right" if column.startswith(">") else "left", width=width, overflow="fold")
+        table.add_column(
+            Text(heading), justify="right" if column.startswith(">") else "left", width=width, overflow="fold"
+        )
     for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+        table.add_row(*map(Text, row))
     console.print(table)
 
 
@@ -60,4 +62,4 @@ def _print_blocks(console: Console, headings: Sequence[str], rows: Sequence[Sequ
         console.print()
         for heading, cell in zip(headings, row, strict=True):
             if cell:
-                console.print(f"[bold]{escape(heading):<{width}}[/]  {escape(cell)}", soft_wrap=True)
+                console.print(Text.assemble((f"{heading:<{width}}", "bold"), "  ", cell), soft_wrap=True)

@@ -6,6 +6,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from entrepot.cli.output import print_json, say, when
 from entrepot.cli.session import SiteSession
@@ -120,7 +121,7 @@ class TaskProgress:
             return
         self._told = task.error
         text = f"{task.title}: {task.error} It is tried again by itself, next at {when(task.run_after)}."
-        self._console.print(harmless(text), markup=False, highlight=False, soft_wrap=True)
+        self._console.print(Text(harmless(text)), soft_wrap=True)
 
     def show(self, task: TaskInfo) -> None:
         """Draw one state of the task."""

@@ -4,8 +4,8 @@ import time
 from collections.abc import Set as AbstractSet
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from entrepot.cli.session import SiteSession, seg
 from entrepot.core.errors import UnavailableError
@@ -62,7 +62,7 @@ def _tell(console: Console, told: set[str], row: DistributionInfo) -> None:
     if row.state.settled or not row.message or reason in told:
         return
     told.add(reason)
-    console.print(f"[yellow]Tried again:[/] {escape(reason)}", soft_wrap=True, highlight=False)
+    console.print(Text.assemble(("Tried again:", "yellow"), " ", reason), soft_wrap=True)
 
 
 def _draw(progress: Progress, bars: dict[str, TaskID], row: DistributionInfo) -> None:

@@ -62,7 +62,7 @@ def run(folder: Path | None, *, keep: bool, json_file: Path | None) -> None:
 
 
 def _tell_in(place: Path, *, keep: bool, json_file: Path | None, temporary: bool) -> None:
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = Console(highlight=False, emoji=False, width=None if sys.stdout.isatty() else 120)
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ENTREPOT_")}
     environment |= {CONFIG_VARIABLE: str(place / "config"), "PYTHONUNBUFFERED": "1"}
     narrator = Narrator(console, steps=len(STORY) - keep, version=__version__)
