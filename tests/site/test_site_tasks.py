@@ -88,6 +88,28 @@ async def test_memory_is_given_back_once_when_work_has_ended_and_none_goes_on(em
     assert looks[0], "while the first task ran"
 
 
+async def test_memory_is_not_given_back_while_other_work_goes_on(empty: Database) -> None:
+    given: list[str] = []
+    first_ended = asyncio.Event()
+
+    async def work(task: Task, _: Reporter) -> None:
+        if task.subject == "long":
+            while not bench.engine.ended:  # noqa: ASYNC110 - the engine tells nobody
+                await asyncio.sleep(0.01)
+            await rest.run_once()
+            assert given == []
+            first_ended.set()
+
+    bench = Bench(empty, work)
+    rest = Rest(bench.engine, give_back=lambda: given.append("memory"))
+    await bench.add("long")
+    await bench.add("short")
+    await bench.engine.run_once()
+    assert first_ended.is_set()
+    await rest.run_once()
+    assert given == ["memory"]
+
+
 async def test_a_task_runs_to_its_end_and_keeps_its_last_words(empty: Database) -> None:
     async def work(task: Task, report: Reporter) -> None:
         report.step("Counting", total=3, unit="things")
