@@ -117,14 +117,14 @@ def test_a_table_breaks_no_name_time_or_id_however_narrow_the_terminal_is(column
 
 
 def test_nothing_that_is_shown_can_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_rows(("Name", "Note"), [(HOSTILE, HOSTILE)], empty="")
+    print_rows(("Name", HOSTILE), [(HOSTILE, HOSTILE)], empty="")
     print_rows(("Name",), [], empty=f"Nothing is in {HOSTILE}.")
     print_facts(HOSTILE, [("note", f"{HOSTILE}\n{HOSTILE}")])
     say(HOSTILE)
     say(f"[yellow]Warning:[/] {HOSTILE}", style="dim")
     failures._report(HOSTILE, HOSTILE, 1)
     shown = "".join(capsys.readouterr())
-    assert shown.count(SHOWN) == 2 + 1 + 3 + 2 + 2
+    assert shown.count(SHOWN) == 3 + 1 + 3 + 2 + 2
     assert all(character.isprintable() or character == "\n" for character in shown)
 
 

@@ -62,7 +62,7 @@ def print_rows(
     console = console or stdout()
     found = [[harmless(cell) for cell in row] for row in rows]
     if found:
-        print_table(console, columns, found)
+        print_table(console, [*map(harmless, columns)], found)  # a certificate's name may be a heading
     else:
         console.print(Text(harmless(empty, lines=True)))
 
