@@ -15,8 +15,9 @@ from entrepot.web.process import raise_descriptor_limit
 from entrepot.web.server import SEND_BUFFER
 
 RECEIVE = 16 * 1024
-IN_THE_CLIENT = 256 * 1024
-"""What a client's own system and TLS have received, and the client has not read: its buffers here are small."""
+IN_THE_CLIENT = 512 * 1024
+"""What a client's own system and TLS have received, and the client has not read: 128 KiB in asyncio's reader, up to
+256 KiB in the TLS that feeds it, and the system's buffer, which is small here."""
 
 
 class Connection:
