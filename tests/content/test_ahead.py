@@ -64,6 +64,26 @@ def test_windows_move_no_cut(tmp_path: Path, size: int, kind: str) -> None:
     assert [read.sha256 for read in found] == [b""] * (len(found) - 1) + [hashlib.sha256(data).digest()]
 
 
+def test_what_comes_first_is_given_before_much_is_read_ahead() -> None:
+    taken: list[int] = []
+
+    def pieces() -> Iterator[Piece]:
+        for number in range(100):
+            taken.append(number)
+            yield group(bytes(MIB), str(number))
+
+    with ThreadPoolExecutor(2) as pool:
+        reading = read_ahead(pieces(), pool, SEED)
+        next(reading)
+        at_first = len(taken)
+        for _ in range(60):
+            next(reading)
+        later = len(taken) - 61
+        reading.close()
+    assert at_first <= 3  # of a MiB each
+    assert AHEAD / MIB - 2 <= later <= AHEAD / MIB + 2
+
+
 def test_order_is_kept_between_groups_and_big_files(tmp_path: Path) -> None:
     noise = random.Random(3)
     for number in range(30):

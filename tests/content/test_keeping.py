@@ -270,6 +270,20 @@ def test_a_full_disk_is_reported_and_what_was_stored_is_used_later() -> None:
     assert second.kept.objects <= 20 - len(first.delivered)
 
 
+def test_sealing_begins_with_the_first_mebibyte_and_batches_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    asked: list[int] = []
+    known = bench.ledger.known
+
+    def counting(index_hashes: Sequence[bytes]) -> dict[bytes, KnownChunk]:
+        asked.append(len(index_hashes))
+        return known(index_hashes)
+
+    monkeypatch.setattr(bench.ledger, "known", counting)
+    bench.keep(*range(40), size=MIB)
+    assert asked == [1, 2, 4, 8, 12, 12, 1]
+
+
 class TestAdaptiveCompression:
     def test_noise_is_not_compressed_but_text_is(self) -> None:
         assert effort_for(plain(1, MIB)) is Effort.NONE

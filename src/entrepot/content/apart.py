@@ -40,7 +40,7 @@ FEW: Final = 1000
 """A source with no more files than that is gathered sooner than another process is started."""
 PIPE_BYTES: Final = MIB
 """What the pipe holds, where the system allows it: with 64 KiB both sides would wait for each other at every step."""
-WAITING: Final = 40 * MIB
+WAITING: Final = 24 * MIB
 """So much may wait to be taken. Where files are tiny, that process alone cannot keep the server's pool busy: it works
 ahead while the pool is busy with big ones."""
 PATIENCE_SECONDS: Final = 1.0
