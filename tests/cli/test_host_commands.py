@@ -23,7 +23,7 @@ def host(entrepot: Command, tmp_path: Path) -> Path:
 def test_what_is_stored_is_listed_beside_the_quota(host, entrepot) -> None:
     assert "0 B of 500.0 GB" in entrepot("host", "subscription", "list", "--home", str(host)).out
     (row,) = entrepot("host", "subscription", "list", "--home", str(host), "--json").value
-    assert (row["stored_bytes"], row["storage_quota"]) == (0, 500 * 10**9)
+    assert (row["stored_bytes"], row["charged_bytes"], row["storage_quota"]) == (0, 0, 500 * 10**9)
 
 
 def _listed(entrepot: Command, home: Path) -> dict[str, object]:

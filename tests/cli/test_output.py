@@ -58,6 +58,13 @@ def test_what_is_between_colons_is_shown_as_it_is_and_so_is_a_last_backslash(
         assert capsys.readouterr().err == f"Error: {text}\nNext:  {text}\n"
 
 
+def test_a_pipe_gets_a_line_for_each_row_however_long_its_paths_are(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/".join(["folder"] * 500)
+    print_rows(("Path", "Size"), [(path, "1 MB"), ("short", "2 MB")], empty="")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if "MB" in line] == [[path, "1", "MB"], ["short", "2", "MB"]]
+
+
 def test_a_line_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     say(f"{ODD} is removed.")
     say(f"[yellow]Warning:[/] {ODD}")

@@ -257,6 +257,7 @@ def test_the_administrator_sees_what_each_subscription_stores(home: Path, site: 
     counted: list[str] = []
     assert sizes(own.stored(counting=counted.append)) == {ids[0]: 201, ids[1]: None}
     assert counted == ["x", "y", "z"]
+    assert own.stored(counting=counted.append)[ids[0]].charged == 2 * 3 * SMALLEST, "each file, and its two folders"
     for row, stored in zip(near, (1000, 2000), strict=True):
         (folders.service(row.id) / "usage.json").write_bytes(
             to_json(Note(stored=stored, objects=1, final=False, at=int(NOW) + stored))

@@ -18,7 +18,8 @@ from entrepot.core.errors import BadInputError
 from entrepot.core.sizes import format_size
 from entrepot.core.terminal import harmless, harmless_json
 
-PIPE_WIDTH = 240
+PIPE_WIDTH: Final = 4500
+"""A path has up to 4,096 bytes."""
 T = TypeVar("T")
 _LEAD: Final = re.compile(r"\[(green|yellow)\]([^\[\]]*)\[/\]")
 

@@ -30,6 +30,9 @@ def stop(
 ) -> None:
     """Stop the service: clients are cut off at once; content stays and the site goes on transferring (R27).
 
+    A cloud that does not answer is asked again until it has stopped the service, and the command waits, unless
+    --no-wait.
+
     \b
     Examples:
       entrepot cloud stop cloud-eu --dry-run

@@ -66,27 +66,30 @@ def list_subscriptions(
     host = administration(home)
     rows, used = host.subscriptions(), host.instances()
     stored = host.stored(counting=(lambda name: say(f"Counting what {name} stores …")) if count else None)
-    figures = {row.id: (used.get(row.id, 0), *_size_and_age(stored.get(row.id))) for row in rows}
+    figures = {row.id: (used.get(row.id, 0), *_noted(stored.get(row.id))) for row in rows}
     if as_json:
-        names = ("instances", "stored_bytes", "stored_at")
+        names = ("instances", "stored_bytes", "charged_bytes", "stored_at")
         print_json([msgspec.structs.asdict(row) | dict(zip(names, figures[row.id], strict=True)) for row in rows])
         return
     shown = []
     for row in rows:
-        instances, size_now, at = figures[row.id]
+        instances, size_now, charged, at = figures[row.id]
         told = "not counted yet" if size_now is None else size(size_now)
-        quotas = (f"{told} of {size(row.storage_quota)}", when(at), f"{instances} of {row.instance_quota}")
-        shown.append((row.name, row.state, *quotas, when(row.created), row.id))
+        counted = "?" if charged is None else size(charged)
+        quotas = (f"{counted} of {size(row.storage_quota)}", when(at), f"{instances} of {row.instance_quota}")
+        shown.append((row.name, row.state, told, *quotas, when(row.created), row.id))
     print_rows(
-        ("Name", "State", ">Stored", "As of", ">Instances", "Created", "Id"),
+        ("Name", "State", ">Stored", ">Of its quota", "As of", ">Instances", "Created", "Id"),
         shown,
         empty="No subscription yet. Next: entrepot host subscription add NAME --certificate FILE.cer",
     )
 
 
-def _size_and_age(stored: "Stored | None") -> tuple[int | None, int]:
-    """Of one without services: nothing, and that is always so."""
-    return (0, 0) if stored is None else (stored.size, stored.at)
+def _noted(stored: "Stored | None") -> tuple[int | None, int | None, int]:
+    """Bytes stored and charged, and since when that is known. Of one without services: nothing, and always."""
+    if stored is None:
+        return 0, 0, 0
+    return stored.size, None if stored.size is None else stored.charged, stored.at
 
 
 @app.command("set")

@@ -25,10 +25,12 @@ _LOCAL: Final = "local"
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
-    """What a subscription stores. ``size`` in bytes, None: of some service it was never noted; ``at``: when the oldest
-    of the figures in it was noted, seconds since 1970, 0: that is not known."""
+    """What a subscription stores. ``size`` in bytes, None: of some service it was never noted; ``charged``: what counts
+    towards its quota (small files count for more); ``at``: when the oldest of the figures in it was noted, seconds
+    since 1970, 0: that is not known."""
 
     size: int | None
+    charged: int = 0
     at: int = 0
 
 
@@ -36,8 +38,9 @@ def _sum(before: Stored | None, note: Note | None) -> Stored:
     if note is None or (before is not None and before.size is None):
         return Stored(size=None)
     if before is None or before.size is None:
-        return Stored(size=note.stored, at=note.at)
-    return Stored(size=before.size + note.stored, at=min(before.at, note.at))
+        return Stored(size=note.stored, charged=note.usage.charged, at=note.at)
+    charged = before.charged + note.usage.charged
+    return Stored(size=before.size + note.stored, charged=charged, at=min(before.at, note.at))
 
 
 class HostAdministration:
