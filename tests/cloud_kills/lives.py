@@ -366,7 +366,8 @@ async def live(world: World, job: Job) -> dict[str, Any]:
 
 
 def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
+    """On a line of its own: a life that was killed may have left half of one of its log."""
+    sys.stdout.write(f"\n{line}\n")
     sys.stdout.flush()
 
 
