@@ -253,7 +253,10 @@ def _check_name(path: str, name: str, warnings: Warnings) -> None:
     try:
         check_path(path)
     except FormatError:
-        raise RefusedError(f"The path {path[:200]!r} is too long, or too deep, to be published.") from None
+        raise RefusedError(
+            f"The path {path[:200]!r} is too long, or too deep, to be published.",
+            next_step="Shorten the names on the way to it, or exclude it.",
+        ) from None
     problem = windows_problem(name)
     if problem:
         warnings.name(f"Windows cannot store {path!r}: {problem}.")

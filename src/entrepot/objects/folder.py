@@ -140,7 +140,7 @@ class FolderStore:
                 _remove(waiting)
             try:
                 with storage_errors(key):
-                    os.unlink(path)  # noqa: PTH108 - a path as text, here and below
+                    os.unlink(path)  # noqa: PTH108 - paths are text here
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return waiting is not None
             self._dirty.add(str(self._prune(Path(path).parent)))
@@ -265,7 +265,7 @@ class FolderStore:
         while True:
             try:
                 if not if_absent:
-                    insist(lambda: os.replace(temporary, target))  # noqa: PTH105
+                    insist(lambda: os.replace(temporary, target))  # noqa: PTH105 - paths are text here
                     return True
                 os.link(temporary, target)
             except FileNotFoundError:
@@ -288,7 +288,7 @@ def _folder_of(path: str) -> str:
 
 def _found(path: str) -> os.stat_result | None:
     try:
-        return os.stat(path)  # noqa: PTH116
+        return os.stat(path)  # noqa: PTH116 - paths are text here
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -301,4 +301,4 @@ def _is_folder(path: str) -> bool:
 def _remove(path: str) -> None:
     """Remove a file, if it is there."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)  # noqa: PTH108
+        os.unlink(path)  # noqa: PTH108 - paths are text here

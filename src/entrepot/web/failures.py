@@ -60,7 +60,10 @@ def impossible_requests(url: str) -> Iterator[None]:
     except (aiohttp.ClientError, OSError):  # some of these are ValueErrors, too
         raise
     except ValueError as error:
-        raise BadInputError(f"{host_of(url)[:200]} cannot be asked: {error}") from None
+        raise BadInputError(
+            f"{host_of(url)[:200]} cannot be asked: {error}",
+            next_step="Check the address, which may hold no user and no password, and the token. Ask who gave them.",
+        ) from None
 
 
 def never_connected(error: EntrepotError) -> bool:

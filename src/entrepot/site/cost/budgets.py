@@ -196,7 +196,9 @@ async def _enforce(
         def keep(connection: Connection, point: CloudPoint) -> None:
             kept = budgets.find(connection, one.scope, one.subject)
             if point.wanted is not wanted or kept is None or kept.stopped != one.stopped:
-                raise ConflictError(f"Somebody else stopped or started {name} just now.")
+                raise ConflictError(
+                    f"Somebody else stopped or started {name} just now.", next_step="It is looked at again by itself."
+                )
             _note_stop(connection, one, stopped, f"{what} {name}", now=clouds.clock())
 
         return keep
