@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from entrepot.content import apart
 from entrepot.content.surprises import MAX_NAMED, leap
 from entrepot.core.sizes import GIB, MIB
 
@@ -57,6 +58,17 @@ def test_what_the_next_file_begins_with_counts_for_itself(library: Any, tmp_path
     (tmp_path / "c").write_bytes(PEM)
     (warning,) = library.publish(tmp_path).warnings
     assert "'c'" in warning
+
+
+@pytest.mark.process
+def test_secrets_in_a_large_source_are_named(library: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is gathered by another process."""
+    monkeypatch.setattr(apart, "FEW", 2)
+    for name, data in (("a.key", b"x"), ("b.txt", PEM), ("c.txt", b"harmless")):
+        (tmp_path / name).write_bytes(data)
+    by_name, by_bytes = library.publish(tmp_path).warnings
+    assert "'a.key'" in by_name
+    assert "'b.txt'" in by_bytes
 
 
 def test_version_control_is_named_once(library: Any, tmp_path: Path) -> None:

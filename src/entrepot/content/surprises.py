@@ -62,7 +62,7 @@ def surprises_of(group: Group) -> tuple[Surprise, ...]:
         why = ""
         if _VERSION_CONTROL in entry.path:
             found += _version_control(entry.path)
-        if entry.kind is EntryKind.FILE:
+        if entry.kind == EntryKind.FILE:
             why = _by_name(entry.path) or _by_bytes(group.plain, at, at + entry.size)
         if why:
             found.append(Surprise(entry.path, why))
