@@ -97,7 +97,7 @@ def _object_set(data: bytes) -> None:
 
 
 def _patch(data: bytes) -> None:
-    promise(apply_patch(_OLD, data, size=len(_NEW), sha256=_HASH) == _NEW, "a patch gave other bytes than promised")
+    promise(apply_patch(_OLD, data, size=len(_NEW), digest=_HASH) == _NEW, "a patch gave other bytes than promised")
 
 
 def _archive(ending: str) -> Callable[[bytes], None]:

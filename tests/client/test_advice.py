@@ -1,12 +1,12 @@
 """What an error of a download tells people to do: another source, an update or publishing again, where it helps."""
 
-import hashlib
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.client.fetch import fetch
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import FormatError, IntegrityError, UnavailableError, UnsupportedError
@@ -21,9 +21,7 @@ def store(world, data: bytes, key: bytes) -> SealedRef:
     """An object as it is, with a right name."""
     name = object_id_of(data)
     world.library.shelf.put_sealed(ObjectId(name), data)
-    return SealedRef(
-        object_id=name, sealed_size=len(data), plain_size=len(DATA), key=key, sha256=hashlib.sha256(DATA).digest()
-    )
+    return SealedRef(object_id=name, sealed_size=len(data), plain_size=len(DATA), key=key, digest=digest_of(DATA))
 
 
 def forge(world, ref: SealedRef, **fields: object) -> None:
@@ -33,7 +31,7 @@ def forge(world, ref: SealedRef, **fields: object) -> None:
         path="file",
         mode=0o644,
         size=len(DATA),
-        sha256=hashlib.sha256(DATA).digest(),
+        digest=digest_of(DATA),
         extents=(Extent(0, 0, len(DATA)),),
     )
     world.library.forge([Part(version=fields.pop("part_version", 1), chunks=(ref,), entries=(entry,))], **fields)  # type: ignore[arg-type]
@@ -51,11 +49,11 @@ async def test_an_object_of_a_newer_program_asks_for_an_update(world, tools) -> 
     assert near.requests.total() + far.requests.total() == 3  # root, part, chunk: no other source could help
 
 
-@pytest.mark.parametrize("totals", [{"version": 2}, {"part_version": 2}])
+@pytest.mark.parametrize("totals", [{"version": 3}, {"part_version": 3}])
 async def test_a_manifest_of_a_newer_program_asks_for_an_update(world, tools, totals: dict[str, object]) -> None:
     world.point("near")
     forge(world, world.library.seal(DATA, Purpose.CHUNK), **totals)
-    with pytest.raises(UnsupportedError, match="version 2") as caught:
+    with pytest.raises(UnsupportedError, match="version 3") as caught:
         await fetch(await world.client(), tools.content)
     assert "Update" in caught.value.next_step
 

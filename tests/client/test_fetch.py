@@ -243,7 +243,7 @@ async def test_a_disk_without_room_is_named_before_anything_is_fetched(world, tm
     from entrepot.content.manifest import Entry, EntryKind, Part
 
     huge = 10**18
-    entry = Entry(kind=EntryKind.FILE, path="huge", size=huge, sha256=b"h" * 32)
+    entry = Entry(kind=EntryKind.FILE, path="huge", size=huge, digest=b"h" * 32)
     world.library.forge([Part(version=1, chunks=(), entries=(entry,))])
     world.point("near")
     home = await world.client()

@@ -1,13 +1,13 @@
 """Fetching streams: what it holds in memory depends neither on the size of a file nor on the number of files."""
 
 import asyncio
-import hashlib
 import random
 import sys
 from pathlib import Path
 
 import pytest
 
+from entrepot.content.digests import Digester, digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.content.sealing import Purpose
 from entrepot.core.sizes import GIB, KIB, MIB
@@ -48,7 +48,7 @@ async def test_a_file_of_4_gib(world, tools) -> None:
     refs = tuple(world.library.seal(kind, Purpose.CHUNK) for kind in kinds)
     count, per_part = 4 * GIB // step, 16
     which = [(1 if n % 32 == 0 else 2 if n % 16 == 5 else 0) for n in range(count)]
-    digest = hashlib.sha256()
+    digest = Digester()
     for kind in which:
         digest.update(kinds[kind])
     parts = [
@@ -61,7 +61,7 @@ async def test_a_file_of_4_gib(world, tools) -> None:
                     path="disk.img",
                     mode=0o644,
                     size=count * step,
-                    sha256=digest.digest(),
+                    digest=digest.digest(),
                     offset=first * step,
                     extents=tuple(Extent(kind, 0, step) for kind in which[first : first + per_part]),
                 ),
@@ -112,7 +112,7 @@ async def test_a_delta_to_320_mb_in_large_chunks_and_a_thousand_small_ones(world
         entries = []
         for n, plain in enumerate(pieces + texts):
             name, whole = f"{n:05}", (Extent(n, 0, len(plain)),)
-            entries.append(Entry(EntryKind.FILE, name, 0o644, len(plain), hashlib.sha256(plain).digest(), 0, whole))
+            entries.append(Entry(EntryKind.FILE, name, 0o644, len(plain), digest_of(plain), 0, whole))
         return Part(version=1, chunks=refs, entries=tuple(entries))
 
     world.point("near")

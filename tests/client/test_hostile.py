@@ -1,12 +1,12 @@
 """Whatever a manifest says, and whoever plants links in the target: nothing outside the target is written."""
 
-import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
 from entrepot.client.fetch import fetch
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import ConflictError, FormatError, IntegrityError
@@ -19,7 +19,7 @@ def file(path: str, data: bytes = DATA, *, chunk: int = 0, **fields: object) -> 
     values = {
         "mode": 0o644,
         "size": len(data),
-        "sha256": hashlib.sha256(data).digest(),
+        "digest": digest_of(data),
         "extents": (Extent(chunk, 0, len(data)),) if data else (),
     } | fields
     return Entry(kind=EntryKind.FILE, path=path, **values)  # type: ignore[arg-type]
@@ -135,7 +135,7 @@ async def test_more_files_or_bytes_than_promised_are_refused_before_they_are_wri
 
 async def test_a_bomb_that_opens_to_more_than_it_says_is_refused(world, tools, tmp_path: Path) -> None:
     bomb = world.library.seal(bytes(8 * 2**20), Purpose.CHUNK)
-    small = SealedRef(bomb.object_id, bomb.sealed_size, bomb.sealed_size, bomb.key, bomb.sha256)
+    small = SealedRef(bomb.object_id, bomb.sealed_size, bomb.sealed_size, bomb.key, bomb.digest)
     entry = file("a", size=bomb.sealed_size, extents=(Extent(0, 0, bomb.sealed_size),))
     world.library.forge([Part(version=1, chunks=(small,), entries=(entry,))])
     world.point("near")
@@ -143,7 +143,7 @@ async def test_a_bomb_that_opens_to_more_than_it_says_is_refused(world, tools, t
 
 
 async def test_a_file_whose_hash_is_wrong_is_named(world, tools, tmp_path: Path, forge) -> None:
-    forge(file("a", sha256=b"x" * 32))
+    forge(file("a", digest=b"x" * 32))
     await refused(world, tools, tmp_path, match="'a' is not what the manifest promises")
 
 
@@ -151,7 +151,7 @@ async def test_a_file_of_several_pieces_whose_hash_is_wrong_is_named_and_removed
     world, tools, tmp_path: Path, forge
 ) -> None:
     halves = (Extent(0, 0, 1), Extent(0, 1, len(DATA) - 1))
-    forge(file("a", sha256=b"x" * 32, extents=halves))
+    forge(file("a", digest=b"x" * 32, extents=halves))
     await refused(world, tools, tmp_path, match="'a' is not what the manifest promises")
 
 

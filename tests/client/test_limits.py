@@ -1,7 +1,6 @@
 """What a fetch may take: memory that does not grow with the content, and a disk that may be full."""
 
 import errno
-import hashlib
 import os
 import sys
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.client.fetch import fetch
+from entrepot.content.digests import Digester
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import StorageError
@@ -32,7 +32,7 @@ async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
     chunks = [bytes([number]) * (4 * 2**20) for number in range(4)]
     refs = tuple(world.library.seal(chunk, Purpose.CHUNK) for chunk in chunks)
     count, per_part = 288, 4
-    digest = hashlib.sha256()
+    digest = Digester()
     for number in range(count):
         digest.update(chunks[number % 4])
     size = count * len(chunks[0])
@@ -46,7 +46,7 @@ async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
                     path="large",
                     mode=0o644,
                     size=size,
-                    sha256=digest.digest(),
+                    digest=digest.digest(),
                     offset=first * len(chunks[0]),
                     extents=tuple(Extent((first + n) % 4, 0, len(chunks[0])) for n in range(per_part)),
                 ),

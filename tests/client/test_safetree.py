@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from entrepot.client.safetree import HAS_DIR_FD, SafeTree
+from entrepot.content.digests import digest_of
 from entrepot.core.errors import ConflictError, StorageError
 
 Open = Callable[[Path], SafeTree]
@@ -37,9 +38,11 @@ def test_what_is_written_is_read(root: Path, open_tree: Open) -> None:
         tree.write("a/other", 0, b"")
         assert tree.read("a/b/file", 0, 100) == b"helloworld"
         assert tree.read("a/b/file", 3, 4) == b"lowo"
-        assert tree.digest("a/b/file", 10) == hashlib.sha256(b"helloworld").digest()
-        assert tree.digest("a/b/file", 9) is None
-        assert tree.digest("a/other", 0) == hashlib.sha256(b"").digest()
+        assert tree.holds("a/b/file", 10, digest_of(b"helloworld"))
+        assert tree.holds("a/b/file", 10, hashlib.sha256(b"helloworld").digest()), "as it was published before BLAKE3"
+        assert not tree.holds("a/b/file", 10, digest_of(b"helloWorld"))
+        assert not tree.holds("a/b/file", 9, digest_of(b"helloworld"))
+        assert tree.holds("a/other", 0, digest_of(b""))
         tree.cut("a/b/file", 4)
         assert (root / "a" / "b" / "file").read_bytes() == b"hell"
 
@@ -50,7 +53,7 @@ def test_what_is_not_there_is_none(root: Path, open_tree: Open) -> None:
         for path in ("missing", "no/such/folder", "file/below"):
             assert tree.find(path) is None
             assert tree.read(path, 0, 1) is None
-            assert tree.digest(path, 0) is None
+            assert not tree.holds(path, 0, digest_of(b""))
             assert tree.link_target(path) is None
             assert tree.remove(path)
 
@@ -60,7 +63,7 @@ def test_reading_follows_no_link(root: Path, open_tree: Open) -> None:
     (root / "link").symlink_to(root.parent / "outside" / "file")
     with open_tree(root) as tree:
         assert tree.read("folder/file", 0, 100) is None
-        assert tree.digest("folder/file", 8) is None
+        assert not tree.holds("folder/file", 8, digest_of(b"precious"))
         assert tree.read("link", 0, 100) is None
         found = tree.find("link")
         assert found is not None

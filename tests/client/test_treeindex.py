@@ -1,6 +1,5 @@
 """The index of a tree finds every byte of every chunk again, and every byte of the plaintext."""
 
-import hashlib
 import os
 from pathlib import Path
 
@@ -9,13 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entrepot.client.treeindex import TreeIndex, build_index
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.core.errors import FormatError
 from entrepot.protocol import SealedRef
 
 
 def ref(data: bytes) -> SealedRef:
-    digest = hashlib.sha256(data).digest()
+    digest = digest_of(data)
     return SealedRef(digest, len(data) + 17, len(data), b"k" * 32, digest)
 
 
@@ -44,7 +44,7 @@ def versions(draw: st.DrawFn) -> tuple[list[Part], dict[str, bytes], dict[bytes,
             data = files[name]
             extents = (Extent(0, at, len(data)),) if data else ()
             at += len(data)
-            entries.append(Entry(kind=EntryKind.FILE, path=name, size=len(data), sha256=b"s" * 32, extents=extents))
+            entries.append(Entry(kind=EntryKind.FILE, path=name, size=len(data), digest=b"s" * 32, extents=extents))
         if plain:
             refs.append(ref(plain))
             chunks[refs[0].object_id] = plain
@@ -59,7 +59,7 @@ def versions(draw: st.DrawFn) -> tuple[list[Part], dict[str, bytes], dict[bytes,
             for piece in pieces:  # each chunk in a part of its own
                 extents = (Extent(0, 0, len(piece)),)
                 entry = Entry(
-                    kind=EntryKind.FILE, path=name, size=len(whole), sha256=b"s" * 32, offset=offset, extents=extents
+                    kind=EntryKind.FILE, path=name, size=len(whole), digest=b"s" * 32, offset=offset, extents=extents
                 )
                 parts.append(Part(1, (ref(piece),), (entry,)))
                 chunks[ref(piece).object_id] = piece
@@ -94,7 +94,7 @@ def test_every_chunk_and_every_range_is_found(tmp_path: Path, version, run: int,
 
 def test_a_chunk_of_which_the_tree_has_only_a_part_is_not_covered(tmp_path: Path) -> None:
     chunk = ref(b"0123456789")
-    entry = Entry(kind=EntryKind.FILE, path="a", size=4, sha256=b"s" * 32, extents=(Extent(0, 3, 4),))
+    entry = Entry(kind=EntryKind.FILE, path="a", size=4, digest=b"s" * 32, extents=(Extent(0, 3, 4),))
     build_index([Part(1, (chunk,), (entry,))], tmp_path / "index")
     with TreeIndex(tmp_path / "index") as index:
         assert index.covering(chunk.object_id, 10) is None
@@ -119,7 +119,7 @@ def test_foreign_or_cut_files_are_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_flipped_bit_is_a_format_error_or_another_answer(tmp_path: Path) -> None:
     chunk = ref(b"0123456789")
     entries = [
-        Entry(kind=EntryKind.FILE, path=name, size=5, sha256=b"s" * 32, extents=(Extent(0, at, 5),))
+        Entry(kind=EntryKind.FILE, path=name, size=5, digest=b"s" * 32, extents=(Extent(0, at, 5),))
         for name, at in (("a/\u00e9", 0), ("b", 5))
     ]
     path = tmp_path / "index"

@@ -10,6 +10,7 @@ import pytest
 
 from entrepot.content.checking import CheckLedger
 from entrepot.content.chunking import DomainKeys, domain_keys
+from entrepot.content.digests import digest_of
 from entrepot.content.ledger import Ledger, SweepLedger
 from entrepot.content.ledger import Library as LibraryPort
 from entrepot.content.manifest import Entry, EntryKind, Part, Root
@@ -112,7 +113,7 @@ class Library:
                 size = file.tell()
             where.chmod(entry.mode)
             if size == entry.size:
-                assert hashlib.sha256(where.read_bytes()).digest() == entry.sha256
+                assert digest_of(where.read_bytes()) == entry.digest
 
 
 def tree(root: Path) -> dict[str, tuple[str, int, bytes]]:

@@ -1,6 +1,5 @@
 """Reading ahead: cuts do not depend on windows, order is kept, and memory is bounded."""
 
-import hashlib
 import io
 import os
 import random
@@ -23,6 +22,7 @@ from entrepot.content.ahead import (
     Hashed,
     read_ahead,
 )
+from entrepot.content.digests import digest_of
 from entrepot.content.grouping import ITEM, Group, Piece
 from entrepot.content.manifest import Entry, EntryKind
 from entrepot.content.patterns import Excludes
@@ -59,9 +59,9 @@ def test_windows_move_no_cut(tmp_path: Path, size: int, kind: str) -> None:
     chunker = FastCDC(min_size=MIN_CHUNK, avg_size=AVERAGE_CHUNK, max_size=MAX_CHUNK, seed=SEED)
     expected = [bytes(chunk.data) for chunk in chunker.cut_stream(io.BytesIO(data))]
     assert [bytes(plain) for read in found for plain, _ in read.plain] == expected
-    hashes = [hashlib.sha256(plain).digest() for plain in expected]
-    assert [sha256 for read in found for _, sha256 in read.plain] == hashes
-    assert [read.sha256 for read in found] == [b""] * (len(found) - 1) + [hashlib.sha256(data).digest()]
+    hashes = [digest_of(plain) for plain in expected]
+    assert [digest for read in found for _, digest in read.plain] == hashes
+    assert [read.digest for read in found] == [b""] * (len(found) - 1) + [digest_of(data)]
 
 
 def test_what_comes_first_is_given_before_much_is_read_ahead() -> None:
@@ -95,11 +95,11 @@ def test_order_is_kept_between_groups_and_big_files(tmp_path: Path) -> None:
     data = b""
     for read in reads(iter(pieces)):
         if isinstance(read, Hashed):
-            assert read.sha256 == hashlib.sha256(read.group.plain).digest()
+            assert read.digest == digest_of(read.group.plain)
             seen.append(("group", read.group.plain))
             continue
         data += b"".join(plain for plain, _ in read.plain)
-        if read.sha256:
+        if read.digest:
             seen.append((read.item.path, data))
             data = b""
     expected = [(item.path, (tmp_path / item.path).read_bytes()) for item in files(tmp_path)]
@@ -147,7 +147,7 @@ def test_a_files_hash_is_that_of_its_chunks_even_where_it_is_written_unnoticed(
     read = list(read_ahead(files(tmp_path), AtOnce(), SEED))
     assert any(again_read)
     data = b"".join(plain for each in read if isinstance(each, Chunks) for plain, _ in each.plain)
-    assert read[-1].sha256 == hashlib.sha256(data).digest()
+    assert read[-1].digest == digest_of(data)
 
 
 def test_what_fails_later_comes_in_its_turn(tmp_path: Path) -> None:

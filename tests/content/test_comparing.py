@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.content.comparing import Kind, differences, entries
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.content.repairing import rebuilt, sealed_as
 from entrepot.content.sealing import Purpose, open_sealed, seal
@@ -19,7 +20,7 @@ TREES = st.dictionaries(PATHS, st.binary(max_size=2), max_size=8)
 
 def of(tree: dict[str, bytes]) -> list[Entry]:
     return [
-        Entry(kind=EntryKind.FILE, path=path, size=len(data), sha256=hashlib.sha256(data).digest())
+        Entry(kind=EntryKind.FILE, path=path, size=len(data), digest=digest_of(data))
         for path, data in sorted(tree.items(), key=lambda item: path_key(item[0]))
     ]
 
@@ -34,8 +35,8 @@ def test_a_merge_finds_what_dictionaries_say(old: dict[str, bytes], new: dict[st
 
 
 def test_a_file_that_goes_on_in_the_next_part_counts_once() -> None:
-    first = Entry(kind=EntryKind.FILE, path="big", size=4, sha256=bytes(32), extents=(Extent(0, 0, 2),))
-    rest = Entry(kind=EntryKind.FILE, path="big", size=4, sha256=bytes(32), offset=2, extents=(Extent(0, 0, 2),))
+    first = Entry(kind=EntryKind.FILE, path="big", size=4, digest=bytes(32), extents=(Extent(0, 0, 2),))
+    rest = Entry(kind=EntryKind.FILE, path="big", size=4, digest=bytes(32), offset=2, extents=(Extent(0, 0, 2),))
     parts = [Part(1, (), (first,)), Part(1, (), (rest,))]
     assert list(entries(parts)) == [first]
 

@@ -14,10 +14,12 @@ import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.chunking import domain_keys
+from entrepot.content.digests import digest_of, matches
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part, Root, decode_part, decode_root, encode_part
 from entrepot.content.objectset import ObjectSet, encode_set
 from entrepot.content.sealing import Generation, Purpose, derive_key, open_sealed, seal
 from entrepot.core.encoding import pack
+from entrepot.core.errors import IntegrityError
 from entrepot.core.secret import Secret
 from entrepot.protocol import SealedRef
 
@@ -27,13 +29,13 @@ SEALED: dict[str, Any] = VALUES["sealed"]
 GENERATION = Generation(VALUES["generation"], Secret(bytes.fromhex(VALUES["content_secret"])))
 
 
-def reference(fields: dict[str, Any]) -> SealedRef:
+def reference(fields: dict[str, Any], digest: str = "digest") -> SealedRef:
     return SealedRef(
         object_id=bytes.fromhex(fields["object_id"]),
         sealed_size=fields["sealed_size"],
         plain_size=fields["plain_size"],
         key=bytes.fromhex(fields["key"]),
-        sha256=bytes.fromhex(fields["sha256"]),
+        digest=bytes.fromhex(fields[digest]),
     )
 
 
@@ -41,8 +43,12 @@ def reference(fields: dict[str, Any]) -> SealedRef:
 def test_sealed_objects_open(name: str) -> None:
     fields = SEALED[name]
     data = (GOLDEN / f"{name}.sealed").read_bytes()
-    plain = open_sealed(data, reference(fields))
-    assert plain == bytes.fromhex(fields["plain"]) * fields["repeat"]
+    plain = bytes.fromhex(fields["plain"]) * fields["repeat"]
+    for digest in ("digest", "sha256"):  # the second is what version 1 of manifests has
+        assert open_sealed(data, reference(fields, digest)) == plain
+        with pytest.raises(IntegrityError, match="other bytes"):
+            wrong = fields[digest][:-2] + f"{int(fields[digest][-2:], 16) ^ 1:02x}"
+            open_sealed(data, reference({digest: wrong, **{k: v for k, v in fields.items() if k != digest}}, digest))
     key = derive_key(GENERATION, Purpose[fields["purpose"]], bytes.fromhex(fields["payload_hash"]))
     assert key.hex() == fields["key"]
 
@@ -61,28 +67,46 @@ def test_raw_objects_are_sealed_the_same(name: str) -> None:
     assert sealed.payload_hash.hex() == fields["payload_hash"]
 
 
-def test_manifest_part() -> None:
-    chunk = reference(SEALED["chunk-raw"])
+@pytest.mark.parametrize(("version", "digest", "name"), [(2, "digest", "part"), (1, "sha256", "part-1")])
+def test_manifest_part(version: int, digest: str, name: str) -> None:
+    chunk = reference(SEALED["chunk-raw"], digest)
+    tool, empty = bytes.fromhex(VALUES[f"tool_{digest}"]), bytes.fromhex(VALUES[f"empty_{digest}"])
     part = Part(
-        1,
+        version,
         (chunk,),
         (
-            Entry(EntryKind.FILE, "bin/tool", 0o755, 13, bytes.fromhex(VALUES["tool_sha256"]), 0, (Extent(0, 0, 13),)),
+            Entry(EntryKind.FILE, "bin/tool", 0o755, 13, tool, 0, (Extent(0, 0, 13),)),
             Entry(EntryKind.FOLDER, "empty", 0o755),
             Entry(EntryKind.LINK, "latest", target="bin/tool"),
-            Entry(EntryKind.FILE, "zero", 0o644, 0, bytes.fromhex(VALUES["empty_sha256"])),
+            Entry(EntryKind.FILE, "zero", 0o644, 0, empty),
         ),
     )
-    data = (GOLDEN / "part.msgpack").read_bytes()
+    data = (GOLDEN / f"{name}.msgpack").read_bytes()
     assert encode_part(part) == data
     assert decode_part(data) == part
 
 
-def test_manifest_root() -> None:
-    root = Root(1, "pkg-0011223344556677", 7, 2, 13, 1, 30, True, (reference(SEALED["part-raw"]),))
-    data = (GOLDEN / "root.msgpack").read_bytes()
+@pytest.mark.parametrize(
+    ("version", "digest", "name", "part"), [(2, "digest", "root", "part-raw"), (1, "sha256", "root-1", "part-1-raw")]
+)
+def test_manifest_root(version: int, digest: str, name: str, part: str) -> None:
+    root = Root(version, "pkg-0011223344556677", 7, 2, 13, 1, 30, True, (reference(SEALED[part], digest),))
+    data = (GOLDEN / f"{name}.msgpack").read_bytes()
     assert pack(root) == data
     assert decode_root(data) == root
+
+
+def test_digests() -> None:
+    """``1e 20`` and BLAKE3, whose own test vectors begin with that of no bytes; SHA-256 of what was published before."""
+    assert VALUES["empty_digest"] == "1e20af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+    for name, fields in SEALED.items():
+        plain = bytes.fromhex(fields["plain"]) * fields["repeat"]
+        assert digest_of(plain).hex() == fields["digest"], name
+        assert hashlib.sha256(plain).hexdigest() == fields["sha256"], name
+        assert matches(bytes.fromhex(fields["digest"]), plain)
+        assert matches(bytes.fromhex(fields["sha256"]), plain)
+        assert not matches(bytes.fromhex(fields["digest"]), plain + b"x")
+        assert not matches(bytes.fromhex(fields["sha256"]), plain + b"x")
 
 
 def test_object_set() -> None:
@@ -98,7 +122,7 @@ def test_domain_keys() -> None:
     assert keys.seed == fields["seed"]
     assert keys.grouping_key.reveal().hex() == fields["grouping_key"]
     assert keys.index_key.reveal().hex() == fields["index_key"]
-    digest = bytes.fromhex(SEALED["chunk-raw"]["sha256"])
+    digest = bytes.fromhex(SEALED["chunk-raw"]["digest"])
     assert keys.index_hash(Purpose.CHUNK, digest).hex() == fields["index_hash"]
 
 

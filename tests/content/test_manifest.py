@@ -94,8 +94,8 @@ class TestPart:
             decode_part(encode_part(part(entry)))
 
     def test_refuses_other_versions_by_name(self) -> None:
-        with pytest.raises(FormatError, match="version 2; this version of Entrepôt reads version 1"):
-            decode_part(encode_part(Part(2, (), ())))
+        with pytest.raises(FormatError, match="version 3; this version of Entrepôt reads version 2"):
+            decode_part(encode_part(Part(3, (), ())))
 
     def test_refuses_impossible_references(self) -> None:
         with pytest.raises(FormatError, match="chunk"):
@@ -180,7 +180,7 @@ class TestOrder:
         assert not accepts(pieces[0], pieces[0])
         assert not accepts(*pieces, file("a", 30, offset=30, length=0))
 
-    @pytest.mark.parametrize("change", [{"size": 40}, {"sha256": b"x" * 32}, {"mode": 0}, {"path": "b"}])
+    @pytest.mark.parametrize("change", [{"size": 40}, {"digest": b"x" * 32}, {"mode": 0}, {"path": "b"}])
     def test_but_must_stay_itself(self, change: dict[str, object]) -> None:
         rest = msgspec.structs.replace(file("a", 30, offset=10, length=20), **change)
         assert not accepts(file("a", 30, length=10), rest)

@@ -70,7 +70,7 @@ def test_the_payload_stays_and_the_key_is_another(plain: bytes) -> None:
     anew = reseal(sealed.data, sealed.ref, purpose=Purpose.CHUNK, generation=NEW)
     assert open_sealed(anew.data, anew.ref) == plain
     assert anew.payload_hash == sealed.payload_hash
-    assert (anew.ref.sealed_size, anew.ref.sha256) == (sealed.ref.sealed_size, sealed.ref.sha256)
+    assert (anew.ref.sealed_size, anew.ref.digest) == (sealed.ref.sealed_size, sealed.ref.digest)
     assert anew.ref.object_id != sealed.ref.object_id
     assert anew.ref.key != sealed.ref.key
     # byte for byte what publishing the same content under the new generation gives
@@ -107,7 +107,7 @@ def test_a_version_reads_the_same_and_shares_no_object(make_library: Any, ledger
         seen.append((old, new))
         assert old.entries == new.entries
         for a, b in zip(old.chunks, new.chunks, strict=True):
-            assert (a.sha256, a.plain_size, a.sealed_size) == (b.sha256, b.plain_size, b.sealed_size)
+            assert (a.digest, a.plain_size, a.sealed_size) == (b.digest, b.plain_size, b.sealed_size)
             assert b.object_id not in before
             assert open_sealed(library.fetch(a), a) == open_sealed(library.fetch(b), b)
     assert seen

@@ -1,4 +1,3 @@
-import hashlib
 import random
 
 import msgspec
@@ -8,6 +7,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from entrepot.content.digests import digest_of
 from entrepot.content.references import MAX_PLAIN, OVERHEAD, check_ref
 from entrepot.content.sealing import Generation, Purpose, derive_key, open_sealed, seal
 from entrepot.core.errors import FormatError, IntegrityError
@@ -48,8 +48,8 @@ def test_the_key_depends_on_the_compressed_form_too() -> None:
 
 
 def test_a_hash_that_the_caller_knows_is_taken() -> None:
-    digest = hashlib.sha256(TEXT).digest()
-    assert seal(TEXT, purpose=Purpose.CHUNK, generation=GENERATION, sha256=digest) == seal(
+    digest = digest_of(TEXT)
+    assert seal(TEXT, purpose=Purpose.CHUNK, generation=GENERATION, digest=digest) == seal(
         TEXT, purpose=Purpose.CHUNK, generation=GENERATION
     )
 
@@ -92,7 +92,7 @@ REFS = st.builds(
     sealed_size=st.integers(-5, 2 * MAX_PLAIN),
     plain_size=st.integers(-5, 2 * MAX_PLAIN),
     key=st.binary(max_size=33),
-    sha256=st.binary(max_size=33),
+    digest=st.binary(max_size=33),
 )
 
 
@@ -111,7 +111,7 @@ def test_foreign_references_give_named_errors_only(ref: SealedRef, data: bytes) 
         {"sealed_size": 10**9},
         {"key": b"short"},
         {"object_id": b""},
-        {"sha256": bytes(31)},
+        {"digest": bytes(31)},
     ],
 )
 def test_bounds_of_references(change: dict[str, object]) -> None:
@@ -121,11 +121,11 @@ def test_bounds_of_references(change: dict[str, object]) -> None:
         check_ref(msgspec.structs.replace(ref, **change), "chunk")
 
 
-def forged(payload: bytes, plain_size: int, sha256: bytes = bytes(32)) -> tuple[bytes, SealedRef]:
+def forged(payload: bytes, plain_size: int, digest: bytes = bytes(32)) -> tuple[bytes, SealedRef]:
     """A sealed object as someone with a content key could make it."""
     key = b"k" * 32
     data = AESGCM(key).encrypt(bytes(12), payload, None)
-    return data, SealedRef(object_id_of(data), len(data), plain_size, key, sha256)
+    return data, SealedRef(object_id_of(data), len(data), plain_size, key, digest)
 
 
 class TestForgery:
@@ -160,7 +160,7 @@ class TestForgery:
 
     def test_a_second_frame_behind_the_first(self) -> None:
         frame = zstandard.ZstdCompressor().compress(TEXT)
-        data, ref = forged(b"\x01" + frame + frame, len(TEXT) * 4, hashlib.sha256(TEXT).digest())
+        data, ref = forged(b"\x01" + frame + frame, len(TEXT) * 4, digest_of(TEXT))
         with pytest.raises(IntegrityError):
             open_sealed(data, ref)
 

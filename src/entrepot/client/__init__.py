@@ -8,7 +8,7 @@ site decided (``sources``).
 Invariants of this room:
 
 - Every byte is checked twice before it is used: the sealed object against its id, the opened chunk against the
-  SHA-256 in the signed manifest. A whole file is checked once more on disk. No source is trusted for content.
+  digest in the signed manifest. A whole file is checked once more on disk. No source is trusted for content.
 - Nothing is written outside the target, whatever a manifest says or whoever plants links there (``safetree``).
 - A tree appears under its final name only when it is whole. Work interrupted by SIGKILL is taken up from what is
   on disk: nothing says "done" there but the bytes themselves, which are hashed again.

@@ -11,7 +11,6 @@ neighbouring paths cheap. Opening another one on the same root costs one system 
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 import sys
@@ -33,6 +32,7 @@ from entrepot.client.folders import (
 )
 from entrepot.client.holes import write_all, write_at
 from entrepot.client.way import HAS_DIR_FD, Way
+from entrepot.content.digests import Digester
 from entrepot.core.errors import ConflictError
 from entrepot.durable.sharing import insist
 
@@ -91,8 +91,8 @@ class SafeTree:
                 file.seek(at)
                 return read_all(file.fileno(), length)
 
-    def digest(self, path: str, size: int) -> bytes | None:
-        """SHA-256 of a file of exactly ``size`` bytes; None when there is no such file.
+    def holds(self, path: str, size: int, digest: bytes) -> bool:
+        """Whether there is a file of exactly ``size`` bytes that has this digest.
 
         Raises:
             StorageError: the disk refuses.
@@ -100,15 +100,15 @@ class SafeTree:
         with folder_errors(path):
             descriptor = self._open(path)
             if descriptor is None:
-                return None
+                return False
             with os.fdopen(descriptor, "rb", buffering=0) as file:
                 if os.fstat(file.fileno()).st_size != size:
-                    return None
-                digest = hashlib.sha256()
+                    return False
+                found = Digester(like=digest)
                 buffer = bytearray(min(_READ, max(size, 1)))
                 while count := file.readinto(buffer):
-                    digest.update(memoryview(buffer)[:count])
-                return digest.digest()
+                    found.update(memoryview(buffer)[:count])
+                return found.digest() == digest
 
     def link_target(self, path: str) -> str | None:
         """Where a link points, with ``/``; None when it is no link.

@@ -1,11 +1,10 @@
 """A tree in the making: what is still missing of a manifest part, writing it, and proving that it is right.
 
 Nothing is remembered between runs. A run that was killed left files; the next one hashes them: a whole file against
-the manifest's SHA-256, a piece of a large file against its chunk's. What matches is not fetched again, so there is no
+the manifest's digest, a piece of a large file against its chunk's. What matches is not fetched again, so there is no
 journal that could promise bytes which the disk lost.
 """
 
-import hashlib
 import stat
 import sys
 from collections.abc import Iterable
@@ -16,6 +15,7 @@ import msgspec
 
 from entrepot.client.folders import folder_mode
 from entrepot.client.safetree import SafeTree
+from entrepot.content.digests import matches
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.core.errors import IntegrityError
 from entrepot.protocol import SealedRef
@@ -103,10 +103,10 @@ class Staging:
         if entry.offset:
             return entry.path == self._continued
         self._continued = ""
-        found = self._resuming and tree.digest(entry.path, entry.size) == entry.sha256
+        found = self._resuming and tree.holds(entry.path, entry.size, entry.digest)
         if not found and self._target is not None:
             with SafeTree(self._target) as target:
-                found = target.digest(entry.path, entry.size) == entry.sha256
+                found = target.holds(entry.path, entry.size, entry.digest)
             if found and self._resuming:
                 tree.remove(entry.path)  # a leftover that must not replace the right file at the end
         if found:
@@ -139,7 +139,7 @@ class Staging:
                 data = view[use.start : use.start + use.length]
                 if use.file is None:
                     tree.write(use.path, use.offset, data)
-                elif hashlib.sha256(data).digest() == use.file.sha256:
+                elif matches(use.file.digest, data):
                     tree.put(use.path, data, use.file.mode)
                 else:
                     raise _not_as_promised(use.path)
@@ -220,7 +220,7 @@ def _stands(tree: SafeTree, entry: Entry) -> bool:
     found = tree.find(entry.path)
     if sys.platform != "win32" and (found is None or found.mode != entry.mode | stat.S_IRUSR):
         return False
-    return tree.digest(entry.path, entry.size) == entry.sha256
+    return tree.holds(entry.path, entry.size, entry.digest)
 
 
 def _ends_here(entry: Entry) -> bool:
@@ -235,7 +235,7 @@ def _has_piece(tree: SafeTree, path: str, at: int, extent: Extent, ref: SealedRe
     if found is None or found.names != 1:
         return False  # a file of several names is replaced before it is written: its bytes would be gone
     data = tree.read(path, at, extent.length)
-    return data is not None and hashlib.sha256(data).digest() == ref.sha256
+    return data is not None and matches(ref.digest, data)
 
 
 def _prove(tree: SafeTree, entry: Entry) -> None:
@@ -244,7 +244,7 @@ def _prove(tree: SafeTree, entry: Entry) -> None:
         tree.write(entry.path, 0, b"")
     if found is None or found.size != entry.size:
         tree.cut(entry.path, entry.size)
-    if tree.digest(entry.path, entry.size) != entry.sha256:
+    if not tree.holds(entry.path, entry.size, entry.digest):
         tree.remove(entry.path)
         raise _not_as_promised(entry.path)
 

@@ -5,7 +5,6 @@ was verified when it was made, may have been changed by anyone since, and is the
 """
 
 import contextlib
-import hashlib
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from entrepot.client.safetree import SafeTree
 from entrepot.client.treeindex import TreeIndex
 from entrepot.content.delta.format import PlainRange
 from entrepot.content.delta.manifestparts import manifest_bytes
+from entrepot.content.digests import matches
 from entrepot.core.errors import FormatError, NotFoundError, StorageError
 from entrepot.durable.files import sync_folder
 from entrepot.durable.sharing import insist
@@ -194,7 +194,7 @@ class EarlierTree:
         if not pieces:
             return None
         plain = self._join((piece.path, piece.offset, piece.length) for piece in pieces)
-        return plain if plain is not None and hashlib.sha256(plain).digest() == ref.sha256 else None
+        return plain if plain is not None and matches(ref.digest, plain) else None
 
     def plaintext(self, position: int, length: int) -> bytes | None:
         """A range of the version's plaintext (all files one after the other), unverified; None when it is not there.

@@ -5,7 +5,6 @@ places.
 Memory: :data:`AHEAD`, and :data:`WINDOWS` and one windows.
 """
 
-import hashlib
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 from pyfastcdc import FastCDC
 
+from entrepot.content.digests import Digester, digest_of
 from entrepot.content.grouping import BIG, Group, Piece
 from entrepot.content.snapshot import FileItem
 from entrepot.content.sources import SourceFile
@@ -34,10 +34,10 @@ TOGETHER: Final = MIB
 
 
 class Hashed(msgspec.Struct, frozen=True, gc=False):
-    """A group, the SHA-256 of its bytes, and what surprises in it."""
+    """A group, the digest of its bytes, and what surprises in it."""
 
     group: Group
-    sha256: bytes
+    digest: bytes
     surprises: tuple[Surprise, ...]
 
 
@@ -45,13 +45,13 @@ class Chunks(msgspec.Struct, frozen=True, gc=False):
     """The next chunks of a big file.
 
     Attributes:
-        plain: of each chunk, with its SHA-256.
-        sha256: of the whole file, at its end; before that empty.
+        plain: of each chunk, with its digest.
+        digest: of the whole file, at its end; before that empty.
     """
 
     item: FileItem
     plain: tuple[tuple[memoryview, bytes], ...]
-    sha256: bytes
+    digest: bytes
 
 
 def read_ahead(pieces: Iterable[Piece], pool: Executor, seed: int) -> Iterator[Hashed | Chunks]:
@@ -108,7 +108,7 @@ def _given(piece: "Future[list[Hashed]] | _Big") -> Iterator[Hashed | Chunks]:
 
 
 def _hash(groups: list[Group]) -> list[Hashed]:
-    return [Hashed(group, hashlib.sha256(group.plain).digest(), surprises_of(group)) for group in groups]
+    return [Hashed(group, digest_of(group.plain), surprises_of(group)) for group in groups]
 
 
 class _Big:
@@ -120,7 +120,7 @@ class _Big:
         self._chunker = chunker
         self._pool = pool
         self._rest = 0  # bytes of a chunk whose end is still to come
-        self._whole = hashlib.sha256()
+        self._whole = Digester()
         self._begun = False
         self._windows: deque[Future[Chunks]] = deque()
         self._changed = threading.Condition()
@@ -142,7 +142,7 @@ class _Big:
                     self._pool.submit(self._read_on)
             read = window.result()
             yield read
-            at_end = bool(read.sha256)
+            at_end = bool(read.digest)
 
     def _read_on(self) -> None:
         """Read windows until the file ends or no more may wait."""
@@ -156,7 +156,7 @@ class _Big:
                 ended = True
             else:
                 window.set_result(read)
-                ended = bool(read.sha256)
+                ended = bool(read.digest)
             with self._changed:
                 self._windows.append(window)
                 self._ended = ended
@@ -184,4 +184,4 @@ class _Big:
 
 
 def _hashed(plain: list[memoryview]) -> tuple[tuple[memoryview, bytes], ...]:
-    return tuple((each, hashlib.sha256(each).digest()) for each in plain)
+    return tuple((each, digest_of(each)) for each in plain)

@@ -41,10 +41,10 @@ class DomainKeys(msgspec.Struct, frozen=True, kw_only=True):
         """The generation with this number, if it is at hand."""
         return next((each for each in (self.generation, *self.earlier) if each.number == number), None)
 
-    def index_hash(self, purpose: Purpose, sha256: bytes) -> bytes:
-        """What the index knows a plaintext by: a keyed hash over its purpose and its SHA-256 (32 bytes)."""
+    def index_hash(self, purpose: Purpose, digest: bytes) -> bytes:
+        """What the index knows a plaintext by: a keyed hash over its purpose and its digest (32 bytes)."""
         key = self.index_key.reveal()
-        return hashlib.blake2b(bytes([purpose]) + sha256, key=key, digest_size=32).digest()
+        return hashlib.blake2b(bytes([purpose]) + digest, key=key, digest_size=32).digest()
 
 
 def domain_keys(dedupe_secret: Secret, generation: Generation, *, earlier: tuple[Generation, ...] = ()) -> DomainKeys:
@@ -64,10 +64,10 @@ def domain_keys(dedupe_secret: Secret, generation: Generation, *, earlier: tuple
 
 
 class BigChunk(msgspec.Struct, frozen=True):
-    """The next chunk of the big file that is being read, and its SHA-256."""
+    """The next chunk of the big file that is being read, and its digest."""
 
     plain: memoryview
-    sha256: bytes
+    digest: bytes
 
 
 class BigEnd(msgspec.Struct, frozen=True):
@@ -89,8 +89,8 @@ def cut(pieces: Iterable[Piece], keys: DomainKeys, pool: Executor) -> Iterator[C
         if isinstance(read, Hashed):
             yield read
             continue
-        for plain, sha256 in read.plain:
-            yield BigChunk(plain, sha256)
-        if read.sha256:
+        for plain, digest in read.plain:
+            yield BigChunk(plain, digest)
+        if read.digest:
             item = read.item
-            yield BigEnd(Entry(EntryKind.FILE, item.path, item.mode, item.size, read.sha256))
+            yield BigEnd(Entry(EntryKind.FILE, item.path, item.mode, item.size, read.digest))

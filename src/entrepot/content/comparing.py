@@ -69,8 +69,8 @@ def _order(before: Entry | None, after: Entry | None) -> int:
 
 
 def _same(before: Entry, after: Entry) -> bool:
-    shown = (before.kind, before.size, before.sha256, before.mode, before.target)
-    return shown == (after.kind, after.size, after.sha256, after.mode, after.target)
+    shown = (before.kind, before.size, before.digest, before.mode, before.target)
+    return shown == (after.kind, after.size, after.digest, after.mode, after.target)
 
 
 def can_move(entry: Entry) -> bool:

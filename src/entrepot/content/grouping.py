@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind
 from entrepot.content.snapshot import FileItem, FolderItem, Item
 from entrepot.content.sources import read_source
@@ -45,11 +46,11 @@ _LOW_BITS: Final = 0b11
 
 
 class Small(msgspec.Struct, frozen=True, gc=False):
-    """A small file with its bytes and their SHA-256; or another item, without."""
+    """A small file with its bytes and their digest; or another item, without."""
 
     item: Item
     data: bytes = b""
-    sha256: bytes = b""
+    digest: bytes = b""
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -72,9 +73,9 @@ Piece = Group | FileItem
 """What a source consists of: groups, and big files."""
 
 
-def ends(key: Secret, sha256: bytes, mask: int) -> bool:
+def ends(key: Secret, digest: bytes, mask: int) -> bool:
     """Tell whether content with this hash ends a group or a part: true for one in ``mask + 1``."""
-    return not hashlib.blake2b(sha256, key=key.reveal(), digest_size=8).digest()[0] & mask
+    return not hashlib.blake2b(digest, key=key.reveal(), digest_size=8).digest()[0] & mask
 
 
 def grouped(items: Iterable[Item], key: Secret, pool: Executor) -> Iterator[Piece]:
@@ -159,7 +160,7 @@ def _read_small(item: Item) -> Small:
     if not isinstance(item, FileItem):
         return Small(item)
     data = read_source(item)
-    return Small(item, data, hashlib.sha256(data).digest())
+    return Small(item, data, digest_of(data))
 
 
 class _Runs:
@@ -211,7 +212,7 @@ class _Grouping:
         if isinstance(item, FileItem):
             self._plain.append(small.data)
             self._size += item.size
-            entry = Entry(EntryKind.FILE, item.path, item.mode, item.size, small.sha256)
+            entry = Entry(EntryKind.FILE, item.path, item.mode, item.size, small.digest)
         elif isinstance(item, FolderItem):
             entry = Entry(EntryKind.FOLDER, item.path, item.mode)
         else:
@@ -220,7 +221,7 @@ class _Grouping:
         self._entry_bytes += _ENTRY_BYTES + len(entry.path.encode()) + len(entry.target.encode())
         large = self._size >= GROUP_MIN or self._entry_bytes >= GROUP_MIN_ENTRY_BYTES
         too_large = self._size >= GROUP_MAX or self._entry_bytes >= GROUP_MAX_ENTRY_BYTES
-        if too_large or (large and small.sha256 and ends(self._key, small.sha256, _LOW_BITS)):
+        if too_large or (large and small.digest and ends(self._key, small.digest, _LOW_BITS)):
             yield from self.close()
 
     def close(self) -> Iterator[Group]:

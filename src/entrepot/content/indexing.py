@@ -64,7 +64,7 @@ def known_and_there(
 
 
 def reference(
-    known: KnownChunk, generation: Generation, purpose: Purpose, *, plain_size: int, sha256: bytes
+    known: KnownChunk, generation: Generation, purpose: Purpose, *, plain_size: int, digest: bytes
 ) -> SealedRef:
     """The reference that opens what the index knows, with the key that its generation gives it."""
     return SealedRef(
@@ -72,7 +72,7 @@ def reference(
         sealed_size=known.sealed_size,
         plain_size=plain_size,
         key=derive_key(generation, purpose, known.payload_hash),
-        sha256=sha256,
+        digest=digest,
     )
 
 

@@ -8,7 +8,6 @@ The ledger is asked per batch, never per chunk. The disk is flushed per *group* 
 group fills, and only then are references given: a chunk that another session entered first is replaced by that one.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ import msgspec
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.compressing import effort_for
+from entrepot.content.digests import digest_of
 from entrepot.content.indexing import Tools, announcement, index_entry, known_and_there, reference
 from entrepot.content.ledger import MAX_BATCH, KnownChunk, NewChunk
 from entrepot.content.sealing import Generation, Purpose, Sealed, seal
@@ -52,12 +52,12 @@ class Kept(msgspec.Struct):
 class _Work(Generic[Note]):
     """One plaintext on its way; or a note alone, which only keeps its place in the order."""
 
-    __slots__ = ("index_hash", "note", "payload_hash", "plain", "ref", "sealing", "sha256", "twin")
+    __slots__ = ("digest", "index_hash", "note", "payload_hash", "plain", "ref", "sealing", "twin")
 
-    def __init__(self, plain: bytes | memoryview | None, note: Note, sha256: bytes) -> None:
+    def __init__(self, plain: bytes | memoryview | None, note: Note, digest: bytes) -> None:
         self.plain = plain
         self.note = note
-        self.sha256 = sha256
+        self.digest = digest
         self.sealing: Future[Sealed] | None = None
         self.index_hash = b""
         self.payload_hash = b""  # of what was sealed here
@@ -101,20 +101,20 @@ class Keeper(Generic[Note]):
         self._fresh: dict[bytes, _Work[Note]] = {}
         self._lost: set[bytes] = set()  # in the index, but not on the shelf, or cut short
 
-    def put(self, plain: bytes | memoryview | None, note: Note, *, sha256: bytes = b"", weight: int = 1) -> None:
+    def put(self, plain: bytes | memoryview | None, note: Note, *, digest: bytes = b"", weight: int = 1) -> None:
         """Take the next plaintext, or a note alone.
 
         Args:
-            sha256: of the plaintext, where it is known already: where there are many, they are hashed in the pool.
+            digest: of the plaintext, where it is known already: where there are many, they are hashed in the pool.
             weight: roughly how many things the note holds in memory.
 
         Raises:
             EntrepotError: by the ledger or the shelf, for this or an earlier plaintext.
         """
-        work = _Work(plain, note, sha256)
+        work = _Work(plain, note, digest)
         if plain is not None:
-            work.sha256 = sha256 or hashlib.sha256(plain).digest()
-            work.index_hash = self._keys.index_hash(self._purpose, work.sha256)
+            work.digest = digest or digest_of(plain)
+            work.index_hash = self._keys.index_hash(self._purpose, work.digest)
             self._filling_bytes += len(plain)
         self._filling.append(work)
         self._filling_weight += weight
@@ -153,10 +153,10 @@ class Keeper(Generic[Note]):
             found = known.get(work.index_hash)
             work.twin = self._fresh.get(work.index_hash)
             if found is not None:
-                work.ref = self._reference(found, len(work.plain), work.sha256)
+                work.ref = self._reference(found, len(work.plain), work.digest)
             elif work.twin is None:
                 self._fresh[work.index_hash] = work
-                work.sealing = self._pool.submit(_seal, work.plain, work.sha256, self._purpose, self._keys)
+                work.sealing = self._pool.submit(_seal, work.plain, work.digest, self._purpose, self._keys)
             work.plain = None  # the pool holds what it still needs
         self._group_bytes += self._filling_bytes
         self._group_weight += self._filling_weight
@@ -222,7 +222,7 @@ class Keeper(Generic[Note]):
         for work in fresh:
             winner = winners.get(work.index_hash)
             if winner is not None and work.ref is not None:
-                work.ref = self._reference(winner, work.ref.plain_size, work.ref.sha256)
+                work.ref = self._reference(winner, work.ref.plain_size, work.ref.digest)
             del self._fresh[work.index_hash]
             self._lost.discard(work.index_hash)
 
@@ -232,7 +232,7 @@ class Keeper(Generic[Note]):
         self._lost |= lost
         return sound
 
-    def _reference(self, known: KnownChunk, plain_size: int, sha256: bytes) -> SealedRef:
+    def _reference(self, known: KnownChunk, plain_size: int, digest: bytes) -> SealedRef:
         generation = self._keys.generation_of(known.generation)
         if generation is None:
             raise RefusedError(
@@ -240,11 +240,11 @@ class Keeper(Generic[Note]):
                 " which is not at hand.",
                 next_step="Restore that generation's secret.",
             )
-        return reference(known, generation, self._purpose, plain_size=plain_size, sha256=sha256)
+        return reference(known, generation, self._purpose, plain_size=plain_size, digest=digest)
 
 
-def _seal(plain: bytes | memoryview, sha256: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
-    return seal(plain, purpose=purpose, generation=keys.generation, level=effort_for(plain), sha256=sha256)
+def _seal(plain: bytes | memoryview, digest: bytes, purpose: Purpose, keys: DomainKeys) -> Sealed:
+    return seal(plain, purpose=purpose, generation=keys.generation, level=effort_for(plain), digest=digest)
 
 
 def _put(shelf: Shelf, some: Sequence[Sealed]) -> Kept:

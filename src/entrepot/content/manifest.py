@@ -14,6 +14,7 @@ from typing import Final
 
 import msgspec
 
+from entrepot.content.digests import is_digest
 from entrepot.content.references import check_ref
 from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import FormatError, UnsupportedError
@@ -21,7 +22,9 @@ from entrepot.core.paths import case_key, check_path, link_stays_inside, path_ke
 from entrepot.core.sizes import MIB
 from entrepot.protocol import SealedRef
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""What is written. Version 1 had digests by SHA-256 only (``content/digests.py``); it is read, too."""
+READABLE: Final = frozenset((1, VERSION))
 MAX_PART: Final = MIB
 MAX_ROOT: Final = 16 * MIB
 MAX_TARGET: Final = 4095
@@ -52,7 +55,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         path: content path (``core.paths``).
         mode: POSIX permission bits (``0o777`` at most); 0 for links.
         size: of the whole file, bytes.
-        sha256: of the whole file; empty for folders and links.
+        digest: of the whole file (``content/digests.py``); empty for folders and links.
         offset: where in the file these extents begin; over 0 when the file goes on from the part before.
         extents: consecutive pieces of the file.
         target: of a link.
@@ -62,7 +65,7 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     path: str
     mode: int = 0
     size: int = 0
-    sha256: bytes = b""
+    digest: bytes = b""
     offset: int = 0
     extents: tuple[Extent, ...] = ()
     target: str = ""
@@ -122,7 +125,7 @@ def decode_root(data: bytes) -> Root:
         FormatError: foreign bytes, unknown version, or anything out of bounds.
     """
     root = unpack(data, Root, "manifest root")
-    if root.version != VERSION:
+    if root.version not in READABLE:
         raise UnsupportedError(
             f"The manifest has version {root.version}; this version of Entrepôt reads version {VERSION}."
         )
@@ -139,7 +142,7 @@ def check_part(part: Part) -> None:
     Raises:
         FormatError: what is wrong, by name.
     """
-    if part.version != VERSION:
+    if part.version not in READABLE:
         raise UnsupportedError(
             f"The manifest part has version {part.version}; this version of Entrepôt reads version {VERSION}."
         )
@@ -151,7 +154,7 @@ def check_part(part: Part) -> None:
             raise FormatError(f"{entry.path!r} asks for special permission bits.")
         if entry.kind == EntryKind.FILE:
             _check_file(entry, part.chunks)
-        elif entry.extents or entry.size or entry.offset or entry.sha256:
+        elif entry.extents or entry.size or entry.offset or entry.digest:
             raise FormatError(f"{entry.path!r} is no file but has content.")
         elif entry.kind == EntryKind.LINK:
             if not link_stays_inside(entry.path, entry.target):
@@ -165,7 +168,7 @@ def check_part(part: Part) -> None:
 
 
 def _check_file(entry: Entry, chunks: tuple[SealedRef, ...]) -> None:
-    if len(entry.sha256) != 32 or entry.target or not 0 <= entry.offset <= entry.size:
+    if not is_digest(entry.digest) or entry.target or not 0 <= entry.offset <= entry.size:
         raise FormatError(f"The entry of {entry.path!r} is malformed.")
     if bool(entry.size) != bool(entry.extents):
         raise FormatError(f"The entry of {entry.path!r} is malformed.")
@@ -220,11 +223,11 @@ class OrderCheck:
     def _accept_rest(self, entry: Entry) -> None:
         begun = self._open
         assert begun is not None
-        same = (entry.kind, entry.path, entry.size, entry.sha256, entry.mode) == (
+        same = (entry.kind, entry.path, entry.size, entry.digest, entry.mode) == (
             begun.kind,
             begun.path,
             begun.size,
-            begun.sha256,
+            begun.digest,
             begun.mode,
         )
         if not same or entry.offset != self._next_offset or not entry.extents:

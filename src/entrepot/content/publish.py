@@ -183,13 +183,13 @@ class _Run:
             if self._cancelled():
                 raise CancelledError("Publishing was cancelled.")
             match piece:
-                case Hashed(group, sha256, surprises):
+                case Hashed(group, digest, surprises):
                     self._surprises.add(surprises)
                     self._read += len(group.plain)
-                    keeper.put(group.plain or None, group.entries, sha256=sha256, weight=1 + len(group.entries))
-                case BigChunk(plain, sha256):
+                    keeper.put(group.plain or None, group.entries, digest=digest, weight=1 + len(group.entries))
+                case BigChunk(plain, digest):
                     self._read += len(plain)
-                    keeper.put(plain, None, sha256=sha256)
+                    keeper.put(plain, None, digest=digest)
                 case BigEnd(entry):
                     self._surprises.add(surprises_of_big(entry.path))
                     keeper.put(None, entry)

@@ -5,10 +5,10 @@ sequence over all parts, and the totals against the root. A reader that fetches 
 :class:`PartSequence` itself.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from entrepot.content.digests import matches
 from entrepot.content.manifest import MAX_PART, Entry, EntryKind, OrderCheck, Part, Root, decode_part, decode_root
 from entrepot.content.references import MAX_PLAIN
 from entrepot.content.sealing import open_sealed
@@ -86,7 +86,7 @@ class PartSequence:
             FormatError: the part, or the sequence, breaks a rule of the format.
         """
         ref = self._next_ref()
-        if len(plain) != ref.plain_size or hashlib.sha256(plain).digest() != ref.sha256:
+        if len(plain) != ref.plain_size or not matches(ref.digest, plain):
             raise IntegrityError("A manifest part has other bytes than the root promises.")
         return self._take(plain)
 

@@ -4,13 +4,13 @@ A reference holds the object's key, so databases keep it sealed to one server. W
 from the content secret and the hash of the payload, and the object itself tells the rest.
 """
 
-import hashlib
 from typing import Final
 
 import zstandard
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from entrepot.content.digests import digest_of
 from entrepot.content.references import MAX_PLAIN
 from entrepot.content.sealing import Codec, Generation, Purpose, derive_key, open_sealed
 from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
@@ -43,7 +43,7 @@ def recover_ref(data: bytes, *, purpose: Purpose, generation: Generation, payloa
         sealed_size=len(data),
         plain_size=len(plain),
         key=key,
-        sha256=hashlib.sha256(plain).digest(),
+        digest=digest_of(plain),
     )
     open_sealed(data, ref)
     return ref

@@ -3,6 +3,7 @@ files does without the libraries that seal."""
 
 from typing import Final
 
+from entrepot.content.digests import is_digest
 from entrepot.core.errors import FormatError
 from entrepot.core.sizes import MIB
 from entrepot.protocol import SealedRef
@@ -20,7 +21,7 @@ def check_ref(ref: SealedRef, what: str) -> SealedRef:
     Raises:
         FormatError: impossible sizes or lengths.
     """
-    lengths = (len(ref.object_id), len(ref.key), len(ref.sha256)) == (32, 32, 32)
+    lengths = (len(ref.object_id), len(ref.key)) == (32, 32) and is_digest(ref.digest)
     sizes = 0 <= ref.plain_size <= MAX_PLAIN and OVERHEAD <= ref.sealed_size <= ref.plain_size + OVERHEAD
     if not (lengths and sizes):
         raise FormatError(f"The reference to a {what} is out of bounds.")

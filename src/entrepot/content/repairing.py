@@ -1,11 +1,10 @@
 """Repair from the source: an object is made again, byte for byte, if the source still has the same bytes.
 
 A manifest says which ranges of which files a chunk consists of. They are read, put together and compared with the
-chunk's SHA-256; then they are sealed as they were. The reference has the key; what may differ is how the compressor was
+chunk's digest; then they are sealed as they were. The reference has the key; what may differ is how the compressor was
 asked, so the ways that publishing knows are tried. Nothing but the very object that is missing ever comes out.
 """
 
-import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.compressing import Earlier, Effort, Way, compress
+from entrepot.content.digests import matches
 from entrepot.content.manifest import Part
 from entrepot.content.references import OVERHEAD
 from entrepot.content.sealing import Codec
@@ -78,7 +78,7 @@ def _is_whole(ref: SealedRef, pieces: list[Piece]) -> bool:
 
 def _again(ref: SealedRef, pieces: list[Piece], source: Path) -> bytes | None:
     plain = _plain(ref, pieces, source)
-    if plain is None or hashlib.sha256(plain).digest() != ref.sha256:
+    if plain is None or not matches(ref.digest, plain):
         return None
     return sealed_as(plain, ref)
 

@@ -19,7 +19,7 @@ from entrepot.content.chunking import DomainKeys
 from entrepot.content.collecting import keep_set
 from entrepot.content.indexing import Tools, announcement, index_entry, known_and_there, reference, tools
 from entrepot.content.ledger import MAX_BATCH, KnownChunk, Ledger, NewChunk
-from entrepot.content.manifest import MAX_PART, Part, Root, encode_part
+from entrepot.content.manifest import MAX_PART, VERSION, Part, Root, encode_part
 from entrepot.content.reading import PartSequence, open_root
 from entrepot.content.sealing import Generation, Purpose, Sealed, derive_key, open_sealed, seal
 from entrepot.core.encoding import pack
@@ -67,7 +67,7 @@ def reseal(data: bytes, ref: SealedRef, *, purpose: Purpose, generation: Generat
         sealed_size=len(fresh),
         plain_size=ref.plain_size,
         key=key,
-        sha256=ref.sha256,
+        digest=ref.digest,
     )
     open_sealed(fresh, new)
     return Sealed(data=fresh, ref=new, payload_hash=payload_hash)
@@ -125,7 +125,9 @@ class _Run:
         while (wanted := sequence.wanted) is not None:
             parts.append(self._part(sequence.take(self._read(wanted))))
         totals = self._ledger.totals(Purpose.CHUNK)
-        root = msgspec.structs.replace(old, chunks=totals.objects, stored_size=totals.size, parts=tuple(parts))
+        root = msgspec.structs.replace(
+            old, version=VERSION, chunks=totals.objects, stored_size=totals.size, parts=tuple(parts)
+        )
         sealed_root = self._keep(sign(pack(root)).encode(), Purpose.MANIFEST_ROOT)
         self._check(root, sealed_root, verify)
         kept = keep_set(self._shelf, self._ledger)
@@ -146,7 +148,7 @@ class _Run:
     def _part(self, part: Part) -> SealedRef:
         """A part with the same entries and its chunks sealed anew, kept."""
         new = self._chunks(part.chunks)
-        data = encode_part(msgspec.structs.replace(part, chunks=new))
+        data = encode_part(msgspec.structs.replace(part, version=VERSION, chunks=new))
         if len(data) > MAX_PART:  # writers leave more room than any difference in sizes can take
             raise FormatError("A manifest part would grow beyond 1 MiB.")
         return self._keep(data, Purpose.MANIFEST_PART)
@@ -157,7 +159,7 @@ class _Run:
         for batch in _batches(refs):
             if self._cancelled():
                 raise CancelledError("Sealing anew was cancelled.")
-            hashed = {self._keys.index_hash(Purpose.CHUNK, ref.sha256): ref for ref in batch}
+            hashed = {self._keys.index_hash(Purpose.CHUNK, ref.digest): ref for ref in batch}
             wanted = {index_hash: ref for index_hash, ref in hashed.items() if index_hash not in found}
             found |= self._known(Purpose.CHUNK, wanted)
             missing = {index_hash: ref for index_hash, ref in wanted.items() if index_hash not in found}
@@ -169,7 +171,7 @@ class _Run:
             self._done += sum(ref.sealed_size for ref in batch)
             self._progress(self._done, max(self._total, self._done))
         self._commit(Purpose.CHUNK, found)
-        return tuple(found[self._keys.index_hash(Purpose.CHUNK, ref.sha256)] for ref in refs)
+        return tuple(found[self._keys.index_hash(Purpose.CHUNK, ref.digest)] for ref in refs)
 
     def _reseal_chunk(self, ref: SealedRef) -> Sealed:
         return reseal(self._read(ref), ref, purpose=Purpose.CHUNK, generation=self._keys.generation)
@@ -177,7 +179,7 @@ class _Run:
     def _keep(self, plain: bytes, purpose: Purpose) -> SealedRef:
         """Seal one plaintext of the manifest and keep it durably."""
         sealed = seal(plain, purpose=purpose, generation=self._keys.generation)
-        index_hash = self._keys.index_hash(purpose, sealed.ref.sha256)
+        index_hash = self._keys.index_hash(purpose, sealed.ref.digest)
         found = self._known(purpose, {index_hash: sealed.ref})
         if not found:
             self._store(purpose, {index_hash: sealed})
@@ -195,7 +197,7 @@ class _Run:
         generation = self._keys.generation
         if known.generation != generation.number:
             raise IntegrityError(f"The index of generation {generation.number} names an object of {known.generation}.")
-        return reference(known, generation, purpose, plain_size=like.plain_size, sha256=like.sha256)
+        return reference(known, generation, purpose, plain_size=like.plain_size, digest=like.digest)
 
     def _store(self, purpose: Purpose, sealed: Mapping[bytes, Sealed]) -> None:
         """Announce and store objects; they are durable and entered after :meth:`_commit`."""

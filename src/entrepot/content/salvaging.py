@@ -144,7 +144,7 @@ class SalvageLedger(RehearsedLedger):
         if generation is None:
             return False
         new = recover_ref(data, purpose=purpose, generation=self._keys.generation, payload_hash=chunk.payload_hash)
-        ref = reference(sought, generation, purpose, plain_size=new.plain_size, sha256=new.sha256)
+        ref = reference(sought, generation, purpose, plain_size=new.plain_size, digest=new.digest)
         made = sealed_as(open_sealed(data, new), ref)
         if made is not None:
             self._shelf.put_sealed(sought.object_id, made)

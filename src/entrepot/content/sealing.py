@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from entrepot.content.compressing import DEFAULT_LEVEL, Effort, Way, compress
+from entrepot.content.digests import digest_of, matches
 from entrepot.content.references import MAX_PLAIN, check_ref
 from entrepot.core.errors import FormatError, IntegrityError, UnsupportedError
 from entrepot.core.secret import Secret
@@ -75,14 +76,14 @@ def seal(
     purpose: Purpose,
     generation: Generation,
     level: Way = DEFAULT_LEVEL,
-    sha256: bytes = b"",
+    digest: bytes = b"",
 ) -> Sealed:
     """Compress if that helps, encrypt, name.
 
     Args:
         plain: a private, immutable buffer (never a map of the source), at most 16 MiB.
         level: how to compress (``content/compressing.py``); 0 and NONE store raw.
-        sha256: of ``plain``, when the caller has computed it already.
+        digest: of ``plain``, when the caller has computed it already.
     """
     payload = b""
     if level not in (0, Effort.NONE):
@@ -99,7 +100,7 @@ def seal(
         sealed_size=len(data),
         plain_size=len(plain),
         key=key,
-        sha256=sha256 or hashlib.sha256(plain).digest(),
+        digest=digest or digest_of(plain),
     )
     return Sealed(data=data, ref=ref, payload_hash=payload_hash)
 
@@ -120,7 +121,7 @@ def open_sealed(data: bytes | memoryview, ref: SealedRef, what: str = "object") 
     except InvalidTag:
         raise IntegrityError(f"The {what} {ref.object_id.hex()[:16]} does not open with its key.") from None
     plain = _decode(payload, ref.plain_size, what)
-    if len(plain) != ref.plain_size or hashlib.sha256(plain).digest() != ref.sha256:
+    if len(plain) != ref.plain_size or not matches(ref.digest, plain):
         raise IntegrityError(f"The {what} {ref.object_id.hex()[:16]} opened to other bytes than the manifest promises.")
     return plain
 

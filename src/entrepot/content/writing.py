@@ -138,4 +138,4 @@ class ManifestWriter:
 
 
 def _with_extents(entry: Entry, offset: int, extents: tuple[Extent, ...]) -> Entry:
-    return Entry(entry.kind, entry.path, entry.mode, entry.size, entry.sha256, offset, extents, entry.target)
+    return Entry(entry.kind, entry.path, entry.mode, entry.size, entry.digest, offset, extents, entry.target)

@@ -40,14 +40,14 @@ class SealedRef(msgspec.Struct, frozen=True, array_like=True):
     """Everything needed to fetch, verify and open one sealed object (architecture 2.2, 2.4).
 
     ``object_id`` 32 bytes, ``sealed_size`` and ``plain_size`` in bytes, ``key`` 32 bytes (AES-256),
-    ``sha256`` of the plain bytes: it is checked after opening and commits the key.
+    ``digest`` of the plain bytes (``content/digests.py``): it is checked after opening and commits the key.
     """
 
     object_id: bytes
     sealed_size: int
     plain_size: int
     key: bytes
-    sha256: bytes
+    digest: bytes
 
     def __repr__(self) -> str:
         return f"SealedRef({self.object_id.hex()[:12]}…, {self.plain_size} bytes, key=***)"

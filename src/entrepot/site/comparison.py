@@ -35,18 +35,18 @@ KEPT: Final = 32
 _BATCH: Final = 1000
 _TABLES: Final = """
 CREATE TABLE found (place INTEGER PRIMARY KEY, change TEXT, path TEXT, old_path TEXT, old_size INTEGER,
-                    new_size INTEGER, sha256 BLOB);
+                    new_size INTEGER, digest BLOB);
 CREATE TABLE total (same INTEGER);
 """
 _MOVES: Final = """
-CREATE INDEX gone ON found (sha256, place) WHERE change = 'removed' AND sha256 IS NOT NULL;
+CREATE INDEX gone ON found (digest, place) WHERE change = 'removed' AND digest IS NOT NULL;
 CREATE TEMP TABLE pair AS
 SELECT came.place AS came, left.place AS left FROM
- (SELECT place, sha256, row_number() OVER (PARTITION BY sha256 ORDER BY place) AS turn FROM found
-  WHERE change = 'added' AND sha256 IS NOT NULL) AS came
- JOIN (SELECT place, sha256, row_number() OVER (PARTITION BY sha256 ORDER BY place) AS turn FROM found
-  WHERE change = 'removed' AND sha256 IS NOT NULL) AS left
- ON came.sha256 = left.sha256 AND came.turn = left.turn;
+ (SELECT place, digest, row_number() OVER (PARTITION BY digest ORDER BY place) AS turn FROM found
+  WHERE change = 'added' AND digest IS NOT NULL) AS came
+ JOIN (SELECT place, digest, row_number() OVER (PARTITION BY digest ORDER BY place) AS turn FROM found
+  WHERE change = 'removed' AND digest IS NOT NULL) AS left
+ ON came.digest = left.digest AND came.turn = left.turn;
 UPDATE found SET change = 'moved',
  old_path = (SELECT other.path FROM pair JOIN found AS other ON other.place = pair.left WHERE pair.came = found.place),
  old_size = new_size
@@ -175,14 +175,14 @@ def _pair(connection: Connection, name_or_id: str, old: int, new: int) -> tuple[
 
 def _row(each: Differing) -> tuple[object, ...]:
     only = each.old if each.new is None else each.new if each.old is None else None
-    digest = only.sha256 if only is not None and can_move(only) else None
+    digest = only.digest if only is not None and can_move(only) else None
     old_size = each.old.size if each.old is not None else 0
     new_size = each.new.size if each.new is not None else 0
     return (each.kind.value, each.path, "", old_size, new_size, digest)
 
 
 def _insert(kept: sqlite3.Connection, rows: list[tuple[object, ...]]) -> None:
-    statement = "INSERT INTO found (change, path, old_path, old_size, new_size, sha256) VALUES (?, ?, ?, ?, ?, ?)"
+    statement = "INSERT INTO found (change, path, old_path, old_size, new_size, digest) VALUES (?, ?, ?, ?, ?, ?)"
     kept.executemany(statement, rows)
     rows.clear()
 

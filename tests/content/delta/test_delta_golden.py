@@ -30,18 +30,40 @@ def old_plaintext() -> bytes:
     return b"".join(hashlib.sha256(str(n).encode()).digest() for n in range(313))[:10_000]
 
 
+def digest(byte: int) -> bytes:
+    """What stands for a BLAKE3 digest of something."""
+    return b"\x1e\x20" + filled(byte)
+
+
 ROOT = DeltaRoot(
-    version=1,
+    version=2,
     content="pkg-00112233445566ff",
     old_number=1,
     new_number=2,
     old_root=filled(1),
     new_root=filled(2),
     patches=1,
+    parts=(SealedRef(filled(3), 117, 100, filled(4), digest(5)),),
+    packs=(SealedRef(filled(6), 217, 200, filled(7), digest(8)),),
+)
+PART = DeltaPart(2, (Patch(filled(9), 0, 10, 150, (PlainRange(0, 4000), PlainRange(6000, 4000))),))
+
+
+FIRST = msgspec.structs.replace(
+    ROOT,
+    version=1,
     parts=(SealedRef(filled(3), 117, 100, filled(4), filled(5)),),
     packs=(SealedRef(filled(6), 217, 200, filled(7), filled(8)),),
 )
-PART = DeltaPart(1, (Patch(filled(9), 0, 10, 150, (PlainRange(0, 4000), PlainRange(6000, 4000))),))
+MANIFEST = (Patch(filled(10), 0, 0, 10, (PlainRange(5, 70_000),)),)
+
+
+def test_what_version_1_wrote_is_read() -> None:
+    assert decode_delta_root((GOLDEN / "root-1.bin").read_bytes()) == FIRST
+    patched = msgspec.structs.replace(FIRST, manifest=MANIFEST)
+    assert decode_delta_root((GOLDEN / "root-1-manifest.bin").read_bytes()) == patched
+    part = msgspec.structs.replace(PART, version=1)
+    assert decode_delta_part((GOLDEN / "part-1.bin").read_bytes(), FIRST) == part
 
 
 def test_the_root_encodes_to_its_vector() -> None:
@@ -51,7 +73,7 @@ def test_the_root_encodes_to_its_vector() -> None:
 
 
 def test_the_root_with_a_patched_manifest_encodes_to_its_vector() -> None:
-    patched = msgspec.structs.replace(ROOT, manifest=(Patch(filled(10), 0, 0, 10, (PlainRange(5, 70_000),)),))
+    patched = msgspec.structs.replace(ROOT, manifest=MANIFEST)
     vector = (GOLDEN / "root-manifest.bin").read_bytes()
     assert encode_delta_root(patched) == vector
     assert decode_delta_root(vector) == patched
@@ -72,4 +94,4 @@ def test_the_patch_vector_applies() -> None:
     old = old_plaintext()
     new = old[:3000] + b"a few new bytes" + old[3500:]
     patch = (GOLDEN / "patch.bin").read_bytes()
-    assert apply_patch(old, patch, size=len(new), sha256=hashlib.sha256(new).digest()) == new
+    assert apply_patch(old, patch, size=len(new), digest=hashlib.sha256(new).digest()) == new

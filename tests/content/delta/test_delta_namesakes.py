@@ -12,7 +12,7 @@ from entrepot.content.delta.plaintext import OldFile, OldPlaintext
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.protocol import SealedRef
 
-REF = SealedRef(object_id=b"o" * 32, sealed_size=1017, plain_size=1000, key=b"k" * 32, sha256=b"s" * 32)
+REF = SealedRef(object_id=b"o" * 32, sealed_size=1017, plain_size=1000, key=b"k" * 32, digest=b"s" * 32)
 
 
 def old_version(files: dict[str, int], scratch: Path) -> OldPlaintext:
@@ -23,7 +23,7 @@ def old_version(files: dict[str, int], scratch: Path) -> OldPlaintext:
             path=path,
             size=size,
             mode=0o644,
-            sha256=b"h" * 32,
+            digest=b"h" * 32,
             extents=(Extent(chunk=0, offset=0, length=size),) if size else (),
         )
         for path, size in sorted(files.items())

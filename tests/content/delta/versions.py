@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from entrepot.content.delta.making import Version
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import VERSION, Entry, EntryKind, Extent, Part, Root, encode_part
 from entrepot.content.sealing import Generation, Purpose, Sealed, open_sealed, seal
 from entrepot.core.paths import path_key
@@ -45,7 +46,6 @@ def build_version(
     cut: Callable[[bytes], Iterator[bytes]] = cut_fixed,
 ) -> Version:
     """Small files share one chunk for each part; big ones are cut."""
-    import hashlib
 
     ordered = sorted(files.items(), key=lambda item: path_key(item[0]))
     parts = []
@@ -68,9 +68,9 @@ def build_version(
                 for piece in cut(data):
                     extents.append(Extent(len(chunks), 0, len(piece)))
                     chunks.append(shelf.seal(piece, Purpose.CHUNK))
-            digest = hashlib.sha256(data).digest()
+            digest = digest_of(data)
             entries.append(
-                Entry(EntryKind.FILE, path, mode=0o644, size=len(data), sha256=digest, extents=tuple(extents))
+                Entry(EntryKind.FILE, path, mode=0o644, size=len(data), digest=digest, extents=tuple(extents))
             )
         part = Part(VERSION, tuple(chunks), tuple(entries))
         parts.append(shelf.seal(encode_part(part), Purpose.MANIFEST_PART))

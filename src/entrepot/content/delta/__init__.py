@@ -9,6 +9,6 @@ Patches lie in packs, packs are sealed like chunks; parts list the patches in th
 appear in n's manifest, so that reader and manifest advance together
 (:class:`~entrepot.content.delta.reading.DeltaCursor`) and nobody holds more than one part and one pack.
 
-A patch is never trusted: its header is bounded before it is applied and the result must have the chunk's SHA-256. Any
+A patch is never trusted: its header is bounded before it is applied and the result must have the chunk's digest. Any
 failure falls back to the full object, so a delta can only save.
 """

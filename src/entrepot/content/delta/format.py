@@ -10,7 +10,9 @@ from entrepot.core.errors import FormatError, UnsupportedError
 from entrepot.core.sizes import KIB, MIB
 from entrepot.protocol import SealedRef
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""What is written; version 1 had digests by SHA-256 only, and is read, too."""
+READABLE: Final = frozenset((1, VERSION))
 MAX_RANGES: Final = 4
 MAX_REFERENCE: Final = 8 * MIB
 """Plain bytes of m that one patch may refer to, in all its ranges together."""
@@ -84,7 +86,7 @@ def decode_delta_root(payload: bytes) -> DeltaRoot:
         FormatError: foreign bytes, unknown version, out of bounds.
     """
     root = unpack(payload, DeltaRoot, "delta root")
-    if root.version != VERSION:
+    if root.version not in READABLE:
         raise UnsupportedError(
             f"The delta has version {root.version}; this version of Entrepôt reads version {VERSION}."
         )
@@ -106,7 +108,7 @@ def decode_delta_part(data: bytes, root: DeltaRoot) -> DeltaPart:
         FormatError: foreign bytes, unknown version, out of bounds.
     """
     part = unpack(data, DeltaPart, "delta part")
-    if part.version != VERSION:
+    if part.version not in READABLE:
         raise UnsupportedError(
             f"The delta part has version {part.version}; this version of Entrepôt reads version {VERSION}."
         )

@@ -251,7 +251,7 @@ def _patch(ref: SealedRef, ranges: tuple[PlainRange, ...], old: bytes, new: byte
     cost = seal_cost(data)
     if cost > _WORTH * ref.sealed_size or len(data) > MAX_PACK // 2:
         return None
-    apply_patch(old, data, size=ref.plain_size, sha256=ref.sha256)  # never publish one that fails
+    apply_patch(old, data, size=ref.plain_size, digest=ref.digest)  # never publish one that fails
     return Packed(ref=ref, ranges=ranges, data=data, cost=cost)
 
 

@@ -1,14 +1,14 @@
 """One binary patch: made and applied by HDiffPatch (``HDIFF13``, uncompressed: the pack compresses).
 
 The library's output size comes from the patch itself, so the header is read and bounded first; wrong output without
-an error is possible, so the SHA-256 of the result is the judge.
+an error is possible, so the digest of the result is the judge.
 """
 
-import hashlib
 from typing import Final
 
 import hdiffpatch
 
+from entrepot.content.digests import matches
 from entrepot.core.errors import FormatError, IntegrityError
 
 _MAGIC: Final = b"HDIFF13&\x00"
@@ -23,12 +23,12 @@ def make_patch(old: bytes, new: bytes) -> bytes:
     )
 
 
-def apply_patch(old: bytes, patch: bytes, *, size: int, sha256: bytes) -> bytes:
+def apply_patch(old: bytes, patch: bytes, *, size: int, digest: bytes) -> bytes:
     """Apply a patch whose result is known beforehand.
 
     Args:
         size: of the result, bytes.
-        sha256: of the result.
+        digest: of the result.
 
     Raises:
         FormatError: not a patch, or its header promises other sizes.
@@ -39,7 +39,7 @@ def apply_patch(old: bytes, patch: bytes, *, size: int, sha256: bytes) -> bytes:
         new = bytes(hdiffpatch.apply(old, patch))
     except (hdiffpatch.HDiffPatchError, ValueError, MemoryError):
         raise IntegrityError("A delta patch does not apply.") from None
-    if len(new) != size or hashlib.sha256(new).digest() != sha256:
+    if len(new) != size or not matches(digest, new):
         raise IntegrityError("A delta patch gave other bytes than the manifest promises.")
     return new
 

@@ -70,4 +70,4 @@ def rebuild_chunk(patch: Patch, pack: bytes, old: bytes, ref: SealedRef) -> byte
         FormatError, IntegrityError: the patch does not give this chunk; fetch the full object instead.
     """
     piece = pack[patch.offset : patch.offset + patch.length]
-    return apply_patch(old, piece, size=ref.plain_size, sha256=ref.sha256)
+    return apply_patch(old, piece, size=ref.plain_size, digest=ref.digest)
