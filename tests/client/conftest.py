@@ -19,7 +19,7 @@ from entrepot.client.enrol import Invitation, enrol, from_code
 from entrepot.client.settings import Settings
 from entrepot.content.chunking import domain_keys
 from entrepot.content.delta.making import Made, Version, make_delta
-from entrepot.content.manifest import EntryKind, Part, Root, decode_part, encode_part
+from entrepot.content.manifest import VERSION, EntryKind, Part, Root, decode_part, encode_part
 from entrepot.content.memory import MemoryLibrary
 from entrepot.content.publish import Published, publish
 from entrepot.content.reading import open_root
@@ -136,7 +136,7 @@ class Library:
         refs = tuple(self.seal(encode_part(part), Purpose.MANIFEST_PART) for part in parts)
         files = [e for part in parts for e in part.entries if e.kind == EntryKind.FILE and not e.offset]
         fields = {
-            "version": 1,
+            "version": VERSION,
             "content": CONTENT,
             "number": number,
             "files": len(files),

@@ -34,7 +34,7 @@ def forge(world, ref: SealedRef, **fields: object) -> None:
         digest=digest_of(DATA),
         extents=(Extent(0, 0, len(DATA)),),
     )
-    world.library.forge([Part(version=fields.pop("part_version", 1), chunks=(ref,), entries=(entry,))], **fields)  # type: ignore[arg-type]
+    world.library.forge([Part(version=fields.pop("part_version", 2), chunks=(ref,), entries=(entry,))], **fields)  # type: ignore[arg-type]
 
 
 async def test_an_object_of_a_newer_program_asks_for_an_update(world, tools) -> None:

@@ -262,7 +262,7 @@ async def test_a_manifest_that_lies_about_a_chunk_is_nobodys_fault(world, tools)
     right = world.library.seal(b"content", Purpose.CHUNK)
     wrong = SealedRef(right.object_id, right.sealed_size, right.plain_size, right.key, b"x" * 32)
     entry = Entry(kind=EntryKind.FILE, path="file", size=7, digest=b"x" * 32, extents=(Extent(0, 0, 7),))
-    world.library.forge([Part(version=1, chunks=(wrong,), entries=(entry,))])
+    world.library.forge([Part(version=2, chunks=(wrong,), entries=(entry,))])
     near = world.point("near")
     with pytest.raises(IntegrityError, match="other bytes than the manifest promises"):
         await fetch(await world.client(), tools.content)

@@ -1,6 +1,7 @@
 """A client fetches content, from the first byte to the report."""
 
 import asyncio
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from entrepot.client.fetch import fetch, locate
 from entrepot.client.records import Record
 from entrepot.client.settings import Settings, load_settings, save_settings
+from entrepot.content.manifest import Entry, EntryKind, Extent, Part
+from entrepot.content.sealing import Purpose
 from entrepot.core.errors import ConflictError, NotFoundError, StorageError, UnavailableError
 from entrepot.durable.locks import HomeLock
 from entrepot.protocol.location import Withheld
@@ -239,12 +242,35 @@ async def test_one_home_has_one_user_at_a_time(world, source: Path, tools) -> No
         await fetch(home, tools.content)
 
 
-async def test_a_disk_without_room_is_named_before_anything_is_fetched(world, tmp_path: Path, tools) -> None:
-    from entrepot.content.manifest import Entry, EntryKind, Part
+@pytest.mark.parametrize("to", [False, True])
+async def test_what_was_published_with_digests_by_sha256_is_fetched(world, tmp_path: Path, tools, *, to: bool) -> None:
+    """Version 1 of manifests: ``docs/formats/manifest.md``."""
+    small, large = b"small", b"first half, " + b"second half"
+    refs = [world.library.seal(piece, Purpose.CHUNK) for piece in (small, large[:12], large[12:])]
+    refs = [
+        msgspec.structs.replace(ref, digest=hashlib.sha256(piece).digest())
+        for ref, piece in zip(refs, (small, large[:12], large[12:]), strict=True)
+    ]
+    entries = (
+        Entry(
+            EntryKind.FILE, "large", 0o644, 23, hashlib.sha256(large).digest(), 0, (Extent(1, 0, 12), Extent(2, 0, 11))
+        ),
+        Entry(EntryKind.FILE, "small", 0o644, 5, hashlib.sha256(small).digest(), 0, (Extent(0, 0, 5),)),
+    )
+    world.library.forge([Part(1, tuple(refs), entries)], version=1)
+    world.point("near")
+    home = await world.client()
 
+    for _ in range(2):  # the second time it is proved to stand
+        result = await fetch(home, tools.content, to=tmp_path / "target" if to else None)
+        assert (result.folder / "large").read_bytes() == large
+        assert (result.folder / "small").read_bytes() == small
+
+
+async def test_a_disk_without_room_is_named_before_anything_is_fetched(world, tmp_path: Path, tools) -> None:
     huge = 10**18
     entry = Entry(kind=EntryKind.FILE, path="huge", size=huge, digest=b"h" * 32)
-    world.library.forge([Part(version=1, chunks=(), entries=(entry,))])
+    world.library.forge([Part(version=2, chunks=(), entries=(entry,))])
     world.point("near")
     home = await world.client()
     with pytest.raises(StorageError, match=r"needs 1000000\.0 TB"):

@@ -53,7 +53,7 @@ async def test_a_file_of_4_gib(world, tools) -> None:
         digest.update(kinds[kind])
     parts = [
         Part(
-            version=1,
+            version=2,
             chunks=refs,
             entries=(
                 Entry(
@@ -113,7 +113,7 @@ async def test_a_delta_to_320_mb_in_large_chunks_and_a_thousand_small_ones(world
         for n, plain in enumerate(pieces + texts):
             name, whole = f"{n:05}", (Extent(n, 0, len(plain)),)
             entries.append(Entry(EntryKind.FILE, name, 0o644, len(plain), digest_of(plain), 0, whole))
-        return Part(version=1, chunks=refs, entries=tuple(entries))
+        return Part(version=2, chunks=refs, entries=tuple(entries))
 
     world.point("near")
     home = await world.client()

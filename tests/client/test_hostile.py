@@ -36,7 +36,7 @@ def forge(world):
     world.point("near")
 
     def make(*entries: Entry, **totals: object) -> SealedRef:
-        world.library.forge([Part(version=1, chunks=(ref,), entries=entries)], **totals)
+        world.library.forge([Part(version=2, chunks=(ref,), entries=entries)], **totals)
         return ref
 
     return make
@@ -127,8 +127,8 @@ async def test_more_files_or_bytes_than_promised_are_refused_before_they_are_wri
     world, tools, tmp_path: Path, forge
 ) -> None:
     ref = forge()
-    parts = [Part(version=1, chunks=(ref,), entries=(file(name),)) for name in ("a", "b")]
-    world.library.forge([Part(version=1, chunks=(ref,), entries=(file("0"), file("1"))), *parts], files=1)
+    parts = [Part(version=2, chunks=(ref,), entries=(file(name),)) for name in ("a", "b")]
+    world.library.forge([Part(version=2, chunks=(ref,), entries=(file("0"), file("1"))), *parts], files=1)
     await refused(world, tools, tmp_path, match="more than its root promises")
     assert world.points["near"].requests[ref.object_id.hex()] == 0
 
@@ -137,7 +137,7 @@ async def test_a_bomb_that_opens_to_more_than_it_says_is_refused(world, tools, t
     bomb = world.library.seal(bytes(8 * 2**20), Purpose.CHUNK)
     small = SealedRef(bomb.object_id, bomb.sealed_size, bomb.sealed_size, bomb.key, bomb.digest)
     entry = file("a", size=bomb.sealed_size, extents=(Extent(0, 0, bomb.sealed_size),))
-    world.library.forge([Part(version=1, chunks=(small,), entries=(entry,))])
+    world.library.forge([Part(version=2, chunks=(small,), entries=(entry,))])
     world.point("near")
     await refused(world, tools, tmp_path, match="another size")
 

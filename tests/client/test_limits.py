@@ -38,7 +38,7 @@ async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
     size = count * len(chunks[0])
     parts = [
         Part(
-            version=1,
+            version=2,
             chunks=refs,
             entries=(
                 Entry(

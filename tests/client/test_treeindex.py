@@ -1,5 +1,6 @@
 """The index of a tree finds every byte of every chunk again, and every byte of the plaintext."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -15,8 +16,7 @@ from entrepot.protocol import SealedRef
 
 
 def ref(data: bytes) -> SealedRef:
-    digest = digest_of(data)
-    return SealedRef(digest, len(data) + 17, len(data), b"k" * 32, digest)
+    return SealedRef(hashlib.sha256(data).digest(), len(data) + 17, len(data), b"k" * 32, digest_of(data))
 
 
 @st.composite

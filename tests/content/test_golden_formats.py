@@ -97,7 +97,7 @@ def test_manifest_root(version: int, digest: str, name: str, part: str) -> None:
 
 
 def test_digests() -> None:
-    """``1e 20`` and BLAKE3, whose own test vectors begin with that of no bytes; SHA-256 of what was published before."""
+    """``1e 20`` and BLAKE3, whose own test vectors begin with that of no bytes; SHA-256 of what was there before."""
     assert VALUES["empty_digest"] == "1e20af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
     for name, fields in SEALED.items():
         plain = bytes.fromhex(fields["plain"]) * fields["repeat"]

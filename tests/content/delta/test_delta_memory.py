@@ -14,6 +14,7 @@ WORKERS = 2
 VERSIONS = """
 import hashlib, random, sys
 from pathlib import Path
+from entrepot.content.digests import digest_of
 from entrepot.content.delta.making import Version, make_delta
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part, Root, encode_part
 from entrepot.content.sealing import Generation
@@ -24,9 +25,9 @@ parts = {}
 
 def listed(part):
     data = encode_part(part)
-    digest = digest_of(data)
-    parts[digest] = data
-    return SealedRef(digest, len(data) + 17, len(data), bytes(32), digest)
+    object_id = hashlib.sha256(data).digest()
+    parts[object_id] = data
+    return SealedRef(object_id, len(data) + 17, len(data), bytes(32), digest_of(data))
 
 def chunk(name):
     # Its id holds its name; its bytes are made again whenever they are asked for.
