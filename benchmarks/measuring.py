@@ -109,7 +109,7 @@ class _Peak:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._ended.wait(0.02):
+        while not self._ended.wait(0.1):
             self._look()
 
     def _look(self) -> None:

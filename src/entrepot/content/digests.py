@@ -1,4 +1,4 @@
-"""Digests of plain bytes: of chunks, manifest parts and whole files (``docs/formats/sealed-object.md``).
+"""Digests of plain bytes: chunks, manifest parts, whole files; and of payloads (``docs/formats/sealed-object.md``).
 
 A digest names its function, as a multihash does: ``1e 20`` and BLAKE3. What was published before that was chosen has
 bare SHA-256; it is read as ever, and never written any more (``docs/adr/0025-blake3.md``).

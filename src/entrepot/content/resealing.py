@@ -8,7 +8,6 @@ Crash-safe by repetition: what an interrupted run entered into the index is foun
 does. Memory: one batch of objects, and the references of one manifest part.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.collecting import keep_set
+from entrepot.content.digests import digest_of
 from entrepot.content.indexing import Tools, announcement, index_entry, known_and_there, reference, tools
 from entrepot.content.ledger import MAX_BATCH, KnownChunk, Ledger, NewChunk
 from entrepot.content.manifest import MAX_PART, VERSION, Part, Root, encode_part
@@ -59,7 +59,7 @@ def reseal(data: bytes, ref: SealedRef, *, purpose: Purpose, generation: Generat
     """
     open_sealed(data, ref)
     payload = AESGCM(ref.key).decrypt(_NONCE, data, None)
-    payload_hash = hashlib.sha256(payload).digest()
+    payload_hash = digest_of(payload)
     key = derive_key(generation, purpose, payload_hash)
     fresh = AESGCM(key).encrypt(_NONCE, payload, None)
     new = SealedRef(

@@ -1,13 +1,10 @@
 """Sealing: the one function for everything that is stored (architecture 2.2, ``docs/formats/sealed-object.md``).
 
 ``P = codec byte ‖ payload``; ``key = HKDF-SHA256(content secret, info = "entrepot/seal/1" ‖ purpose ‖ generation ‖
-SHA-256(P))``;
-sealed = AES-256-GCM(key, zero nonce, no associated data, P). The key depends on P, so one key never meets two
-plaintexts,
-and equal chunks of any two packages give one object.
+digest of P)``; sealed = AES-256-GCM(key, zero nonce, no associated data, P). The key depends on P, so one key never
+meets two plaintexts, and equal chunks of any two packages give one object.
 """
 
-import hashlib
 import struct
 from enum import IntEnum
 from typing import Final
@@ -57,7 +54,7 @@ class Generation(msgspec.Struct, frozen=True):
 
 
 class Sealed(msgspec.Struct, frozen=True):
-    """A sealed object. ``payload_hash`` is SHA-256(P): with the secret it gives the key back."""
+    """A sealed object. ``payload_hash`` is the digest of P: with the secret it gives the key back."""
 
     data: bytes
     ref: SealedRef
@@ -65,7 +62,7 @@ class Sealed(msgspec.Struct, frozen=True):
 
 
 def derive_key(generation: Generation, purpose: Purpose, payload_hash: bytes) -> bytes:
-    """The AES-256 key of the object whose P has this SHA-256."""
+    """The AES-256 key of the object whose P has this digest; what was sealed by its SHA-256 opens as well."""
     info = _INFO + struct.pack(">BI", purpose, generation.number) + payload_hash
     return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(generation.secret.reveal())
 
@@ -92,7 +89,7 @@ def seal(
             payload = bytes([Codec.ZSTD]) + squeezed
     if not payload:
         payload = bytes([Codec.RAW]) + plain
-    payload_hash = hashlib.sha256(payload).digest()
+    payload_hash = digest_of(payload)
     key = derive_key(generation, purpose, payload_hash)
     data = AESGCM(key).encrypt(_NONCE, payload, None)
     ref = SealedRef(

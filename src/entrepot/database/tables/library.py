@@ -28,7 +28,7 @@ chunk = Table(
     metadata,
     Column("index_hash", LargeBinary(32), primary_key=True),
     Column("object", _NUMBER, ForeignKey("object.id"), nullable=False, index=True),
-    Column("payload_hash", LargeBinary(32), nullable=False),
+    Column("payload_hash", LargeBinary, nullable=False),  # 34 bytes; 32 of what was sealed by SHA-256
     Column("generation", Integer, nullable=False),
 )
 
