@@ -25,6 +25,9 @@ PEM = b"-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE 
         ("ssh", PEM.replace(b"RSA", b"OPENSSH")),
         ("config.ini", b"id = AKIA" + b"ABCDEFGHIJ234567" + b"\n"),
         ("ci.yml", b"token: ghp_" + b"a1B2" * 9),
+        ("long.log", b"a line\n" * 30_000 + b"token: ghp_" + b"a1B2" * 9),
+        ("longer.log", b"a line\n" * 30_000 + PEM),
+        ("settings.dat", b"\0\1\2 id = AKIA" + b"ABCDEFGHIJ234567" + b"\0"),
     ],
 )
 def test_likely_secrets_are_named(library: Any, tmp_path: Path, name: str, data: bytes) -> None:
@@ -58,6 +61,14 @@ def test_what_the_next_file_begins_with_counts_for_itself(library: Any, tmp_path
     (tmp_path / "c").write_bytes(PEM)
     (warning,) = library.publish(tmp_path).warnings
     assert "'c'" in warning
+
+
+def test_what_a_file_ends_with_hides_nothing_in_the_next(library: Any, tmp_path: Path) -> None:
+    """Together they would be a token's mark, in front of the key's own."""
+    (tmp_path / "a").write_bytes(b"glpat")
+    (tmp_path / "b").write_bytes(PEM)
+    (warning,) = library.publish(tmp_path).warnings
+    assert "'b' looks like a secret (a private key in it)" in warning
 
 
 @pytest.mark.process
