@@ -82,6 +82,21 @@ def test_the_library_is_shown(logged_in, entrepot) -> None:
     assert entrepot("library", "show", "--json").value["library"]["validation"]["damaged"] == 2
 
 
+def test_figures_of_the_library_add_up(logged_in, entrepot) -> None:
+    figures = msgspec.structs.replace(FIGURES, objects=9, stored=3_000_000, overhead=200_000, former=50_000)
+    logged_in.replies["GET /api/v1/library"] = msgspec.structs.replace(
+        library(SOUND), figures=figures, held_objects=4, held_bytes=7_000_000
+    )
+    logged_in.replies["GET /api/v1/library/contents"] = []
+    shown = entrepot("library", "show").out
+    for text in ("50.0 kB of former seals and versions", "3.2 MB in 9 objects", "4 objects, 7.0 MB, until it ends"):
+        assert text in shown
+    logged_in.replies["GET /api/v1/library"] = library(SOUND)
+    shown = entrepot("library", "show").out
+    assert "former" not in shown
+    assert "being published" not in shown
+
+
 class Doubting(io.StringIO):
     """A person at a terminal who says no."""
 

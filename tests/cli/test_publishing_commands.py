@@ -206,3 +206,28 @@ def test_interrupting_a_rehearsal_cancels_it(logged_in, entrepot, monkeypatch: p
 def test_a_path_need_not_exist_here(logged_in, entrepot, tmp_path: Path) -> None:
     logged_in.replies |= {"POST /api/v1/contents": task(), "GET /api/v1/contents/pkg-1": content(versions=())}
     assert entrepot("content", "publish", str(tmp_path / "on-the-site-only")).code == 0
+
+
+def test_clients_are_counted_in_a_dry_run_only(logged_in, entrepot) -> None:
+    ran = entrepot("content", "publish", "/srv/7z", "--clients", "5000")
+    assert ran.code == 2
+    assert "Add --dry-run to ask" in ran.err
+    assert logged_in.asked == [], "nothing was published by mistake"
+
+
+def test_an_empty_name_is_none(logged_in, entrepot) -> None:
+    assert entrepot("content", "publish", "/srv/7z", "--name", "").code == 2
+    assert [asked for asked, _, _ in logged_in.asked if asked.startswith("POST")] == []
+
+
+def test_content_without_a_version_says_where_to_look(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents/7-Zip"] = content(state="failed", current=0, versions=())
+    ran = entrepot("content", "show", "7-Zip")
+    assert "entrepot task list" in ran.out + ran.err
+    assert "distribute" not in ran.out + ran.err
+
+
+def test_content_on_no_point_names_itself_in_the_next_step(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/contents/pkg-1"] = content(name="Office 24")
+    ran = entrepot("content", "show", "pkg-1")
+    assert "entrepot content distribute 'Office 24' --to POINT" in ran.out + ran.err

@@ -18,6 +18,7 @@ from entrepot.database import (
     pointchecks,
     pointsets,
     retention,
+    sealings,
     versions,
 )
 from entrepot.database.contents import Delta, Version
@@ -158,7 +159,34 @@ def test_figures(shop: Shop) -> None:
         assert librarystats.update_bytes(connection, shop.two, shop.one) == (100, None)
     assert (found.versions, found.objects, found.logical, found.unique, found.stored) == (2, 8, 1800, 1200, 400)
     assert (found.overhead, found.saved_by_dedupe, found.saved_by_compression) == (220, 600, 800)
-    assert (found.saved_by_deltas, found.shared, found.unmeasured) == (60, 0, 0)
+    assert (found.saved_by_deltas, found.shared, found.unmeasured, found.former) == (60, 0, 0, 0)
+
+
+def test_what_former_seals_keep_counts_by_itself(shop: Shop) -> None:
+    with shop.database.reading() as connection:
+        before = librarystats.figures(connection)
+        everything = before.stored + before.overhead
+    anew = shop.adopt("1 anew", dict.fromkeys(("a2", "b2", "c2"), Purpose.CHUNK))
+    with shop.database.transaction() as connection:
+        assert sealings.replace_sealing(connection, shop.one, set_id=anew, root=b"new", generation=2)
+        for found in (librarystats.figures(connection), librarystats.figures(connection, "pkg-1")):
+            assert (found.logical, found.unique, found.saved_by_dedupe) == (1800, 1800, 0)
+            assert found.unique == found.stored + found.saved_by_compression
+            assert found.former > 0
+        whole = librarystats.figures(connection)
+        assert whole.stored + whole.overhead + whole.former == everything + 340  # three chunks, and their set
+
+
+def test_what_an_attempt_to_publish_keeps_is_told(shop: Shop) -> None:
+    ledger = shop.library.open_session("2 again")
+    ledger.announce(
+        [
+            Announcement(object_id=chunk(name), sealed_size=100, purpose=Purpose.CHUNK, plain_size=300)
+            for name in ("a", "x", "y")
+        ]
+    )
+    with shop.database.reading() as connection:
+        assert librarystats.held(connection) == (2, 200)  # a version needs the third anyway
 
 
 def test_what_a_version_frees_and_what_goes_with_it(shop: Shop) -> None:

@@ -185,6 +185,12 @@ async def test_the_error_names_the_field(site) -> None:
 # ------------------------------------------------------------------------------------------------- contents
 
 
+async def test_the_error_names_the_parameter_that_is_missing(site) -> None:
+    answer = await site.raw("GET", "/contents/App/comparison")
+    assert answer.status == 400
+    assert answer.json()["detail"].startswith("The request is not valid: missing required query parameter ")
+
+
 async def test_publishing_shows_versions_and_sizes(site, source) -> None:
     info = await site.publish("App", source, excludes=("*.bin",))
     (version,) = info.versions

@@ -24,6 +24,7 @@ from entrepot.cli.output import (
 )
 from entrepot.cli.removing import DryRun, tell
 from entrepot.cli.secrets import read_code
+from entrepot.cli.tidings import Tidings
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
 from entrepot.core.terminal import harmless
 from entrepot.protocol.removalapi import Removal, counted, refused_or_not
@@ -264,17 +265,19 @@ def fetch(
 
 
 class _FetchBar:
-    """Progress on standard error; silent where that is no terminal."""
+    """Progress on standard error: a bar, or a line now and then where that is no terminal."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         self.progress = Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+        self._tidings = Tidings(console)
         self._bar: TaskID | None = None
 
     def show(self, state: "FetchProgress") -> None:
-        """Draw one state."""
+        """Draw one state, or tell it."""
         text = harmless(f"{state.phase} {state.source}".strip())
+        self._tidings.tell(f"{text}: {size(state.done)}{f' of {size(state.total)}' if state.total else ''}")
         if self._bar is None:
             self._bar = self.progress.add_task(text, total=state.total or None)
         self.progress.update(self._bar, description=text, completed=state.done, total=state.total or None)

@@ -1,5 +1,6 @@
 """``entrepot content``: list, distribute, delete."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -100,7 +101,8 @@ def show(ctx: typer.Context, content: Content, as_json: AsJson = False) -> None:
         ),
     )
     _print_versions(info)
-    print_distribution(info.distribution)
+    if info.versions:
+        print_distribution(info.distribution, info.name)
 
 
 def _print_versions(info: ContentInfo) -> None:
@@ -120,7 +122,7 @@ def _print_versions(info: ContentInfo) -> None:
         )
         for v in info.versions
     ]
-    print_rows((*columns, "From", "Note"), rows, empty="No version yet.")
+    print_rows((*columns, "From", "Note"), rows, empty="No version yet. What became of it: entrepot task list")
     for text, numbers in _surprises(info).items():
         of = f"version{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
         say(f"[yellow]Warning:[/] {of}: {text}")
@@ -139,15 +141,15 @@ def _whence(content: ContentInfo, version: VersionInfo) -> str:
     return f"{place}, without {', '.join(origin.excludes)}" if origin.excludes else place
 
 
-def print_distribution(rows: tuple[DistributionInfo, ...] | list[DistributionInfo]) -> None:
-    """Where content is, one line a point."""
+def print_distribution(rows: tuple[DistributionInfo, ...] | list[DistributionInfo], content: str) -> None:
+    """Where a content is, one line a point."""
     print_rows(
         ("Content", "Point", "State", ">Version", ">Sent", "Changed", "Message"),
         [
             (
                 d.content_name,
                 d.point_name,
-                d.state.value.replace("_", " "),
+                _progress(d),
                 str(d.version),
                 size(d.sent_bytes),
                 when(d.changed),
@@ -155,8 +157,16 @@ def print_distribution(rows: tuple[DistributionInfo, ...] | list[DistributionInf
             )
             for d in rows
         ],
-        empty="It is on no distribution point. Next: entrepot content distribute NAME --to POINT",
+        empty=f"It is on no distribution point. Next: entrepot content distribute {shlex.quote(content)} --to POINT",
     )
+
+
+def _progress(row: DistributionInfo) -> str:
+    """How far a distribution is."""
+    state = row.state.value.replace("_", " ")
+    if row.state.settled or not row.total:
+        return state
+    return f"{state}, {size(row.done)} of {size(row.total)}"
 
 
 @app.command()
@@ -183,7 +193,7 @@ def distribute(
     if as_json:
         print_json(rows)
     else:
-        print_distribution(rows)
+        print_distribution(rows, content)
 
 
 @app.command()
@@ -201,7 +211,7 @@ def status(ctx: typer.Context, content: Content, wait: Wait = False, as_json: As
     if as_json:
         print_json(rows)
     else:
-        print_distribution(rows)
+        print_distribution(rows, content)
 
 
 @app.command()

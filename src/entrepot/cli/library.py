@@ -55,14 +55,14 @@ def show(ctx: typer.Context, only: Only = None, as_json: AsJson = False) -> None
             each.content_name,
             str(each.figures.versions),
             size(each.figures.logical),
-            size(each.figures.stored + each.figures.overhead),
+            size(_kept(each.figures)),
             size(each.figures.shared),
             _state(each.validation),
             when(each.validation.checked),
         )
         for each in contents
     ]
-    columns = ("Content", ">Versions", ">Logical", ">Stored", ">Shared", "State", "Validated")
+    columns = ("Content", ">Versions", ">Logical", ">Kept in all", ">Shared", "State", "Validated")
     print_rows(columns, rows, empty="Nothing is published yet. Next: entrepot content publish PATH")
 
 
@@ -72,16 +72,31 @@ def _facts(figures: LibraryFigures, validation: Validation) -> tuple[tuple[str, 
         ("unique", f"{size(figures.unique)}; dedupe saves {size(figures.saved_by_dedupe)}"),
         ("stored", f"{size(figures.stored)}; compression saves {size(figures.saved_by_compression)}"),
         ("overhead", f"{size(figures.overhead)} of manifests, deltas and sets"),
+        (
+            "former",
+            f"{size(figures.former)} of former seals and versions, as long as points give them" * bool(figures.former),
+        ),
+        ("kept in all", f"{size(_kept(figures))} in {figures.objects} objects"),
         ("deltas", f"save clients {size(figures.saved_by_deltas)}" if figures.saved_by_deltas else ""),
-        ("objects", str(figures.objects)),
         ("state", _state(validation)),
         ("validated", when(validation.checked)),
     )
 
 
+def _kept(figures: LibraryFigures) -> int:
+    """All bytes that something needs; what several contents share counts for each of them."""
+    return figures.stored + figures.overhead + figures.former
+
+
 def _waiting(whole: LibraryInfo) -> tuple[tuple[str, str], ...]:
     waiting = f"{whole.waiting_objects} objects, {size(whole.waiting_bytes)}" if whole.waiting_objects else ""
-    return (("to be swept", waiting), ("at work", ", ".join(task.title for task in whole.tasks)))
+    held = f"{whole.held_objects} objects, {size(whole.held_bytes)}, until it ends, or an hour after it broke off"
+    held *= bool(whole.held_objects)
+    return (
+        ("being published", held),
+        ("to be swept", waiting),
+        ("at work", ", ".join(task.title for task in whole.tasks)),
+    )
 
 
 def _state(validation: Validation) -> str:

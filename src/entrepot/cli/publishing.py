@@ -39,7 +39,7 @@ Unpack = Annotated[
 def publish(
     ctx: typer.Context,
     source: Annotated[Path, typer.Argument(help="Folder or file, as the site server sees it.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the content; default: the source's name.")] = "",
+    name: Annotated[str | None, typer.Option("--name", help="Name of the content; default: the source's name.")] = None,
     kind: Annotated[ContentType, typer.Option("--type", help="What it is (R42).")] = ContentType.PACKAGE,
     exclude: Excludes = None,
     for_windows: Annotated[bool, typer.Option(help="Refuse names that Windows cannot store.")] = False,
@@ -56,8 +56,8 @@ def publish(
         bool, typer.Option("--dry-run", help="Only say what would be stored and what clients would fetch.")
     ] = False,
     clients: Annotated[
-        int, typer.Option(min=1, max=10_000_000, help="With --dry-run: add up what so many clients would fetch.")
-    ] = 1,
+        int | None, typer.Option(min=1, max=10_000_000, help="With --dry-run: add up what so many clients would fetch.")
+    ] = None,
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
@@ -76,7 +76,12 @@ def publish(
       entrepot content publish /srv/apps/7-zip/26.03 --name 7-Zip --dry-run --clients 5000
     """
     source = source.absolute()
-    name = name or source.name
+    name = source.name if name is None else name
+    if clients is not None and not dry_run:
+        raise BadInputError(
+            "--clients asks what clients would fetch: it goes with --dry-run, which publishes nothing.",
+            next_step="Add --dry-run to ask, or leave --clients out to publish.",
+        )
     excludes = tuple(exclude) if exclude else None
     with site_session(ctx) as session:
         known = _find(session, name)
@@ -91,7 +96,7 @@ def publish(
                 isolated=isolated,
                 unpack=unpack,
                 delta_versions=deltas,
-                clients=clients,
+                clients=clients or 1,
             )
             _rehearse(session, asked, wait=wait, as_json=as_json)
             return

@@ -184,7 +184,7 @@ def redistribute(
     if as_json:
         print_json(rows)
     else:
-        print_distribution(rows)
+        print_distribution(rows, content)
 
 
 def cancel_distribution(
@@ -206,7 +206,7 @@ def cancel_distribution(
     if as_json:
         print_json(rows)
     else:
-        print_distribution(rows)
+        print_distribution(rows, content)
 
 
 def validate_point(

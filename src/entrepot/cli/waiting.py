@@ -10,7 +10,8 @@ from rich.text import Text
 
 from entrepot.cli.output import print_json, say, when
 from entrepot.cli.session import SiteSession
-from entrepot.core.errors import CancelledError, EntrepotError
+from entrepot.cli.tidings import Tidings
+from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError
 from entrepot.core.sizes import format_size
 from entrepot.core.terminal import harmless
 from entrepot.protocol.siteapi import TaskInfo, TaskState
@@ -18,6 +19,7 @@ from entrepot.rules.pace import format_seconds
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
+_PATIENCE_SECONDS = 60.0  # a site that is started anew answers again long before
 
 
 def finish(session: SiteSession, task: TaskInfo, *, wait: bool, as_json: bool, done: str = "") -> TaskInfo:
@@ -80,9 +82,10 @@ def succeeded(task: TaskInfo) -> TaskInfo:
 
 
 class TaskProgress:
-    """On standard error: a bar where that is a terminal, and anywhere why a task waits. Use as a context manager."""
+    """On standard error: a bar where that is a terminal, else a line now and then, and anywhere why a task waits. Use
+    as a context manager."""
 
-    def __init__(self, *, silent: bool = False) -> None:
+    def __init__(self, *, silent: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         console = Console(stderr=True)
         columns = (
             TextColumn("{task.description}", markup=False),
@@ -94,6 +97,8 @@ class TaskProgress:
         )
         self._bar: TaskID | None = None
         self._console = None if silent else console
+        self._clock = clock
+        self._tidings = Tidings(self._console, clock=clock)
         self._told = ""
 
     def __enter__(self) -> Self:
@@ -104,8 +109,13 @@ class TaskProgress:
         self._progress.stop()
 
     def until_final(self, task: TaskInfo, ask: Callable[[str], TaskInfo]) -> TaskInfo:
-        """Ask again and again, ever more slowly, until the task has ended."""
+        """Ask again and again, ever more slowly, until the task has ended. A site that is started anew is waited for.
+
+        Raises:
+            UnavailableError: the site has not answered for a minute.
+        """
         pause = _FIRST_PAUSE
+        answered = self._clock()
         while True:
             self.show(task)
             self._tell_trouble(task)
@@ -113,19 +123,33 @@ class TaskProgress:
                 return task
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-            task = ask(task.id)
+            try:
+                task = ask(task.id)
+            except UnavailableError as error:
+                if self._clock() - answered >= _PATIENCE_SECONDS:
+                    raise _unwatched(task, error) from error
+                self._tell_once(f"{error.message} The site is asked again; the task goes on when it runs.")
+            else:
+                answered = self._clock()
 
     def _tell_trouble(self, task: TaskInfo) -> None:
         """Say once what a task waits for that was put back: a cloud that does not answer is no matter of seconds."""
-        if self._console is None or task.state is not TaskState.CREATED or task.error in ("", self._told):
+        if task.state is TaskState.CREATED and task.error:
+            self._tell_once(
+                f"{task.title}: {task.error}", f" It is tried again by itself, next at {when(task.run_after)}."
+            )
+
+    def _tell_once(self, reason: str, then: str = "") -> None:
+        if self._console is None or reason == self._told:
             return
-        self._told = task.error
-        text = f"{task.title}: {task.error} It is tried again by itself, next at {when(task.run_after)}."
-        self._console.print(Text(harmless(text)), soft_wrap=True)
+        self._told = reason
+        self._console.print(Text(harmless(reason + then)), soft_wrap=True)
 
     def show(self, task: TaskInfo) -> None:
-        """Draw one state of the task."""
+        """Draw one state of the task, or tell it."""
         text = harmless(f"{task.title}: {task.step}" if task.step else task.title)
+        if amount(task):
+            self._tidings.tell(f"{text}: {amount(task)}")
         if self._bar is None:
             self._bar = self._progress.add_task(text, amount="", total=None)
         self._progress.update(
@@ -149,6 +173,14 @@ def _pace(task: TaskInfo) -> str:
     rate = format_size(task.rate) if task.unit == "bytes" else str(task.rate)
     text = f", {rate}/s" if task.rate else ""
     return text + (f", about {format_seconds(task.seconds_left)} left" if task.seconds_left else "")
+
+
+def _unwatched(task: TaskInfo, error: UnavailableError) -> UnavailableError:
+    """What ends the watching of a task, of which nothing is known then."""
+    return UnavailableError(
+        f"{error.message} {task.title} goes on when the site runs.",
+        next_step=f"Start the site; then: entrepot task show {task.id} --wait",
+    )
 
 
 def error_of(task: TaskInfo) -> EntrepotError:

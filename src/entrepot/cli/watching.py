@@ -1,4 +1,5 @@
-"""Waiting for distributions, with one bar a point; why one is tried again is told also where there is no terminal."""
+"""Waiting for distributions, with one bar a point, or a line now and then where there is no terminal; why one is tried
+again is told anywhere."""
 
 import time
 from collections.abc import Set as AbstractSet
@@ -8,6 +9,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from entrepot.cli.session import SiteSession, seg
+from entrepot.cli.tidings import Tidings
 from entrepot.core.errors import UnavailableError
 from entrepot.core.sizes import format_size
 from entrepot.core.terminal import harmless
@@ -35,6 +37,7 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
     )
     bars: dict[str, TaskID] = {}
     told: set[str] = set()
+    tidings = Tidings(console)
     pause = _FIRST_PAUSE
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         while True:
@@ -43,6 +46,7 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
             for row in rows:
                 _draw(progress, bars, row)
                 _tell(console, told, row)
+            tidings.tell("; ".join(f"{row.point_name}: {_moved(row)}" for row in rows if _moved(row)))
             if all(row.state.settled for row in rows):
                 break
             time.sleep(pause)
@@ -69,5 +73,8 @@ def _draw(progress: Progress, bars: dict[str, TaskID], row: DistributionInfo) ->
     if row.point not in bars:
         bars[row.point] = progress.add_task("", total=None, amount="")
     text = harmless(f"{row.point_name}: {row.state.value.replace('_', ' ')}")
-    moved = f"{format_size(row.done)} of {format_size(row.total)}" if row.total else ""
-    progress.update(bars[row.point], description=text, completed=row.done, total=row.total or None, amount=moved)
+    progress.update(bars[row.point], description=text, completed=row.done, total=row.total or None, amount=_moved(row))
+
+
+def _moved(row: DistributionInfo) -> str:
+    return f"{format_size(row.done)} of {format_size(row.total)}" if row.total else ""

@@ -251,7 +251,10 @@ def get_version(connection: Connection, content: str, number: int) -> Version:
     query = select(versions).where(versions.c.content == content, versions.c.number == number)
     row = connection.execute(query).mappings().first()
     if row is None:
-        raise NotFoundError(f"There is no version {number} of this content.")
+        raise NotFoundError(
+            f"There is no version {number} of this content.",
+            next_step=f"See which there are: entrepot content show {content}",
+        )
     return version_of(row)
 
 

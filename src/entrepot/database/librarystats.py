@@ -11,7 +11,7 @@ from entrepot.database.tables.checks import object_check as checks
 from entrepot.database.tables.content import content_delta as deltas
 from entrepot.database.tables.content import content_version as versions
 from entrepot.database.tables.library import object_ as objects
-from entrepot.database.tables.library import object_set, publish_session, set_object
+from entrepot.database.tables.library import object_set, publish_session, session_object, set_object
 from entrepot.protocol.libraryapi import LibraryFigures, Validation
 from entrepot.rules.verdicts import Verdict
 
@@ -49,20 +49,22 @@ def figures(connection: Connection, content: str = "") -> LibraryFigures:
     ).one()
     only = [deltas.c.content == content] if content else []
     saved = connection.execute(select(func.coalesce(func.sum(deltas.c.saved), 0)).where(*only)).scalar_one()
-    needed = in_scope(content)
+    present = needed(content, former=False)
     is_chunk = objects.c.purpose == int(Purpose.CHUNK)
-    chunks = connection.execute(_sums(needed, is_chunk)).one()
-    others = connection.execute(_sums(needed, ~is_chunk)).one()
-    unmeasured = connection.execute(_sums(needed, is_chunk, objects.c.plain_size == 0)).one()
+    chunks = connection.execute(_sums(present, is_chunk)).one()
+    others = connection.execute(_sums(present, ~is_chunk)).one()
+    whole = connection.execute(_sums(in_scope(content))).one()
+    unmeasured = connection.execute(_sums(present, is_chunk, objects.c.plain_size == 0)).one()
     unique = int(chunks.plain) + int(unmeasured.size)
-    shared = connection.execute(_sums(needed, is_chunk, _elsewhere(content))).one().size if content else 0
+    shared = connection.execute(_sums(present, is_chunk, _elsewhere(content))).one().size if content else 0
     return LibraryFigures(
         versions=count,
-        objects=chunks.number + others.number,
+        objects=whole.number,
         logical=int(logical),
         unique=unique,
         stored=int(chunks.size),
         overhead=int(others.size),
+        former=int(whole.size) - int(chunks.size) - int(others.size),
         shared=int(shared),
         saved_by_dedupe=max(0, int(logical) - unique),
         saved_by_compression=max(0, unique - int(chunks.size)),
@@ -104,6 +106,14 @@ def waiting(connection: Connection) -> tuple[int, int]:
     return row.number, int(row.size)
 
 
+def held(connection: Connection) -> tuple[int, int]:
+    """Objects, and their bytes, that are kept for attempts to publish alone: those under way, and those that were
+    broken off, until their leases lapse."""
+    leased = exists().where(session_object.c.object == objects.c.id)
+    row = connection.execute(_sums(leased, ~in_scope())).one()
+    return row.number, int(row.size)
+
+
 def open_sessions(connection: Connection) -> int:
     """Attempts to publish, or to make a delta, that hold leases now."""
     return int(connection.execute(select(func.count()).select_from(publish_session)).scalar_one())
@@ -116,9 +126,13 @@ def in_scope(content: str = "") -> ColumnElement[bool]:
     return or_(exists().where(set_object.c.object == objects.c.id), exists().where(object_set.c.object == objects.c.id))
 
 
-def needed(content: str = "") -> ColumnElement[bool]:
-    """Objects that the versions and deltas of a content, or of all, need: not those of sets that only points have."""
-    numbers = _sets_of(content)
+def needed(content: str = "", *, former: bool = True) -> ColumnElement[bool]:
+    """Objects that the versions and deltas of a content, or of all, need: not those of sets that only points have.
+
+    Args:
+        former: also those of the sets that versions had before they were sealed anew.
+    """
+    numbers = _sets_of(content, former=former)
     return or_(
         exists().where(set_object.c.object == objects.c.id, set_object.c.object_set.in_(numbers)),
         exists().where(object_set.c.object == objects.c.id, object_set.c.id.in_(numbers)),
@@ -131,16 +145,17 @@ def number_of(set_id: bytes) -> Any:
     return query.where(objects.c.object_id == set_id).scalar_subquery()
 
 
-def _sets_of(content: str) -> Select[tuple[int]]:
+def _sets_of(content: str, *, former: bool = True) -> Select[tuple[int]]:
     named = objects.alias("named")
     whole = [versions.c.content == content] if content else []
     only = [deltas.c.content == content] if content else []
-    mine = or_(
+    mine = [
         exists().where(versions.c.set_id == named.c.object_id, *whole),
-        exists().where(versions.c.former_set_id == named.c.object_id, *whole),
         exists().where(deltas.c.set_id == named.c.object_id, *only),
-    )
-    query: Select[tuple[int]] = select(object_set.c.id).join(named, named.c.id == object_set.c.object).where(mine)
+    ]
+    if former:
+        mine.append(exists().where(versions.c.former_set_id == named.c.object_id, *whole))
+    query: Select[tuple[int]] = select(object_set.c.id).join(named, named.c.id == object_set.c.object).where(or_(*mine))
     return query
 
 

@@ -111,8 +111,16 @@ def create(
         "cancel_requested": False,
     }
     if not insert_if_free(connection, table, values):
-        raise ConflictError(f"{title} is already under way.", next_step="Wait for it, or cancel it first.")
+        raise ConflictError(
+            f"{title} is already under way.", next_step=_wait_or_cancel(active(connection, kind, subject))
+        )
     return get(connection, str(values["id"]))
+
+
+def _wait_or_cancel(task: Task | None) -> str:
+    if task is None:  # it has just ended
+        return "Do it again."
+    return f"Wait for it: entrepot task show {task.id} --wait; or end it first: entrepot task cancel {task.id}"
 
 
 def get(connection: Connection, task_id: str) -> Task:

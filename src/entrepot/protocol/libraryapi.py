@@ -152,6 +152,8 @@ class LibraryFigures(Model, frozen=True, kw_only=True):
         unique: what its distinct chunks open to.
         stored: sealed size of its distinct chunks.
         overhead: sealed size of manifests, delta indexes and packs, and object sets.
+        former: sealed size of what only points, and clients that still have a token for it, need: versions as they
+            were before they were sealed anew or deleted. ``stored + overhead + former`` is all that is kept.
         shared: of ``stored``, what other content needs too (0 for the whole library).
         saved_by_dedupe: ``logical - unique``; ``saved_by_compression``: ``unique - stored``.
         saved_by_deltas: what clients need not fetch for one update over each delta.
@@ -170,6 +172,7 @@ class LibraryFigures(Model, frozen=True, kw_only=True):
     saved_by_compression: int
     saved_by_deltas: int
     unmeasured: int
+    former: int = 0
 
 
 class Validation(Model, frozen=True, kw_only=True):
@@ -191,7 +194,8 @@ class Validation(Model, frozen=True, kw_only=True):
 
 
 class LibraryInfo(Model, frozen=True, kw_only=True):
-    """``GET /library``. ``waiting``: objects that nothing needs any more, and that the sweep will delete."""
+    """``GET /library``. ``waiting``: what nothing needs any more, and the sweep will delete; ``held``: what is
+    kept only for ``open_sessions``, attempts to publish that are under way or were broken off lately."""
 
     figures: LibraryFigures
     validation: Validation
@@ -200,6 +204,8 @@ class LibraryInfo(Model, frozen=True, kw_only=True):
     open_sessions: int
     contents: int
     tasks: tuple[TaskInfo, ...]
+    held_objects: int = 0
+    held_bytes: int = 0
 
 
 class ContentLibraryInfo(Model, frozen=True, kw_only=True):

@@ -283,6 +283,7 @@ def _subject(connection: Connection, name_or_id: str | None) -> tuple[str, str]:
 
 def _info(connection: Connection) -> LibraryInfo:
     number, size = librarystats.waiting(connection)
+    held_objects, held_bytes = librarystats.held(connection)
     active = [task for kind in _KINDS for task in tasks.listed(connection, kind=kind, only_active=True)]
     return LibraryInfo(
         figures=librarystats.figures(connection),
@@ -292,6 +293,8 @@ def _info(connection: Connection) -> LibraryInfo:
         open_sessions=librarystats.open_sessions(connection),
         contents=len(contents.list_contents(connection)),
         tasks=tuple(task_info(task) for task in active),
+        held_objects=held_objects,
+        held_bytes=held_bytes,
     )
 
 

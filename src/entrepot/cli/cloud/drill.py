@@ -15,6 +15,7 @@ from entrepot.cli.cloud.points import Name
 from entrepot.cli.options import AsJson, Yes
 from entrepot.cli.output import confirm, print_facts, print_json, print_rows, say, size, when
 from entrepot.cli.session import SiteSession, seg, site_session
+from entrepot.cli.tidings import Tidings
 from entrepot.core.errors import BadInputError, EntrepotError, UnavailableError
 from entrepot.core.sizes import parse_size
 from entrepot.core.terminal import harmless
@@ -239,8 +240,9 @@ def compared(before: Sequence[Instance], after: Sequence[Instance], seconds: flo
 
 
 async def _show(drill: "Drill", plan: DrillPlan) -> None:
-    """A bar on standard error, where that is a terminal."""
+    """A bar on standard error, where that is a terminal; else a line now and then."""
     console = Console(stderr=True)
+    tidings = Tidings(console)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.fields[text]}"))
     progress = Progress(*columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal, transient=True)
     loop = asyncio.get_running_loop()
@@ -257,6 +259,7 @@ async def _show(drill: "Drill", plan: DrillPlan) -> None:
                 f"{measured.whole:,} objects, {measured.errors.total():,} errors"
             )
             progress.update(bar, completed=received, text=text)
+            tidings.tell(f"Loading {plan.cloud_point}: {text}")
 
 
 def _print_plan(plan: DrillPlan, *, as_json: bool) -> None:

@@ -103,6 +103,9 @@ def _on_http(_: AnyRequest, error: HTTPException) -> Response[bytes]:
 
 def _explain(error: HTTPException) -> str:
     """Which field is wrong, and why."""
+    missing, _, _ = error.detail.partition(" for path ")
+    if missing.startswith("Missing required "):
+        return f"The request is not valid: {missing.replace('M', 'm', 1)}."
     if not isinstance(error, ValidationException) or not isinstance(error.extra, list):
         return "The request cannot be read: it is not the JSON that is expected here."
     found = []

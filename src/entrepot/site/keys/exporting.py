@@ -128,7 +128,7 @@ def read_export(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(MAX_FILE + 1)
     except FileNotFoundError:
-        raise NotFoundError(f"There is no file {path}.") from None
+        raise NotFoundError(f"There is no file {path}.", next_step="Check its path, as this machine has it.") from None
 
 
 def import_secrets(folder: Path, data: bytes, passphrase: Secret, *, now: float) -> ImportedInfo:
