@@ -9,6 +9,7 @@ import typer
 from entrepot.cli.key_trust import (
     Force,
     PassphraseFile,
+    PassphraseStdin,
     RaiseEpoch,
     RootKeyFile,
     Withdraw,
@@ -16,7 +17,7 @@ from entrepot.cli.key_trust import (
     sign_draft,
     trust,
 )
-from entrepot.cli.options import AsJson, Home, PasswordStdin, Yes
+from entrepot.cli.options import AsJson, Home, Yes
 from entrepot.cli.output import confirm, day, print_facts, print_json, print_rows, say, size
 from entrepot.cli.removing import DryRun, tell
 from entrepot.cli.secrets import read_secret
@@ -208,7 +209,7 @@ def export_keys(
     output: Annotated[Path, typer.Argument(help="File to write; it must not exist.")],
     home: Home = SITE_HOME,
     passphrase_file: PassphraseFile = None,
-    passphrase_stdin: PasswordStdin = False,
+    passphrase_stdin: PassphraseStdin = False,
     with_certificates: Annotated[
         bool, typer.Option("--with-certificates", help="Also the keys of management and service certificates.")
     ] = False,
@@ -242,7 +243,7 @@ def import_keys(
     file: Annotated[Path, typer.Argument(help="File that `entrepot key export` wrote.")],
     home: Home = SITE_HOME,
     passphrase_file: PassphraseFile = None,
-    passphrase_stdin: PasswordStdin = False,
+    passphrase_stdin: PassphraseStdin = False,
     as_json: AsJson = False,
 ) -> None:
     """Bring exported secrets to a site server that lost its vault key, such as a restored one. The site must not run.

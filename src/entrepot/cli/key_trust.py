@@ -24,6 +24,12 @@ PassphraseFile = Annotated[
     Path | None,
     typer.Option("--passphrase-file", help="Read the passphrase from this file's first line; /dev/fd/3 is one, too."),
 ]
+PassphraseStdin = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase-stdin", "--password-stdin", help="Read the passphrase from the first line of standard input."
+    ),
+]
 Withdraw = Annotated[
     list[str] | None, typer.Option("--withdraw", help="Id of a key that is compromised: believed no more at once.")
 ]
