@@ -20,7 +20,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from entrepot.database.engine import Database, open_database, sqlite_url
 from entrepot.objects.settings import StoreKind, StoreSettings
@@ -31,7 +31,8 @@ from entrepot.web.ports import lasting_port
 
 from .databases import PostgresServer, migrate, share_statements
 
-settings.register_profile("entrepot", deadline=None)
+# How long it takes is no property of what is tested: a deadline, or a look at how slow a draw is, is a wall clock.
+settings.register_profile("entrepot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("entrepot")
 
 

@@ -103,7 +103,9 @@ def test_clearing_frees_everything(tmp_path: Path) -> None:
 
 
 @given(sizes=st.lists(st.integers(1, 400), max_size=40), limit=st.integers(0, 1500))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=25, deadline=None
+)
 def test_the_limit_holds_whatever_comes(tmp_path: Path, sizes: list[int], limit: int) -> None:
     root = tmp_path / os.urandom(4).hex()
     cache = Cache(root, limit)

@@ -81,7 +81,7 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=20)
     parallel=st.integers(1, 64),
     addresses=st.lists(st.ip_addresses().map(str), max_size=3),
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60)
 def test_what_is_saved_is_loaded(tmp_path: Path, service_ca: str, resolve, parallel: int, addresses) -> None:
     wanted = Settings(service_ca=service_ca, resolve=resolve, parallel=parallel, addresses=tuple(addresses))
     save_settings(tmp_path, wanted)

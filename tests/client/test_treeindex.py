@@ -68,7 +68,9 @@ def versions(draw: st.DrawFn) -> tuple[list[Part], dict[str, bytes], dict[bytes,
 
 
 @given(version=versions(), run=st.integers(1, 7), data=st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60, deadline=None
+)
 def test_every_chunk_and_every_range_is_found(tmp_path: Path, version, run: int, data: st.DataObject) -> None:
     parts, files, chunks = version
     path = tmp_path / f"index-{os.urandom(4).hex()}"

@@ -69,7 +69,9 @@ def test_an_instance_id_is_never_used_twice(state: Path, make_record: MakeRecord
         open_journal(state)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=60, deadline=None
+)
 @given(
     batches=st.lists(st.integers(min_value=1, max_value=5), min_size=1, max_size=12),
     cut=st.integers(min_value=0, max_value=2000),

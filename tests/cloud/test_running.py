@@ -274,7 +274,9 @@ def twins_of(number: int) -> int:
     return (number + 1) // 2
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=80, deadline=None
+)
 @given(
     steps=st.lists(
         st.sampled_from(["begin", "send", "end", "end_last", "second", "commit", "ship", "hurry"]), max_size=40

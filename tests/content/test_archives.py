@@ -328,7 +328,9 @@ def sample(folder: Path, suffix: str) -> bytes:
     flips=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=6),
     cut=st.floats(0, 1),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 def test_damaged_archives_are_refused_or_stay_inside(
     tmp_path_factory: pytest.TempPathFactory, suffix: str, flips: list[tuple[float, int]], cut: float
 ) -> None:

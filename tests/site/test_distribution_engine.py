@@ -293,7 +293,9 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(steps=_STEPS)
 async def test_points_hold_exactly_what_is_wanted_whatever_happened(app, tmp_path, clock, steps) -> None:
     await _published(app, tmp_path)

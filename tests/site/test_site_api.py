@@ -413,7 +413,9 @@ _SEGMENT = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 async def test_bad_input_is_never_the_servers_failure(site, data) -> None:
     if not hasattr(site, "schema"):

@@ -288,7 +288,9 @@ async def test_killed_at_any_step_a_collection_counts_and_logs_exactly_once(site
     assert step > 12
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.data())
 def test_a_batch_is_in_the_log_once_however_much_of_it_was_written(tmp_path_factory, data) -> None:
     folder = tmp_path_factory.mktemp("logs")

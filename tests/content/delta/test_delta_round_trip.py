@@ -146,7 +146,9 @@ def test_making_can_be_cancelled(tmp_path: Path) -> None:
 edits = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 3000), st.binary(max_size=200)), max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     sizes=st.lists(st.sampled_from([0, 1, 500, 40_000, 262_144, 700_000]), min_size=1, max_size=6),
     edits=st.lists(edits, min_size=6, max_size=6),
