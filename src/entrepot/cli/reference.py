@@ -23,7 +23,8 @@ Made from the commands themselves by `python -m entrepot.cli.reference > docs/cl
 Administrator commands speak to a site's REST API and work from any machine: `entrepot login URL --fingerprint HEX`
 once, then everything else. Role commands run or change the role in a `--home` folder on this machine.
 
-- Results go to standard output, messages and progress to standard error. `--json` gives the result as JSON.
+- Results go to standard output, messages and progress to standard error, as a bar at a
+  terminal and elsewhere as a line now and then. `--json` gives the result as JSON.
 - Times are shown as local time with its offset from UTC, sizes with a unit (GB is 10^9 bytes). In JSON times are
   seconds since 1970 UTC, sizes are bytes.
 - Commands that destroy ask first, unless `--yes`; with `--dry-run` they only tell what would come of it. Commands that
