@@ -34,7 +34,7 @@ class Tree:
 
 
 async def test_packs_that_fail_are_counted_once_each(tmp_path: Path) -> None:
-    offer = DeltaOffer(from_version=1, root=ref(200), set_id=bytes(32), size=1)
+    offer = DeltaOffer(from_version=1, root=ref(200), set_id=bytes(32), size=100)
     nothing = Nothing()
     source = DeltaSource(
         offer,

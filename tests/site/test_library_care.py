@@ -13,6 +13,7 @@ import pytest
 
 from entrepot.content import keeping, sweep
 from entrepot.content.compressing import Earlier
+from entrepot.content.delta import plaintext
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import CancelledError, ConflictError, IntegrityError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
@@ -23,7 +24,7 @@ from entrepot.database.tables.library import object_ as objects
 from entrepot.database.tables.points import point as points
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import Shelf, key_of
-from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, OriginInfo
+from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, OriginInfo, VersionRequest
 from entrepot.protocol.libraryapi import (
     ContentLibraryInfo,
     Fault,
@@ -425,6 +426,33 @@ async def test_a_damaged_delta_is_made_anew(care, source) -> None:
     await care.site.run_tasks()
     assert await care.deltas() == 1
     assert (await care.validate()).message.startswith("All sound")
+
+
+@pytest.mark.parametrize("full", ["library", "scratch"])
+async def test_a_delta_that_found_no_room_is_named_and_a_repair_asks_for_it_again(
+    care, source, full: str, monkeypatch
+) -> None:
+    big = bytearray((source / "big.bin").read_bytes())
+    big[1000:1010] = b"other data"
+    (source / "big.bin").write_bytes(big)
+    publishing = await care.site.call("POST", "/contents/App/versions", TaskInfo, VersionRequest())
+    await care.site.server.publishing.run_once()
+    assert (await care.site.call("GET", f"/tasks/{publishing.id}", TaskInfo)).state is TaskState.COMPLETED
+    with monkeypatch.context() as patched:
+        if full == "library":
+            care.site.free = 1000
+        else:
+            patched.setattr(plaintext, "_SCHEMA", f"PRAGMA max_page_count=2;{plaintext._SCHEMA}")
+        await care.site.run_tasks()
+    care.site.free = None
+    [task] = await care.site.call("GET", "/tasks", list[TaskInfo], query="kind=delta")
+    assert (task.state, task.error_code) == (TaskState.FAILED, "storage")
+    assert "then: entrepot library repair" in task.error
+    assert await care.deltas() == 0
+    assert "1 delta(s) to be made anew" in (await care.repair()).message
+    await care.site.run_tasks()
+    assert await care.deltas() == 1
+    assert "Nothing to repair" in (await care.repair()).message
 
 
 async def test_a_damaged_delta_waits_until_its_versions_are_whole(care, source) -> None:

@@ -154,7 +154,7 @@ async def test_a_publish_leaves_room_to_the_database_and_a_rehearsal_says_so(sit
     request = ContentRequest(name="App", source=str(source))
     task = await ended(site, await site.call("POST", "/contents", TaskInfo, request))
     assert (task.state, task.error_code) == (TaskState.FAILED, "storage")
-    assert "publishing leaves 134.2 MB to the database" in task.error
+    assert "134.2 MB are kept for the database" in task.error
     site.free = None
     assert (await site.next_version("App")).current == 1
 

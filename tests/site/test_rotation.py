@@ -27,6 +27,7 @@ from entrepot.protocol.trust import Role
 from entrepot.site.keys.loading import load_keys, refresh
 from entrepot.site.keys.sitekeys import root_name
 from entrepot.site.publishing import delta_bases_anew
+from entrepot.site.staging import LIBRARY_KEPT_FREE
 
 
 def version_of(site: Any, content: str, number: int = 1) -> Version:
@@ -187,6 +188,23 @@ async def test_a_damaged_object_fails_the_reseal_and_changes_nothing(site: Any, 
     assert task.state is TaskState.FAILED
     assert "damaged" in task.error
     assert version_of(site, content.id) == before
+
+
+async def test_sealing_anew_leaves_room_to_the_database_and_goes_on_when_there_is_more(site: Any, source: Path) -> None:
+    content = await site.publish("App", source)
+    before = version_of(site, content.id)
+    await rotate(site, compromised=True)
+    site.free = LIBRARY_KEPT_FREE - 1000
+    await site.run_tasks()
+    [task] = await site.call("GET", "/tasks", list[TaskInfo], query="kind=reseal")
+    assert (task.state, task.error_code) == (TaskState.FAILED, "storage")
+    assert "134.2 MB are kept for the database" in task.error
+    assert "then: entrepot key reseal" in task.error
+    assert version_of(site, content.id) == before
+    site.free = None
+    assert (await site.call("POST", "/keys/reseal", RotationInfo)).tasks == 1
+    await site.run_tasks()
+    assert version_of(site, content.id).sealing == 2
 
 
 async def test_a_version_that_is_deleted_meanwhile_needs_no_new_sealing(site: Any, source: Path) -> None:

@@ -23,6 +23,8 @@ from entrepot.protocol.location import DeltaOffer, LocationReply
 
 MAX_FAILED: Final = 3
 """After so many packs that no source delivers, the rest of the version comes as full objects."""
+MAX_COST: Final = 2
+"""So many times what it was offered for a delta may cost: a device that keeps nothing fetches a pack again at times."""
 _PACKS: Final = 3
 """Opened packs kept, at most 8 MiB each; patches come in the order of packs."""
 
@@ -66,6 +68,7 @@ class DeltaSource:
         self._cursor: DeltaCursor | None = None
         self._packs: OrderedDict[int, asyncio.Future[bytes]] = OrderedDict()
         self._failed_packs: set[int] = set()
+        self._fetched = 0
 
     async def part(self, ref: SealedRef) -> bytes | None:
         """The plain bytes of a part of the new manifest, verified; None when a full object is needed."""
@@ -95,7 +98,10 @@ class DeltaSource:
         while True:
             while (wanted := self._cursor.wanted) is not None:
                 self._cursor.feed(await self._fetch(wanted, "delta part"))
-            found |= self._cursor.take(chunks)
+            taken = self._cursor.take(chunks)
+            if taken.keys() & found.keys():
+                raise FormatError("The delta makes a chunk twice.")
+            found |= taken
             if self._cursor.wanted is None:
                 return
 
@@ -123,6 +129,10 @@ class DeltaSource:
         """An opened object of the delta, from the cache or a source."""
         plain = await asyncio.to_thread(read_cached, self._cache, ref, what)
         if plain is None:
+            self._fetched += ref.sealed_size
+            if self._fetched > MAX_COST * self._offer.size:
+                self.problem = "The delta costs more than it was offered for."
+                raise FormatError(self.problem)
             opened = await self._downloader.get(ref, what, form=DELTA, delta_from=self.from_version)
             await asyncio.to_thread(self._cache.keep, ref.object_id, opened.sealed)
             plain = opened.plain

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, or_, select, update
 
 from entrepot.core.encoding import from_json, to_json
 from entrepot.core.errors import CancelledError, ConflictError, NotFoundError
@@ -170,6 +170,16 @@ def listed(
     if subject:
         query = query.where(table.c.subject == subject)
     return [_task(row) for row in connection.execute(query)]
+
+
+def failed_last(connection: Connection, kind: str) -> list[Task]:
+    """Tasks of a kind that failed, where no later one was for the same subject."""
+    later = table.alias("later")
+    again = exists().where(
+        later.c.kind == table.c.kind, later.c.subject == table.c.subject, later.c.created > table.c.created
+    )
+    query = select(table).where(table.c.kind == kind, table.c.state == TaskState.FAILED.value, ~again)
+    return [_task(row) for row in connection.execute(query.order_by(table.c.created, table.c.id))]
 
 
 def count(connection: Connection, kind: str, states: Sequence[TaskState]) -> int:

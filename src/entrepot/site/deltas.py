@@ -20,7 +20,7 @@ from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Ledger, Library
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
-from entrepot.core.errors import EntrepotError, UnavailableError
+from entrepot.core.errors import EntrepotError, StorageError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import MINUTE, Clock
 from entrepot.database import contents, distribution, versions
@@ -77,7 +77,12 @@ class DeltaHandler:
             return
         if await self._database.read(contents.find_delta, content.id, job.from_version, job.to_version) is None:
             report.step("Comparing the versions", unit="bytes")
-            await asyncio.to_thread(self._make, job, content, report)
+            try:
+                await asyncio.to_thread(self._make, job, content, report)
+            except StorageError as error:
+                raise StorageError(
+                    error.message, next_step="Make room, or mend what is in the way; then: entrepot library repair"
+                ) from error
         self._made()
 
     def _make(self, job: DeltaJob, content: Content, report: Reporter) -> None:

@@ -37,7 +37,7 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
-from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas
+from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas, retry_deltas
 from entrepot.site.pacing import TaskPace
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import copies_of
@@ -127,6 +127,7 @@ class RepairHandler:
             after = page[-1].object_id
         if mended.left:
             await self._last_resorts(ledger, content, mended, report)
+        mended.deltas += await self._database.write(retry_deltas, content, now=self._clock())
         await self._database.write(judge_library, self._clock())
         report.message(f"{mended.told()}.")
         if mended.left:

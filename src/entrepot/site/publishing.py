@@ -31,7 +31,7 @@ from entrepot.protocol import SignedType
 from entrepot.site.acting import behalf
 from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.reporting import Reporter
-from entrepot.site.staging import LibraryRoom, Staging, packed_remark
+from entrepot.site.staging import Staging, packed_remark
 from entrepot.trust.signing import sign
 
 PUBLISH: Final = "publish"
@@ -100,7 +100,6 @@ class PublishHandler:
 
     Args:
         staging: where archives are unpacked.
-        room: how much the library may still grow.
         deltas_kept: for how many earlier versions a delta to the new one is asked for.
         published: called after a version was added: wakes whoever has work now.
     """
@@ -114,13 +113,11 @@ class PublishHandler:
         keys: SiteKeys,
         clock: Clock,
         staging: Staging,
-        room: LibraryRoom,
         deltas_kept: int,
         published: Callable[[], None],
     ) -> None:
         self._database = database
         self._staging = staging
-        self._room = room
         self._shelf = shelf
         self._library = library
         self._keys = keys
@@ -165,7 +162,7 @@ class PublishHandler:
                 keys=keys,
                 sign=lambda payload: sign(payload, typ=SignedType.MANIFEST, key=signer),
                 options=PublishOptions(excludes=job.excludes, for_windows=content.for_windows),
-                progress=self._room.watch(lambda progress: told(progress, report)),
+                progress=lambda progress: told(progress, report),
                 cancelled=lambda: report.cancelled,
             )
             report.step("Making the version known", done=published.plain_size, total=published.plain_size, unit="bytes")

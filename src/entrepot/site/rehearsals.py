@@ -21,6 +21,7 @@ from entrepot.content.patterns import Excludes
 from entrepot.content.publish import Published, PublishOptions, publish
 from entrepot.content.quoting import QuotedLedger, QuotedShelf
 from entrepot.content.reading import open_root
+from entrepot.content.scratch import scratch_errors
 from entrepot.content.sealing import Purpose, open_sealed
 from entrepot.core.errors import NotFoundError
 from entrepot.core.ids import ObjectId
@@ -169,7 +170,7 @@ class RehearsalHandler:
             shelf = QuotedShelf(self._shelf.store, keep=kept if deltas else None, room=self._staging.room)
             session = self._library.open_session(f"rehearsal of {request.name}")  # nothing renewed its lease before
             try:
-                with contextlib.closing(shelf), QuotedLedger(session) as ledger:
+                with scratch_errors(), contextlib.closing(shelf), QuotedLedger(session) as ledger:
                     return self._publish(request, plan, source, shelf, ledger, report)
             finally:
                 self._library.close_session(session.session)

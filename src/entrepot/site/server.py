@@ -48,7 +48,7 @@ from entrepot.site.rehearsals import REHEARSAL, RehearsalHandler, Rehearsals
 from entrepot.site.renewal import Renewal
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings, gateway_settings
-from entrepot.site.staging import LibraryRoom, Staging, free_space
+from entrepot.site.staging import LibraryRoom, RoomyStore, Staging, free_space
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep
 from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
@@ -81,7 +81,8 @@ class SiteServer:
         self.keys = keys
         self.clock = clock
         self.holder = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.shelf = Shelf(FolderStore(home.library))
+        self.room = LibraryRoom(home.library, free=free)
+        self.shelf = Shelf(RoomyStore(FolderStore(home.library), self.room))
         self.library = SqlLibrary(database, clock=clock, new_id=lambda: new_id("ses"), pause=time.sleep)
         self.http = HttpClient(TlsTrust.hierarchy(keys.authorities), settings.resolve, connections=4 * settings.threads)
         site = keys.site.code
@@ -147,7 +148,6 @@ class SiteServer:
         self.outbox = Outbox(database, keys.vault, site=site, clock=clock)
         self.subscriptions = Subscriptions(database, keys.vault, self.outbox, site=site, clock=clock)
         self.staging = Staging(home.folder / "scratch" / "unpacked", home=home.folder, free=free)
-        self.room = LibraryRoom(home.library, free=free)
         self.contents = Contents(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.rehearsals = Rehearsals(database, site=site, home=home.folder, clock=clock, work=self._wake)
         self.versions = Versions(database, site=site, clock=clock, deltas_kept=settings.deltas_kept, work=self._wake)
@@ -192,7 +192,6 @@ class SiteServer:
         publish = PublishHandler(
             self.database,
             staging=self.staging,
-            room=self.room,
             deltas_kept=self.settings.deltas_kept,
             published=self._wake,
             **common,

@@ -9,22 +9,22 @@ library has what it had.
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from entrepot.content.archives import check_archive, is_archive, unpack
-from entrepot.content.publish import Progress
 from entrepot.core.errors import BadInputError, RefusedError, StorageError
 from entrepot.core.sizes import GIB, MIB, format_size
 from entrepot.durable.files import storage_errors
+from entrepot.objects.store import ObjectStore
+from entrepot.objects.wrapper import StoreWrapper
 
 KEPT_FREE: Final = GIB
 """Bytes of the site's disk that unpacking leaves free."""
 LIBRARY_KEPT_FREE: Final = 128 * MIB
-"""The same for publishing: what is there already is worth more than the next version, but the database and the logs
-must have room to say so. More than what is stored between two looks."""
-LOOK_EACH: Final = 16 * MIB
+"""The same for the library, whoever stores there (a publish, versions sealed anew, deltas, a repair): what is there
+already is worth more than what is to come, and a database that cannot be written could not even order a sweep."""
 
 
 def free_space(folder: Path) -> int:
@@ -33,7 +33,7 @@ def free_space(folder: Path) -> int:
 
 
 class LibraryRoom:
-    """Looks how much may still be stored in the library. Thread-safe.
+    """How much may still be stored in the library. Thread-safe.
 
     Args:
         folder: the library's.
@@ -46,30 +46,22 @@ class LibraryRoom:
 
     def left(self) -> int:
         """Bytes that may be stored now."""
-        return self._free(self._folder) - LIBRARY_KEPT_FREE
+        with storage_errors(str(self._folder)):
+            return self._free(self._folder) - LIBRARY_KEPT_FREE
 
-    def watch(self, tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
-        """Pass on what a publish tells of itself, and end it where there is no room for more.
+    def insist(self) -> None:
+        """Go on only where there is room.
 
         Raises:
-            StorageError: by what is given.
+            StorageError: the rest of the disk is the database's.
         """
-        due = 0
-
-        def look(progress: Progress) -> None:
-            nonlocal due
-            tell(progress)
-            if progress.new_bytes < due:
-                return
-            due = progress.new_bytes + LOOK_EACH
-            if (left := self.left()) < 0:
-                raise StorageError(
-                    f"The library's disk has {format_size(left + LIBRARY_KEPT_FREE)} left; publishing leaves "
-                    f"{format_size(LIBRARY_KEPT_FREE)} to the database.",
-                    next_step="Free space on it; `entrepot library sweep --now` deletes what no version needs.",
-                )
-
-        return look
+        if (left := self.left()) < 0:
+            raise StorageError(
+                f"The library's disk has {format_size(left + LIBRARY_KEPT_FREE)} left; "
+                f"{format_size(LIBRARY_KEPT_FREE)} are kept for the database.",
+                next_step="Free space on it (`entrepot library sweep --now` deletes what no version needs), then do "
+                "this again.",
+            )
 
     def remark(self, wanted: int) -> str:
         """That so many bytes have no room; empty when they have."""
@@ -77,6 +69,23 @@ class LibraryRoom:
         if wanted <= left:
             return ""
         return f"The library's disk has room for {format_size(left)}, and it would grow by {format_size(wanted)}."
+
+
+class RoomyStore(StoreWrapper):
+    """The library's store: takes nothing that would leave the database no room."""
+
+    def __init__(self, inner: ObjectStore, room: LibraryRoom) -> None:
+        super().__init__(inner)
+        self._room = room
+
+    def put(self, key: str, data: bytes | Iterable[bytes], *, if_absent: bool = False, durable: bool = True) -> bool:
+        """See :meth:`ObjectStore.put`.
+
+        Raises:
+            StorageError: the disk refuses, or has too little room.
+        """
+        self._room.insist()
+        return super().put(key, data, if_absent=if_absent, durable=durable)
 
 
 class Staging:

@@ -1,5 +1,6 @@
 """Making a delta: runs in the background after publishing, in parallel, in bounded memory."""
 
+import contextlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from entrepot.content.delta.plaintext import OldPlaintext
 from entrepot.content.delta.references import merge
 from entrepot.content.delta.similarity import Similarity
 from entrepot.content.manifest import Part, Root, decode_part
+from entrepot.content.scratch import scratch_errors
 from entrepot.content.sealing import Generation, Sealed
 from entrepot.core.errors import CancelledError
 from entrepot.protocol import SealedRef
@@ -89,22 +91,22 @@ def make_delta(
 
     Raises:
         CancelledError: ``cancelled`` said so.
+        StorageError: the disk of ``scratch`` has no room.
         EntrepotError: an object of either version cannot be read.
     """
     spans: list[Span] = []
-    plaintext = OldPlaintext(_noting_spans(old, spans), old.read, scratch)
-    try:
+    with (
+        scratch_errors(str(scratch)),
+        contextlib.closing(OldPlaintext(_noting_spans(old, spans), old.read, scratch)) as plaintext,
+    ):
         lacking = sum(plaintext.want(part.chunks) for part in new.parts())
-        similarity = Similarity(plaintext, scratch, cancelled)
-        try:
-            with ThreadPoolExecutor(workers, thread_name_prefix="delta") as pool:
-                packer = Packer(generation, store, pool)
-                maker = _Maker(old, new, plaintext, similarity, cancelled)
-                return maker.make(pool, packer, spans, workers, sign, lambda done: progress(done, lacking))
-        finally:
-            similarity.close()
-    finally:
-        plaintext.close()
+        with (
+            contextlib.closing(Similarity(plaintext, scratch, cancelled)) as similarity,
+            ThreadPoolExecutor(workers, thread_name_prefix="delta") as pool,
+        ):
+            packer = Packer(generation, store, pool)
+            maker = _Maker(old, new, plaintext, similarity, cancelled)
+            return maker.make(pool, packer, spans, workers, sign, lambda done: progress(done, lacking))
 
 
 def _noting_spans(version: Version, spans: list[Span]) -> Iterator[Part]:

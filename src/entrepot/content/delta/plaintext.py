@@ -20,6 +20,7 @@ from entrepot.core.sizes import MIB
 from entrepot.protocol import SealedRef
 
 _CACHE_BYTES: Final = 48 * MIB
+_SETTINGS: Final = "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;"
 _SCHEMA: Final = """
 CREATE TABLE chunk (no INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, ref BLOB NOT NULL);
 CREATE TABLE extent (position INTEGER PRIMARY KEY, length INTEGER NOT NULL, chunk INTEGER NOT NULL,
@@ -65,8 +66,10 @@ class OldPlaintext:
         self._opened: OrderedDict[bytes, bytes] = OrderedDict()
         self._opened_bytes = 0
         self._db = sqlite3.connect(scratch / "plaintext.sqlite", check_same_thread=False, isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;" + _SCHEMA)
         try:
+            self._db.executescript(
+                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;" + _SCHEMA
+            )
             self._db.execute("BEGIN")
             position = 0
             for part in parts:

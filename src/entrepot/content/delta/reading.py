@@ -49,11 +49,16 @@ class DeltaCursor:
 
         Args:
             chunks: the object ids of the part's chunk table. The same part may be passed several times.
+
+        Raises:
+            FormatError: two patches make the same chunk.
         """
         ids = frozenset(chunks)
         found: dict[bytes, Patch] = {}
         while self._pending and self._pending[-1].chunk in ids:
             patch = self._pending.pop()
+            if patch.chunk in found:
+                raise FormatError("The delta makes a chunk twice.")
             found[patch.chunk] = patch
         return found
 

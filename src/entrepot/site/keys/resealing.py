@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from entrepot.content.ledger import Library
 from entrepot.content.resealing import Resealed, reseal_version
-from entrepot.core.errors import NotFoundError, UnavailableError
+from entrepot.core.errors import NotFoundError, StorageError, UnavailableError
 from entrepot.core.times import Clock
 from entrepot.database import contents, distribution, history, sealings, versions
 from entrepot.database.contents import Content, Version
@@ -75,7 +75,14 @@ class ResealHandler:
             self._resealed()
             return
         report.step("Sealing anew", total=version.stored_size, unit="bytes")
-        await asyncio.to_thread(self._reseal, content, version, report)
+        try:
+            await asyncio.to_thread(self._reseal, content, version, report)
+        except StorageError as error:
+            raise StorageError(
+                error.message,
+                next_step="Make room (entrepot library sweep --now), or mend what is in the way; then: entrepot key "
+                "reseal",
+            ) from error
         self._resealed()
 
     def _reseal(self, content: Content, before: Version, report: Reporter) -> None:
