@@ -1,12 +1,17 @@
 """What a fetch may take: memory that does not grow with the content, and a disk that may be full."""
 
+import asyncio
 import errno
 import os
+import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from entrepot.client.cache import Cache
 from entrepot.client.fetch import fetch
 from entrepot.content.digests import Digester
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
@@ -16,6 +21,7 @@ from entrepot.core.errors import StorageError
 _PROGRAM = """
 import asyncio, re, sys
 from pathlib import Path
+from entrepot.client.cache import Cache
 from entrepot.client.fetch import fetch
 result = asyncio.run(fetch(Path(sys.argv[1]), sys.argv[2]))
 peak = re.search(r"VmHWM:\\s+([0-9]+) kB", Path("/proc/self/status").read_text())
@@ -27,8 +33,6 @@ print(result.plain_size, int(peak[1]) * 1024)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 async def test_memory_does_not_grow_with_the_file(world, tools) -> None:
     """A file of 1.2 GB in 72 manifest parts; its chunks compress well, so that the server has little to do."""
-    import asyncio
-
     chunks = [bytes([number]) * (4 * 2**20) for number in range(4)]
     refs = tuple(world.library.seal(chunk, Purpose.CHUNK) for chunk in chunks)
     count, per_part = 288, 4
@@ -101,6 +105,76 @@ async def test_a_full_disk_is_named_and_what_was_written_counts_later(
     assert tools.listing(result.folder) == tools.listing(source)
     assert result.present > 0
     assert point.served - served < 2_200_000  # of 3.6 million: six files were there
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, int], None]:
+    """Makes a disk as small as it is told, of which what lies in some folder has taken its part."""
+
+    def small(root: Path, size: int) -> None:
+        def usage(_: object) -> tuple[int, int, int]:
+            used = sum(path.lstat().st_blocks * 512 for path in root.rglob("*") if not path.is_dir())
+            return SimpleNamespace(total=size, used=used, free=max(0, size - used))  # type: ignore[return-value]
+
+        monkeypatch.setattr(shutil, "disk_usage", usage)
+
+    return small
+
+
+@pytest.mark.parametrize("to", [False, True])
+async def test_what_cannot_fit_is_refused_before_it_is_fetched(world, tools, tmp_path: Path, to: bool, disk) -> None:
+    source = tmp_path / "app"
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(2_000_000))
+    world.publish(source)
+    point = world.point("near")
+    home = await world.client()
+    disk(home, 1_500_000)
+    with pytest.raises(StorageError, match=r"needs 2.0 MB, but .* left"):
+        await fetch(home, tools.content, to=tmp_path / "target" if to else None)
+    assert point.served < 20_000
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="makes no holes there")
+@pytest.mark.parametrize("to", [False, True])
+async def test_a_disk_image_with_holes_needs_room_for_what_is_in_it(
+    world, tools, tmp_path: Path, to: bool, disk
+) -> None:
+    source = tmp_path / "app"
+    source.mkdir()
+    with (source / "image").open("wb") as file:
+        file.write(os.urandom(300_000))
+        file.truncate(24_000_000)
+    world.publish(source)
+    world.point("near")
+    home = await world.client()
+    disk(home, 6_000_000)
+    result = await fetch(home, tools.content, to=tmp_path / "target" if to else None)
+    assert (result.folder / "image").read_bytes() == (source / "image").read_bytes()
+    assert (result.folder / "image").stat().st_blocks * 512 < 6_000_000
+
+
+async def test_the_cache_leaves_the_disk_to_the_files(world, tools, tmp_path: Path, disk) -> None:
+    """Both would not fit: without that, nothing but emptying the cache would ever let the download succeed."""
+    source = tmp_path / "app"
+    source.mkdir()
+    for number in range(4):
+        (source / f"file-{number}").write_bytes(os.urandom(500_000))
+    world.publish(source)
+    world.point("near")
+    home = await world.client(parallel=1)
+    disk(home, 3_000_000)
+    result = await fetch(home, tools.content)
+    assert tools.listing(result.folder) == tools.listing(source)
+    kept = Cache(home / "cache", 10**9).held()
+    assert 400_000 < kept < 1_100_000  # what there was room for besides
+
+    (source / "file-4").write_bytes(os.urandom(700_000))
+    world.publish(source, 2)
+    await asyncio.to_thread(shutil.rmtree, home / "content")
+    result = await fetch(home, tools.content)
+    assert tools.listing(result.folder) == tools.listing(source)
+    assert Cache(home / "cache", 10**9).held() < kept
 
 
 async def test_equal_files_are_fetched_once(world, tmp_path: Path, tools) -> None:

@@ -8,6 +8,8 @@ costs a download and nothing else; therefore they are stored without waiting for
 import contextlib
 import heapq
 import os
+import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +41,7 @@ class Cache:
         self._lock = threading.Lock()
         self._waiting = 0
         self._held: int | None = None
+        self._left = 0
 
     @property
     def limit(self) -> int:
@@ -69,7 +72,7 @@ class Cache:
 
     def keep(self, object_id: bytes, data: bytes) -> bool:
         """Keep a verified object if there is room for it; False when there is none, on the disk or by the limit."""
-        if len(data) > self._limit:
+        if len(data) > self._limit or (self._left and self._free() < self._left + len(data)):
             return False
         try:
             new = self._shelf.put_sealed(ObjectId(object_id), data, durable=False)
@@ -92,6 +95,23 @@ class Cache:
             self._shelf.flush()
         if too_much:
             self.trim(self._limit - self._limit // 10)
+
+    def leave(self, room: int) -> None:
+        """Leave so many bytes of the disk to the files that are being fetched: what was used longest ago goes where
+        they have less, and nothing is kept that would take of it. Called again as they take it.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        if room > self._left and (short := room - self._free()) > 0:
+            self.trim(max(0, self.held() - short))
+        self._left = room
+
+    def _free(self) -> int:
+        """Bytes that are free on its disk; as many as there can be where the system does not tell."""
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(self._root.parent).free
+        return sys.maxsize
 
     def discard(self, object_id: bytes) -> None:
         """Remove an object, if it is here."""

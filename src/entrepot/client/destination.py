@@ -17,6 +17,7 @@ from entrepot.client.home import Home, native, tree_name
 from entrepot.client.records import Described, Record
 from entrepot.client.staging import Staging
 from entrepot.client.trees import UNFINISHED, Installed, Trees
+from entrepot.content.manifest import Root
 from entrepot.core.errors import StorageError
 from entrepot.core.sizes import format_size
 from entrepot.durable.files import make_folder
@@ -25,6 +26,9 @@ from entrepot.objects.syncing import sync_all
 
 SYNC_EACH: Final = sys.platform != "linux"
 """Whether each file is brought to the disk by itself; Linux brings a whole tree there at once."""
+
+_DENSE: Final = 8
+"""Software compresses three- or fourfold; files that are stored in less than an eighth are mostly holes."""
 
 
 class Destination(Protocol):
@@ -103,8 +107,7 @@ class ManagedDestination:
                 make_folder(self._folder, mode=0o700)
         self.staging = Staging(self._folder, resuming=resuming)
         if not resuming:
-            root = self.record.root()
-            check_room(self._home.root, root.plain_size if root else 0)
+            check_room(self._home.root, self.record.root())
 
     def finish(self, described: Described) -> Path:
         """See :class:`Destination`."""
@@ -113,12 +116,19 @@ class ManagedDestination:
         return self._trees.install(self._name, self._folder, self.record.folder)
 
 
-def check_room(folder: Path, needed: int) -> None:
+def room_for(root: Root) -> int:
+    """Bytes of the disk that a version's files take: all they have, but for those that are mostly holes (disk images):
+    of these no more is sure than what of them is stored."""
+    return root.plain_size if root.plain_size <= _DENSE * root.stored_size else root.stored_size
+
+
+def check_room(folder: Path, root: Root | None) -> None:
     """Refuse early what cannot fit.
 
     Raises:
-        StorageError: less than ``needed`` bytes are free on the disk that holds ``folder``.
+        StorageError: the disk that holds ``folder`` has not enough room for the files of ``root``.
     """
+    needed = room_for(root) if root else 0
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(native(folder)).free
         if free < needed:

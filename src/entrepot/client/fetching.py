@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from entrepot.client.deltas import Patches
-from entrepot.client.destination import SYNC_EACH
+from entrepot.client.destination import SYNC_EACH, room_for
 from entrepot.client.downloader import manifest_advice
 from entrepot.client.records import Described
 from entrepot.client.staging import Job, PartPlan, is_intact
@@ -76,6 +76,7 @@ class Fetching:
         self._progress = progress
         self._for_windows = for_windows
         self._done = 0
+        self._room = 0
         self._claimed = [0, 0]  # files and bytes that the parts so far speak of
 
     async def perform(self) -> Path:
@@ -90,6 +91,8 @@ class Fetching:
         whole = await asyncio.to_thread(self._find_whole)
         if whole is not None:
             return self._nothing_to_do(root, whole)
+        self._room = room_for(root)
+        await asyncio.to_thread(self.supply.leave, self._room)
         await asyncio.to_thread(self._destination.begin, payload)
         try:
             await asyncio.to_thread(self.supply.open_earlier)
@@ -184,6 +187,7 @@ class Fetching:
         plain, source = await self.supply.chunk(job.ref, patches)
         await asyncio.to_thread(self._destination.staging.write, job, plain)
         self._done += job.size
+        self.supply.leave(max(0, self._room - self._done))
         self._tell("downloading", source)
 
     def _tell(self, phase: str, source: str) -> None:

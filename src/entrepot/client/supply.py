@@ -15,7 +15,7 @@ from entrepot.client.downloader import PUBLISHED_WRONGLY, Downloader, manifest_a
 from entrepot.client.sources import FULL, INSTALLED, OWN_CACHE, Used
 from entrepot.client.trees import EarlierTree
 from entrepot.content.manifest import Part, Root, decode_root
-from entrepot.core.errors import EntrepotError, FormatError
+from entrepot.core.errors import EntrepotError, FormatError, StorageError
 from entrepot.protocol import SealedRef, SignedType
 from entrepot.protocol.location import LocationReply
 
@@ -69,6 +69,11 @@ class Supply:
             for (kind, name), (size, count) in self._local.items()
         ]
         return (*local, *self._downloader.sources.used())
+
+    def leave(self, room: int) -> None:
+        """Let the cache leave so many bytes of its disk to the files; see :meth:`Cache.leave`."""
+        with contextlib.suppress(StorageError):  # what is only kept for later stops nothing
+            self._cache.leave(room)
 
     async def root(self) -> tuple[bytes, Root]:
         """Payload of the signed root, believed and checked against what was asked for.

@@ -95,9 +95,8 @@ class FolderDestination:
                 native(folder).mkdir(mode=0o700)
         self._state = state
         self.staging = Staging(folder, resuming=resuming, target=self._folder)
-        root = self.record.root()
-        if fresh and root is not None:
-            check_room(self._folder, root.plain_size)
+        if fresh:
+            check_room(self._folder, self.record.root())
 
     def _claim(self) -> TargetState:
         """Make an empty folder ours."""
