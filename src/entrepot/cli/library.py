@@ -184,8 +184,9 @@ def repair(
     """Bring back what validation found missing or damaged.
 
     Chunks are made again from the source folder, if it still has the same bytes; the rest is fetched from distribution
-    points, those on premises first. What is left may come out when the source is read again as a whole; damaged deltas
-    are made anew. Whatever comes is verified. What points and clouds send keeps to the rate of validations.
+    points, those on premises first. What is left may come out when the source is read again as a whole; deltas
+    that are damaged, or could not be made, are made anew. Whatever comes is verified. What points and clouds send keeps
+    to the rate of validations.
 
     \b
     Examples:
