@@ -11,6 +11,7 @@ import pytest
 from entrepot.client.deltas import MAX_COST
 from entrepot.client.fetch import FetchResult, fetch
 from entrepot.content.delta.format import (
+    VERSION,
     DeltaPart,
     DeltaRoot,
     Patch,
@@ -68,7 +69,7 @@ class Forge:
         return ref
 
     def part(self, *patches: Patch) -> SealedRef:
-        return self.seal(pack(DeltaPart(1, patches)), Purpose.DELTA_PART)
+        return self.seal(pack(DeltaPart(VERSION, patches)), Purpose.DELTA_PART)
 
     def parts(self, **changes: Any) -> dict[str, tuple[SealedRef, ...]]:
         """The honest patches with other fields, in one part."""
