@@ -270,7 +270,7 @@ async def test_what_was_published_with_digests_by_sha256_is_fetched(world, tmp_p
 async def test_a_disk_without_room_is_named_before_anything_is_fetched(world, tmp_path: Path, tools) -> None:
     huge = 10**18
     entry = Entry(kind=EntryKind.FILE, path="huge", size=huge, digest=b"h" * 32)
-    world.library.forge([Part(version=2, chunks=(), entries=(entry,))])
+    world.library.forge([Part(version=2, chunks=(), entries=(entry,))], stored_size=huge // 3)
     world.point("near")
     home = await world.client()
     with pytest.raises(StorageError, match=r"needs 1000000\.0 TB"):
