@@ -133,7 +133,7 @@ class Scene:
     def gateways(self) -> dict[int, str]:
         """The gateway processes of the cloud host."""
         below = processes_below(self.roles.home("cloud-host"))
-        return {pid: line for pid, line in below.items() if " gateway serve " in line}
+        return {pid: line for pid, line in below.items() if " entrepot.cloud.gateway " in line}
 
     # ------------------------------------------------------------------------------------------------- the site
 
