@@ -4,12 +4,8 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import dns.asyncresolver
-import dns.exception
-import dns.nameserver
-import dns.resolver
 import msgspec
 
 from entrepot.core.addresses import ip_and_port
@@ -17,7 +13,9 @@ from entrepot.protocol.cloudpointapi import DnsRecord
 from entrepot.rules import sentences
 from entrepot.rules.sentences import Said, Telling, say
 
-DNS_SECONDS: Final = 3.0
+if TYPE_CHECKING:
+    from entrepot.site.cloud.nameservers import NameServers
+
 _PORT: Final = 53
 
 
@@ -64,10 +62,7 @@ def dns_resolver(servers: Sequence[str] = (), *, fallback: Resolver = system_res
     chosen = [ip_and_port(text, _PORT) for text in servers]
 
     async def resolve(name: str) -> Resolved:
-        try:
-            found = await _ask(_asking(chosen), name)
-        except (dns.exception.DNSException, OSError, UnicodeError):
-            found = None
+        found = await (await asyncio.to_thread(_name_servers, chosen)).addresses(name)
         if found is None and not chosen:
             return await fallback(name)
         return found or Resolved(canonical="", addresses=())
@@ -84,50 +79,16 @@ def dns_texts(servers: Sequence[str] = ()) -> Texts:
     chosen = [ip_and_port(text, _PORT) for text in servers]
 
     async def texts(name: str) -> tuple[str, ...] | None:
-        try:
-            answer = await _asking(chosen).resolve(name, "TXT", raise_on_no_answer=False)
-        except dns.resolver.NXDOMAIN:
-            return ()
-        except (dns.exception.DNSException, OSError, UnicodeError):
-            return None
-        return tuple(b"".join(entry.strings).decode("ascii", "replace") for entry in answer.rrset or ())
+        return await (await asyncio.to_thread(_name_servers, chosen)).texts(name)
 
     return texts
 
 
-def _asking(chosen: Sequence[tuple[str, int]]) -> dns.asyncresolver.Resolver:
-    """Asks these servers, or the system's where there are none."""
-    asking = dns.asyncresolver.Resolver(configure=not chosen)
-    if chosen:
-        asking.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in chosen]
-    asking.lifetime = DNS_SECONDS
-    return asking
+def _name_servers(chosen: Sequence[tuple[str, int]]) -> "NameServers":
+    """Loaded when the first is asked: that takes a tenth of a second, for which no start waits, nor any request."""
+    from entrepot.site.cloud.nameservers import NameServers
 
-
-async def _ask(asking: dns.asyncresolver.Resolver, name: str) -> Resolved | None:
-    """Both families; None when the name has neither addresses nor an alias."""
-    canonical, addresses = "", set[str]()
-    asked = (asking.resolve(name, kind, raise_on_no_answer=False) for kind in ("A", "AAAA"))
-    for answer in await asyncio.gather(*asked, return_exceptions=True):
-        if isinstance(answer, dns.resolver.NXDOMAIN):
-            canonical = canonical or _alias(name, answer)
-            continue
-        if isinstance(answer, BaseException):
-            raise answer
-        canonical = answer.canonical_name.to_text() if answer.canonical_name else canonical
-        addresses |= {entry.to_text() for entry in answer.rrset or ()}
-    if not addresses and not canonical:
-        return None
-    return Resolved(canonical=canonical or name, addresses=tuple(sorted(addresses)))
-
-
-def _alias(name: str, missing: dns.resolver.NXDOMAIN) -> str:
-    """The name at the end of an alias that leads nowhere; empty when there is no alias."""
-    try:
-        canonical = missing.canonical_name.to_text()
-    except (TypeError, dns.exception.DNSException):
-        return ""
-    return "" if _same_name(canonical, name) else canonical
+    return NameServers(chosen)
 
 
 def host_of(address: str) -> str:
@@ -165,10 +126,10 @@ async def check_name(fqdn: str, address: str, resolver: Resolver) -> Verdict:
     if record is None:
         return Verdict(found=False, said=(say(sentences.NO_ADDRESS),))
     found = await resolver(fqdn)
-    if not found.addresses and not _same_name(found.canonical, record.value):
+    if not found.addresses and not same_name(found.canonical, record.value):
         needed = {"name": record.name, "type": record.type, "value": record.value}
         return Verdict(found=False, said=(say(sentences.UNRESOLVED, fqdn=fqdn, **needed),))
-    if _same_name(found.canonical, record.value):
+    if same_name(found.canonical, record.value):
         return Verdict(found=True)
     if record.value in found.addresses:
         return Verdict(found=True, said=_besides(record, found.addresses))
@@ -190,5 +151,6 @@ def _besides(record: DnsRecord, addresses: Sequence[str]) -> tuple[Said, ...]:
     return (say(sentences.LEADS_BESIDES, **figures),)
 
 
-def _same_name(one: str, other: str) -> bool:
+def same_name(one: str, other: str) -> bool:
+    """Whether two names in DNS are one: neither case nor the root's dot counts."""
     return one.rstrip(".").lower() == other.rstrip(".").lower()
