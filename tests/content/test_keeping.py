@@ -204,9 +204,11 @@ class Counting(MemoryLedger):
         self.calls += 1
         super().announce(objects, durable=durable)
 
-    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+    def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
         self.calls += 1
-        return super().add(chunks, lost=lost)
+        return super().add(chunks, lost=lost, named=named)
 
 
 def test_the_ledger_is_asked_per_batch() -> None:
@@ -228,9 +230,11 @@ def test_what_gets_a_name_is_in_the_books_for_good() -> None:
             steps.append("synced")
             super().sync()
 
-        def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+        def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
             steps.append("added")
-            return super().add(chunks, lost=lost)
+            return super().add(chunks, lost=lost, named=named)
 
     class Named(Shelf):
         def flush(self) -> None:

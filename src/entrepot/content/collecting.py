@@ -27,7 +27,7 @@ class KeptSet(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def keep_set(shelf: Shelf, ledger: Ledger) -> KeptSet:
-    """Store the set of all objects that the session holds, durably.
+    """Store the set of all objects that the session holds, and make all that waits for a flush durable.
 
     The ledger is read twice, once for the id and once for the bytes, so memory stays bounded.
 
@@ -41,7 +41,8 @@ def keep_set(shelf: Shelf, ledger: Ledger) -> KeptSet:
     ledger.announce([Announcement(object_id=set_id, sealed_size=hasher.size, purpose=SET)])
     (held,) = shelf.sizes([set_id])
     sound = held == hasher.size
-    shelf.put(set_id, encode_set(ledger.held()), replace=not sound)
+    shelf.put(set_id, encode_set(ledger.held()), durable=False, replace=not sound)
+    shelf.flush()
     objects = (hasher.size - len(MAGIC)) // OBJECT_ID_BYTES
     return KeptSet(set_id=set_id, size=hasher.size, objects=objects, new=not sound)
 
@@ -71,7 +72,6 @@ class SealedKeeper:
     def finish(self) -> KeptSet:
         """Make all durable, and their set."""
         self._store()
-        self._shelf.flush()
         return keep_set(self._shelf, self._ledger)
 
     def _store(self) -> None:

@@ -6,6 +6,7 @@ in memory at most: one that fills, two that are being sealed, one (sealed) that 
 
 The ledger is asked per batch, never per chunk. The disk is flushed per *group* of batches (group commit) while the next
 group fills, and only then are references given: a chunk that another session entered first is replaced by that one.
+At the end whoever needs the last references to go on may have them sooner (:meth:`Keeper.give`).
 """
 
 from collections import deque
@@ -99,6 +100,7 @@ class Keeper(Generic[Note]):
         self._flush: Future[None] | None = None
         self._entered: deque[_Work[Note]] = deque()
         self._fresh: dict[bytes, _Work[Note]] = {}
+        self._given = False
         self._lost: set[bytes] = set()  # in the index, but not on the shelf, or cut short
 
     def put(self, plain: bytes | memoryview | None, note: Note, *, digest: bytes = b"", weight: int = 1) -> None:
@@ -123,15 +125,36 @@ class Keeper(Generic[Note]):
             self._turn()
         self._deliver_entered(DELIVERED_EACH_TIME)
 
+    def give(self) -> None:
+        """Deliver every reference when all that was taken is stored, though the last are not durable and entered yet:
+        what names them is made meanwhile. Nothing is taken any more, and :meth:`finish` has to follow.
+
+        A large group begins to become durable now, a small one with what names it. Objects that were lost have to leave
+        the session before their successors are named: then all of it is waited for.
+        """
+        self._store_all()
+        if self._lost:
+            self.finish()
+        elif self._group_bytes >= BATCH_BYTES:
+            self._commit()
+        else:
+            self._enter_flushed()
+        self._given = True
+        self._entered += (*self._flushing, *self._group)
+        self._deliver_entered(len(self._entered))
+
     def finish(self) -> None:
         """Keep all that was taken; returns when every reference was delivered."""
-        self._turn()
-        self._turn()
-        self._await_storing()
+        self._store_all()
         self._commit()
         self._deliver_entered(len(self._entered))  # while the disk is busy
         self._enter_flushed()
         self._deliver_entered(len(self._entered))
+
+    def _store_all(self) -> None:
+        self._turn()
+        self._turn()
+        self._await_storing()
 
     def _turn(self) -> None:
         """Move every batch one step on. The next is given to the pool before the one before is waited for."""
@@ -209,7 +232,8 @@ class Keeper(Generic[Note]):
         fresh = [work for work in group if work.payload_hash]
         for at in range(0, len(fresh), MAX_BATCH):
             self._add(fresh[at : at + MAX_BATCH])
-        self._entered += group
+        if not self._given:
+            self._entered += group
 
     def _deliver_entered(self, most: int) -> None:
         for _ in range(min(most, len(self._entered))):
@@ -218,7 +242,8 @@ class Keeper(Generic[Note]):
 
     def _add(self, fresh: Sequence[_Work[Note]]) -> None:
         generation = self._keys.generation
-        winners = self._ledger.add([_entered(work, generation) for work in fresh], lost=self._lost)
+        entries = [_entered(work, generation) for work in fresh]
+        winners = self._ledger.add(entries, lost=self._lost, named=self._given)
         for work in fresh:
             winner = winners.get(work.index_hash)
             if winner is not None and work.ref is not None:

@@ -105,16 +105,20 @@ class Ledger(Protocol):
     def sync(self) -> None:
         """All that was announced survives power loss from now on."""
 
-    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+    def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
         """Enter announced and durably stored objects into the index. Power loss may take an entry back: then others
         do not find the object by its content, and seal it again.
 
         Args:
             lost: index hashes whose objects, as :meth:`known` gave them, are not there or not whole: these chunks take
                 their places, and the session needs them no more.
+            named: a manifest names these objects already: no lease changes, even where another session was first.
 
         Returns:
-            those that another session entered first, as another object: use that one. It is leased instead.
+            those that another session entered first, as another object: use that one. It is leased instead. None of
+            those that are named.
         """
 
     def held(self) -> Iterator[ObjectId]:

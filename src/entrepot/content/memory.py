@@ -240,7 +240,9 @@ class MemoryLedger:
                     library.hold(session, each.object_id)
         return left
 
-    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+    def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
         library = self._library
         winners = {}
@@ -258,9 +260,10 @@ class MemoryLedger:
                 gone = before is not None and (each.index_hash in lost or library.bad(before.object_id))
                 if before is not None and gone and before.object_id != each.object_id:
                     del library.index[each.index_hash]
-                    session.objects.discard(before.object_id)
+                    if not named:
+                        session.objects.discard(before.object_id)
                 winner = library.index.setdefault(each.index_hash, mine)
-                if winner.object_id != each.object_id:
+                if winner.object_id != each.object_id and not named:
                     winners[each.index_hash] = winner
                     library.hold(session, winner.object_id)
                     session.objects.discard(each.object_id)

@@ -10,7 +10,7 @@ references of one file (about 300 bytes per MiB of it).
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -132,6 +132,7 @@ class _Run:
         self._read = 0
         self._findings = Findings((), windows_safe=True)
         self._surprises = Surprises()
+        self._keepers: list[Keeper[Any]] = []
         self._parts: list[SealedRef] = []
         self._part_keeper: Keeper[None] = self._keeper(Purpose.MANIFEST_PART, self._take_part)
         self._writer = ManifestWriter(given.keys, lambda data: self._part_keeper.put(data, None))
@@ -149,7 +150,7 @@ class _Run:
         with gathered(asked, self._tools.pool, self._cancelled) as pieces:
             self._keep_chunks(cut(self._noted(pieces), self._tools.keys, self._tools.pool))
         self._writer.finish()
-        self._part_keeper.finish()
+        self._part_keeper.give()
         counts = self._writer.counts
         if not counts.entries:
             why = "The exclude patterns leave nothing of the source." if options.excludes else "The source is empty."
@@ -194,7 +195,7 @@ class _Run:
                     self._surprises.add(surprises_of_big(entry.path))
                     keeper.put(None, entry)
             self._report()
-        keeper.finish()
+        keeper.give()
         self._report()
 
     def _take_chunk(self, ref: SealedRef | None, note: ChunkNote) -> None:
@@ -229,12 +230,14 @@ class _Run:
         refs: list[SealedRef | None] = []
         keeper: Keeper[None] = self._keeper(Purpose.MANIFEST_ROOT, lambda ref, _: refs.append(ref))
         keeper.put(document, None)
-        keeper.finish()
+        keeper.give()
         assert refs[0] is not None
         return refs[0]
 
     def _finish(self, ref: SealedRef, root: Root, counts: Counts, warnings: tuple[str, ...]) -> Published:
-        kept = keep_set(self._tools.shelf, self._tools.ledger)
+        kept = keep_set(self._tools.shelf, self._tools.ledger)  # and everything else is durable, by one flush
+        for keeper in self._keepers:
+            keeper.finish()
         return Published(
             root=ref,
             set_id=kept.set_id,
@@ -252,4 +255,6 @@ class _Run:
         )
 
     def _keeper(self, purpose: Purpose, deliver: Callable[[SealedRef | None, Note], None]) -> Keeper[Note]:
-        return Keeper(purpose, tools=self._tools, deliver=deliver, kept=self._kept)
+        keeper = Keeper(purpose, tools=self._tools, deliver=deliver, kept=self._kept)
+        self._keepers.append(keeper)
+        return keeper

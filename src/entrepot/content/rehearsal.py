@@ -95,9 +95,11 @@ class RehearsedLedger:
         rows = [(each.object_id, each.sealed_size, each.purpose, 1) for each in objects if each.purpose != SET]
         self._books.executemany("INSERT OR IGNORE INTO held VALUES (?, ?, ?, ?)", rows)
 
-    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+    def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
-        del chunks, lost
+        del chunks, lost, named
         return {}
 
     def held(self) -> Iterator[ObjectId]:

@@ -126,9 +126,11 @@ class SalvageLedger(RehearsedLedger):
         self._sought |= {key: each for key, each in found.items() if self._shelf.wants(each.object_id)}
         return found
 
-    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+    def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`."""
-        del lost
+        del lost, named
         winners: dict[bytes, KnownChunk] = {}
         for chunk in chunks:
             data = self._shelf.take(chunk.object_id)

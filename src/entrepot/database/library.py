@@ -123,6 +123,7 @@ class SqlLedger:
         self._clock = clock
         self._pause = pause
         self._lease_seconds = lease_seconds
+        self._behind = False  # something was announced that power loss may still take
 
     @property
     def session(self) -> str:
@@ -147,8 +148,9 @@ class SqlLedger:
             if not left:
                 return
             with self._database.transaction(durable=durable) as connection:
-                self._renew(connection)
+                self._renew(connection, always=durable and self._behind)
                 held = self._announce(connection, sorted(left.values(), key=lambda each: each.object_id))
+            self._behind = not durable
             left = {object_id: each for object_id, each in left.items() if object_id not in held}
             if left:
                 self._pause(_PAUSE)
@@ -177,7 +179,9 @@ class SqlLedger:
         self._hold(connection, usable)
         return {row.object_id for row in usable}
 
-    def add(self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = ()) -> dict[bytes, KnownChunk]:
+    def add(
+        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+    ) -> dict[bytes, KnownChunk]:
         """See :meth:`Ledger.add`. An entry that a power loss takes costs a duplicate later, and whoever adopts a set
         waits for the disk: then all before it survives, too."""
         if not chunks:
@@ -196,8 +200,11 @@ class SqlLedger:
                 }
                 for each in sorted(mine.values(), key=lambda each: each.index_hash)
             ]
-            self._release(connection, _forget_broken(connection, list(mine.values()), numbers, lost))
+            replaced = _forget_broken(connection, list(mine.values()), numbers, lost)
             connection.execute(insert_new(connection, chunk), rows)
+            if named:
+                return {}
+            self._release(connection, replaced)
             found = _indexed(connection, list(mine))
             # A sweep may begin to delete a winner in between; then this chunk stays without an entry, which costs
             # one duplicate later and nothing else.
@@ -232,8 +239,12 @@ class SqlLedger:
 
     def sync(self) -> None:
         """See :meth:`Ledger.sync`."""
+        if not self._behind:
+            self.renew()
+            return
         with self._database.transaction() as connection:
             self._renew(connection, always=True)  # something has to be written, or nothing is waited for
+        self._behind = False
 
     def _renew(self, connection: Connection, *, always: bool = False) -> None:
         """Keep the lease, or find that a sweep has ended this session. The row lock keeps it alive during this
