@@ -137,6 +137,51 @@ class TestOrderAndDedupe:
         assert held[0] == held[1] == sorted(ref.object_id for ref, _ in one.delivered if ref)
 
 
+@pytest.mark.usefixtures("batches")
+class TestReferencesThatAreGivenSooner:
+    def test_all_come_in_order_and_nobody_finds_the_last_before_they_are_durable(self) -> None:
+        bench = Bench()
+        for number in range(20):
+            bench.keeper.put(plain(number), number)
+        bench.keeper.give()
+        assert [note for _, note in bench.delivered] == list(range(20))
+        assert len(bench.library.index) < 20
+        bench.keeper.finish()
+        assert len(bench.library.index) == 20
+        assert [note for _, note in bench.delivered] == list(range(20))
+        for ref, number in bench.delivered:
+            assert ref is not None
+            assert open_sealed(bench.shelf.read_whole(ObjectId(ref.object_id)), ref) == plain(number)
+
+    def test_whoever_was_second_keeps_what_it_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        one = Bench()
+        other = Bench(one.library, one.shelf)
+        for bench, effort in ((one, Effort.TEXT), (other, Effort.NONE)):  # as if their compressors differed
+            monkeypatch.setattr(keeping, "effort_for", lambda data, effort=effort: effort)
+            bench.keeper.put(b"shrinks well " * 100, 0)
+            bench.keeper.give()
+        for bench in (one, other):
+            bench.keeper.finish()
+            [(ref, _)] = bench.delivered
+            assert ref is not None
+            assert list(bench.ledger.held()) == [ref.object_id]
+        assert one.delivered != other.delivered
+
+    def test_what_was_lost_has_left_the_session_before_its_successor_is_named(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = Bench()
+        monkeypatch.setattr(keeping, "effort_for", lambda _: Effort.NONE)
+        (old,) = first.keep(1)
+        first.shelf.store.delete(key_of(ObjectId(old.object_id)))
+        second = Bench(first.library, first.shelf, domain_keys(DEDUPE, SECOND, earlier=(FIRST,)))
+        second.keeper.put(plain(1), 1)
+        second.keeper.give()
+        [(new, _)] = second.delivered
+        assert new is not None
+        assert list(second.ledger.held()) == [new.object_id] != [old.object_id]
+
+
 class TestGenerations:
     def test_a_chunk_of_an_earlier_generation_keeps_its_key(self) -> None:
         first = Bench()

@@ -101,6 +101,16 @@ class TestSessions:
         assert list(other.held()) == [oid("made by one")]
         assert one.add([new("made by one", "chunk")]) == {}
 
+    def test_what_a_manifest_names_already_stays_held_by_the_loser_of_a_race(self, ledgers: Any) -> None:
+        one, other = ledgers.library.open_session("one"), ledgers.library.open_session("other")
+        for ledger, name in ((one, "made by one"), (other, "made by other")):
+            ledger.announce([announcement(name)])
+        assert one.add([new("made by one", "chunk")], named=True) == {}
+        assert other.add([new("made by other", "chunk")], named=True) == {}
+        assert [list(ledger.held()) for ledger in (one, other)] == [[oid("made by one")], [oid("made by other")]]
+        third = ledgers.library.open_session("third")
+        assert third.known([key("chunk")]) == {key("chunk"): known("made by one")}
+
     def test_announcing_and_adding_again_changes_nothing(self, ledgers: Any, shelf: Shelf) -> None:
         one = ledgers.library.open_session("one")
         keep(one, shelf, "a")

@@ -24,6 +24,7 @@ from entrepot.objects.store import Fetched, NoUrl, Page, Stored, Unchanged
 from entrepot.objects.syncing import sync_all
 
 PIECE: Final = 256 * 1024
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
 MAX_WAITING: Final = 4096
 """As many files wait for a flush at most; then the store flushes by itself."""
 
@@ -198,16 +199,18 @@ class FolderStore:
 
     def _write(self, data: bytes | Iterable[bytes], *, sync: bool) -> str:
         with self._lock:
-            temporary = str(self._staging.new_file())
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            temporary = self._staging.new_file()
         try:
-            with os.fdopen(os.open(temporary, flags, 0o644), "wb", buffering=0) as file:
+            descriptor = os.open(temporary, _NEW, 0o644)
+            try:
                 for piece in (data,) if isinstance(data, bytes | bytearray | memoryview) else data:
                     view = memoryview(piece)
                     while view:
-                        view = view[file.write(view) :]
+                        view = view[os.write(descriptor, view) :]
                 if sync:
-                    os.fsync(file.fileno())
+                    os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         except BaseException:
             with contextlib.suppress(OSError):
                 _remove(temporary)

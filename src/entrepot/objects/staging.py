@@ -5,6 +5,7 @@ process's: whoever starts next removes it with the half-written files inside.
 """
 
 import contextlib
+import itertools
 import secrets
 import shutil
 import sys
@@ -28,8 +29,9 @@ class Staging:
     def __init__(self, root: Path) -> None:
         self._home = root / STAGING
         self._mine: Path | None = None
+        self._numbers = itertools.count()
 
-    def new_file(self) -> Path:
+    def new_file(self) -> str:
         """A path for a new temporary file.
 
         Raises:
@@ -39,7 +41,7 @@ class Staging:
             make_folder(self._home)
             sweep(self._home)
             self._mine = self._claim()
-        return self._mine / secrets.token_hex(12)
+        return f"{self._mine}/{next(self._numbers)}"
 
     def _claim(self) -> Path:
         while True:
