@@ -305,6 +305,26 @@ class TestRefusals:
         assert other.page() == []
 
 
+def test_a_small_source_is_durable_by_one_flush_and_the_index_hears_of_it_after_that(
+    tmp_path: Path, source: Path, make_library: Callable[..., Any]
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watched(FolderStore):
+        def flush(self) -> None:
+            super().flush()
+            seen.append((len(there.page()), len(library.ledgers.index)))
+
+    library = make_library(Shelf(Watched(tmp_path / "store")))
+    there = Shelf(FolderStore(tmp_path / "store"))  # as another process sees it
+    (source / "small").write_bytes(b"x" * 1000)
+    (source / "big").write_bytes(noise(1, MIB))
+    published = library.publish(source)
+    assert seen[0] == (published.new_objects, 0), "chunks, a part, the root and the set"
+    assert seen[-1][0] == published.new_objects
+    assert len(library.ledgers.index) == published.new_objects - 1, "all but the set are found by their content"
+
+
 class TestWindows:
     NAMES = ("aux.txt", "semi:colon", "trail.", "Bin")
 

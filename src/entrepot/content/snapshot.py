@@ -171,7 +171,7 @@ def sizes(source: Path, excludes: Excludes) -> Iterator[int]:
         path, where = folders.pop()
         with contextlib.suppress(OSError), os.scandir(where) as entries:
             for entry in entries:
-                if excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)):
+                if excludes and excludes.match(path + entry.name, folder=entry.is_dir(follow_symlinks=False)):
                     continue
                 found = _look_at(entry.path)
                 if stat.S_ISREG(found.st_mode):
