@@ -276,8 +276,8 @@ def test_what_gets_a_name_is_in_the_books_for_good() -> None:
             super().sync()
 
         def add(
-        self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
-    ) -> dict[bytes, KnownChunk]:
+            self, chunks: Sequence[NewChunk], *, lost: Collection[bytes] = (), named: bool = False
+        ) -> dict[bytes, KnownChunk]:
             steps.append("added")
             return super().add(chunks, lost=lost, named=named)
 

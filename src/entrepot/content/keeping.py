@@ -71,7 +71,7 @@ class Keeper(Generic[Note]):
 
     Args:
         deliver: gets each reference with the note that came with its plaintext, in order, once it is durably stored
-            and entered; no reference for a note that came alone.
+            and entered, the last ones sooner by :meth:`give`; no reference for a note that came alone.
         kept: counts what is new.
     """
 

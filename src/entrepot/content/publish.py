@@ -50,8 +50,8 @@ class PublishOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a publish is: what is durably stored and listed by now, and the bytes that were ``read``, which are ahead
-    of it. The end is not known before it comes."""
+    """How far a publish is: what is stored, all but the very last durably, and listed by now, and the bytes that were
+    ``read``, which are ahead of it. The end is not known before it comes."""
 
     read: int
     files: int
