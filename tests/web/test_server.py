@@ -259,6 +259,13 @@ def test_who_may_not_open_a_port_is_told_what_lets_him(monkeypatch):
     assert "CAP_NET_BIND_SERVICE" in caught.value.next_step
 
 
+def test_who_finds_a_port_taken_is_told_by_whom_and_where_to_choose_another():
+    with open_listener("127.0.0.1", 0) as taken, pytest.raises(ConflictError) as caught:
+        open_listener("127.0.0.1", taken.getsockname()[1])
+    assert "ss -ltnp" in caught.value.next_step
+    assert "`listen` in the settings" in caught.value.next_step
+
+
 def test_the_end_of_an_answer_does_not_wait_for_an_acknowledgement():
     with open_listener("127.0.0.1", 0) as listener:
         listener.settimeout(30)

@@ -73,7 +73,9 @@ def open_listener(host: str, port: int, *, shared: bool = False) -> socket.socke
         raise BadInputError(f"{host!r} is not an address of this machine.") from None
     except OSError as error:
         listener.close()
-        step = "Choose another --listen address."
+        step = "Choose another address: --listen at set-up, `listen` in the settings."
+        if error.errno == errno.EADDRINUSE:
+            step = f"Stop what has it (`ss -ltnp` names it). {step}"
         if error.errno == errno.EACCES:
             step = "Let this user open it (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE), or choose another one."
         raise ConflictError(f"Cannot listen on {host}:{port}: {error.strerror}.", next_step=step) from error
