@@ -61,6 +61,13 @@ def alert(state: AlertState) -> AlertInfo:
     )  # fmt: skip
 
 
+def test_how_far_a_transfer_is_is_shown_while_it_runs(logged_in, entrepot) -> None:
+    for state, shown in ((DistributionState.IN_PROGRESS, True), (DistributionState.PENDING, False)):
+        logged_in.replies["GET /api/v1/contents/7-Zip/distribution"] = [row(state)]
+        ran = entrepot("content", "status", "7-Zip")
+        assert ("in progress, 5 B of 10 B" in ran.out) is shown, ran.out
+
+
 def test_publishing_makes_a_content_the_first_time_and_a_version_later(logged_in, entrepot, tmp_path: Path) -> None:
     logged_in.replies |= {
         "POST /api/v1/contents": task(),

@@ -19,6 +19,7 @@ from entrepot.protocol.contentapi import (
     CurrentRequest,
     DistributionInfo,
     DistributionRequest,
+    DistributionState,
     Priority,
     VersionInfo,
 )
@@ -164,7 +165,7 @@ def print_distribution(rows: tuple[DistributionInfo, ...] | list[DistributionInf
 def _progress(row: DistributionInfo) -> str:
     """How far a distribution is."""
     state = row.state.value.replace("_", " ")
-    if row.state.settled or not row.total:
+    if row.state is not DistributionState.IN_PROGRESS or not row.total:
         return state
     return f"{state}, {size(row.done)} of {size(row.total)}"
 
