@@ -8,7 +8,7 @@ the marks of all kinds of secrets at once; only a file that has one is looked at
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -39,7 +39,10 @@ _TOKENS: Final = {
     b"xox": re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
     b"AccountKey=": re.compile(rb"\bAccountKey=[0-9A-Za-z+/]{80,}={0,2}"),
 }
+_KINDS: Final = (_KEY, *_TOKENS.values())
 _MARKS: Final = BytesAhoCorasick((_KEY_MARK, *_TOKENS), MatchKind.LeftmostFirst)  # other kinds have no use for SIMD
+"""Finds the marks of :data:`_KINDS` by their numbers. Of marks that overlap it finds the first: no secret begins within
+another's mark, for that would have a letter before it."""
 
 
 _VERSION_CONTROL: Final = ".git"
@@ -88,16 +91,22 @@ def _by_bytes(group: Group) -> dict[int, str]:
     if not marks:
         return {}
     ends = list(itertools.accumulate(entry.size for entry in group.entries))
-    marked: set[int] = set()
-    for _, begin, end in marks:  # one that lies across files is none, but may hide one that begins in it: look at all
-        marked.update(range(bisect_right(ends, begin), bisect_right(ends, end - 1) + 1))
-    return {at: _in(group.plain[ends[at] - group.entries[at].size : ends[at]]) for at in marked}
+    marked: dict[int, set[int]] = {}
+    for kind, begin, end in marks:
+        first, last = bisect_right(ends, begin), bisect_right(ends, end - 1)
+        if first == last:
+            marked.setdefault(first, set()).add(kind)
+            continue
+        for at in range(first, last + 1):  # it is none, but may hide any that begins in it
+            marked.setdefault(at, set()).update(range(len(_KINDS)))
+    return {at: _in(group.plain[ends[at] - group.entries[at].size : ends[at]], kinds) for at, kinds in marked.items()}
 
 
-def _in(data: bytes) -> str:
-    if _KEY.search(data):
-        return "a private key in it"
-    return "an access token in it" if any(each.search(data) for each in _TOKENS.values()) else ""
+def _in(data: bytes, kinds: Collection[int]) -> str:
+    found = [kind for kind in sorted(kinds) if _KINDS[kind].search(data)]
+    if not found:
+        return ""
+    return "a private key in it" if found[0] == 0 else "an access token in it"
 
 
 class Surprises:
