@@ -1,6 +1,7 @@
 """A server keeps one gathering process ready; it is used once, replaced, and ends with the server."""
 
 import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,6 +55,16 @@ def test_a_second_replenishing_starts_nothing(kept: Spare) -> None:
     first = waiting(kept)
     kept.replenish()
     assert waiting(kept) is first
+
+
+def test_another_comes_soon_without_being_waited_for(kept: Spare) -> None:
+    taken = kept.take()
+    kept.replenish_soon()
+    timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+    (timer,) = [each for each in timers if each.function == kept.replenish]
+    timer.join()
+    assert waiting(kept).pid != taken.pid
+    end(taken)
 
 
 def test_one_that_died_meanwhile_is_not_given(kept: Spare) -> None:

@@ -118,7 +118,7 @@ def publish(
         with tools(shelf, ledger, keys, workers=workers, name="publish") as given:
             return _Run(given, progress, cancelled).publish(source, content, number, sign, options)
     finally:
-        SPARE.replenish()
+        SPARE.replenish_soon()
 
 
 class _Run:

@@ -10,10 +10,14 @@ import contextlib
 import subprocess
 import sys
 import threading
+from typing import Final
 
 from entrepot.core.errors import UnavailableError
 
 Process = subprocess.Popen[bytes]
+RESPITE_SECONDS: Final = 1.0
+"""After a publish: to start a process holds every thread of this one up for some milliseconds, and whoever asked for
+the publish waits for its last transaction."""
 
 
 class Spare:
@@ -35,6 +39,13 @@ class Spare:
             if self._wanted and self._alive() is None:
                 with contextlib.suppress(UnavailableError):
                     self._kept = _start()
+
+    def replenish_soon(self) -> None:
+        """The same in a second, without waiting for it."""
+        if self._wanted:
+            timer = threading.Timer(RESPITE_SECONDS, self.replenish)
+            timer.daemon = True
+            timer.start()
 
     def take(self) -> Process:
         """The one that was kept, or one that starts now.
