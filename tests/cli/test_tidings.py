@@ -2,16 +2,20 @@
 
 import io
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
-from entrepot.cli import waiting
+from entrepot.cli import waiting, watching
+from entrepot.cli.session import SiteSession
 from entrepot.cli.tidings import Tidings
 from entrepot.cli.waiting import TaskProgress
 from entrepot.core.errors import UnavailableError
+from entrepot.protocol.contentapi import DistributionInfo, DistributionState
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 
+from .test_commands import row
 from .test_output import at_work
 
 
@@ -100,3 +104,43 @@ def test_a_site_that_stays_away_ends_the_waiting_and_says_that_the_task_goes_on(
     with pytest.raises(UnavailableError, match=r"Publish App goes on when the site runs\.") as caught:
         progress.until_final(at_work(id="task-1", title="Publish App"), ask)
     assert caught.value.next_step == "Start the site; then: entrepot task show task-1 --wait"
+
+
+class Restarted:
+    """A session with a site that gives these answers, one after the other, and then is silent."""
+
+    def __init__(self, *answers: DistributionState | None) -> None:
+        self._answers = iter(answers)
+
+    def get(self, _path: str, _kind: Any) -> list[DistributionInfo]:
+        state = next(self._answers, None)
+        if state is None:
+            raise UnavailableError("the site refuses connections.")
+        return [row(state)]
+
+
+@pytest.fixture
+def watch(clock: Clock, log: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Watches a distribution, written to a log; ten seconds pass between two looks."""
+
+    def pause(_: float) -> None:
+        clock.now += 10
+
+    monkeypatch.setattr(watching, "Console", lambda **_: Console(file=log, force_terminal=False))
+    monkeypatch.setattr(watching.time, "sleep", pause)
+    return lambda site: watching.watch_distribution(cast("SiteSession", site), "Office 24", {"pt-1"}, clock=clock)
+
+
+def test_a_distribution_is_watched_on_when_the_site_was_started_anew(watch: Any, log: io.StringIO) -> None:
+    [done] = watch(Restarted(None, DistributionState.IN_PROGRESS, None, None, DistributionState.SUCCESS))
+    assert done.state is DistributionState.SUCCESS
+    assert log.getvalue() == (
+        "the site refuses connections. The site is asked again; the distribution goes on when it runs.\n"
+        "dp-berlin: 5 B of 10 B\n"
+    ), "each once"
+
+
+def test_a_distribution_whose_site_stays_away_is_no_more_watched_and_goes_on(watch: Any) -> None:
+    with pytest.raises(UnavailableError, match=r"The distribution goes on when the site runs\.") as caught:
+        watch(Restarted(DistributionState.IN_PROGRESS))
+    assert caught.value.next_step == "Start the site; then: entrepot content status 'Office 24' --wait"

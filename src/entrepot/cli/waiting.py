@@ -1,5 +1,6 @@
 """Waiting for the site's durable tasks, with progress. The task goes on when the command stops waiting."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Self
@@ -9,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.text import Text
 
 from entrepot.cli.output import print_json, say, when
+from entrepot.cli.patience import Patience
 from entrepot.cli.session import SiteSession
 from entrepot.cli.tidings import Tidings
 from entrepot.core.errors import CancelledError, EntrepotError, UnavailableError
@@ -19,7 +21,6 @@ from entrepot.rules.pace import format_seconds
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
-_PATIENCE_SECONDS = 60.0  # a site that is started anew answers again long before
 
 
 def finish(session: SiteSession, task: TaskInfo, *, wait: bool, as_json: bool, done: str = "") -> TaskInfo:
@@ -114,8 +115,7 @@ class TaskProgress:
         Raises:
             UnavailableError: the site has not answered for a minute.
         """
-        pause = _FIRST_PAUSE
-        answered = self._clock()
+        pause, patience = _FIRST_PAUSE, Patience(clock=self._clock)
         while True:
             self.show(task)
             self._tell_trouble(task)
@@ -124,13 +124,12 @@ class TaskProgress:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
             try:
-                task = ask(task.id)
+                task = patience.ask(functools.partial(ask, task.id), self._tell_silence) or task
             except UnavailableError as error:
-                if self._clock() - answered >= _PATIENCE_SECONDS:
-                    raise _unwatched(task, error) from error
-                self._tell_once(f"{error.message} The site is asked again; the task goes on when it runs.")
-            else:
-                answered = self._clock()
+                raise _unwatched(task, error) from error
+
+    def _tell_silence(self, reason: str) -> None:
+        self._tell_once(f"{reason} The site is asked again; the task goes on when it runs.")
 
     def _tell_trouble(self, task: TaskInfo) -> None:
         """Say once what a task waits for that was put back: a cloud that does not answer is no matter of seconds."""

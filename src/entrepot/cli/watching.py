@@ -1,13 +1,17 @@
 """Waiting for distributions, with one bar a point, or a line now and then where there is no terminal; why one is tried
 again is told anywhere."""
 
+import functools
+import shlex
 import time
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from entrepot.cli.patience import Patience
 from entrepot.cli.session import SiteSession, seg
 from entrepot.cli.tidings import Tidings
 from entrepot.core.errors import UnavailableError
@@ -19,14 +23,18 @@ _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 1.0
 
 
-def watch_distribution(session: SiteSession, content: str, points: AbstractSet[str]) -> list[DistributionInfo]:
-    """Follow a content's distribution to some points until every one has it, or failed for good.
+def watch_distribution(
+    session: SiteSession, content: str, points: AbstractSet[str], *, clock: Callable[[], float] = time.monotonic
+) -> list[DistributionInfo]:
+    """Follow a content's distribution to some points until every one has it, or failed for good. A site that is started
+    anew is waited for.
 
     Args:
         points: point ids.
+        clock: seconds, of any beginning.
 
     Raises:
-        UnavailableError: a transfer failed for good.
+        UnavailableError: a transfer failed for good, or the site has not answered for a minute.
     """
     console = Console(stderr=True)
     columns = (
@@ -37,27 +45,53 @@ def watch_distribution(session: SiteSession, content: str, points: AbstractSet[s
     )
     bars: dict[str, TaskID] = {}
     told: set[str] = set()
-    tidings = Tidings(console)
+    tidings, patience = Tidings(console, clock=clock), Patience(clock=clock)
     pause = _FIRST_PAUSE
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         while True:
-            rows = session.get(f"/contents/{seg(content)}/distribution", list[DistributionInfo])
-            rows = [row for row in rows if row.point in points]
-            for row in rows:
+            rows = _asked(session, content, points, patience, functools.partial(_tell_silence, console, told))
+            for row in rows or ():
                 _draw(progress, bars, row)
                 _tell(console, told, row)
-            tidings.tell("; ".join(f"{row.point_name}: {_moved(row)}" for row in rows if _moved(row)))
-            if all(row.state.settled for row in rows):
+            tidings.tell("; ".join(f"{row.point_name}: {_moved(row)}" for row in rows or () if _moved(row)))
+            if rows is not None and all(row.state.settled for row in rows):
                 break
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
+    _check(content, rows)
+    return rows
+
+
+def _check(content: str, rows: Sequence[DistributionInfo]) -> None:
     failed = [row for row in rows if row.state is not DistributionState.SUCCESS]
     if failed:
         reasons = "; ".join(f"{row.point_name}: {row.message or row.state.value}" for row in failed)
         raise UnavailableError(
-            f"Not everywhere: {reasons}", next_step=f"See: entrepot content status {content}; then distribute it again."
+            f"Not everywhere: {reasons}",
+            next_step=f"See: entrepot content status {shlex.quote(content)}; then distribute it again.",
         )
-    return rows
+
+
+def _asked(
+    session: SiteSession, content: str, points: AbstractSet[str], patience: Patience, silent: Callable[[str], None]
+) -> list[DistributionInfo] | None:
+    """How far the distribution is; None while the site is silent."""
+    path = f"/contents/{seg(content)}/distribution"
+    try:
+        rows = patience.ask(lambda: session.get(path, list[DistributionInfo]), silent)
+    except UnavailableError as error:
+        raise UnavailableError(
+            f"{error.message} The distribution goes on when the site runs.",
+            next_step=f"Start the site; then: entrepot content status {shlex.quote(content)} --wait",
+        ) from error
+    return None if rows is None else [row for row in rows if row.point in points]
+
+
+def _tell_silence(console: Console, told: set[str], reason: str) -> None:
+    if reason not in told:
+        told.add(reason)
+        text = f"{reason} The site is asked again; the distribution goes on when it runs."
+        console.print(Text(harmless(text)), soft_wrap=True)
 
 
 def _tell(console: Console, told: set[str], row: DistributionInfo) -> None:
