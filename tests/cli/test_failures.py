@@ -206,3 +206,9 @@ def test_a_password_that_nobody_can_be_asked_for_names_the_option_that_gives_it(
     assert ran.code == Family.USAGE.exit_code
     assert "--passphrase-file FILE" in ran.err
     assert not home.exists()
+
+
+def test_an_export_that_nobody_can_be_asked_for_names_the_options_that_it_has(entrepot, tmp_path: Path) -> None:
+    ran = entrepot("key", "export", str(tmp_path / "secrets"), "--home", str(tmp_path))
+    assert ran.code == Family.USAGE.exit_code
+    assert "--passphrase-file FILE or --passphrase-stdin" in ran.err

@@ -280,4 +280,5 @@ def _print_closed(closed: tuple["Closed", ...], why: str) -> None:
 
 
 def _passphrase(what: str, file: Path | None, stdin: bool, *, new: bool) -> Secret:
-    return read_secret(what, file=file, stdin=stdin, confirm=new)
+    options = "--passphrase-file FILE or --passphrase-stdin"
+    return read_secret(what, file=file, stdin=stdin, confirm=new, options=options)
