@@ -17,6 +17,7 @@ from entrepot.core.terminal import harmless
 DEBUG_VARIABLE = "ENTREPOT_DEBUG"
 INTERRUPTED = 130
 EXTRA_PACKAGES = {
+    "ahocorasick_rs": "server",
     "alembic": "server",
     "argon2": "server",
     "defusedxml": "server",
