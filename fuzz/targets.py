@@ -21,6 +21,7 @@ from entrepot.content.compressing import compress
 from entrepot.content.delta.format import DeltaPart, DeltaRoot, Patch, PlainRange, decode_delta_part, decode_delta_root
 from entrepot.content.delta.format import encode_delta_root as encode_delta
 from entrepot.content.delta.patching import apply_patch, make_patch
+from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent, OrderCheck, Part, Root
 from entrepot.content.objectset import MAGIC, ObjectSet, encode_set
 from entrepot.content.sealing import open_sealed
@@ -63,7 +64,7 @@ _OLD: Final = _NOISE.randbytes(4000)
 _NEW: Final = _OLD[:1500] + b"inserted" + _OLD[1600:]
 _REF: Final = SealedRef(bytes(32), 5017, 5000, bytes(32), bytes(32))
 _KEY: Final = SigningKey.from_private(Secret(bytes(range(32))))
-_HASH: Final = hashlib.sha256(_NEW).digest()
+_HASH: Final = digest_of(_NEW)
 
 
 # ------------------------------------------------------------------------------------------------------- content

@@ -1,7 +1,9 @@
 """The cache of sealed objects stays within its limit, forgets the oldest first, and never gives out damage."""
 
 import os
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -116,3 +118,22 @@ def test_the_limit_holds_whatever_comes(tmp_path: Path, sizes: list[int], limit:
     cache.flush()
     on_disk = sum(path.stat().st_size for path in (root / "objects").rglob("*") if path.is_file())
     assert on_disk == cache.held() == Cache(root, limit).held()
+
+
+def test_room_is_left_to_the_files_though_what_is_old_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = Cache(tmp_path, 1000)
+    put(cache, b"object")
+
+    def refuse(_limit: int) -> int:
+        raise StorageError("A sector cannot be read.")
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=1000, used=900, free=100))
+    with monkeypatch.context() as broken:
+        broken.setattr(cache, "trim", refuse)
+        with pytest.raises(StorageError):
+            cache.leave(500)
+    assert not cache.keep(object_id_of(b"another"), b"another")
+    cache.leave(0)
+    assert cache.keep(object_id_of(b"another"), b"another")

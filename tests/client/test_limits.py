@@ -177,6 +177,35 @@ async def test_the_cache_leaves_the_disk_to_the_files(world, tools, tmp_path: Pa
     assert Cache(home / "cache", 10**9).held() < kept
 
 
+async def test_the_cache_keeps_what_it_has_where_the_files_go_to_another_disk(
+    world, tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+
+    def usage(folder: Path) -> SimpleNamespace:
+        there = folder == target or target in folder.parents
+        return SimpleNamespace(total=10**9 if there else 10**7, used=0, free=10**9 if there else 600_000)
+
+    source = tmp_path / "app"
+    source.mkdir()
+    for number in range(3):
+        (source / f"file-{number}").write_bytes(os.urandom(500_000))
+    world.publish(source)
+    world.point("near")
+    home = await world.client()
+    await fetch(home, tools.content)
+    kept = Cache(home / "cache", 10**9).held()
+    (source / "file-3").write_bytes(os.urandom(400_000))
+    world.publish(source, 2)
+
+    target.mkdir()
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+    result = await fetch(home, tools.content, to=target)
+
+    assert tools.listing(result.folder) == tools.listing(source)
+    assert Cache(home / "cache", 10**9).held() > kept + 400_000
+
+
 async def test_equal_files_are_fetched_once(world, tmp_path: Path, tools) -> None:
     source = tmp_path / "app"
     source.mkdir()

@@ -236,6 +236,23 @@ def test_a_chunk_whose_object_is_lost_is_kept_anew_even_if_it_is_sealed_otherwis
     assert kept(Bench(first.library, first.shelf)) == new
 
 
+@pytest.mark.parametrize("large", [False, True], ids=["small", "large"])
+def test_nothing_is_entered_that_a_refusing_disk_has_not(monkeypatch: pytest.MonkeyPatch, *, large: bool) -> None:
+    class Refusing(Shelf):
+        def flush(self) -> None:
+            raise StorageError("The disk refuses.")
+
+    bench = Bench(shelf=Refusing(MemoryStore()))
+    if large:
+        monkeypatch.setattr(keeping, "BATCH_BYTES", 1)  # a flush begins before the references are given
+    bench.keeper.put(plain(1), 1)
+    bench.keeper.give()
+    assert len(bench.delivered) == 1
+    with pytest.raises(StorageError):
+        bench.keeper.finish()
+    assert bench.library.index == {}
+
+
 class Counting(MemoryLedger):
     """Counts calls."""
 

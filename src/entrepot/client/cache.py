@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from entrepot.client.home import native
 from entrepot.core.errors import IntegrityError, LimitedError, NotFoundError, StorageError
 from entrepot.core.ids import ObjectId, object_id_from_hex
 from entrepot.core.sizes import MIB
@@ -103,9 +104,14 @@ class Cache:
         Raises:
             StorageError: the disk refuses.
         """
-        if room > self._left and (short := room - self._free()) > 0:
+        before, self._left = self._left, room
+        if room > before and (short := room - self._free()) > 0:
             self.trim(max(0, self.held() - short))
-        self._left = room
+
+    def shares_disk(self, folder: Path) -> bool:
+        """Whether files in a folder, which need not be there yet, take of the room that this has, too. By the size of
+        the disk: parts of one may have device numbers of their own. Two of one size count as one."""
+        return _disk_size(folder) == _disk_size(self._root)
 
     def _free(self) -> int:
         """Bytes that are free on its disk; as many as there can be where the system does not tell."""
@@ -185,3 +191,10 @@ class Cache:
         freed = self.trim(0)
         self.flush()
         return freed
+
+
+def _disk_size(folder: Path) -> int:
+    for each in (folder, *folder.absolute().parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(native(each)).total
+    return 0

@@ -91,7 +91,8 @@ class Fetching:
         whole = await asyncio.to_thread(self._find_whole)
         if whole is not None:
             return self._nothing_to_do(root, whole)
-        self._room = room_for(root)
+        if await asyncio.to_thread(self.supply.shares_disk):
+            self._room = room_for(root)
         await asyncio.to_thread(self.supply.leave, self._room)
         await asyncio.to_thread(self._destination.begin, payload)
         try:

@@ -70,6 +70,10 @@ class Supply:
         ]
         return (*local, *self._downloader.sources.used())
 
+    def shares_disk(self) -> bool:
+        """Whether files and cache take of the same room."""
+        return self._cache.shares_disk(self.destination.staging.folder)
+
     def leave(self, room: int) -> None:
         """Let the cache leave so many bytes of its disk to the files; see :meth:`Cache.leave`."""
         with contextlib.suppress(StorageError):  # what is only kept for later stops nothing

@@ -17,7 +17,7 @@ Invariants:
 
 - Nothing leaves this room unsealed except object sets, which hold ids only.
 - Equal plaintexts of one dedupe domain are one object; the order of work, the machine and the package do not matter.
-- Objects are stored and durable before anything names them; a killed publish loses and leaves nothing.
+- Objects are stored and durable before anything that lasts names them; a killed publish loses and leaves nothing.
 - Memory does not grow with the content: not with its size, not with the number of its files.
 - The same tree published twice gives the same parts, and no new object.
 

@@ -67,9 +67,7 @@ class OldPlaintext:
         self._opened_bytes = 0
         self._db = sqlite3.connect(scratch / "plaintext.sqlite", check_same_thread=False, isolation_level=None)
         try:
-            self._db.executescript(
-                "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-16000;" + _SCHEMA
-            )
+            self._db.executescript(_SETTINGS + _SCHEMA)
             self._db.execute("BEGIN")
             position = 0
             for part in parts:
