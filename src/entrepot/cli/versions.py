@@ -42,6 +42,8 @@ def compare(
 ) -> None:
     """Compare two versions: what was added, changed, removed and moved, and what a client on the older one fetches.
 
+    Files are told apart by their digests: where only one version is from before these were BLAKE3, all are changed.
+
     \b
     Example:
       entrepot content compare 7-Zip 1 2
