@@ -527,6 +527,33 @@ async def test_another_point_gives_what_the_first_has_damaged_and_the_cloud_is_a
     care.server.shelf.read_whole(root)
 
 
+async def test_what_the_disk_has_no_room_for_is_not_fetched_from_one_point_after_the_other(care, monkeypatch) -> None:
+    near, far = await care.site.enrolled_point("near"), await care.site.enrolled_point("far")
+    await care.site.distributed("App", "near", "far")
+    [root] = care.of(Purpose.MANIFEST_ROOT)
+    care.flip(root)
+    await care.validate()
+    asked: list[str] = []
+
+    def counted(point: str) -> Any:
+        real = care.site.points[point].get
+
+        async def get(*args: Any) -> Any:
+            asked.append(point)
+            return await real(*args)
+
+        return get
+
+    for point in (near, far):
+        monkeypatch.setattr(care.site.points[point], "get", counted(point))
+    care.site.free = 1000
+    ended = await care.repair()
+    assert (ended.state, ended.error_code, len(asked)) == (TaskState.FAILED, "storage", 1)
+    assert "134.2 MB are kept for the database). Make room" in ended.error
+    care.site.free = None
+    assert (await care.repair()).state is TaskState.COMPLETED
+
+
 async def test_publishing_the_same_bytes_heals(care) -> None:
     for object_id in care.of(Purpose.CHUNK):
         care.flip(object_id)

@@ -88,7 +88,7 @@ class SalvageShelf(RehearsedShelf):
         try:
             self._real.put(object_id, data, replace=True)
         except StorageError as error:
-            self.refused = str(error)
+            self.refused = error.message
             return False
         with self._noting:
             self._taken.execute("UPDATE wanted SET came = 1 WHERE id = ?", (object_id,))

@@ -70,7 +70,7 @@ class Mended(msgspec.Struct, kw_only=True):
     refused: str = ""
 
     def told(self) -> str:
-        """In words."""
+        """In words; empty where nothing came of it."""
         ways = (
             (self.source, "made again from the source"),
             (self.points, "fetched from distribution points"),
@@ -78,7 +78,7 @@ class Mended(msgspec.Struct, kw_only=True):
             (self.sound, "found sound"),
             (self.deltas, "delta(s) to be made anew"),
         )
-        return ", ".join(f"{number} {way}" for number, way in ways if number) or "Nothing to repair"
+        return ", ".join(f"{number} {way}" for number, way in ways if number)
 
     @property
     def done(self) -> int:
@@ -129,7 +129,7 @@ class RepairHandler:
             await self._last_resorts(ledger, content, mended, report)
         mended.deltas += await self._database.write(retry_deltas, content, now=self._clock())
         await self._database.write(judge_library, self._clock())
-        report.message(f"{mended.told()}.")
+        report.message(f"{mended.told() or 'Nothing to repair'}.")
         if mended.left:
             raise _not_all(mended)
 
@@ -206,7 +206,7 @@ class RepairHandler:
         except IntegrityError:
             return False
         except StorageError as error:
-            mended.refused = str(error)
+            mended.refused = error.message
             return False
         return True
 
@@ -247,14 +247,16 @@ class RepairHandler:
     async def _from_points(self, left: Left, mended: Mended, pace: TaskPace) -> Found:
         for each in list(left.values()):
             for point in await self._database.read(librarychecks.holders_of, each.object_id):
-                if await self._fetch(point, each, mended, pace):
+                if (data := await self._fetch(point, each, pace)) is None:
+                    continue
+                if await asyncio.to_thread(self._keep, each.object_id, data, mended):
                     mended.points += 1
                     yield [each.object_id]
-                    break
-            else:
-                yield []
+                break  # what the disk does not take need not come from the next one, too
+            yield []
 
-    async def _fetch(self, point: str, each: Listed, mended: Mended, pace: TaskPace) -> bool:
+    async def _fetch(self, point: str, each: Listed, pace: TaskPace) -> bytes | None:
+        """An object, verified; None where this point does not give it."""
         try:
             copies = copies_of(await self._holders(point))
             await pace.take(each.size)
@@ -263,20 +265,21 @@ class RepairHandler:
                 raise IntegrityError("Other bytes came.")
         except EntrepotError as error:
             log.info("copy_not_usable", point=point, object=each.object_id.hex(), error=str(error))
-            return False
-        return await asyncio.to_thread(self._keep, each.object_id, data, mended)
+            return None
+        return data
 
 
 def _not_all(mended: Mended) -> EntrepotError:
     """What is told when something could not be repaired: a disk that refuses is another matter than lost bytes."""
+    done = f" {mended.told()}." if mended.told() else ""
     if mended.refused:
         return StorageError(
             f"{mended.left} objects could not be repaired: the library's disk did not take all of them "
-            f"({mended.refused}). {mended.told()}.",
+            f"({mended.refused.removesuffix('.')}).{done}",
             next_step="Make room, or mend what is in the way; then: entrepot library repair",
         )
     return IntegrityError(
-        f"{mended.left} objects could not be repaired: neither the source nor any point has them. {mended.told()}.",
+        f"{mended.left} objects could not be repaired: neither the source nor any point has them.{done}",
         next_step="See `entrepot library faults`; publish the content again from the same files.",
     )
 
