@@ -205,8 +205,10 @@ def test_two_versions_are_compared(logged_in, entrepot) -> None:
         has_delta=True,
         differences=(Difference(change=Change.MOVED, path="b", old_path="a", old_size=5, new_size=5),),
         more=True,
+        remark="Every file counts as changed.",
     )
     ran = entrepot("content", "compare", "App", "1", "2")
+    assert "Remark: Every file counts as changed." in ran.err
     assert "b  (was a)" in ran.out
     assert "300.0 kB" in ran.out
     assert "--after 'b'" in ran.err

@@ -70,12 +70,13 @@ def test_it_gives_the_same_as_here(tmp_path: Path, pool: ThreadPoolExecutor, chi
     (source / "big").write_bytes(os.urandom(3 * MIB))
     (source / "link").symlink_to("big")
     (source / "NUL").write_text("a name that Windows cannot store")
-    question = asked(source, excludes=("folder 3/",))
+    question = asked(source, excludes=("folder 3/", "*.lgo"))
     with gathered(question, pool, never) as pieces:
         found = list(pieces)
     assert found == list(gather(question, pool))
     assert isinstance(found[-1], Findings)
-    assert len(found[-1].remarks) == 1
+    assert [text for text in found[-1].remarks if "NUL" not in text] == ["The pattern '*.lgo' left nothing out."]
+    assert len(found[-1].remarks) == 2
     assert not found[-1].windows_safe
     assert len(children) == 1
     assert children[0].returncode is not None

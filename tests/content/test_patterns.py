@@ -72,6 +72,16 @@ def test_several_patterns_are_alternatives() -> None:
     assert not Excludes([]).match("x", folder=True)
 
 
+def test_patterns_that_left_nothing_out_are_known() -> None:
+    excludes = Excludes(["*.lgo", "*.log", "deb*", "build/", "docs/*.txt", "**/cache/", "*.lgo"])
+    asked = [("a.log", False), ("deb.log", False), ("build", False), ("docs/a.txt", False), ("x/cache", True)]
+    for path, folder in asked:
+        excludes.match(path, folder=folder)
+    assert excludes.idle == ("*.lgo", "build/"), "two that match the same path both count, and a name is told once"
+    excludes.match("build", folder=True)
+    assert excludes.idle == ("*.lgo",)
+
+
 @pytest.mark.parametrize("pattern", ["", "/", "/a", "a//b", "../a", "a/..", "./a", "a\x00", "x" * 5000])
 def test_refuses_what_matches_nothing(pattern: str) -> None:
     with pytest.raises(BadInputError, match="exclude pattern"):

@@ -73,6 +73,14 @@ async def test_the_next_version_is_said_to_the_byte(site, source) -> None:
     assert said.new_chunk_bytes < said.new_bytes
 
 
+async def test_a_pattern_that_leaves_nothing_out_is_remarked_on_before_and_after(site, source) -> None:
+    patterns = ("*.lgo", "big.*")
+    remark = ("The pattern '*.lgo' left nothing out.",)
+    assert (await rehearse(site, source, excludes=patterns)).warnings == remark
+    [version] = (await site.publish("App", source, excludes=patterns)).versions
+    assert version.warnings == remark
+
+
 async def changed(site: Any, source: Any) -> None:
     """A version, and a source in which a delta finds much."""
     await site.publish("App", source)

@@ -1,6 +1,7 @@
 """Single versions: compared, made current, shown with their uses, deleted."""
 
 import asyncio
+import hashlib
 import secrets
 import time
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from entrepot.content import digests
 from entrepot.content.delta.making import make_delta
 from entrepot.content.sweep import sweep
 from entrepot.core.errors import BadInputError, ConflictError, NotFoundError
@@ -47,6 +49,23 @@ async def test_a_comparison_names_what_was_added_changed_removed_and_moved(site,
         (Change.REMOVED, "sub/file 3", ""),
     ]
     assert not found.more
+
+
+async def test_versions_whose_digests_are_of_different_kinds_are_compared_with_a_remark(
+    site, source, monkeypatch
+) -> None:
+    with monkeypatch.context() as before:  # as what was published then has them
+        before.setattr(digests, "_BLAKE3", b"")
+        before.setattr(digests, "blake3", hashlib.sha256)
+        await site.publish("App", source)
+    await site.next_version("App")
+    await site.next_version("App")
+    found = await comparison(site, "old=1&new=2")
+    assert (found.changed, found.same) == (21, 0)
+    assert found.remark.startswith("The digests of versions 1 and 2 are of different kinds (SHA-256, BLAKE3)")
+    assert (await comparison(site, "old=1&new=2")).remark == found.remark, "also what was worked out before"
+    found = await comparison(site, "old=2&new=3")
+    assert (found.same, found.remark) == (21, "")
 
 
 async def test_a_comparison_says_what_a_client_fetches_with_and_without_the_delta(site, two_versions) -> None:

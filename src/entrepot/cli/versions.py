@@ -78,6 +78,8 @@ def compare(
             ("with the delta", size(found.delta_bytes) if found.has_delta else ""),
         ),
     )
+    if found.remark:
+        say(f"[yellow]Remark:[/] {found.remark}")
 
 
 def rollback(

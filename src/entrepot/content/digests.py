@@ -30,6 +30,11 @@ def is_digest(digest: bytes) -> bool:
     return len(digest) == _SHA256_SIZE
 
 
+def is_former(digest: bytes) -> bool:
+    """Whether a digest is by SHA-256: it does not equal the digest of the same bytes by BLAKE3."""
+    return len(digest) == _SHA256_SIZE
+
+
 def digest_of(plain: bytes | memoryview) -> bytes:
     """The digest of plain bytes (34 bytes)."""
     return _BLAKE3 + blake3(plain).digest()
@@ -48,7 +53,7 @@ class Digester:
     """
 
     def __init__(self, *, like: bytes = b"") -> None:
-        self._prefix = b"" if len(like) == _SHA256_SIZE else _BLAKE3
+        self._prefix = b"" if is_former(like) else _BLAKE3
         self._hash: _Hash = blake3() if self._prefix else hashlib.sha256()
 
     def update(self, piece: bytes | memoryview) -> "Digester":

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,9 @@ from entrepot.content.grouping import Piece, grouped
 from entrepot.content.patterns import Excludes
 from entrepot.content.snapshot import Warnings, walk
 from entrepot.core.secret import Secret
+
+_SHOWN: Final = 200
+"""Characters of a pattern."""
 
 
 class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
@@ -35,7 +39,8 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Findings(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """What there is to say of the whole, at its end: remarks on names, and whether Windows can store every one."""
+    """What there is to say of the whole, at its end: remarks on names and patterns, and whether Windows can store every
+    name."""
 
     remarks: tuple[str, ...]
     windows_safe: bool
@@ -53,6 +58,8 @@ def gather(asked: Asked, pool: Executor) -> Iterator[Piece | Findings]:
     """
     warnings = Warnings(for_windows=asked.for_windows)
     source = Path(os.fsdecode(asked.source))
-    items = walk(source, Excludes(asked.excludes), warnings)
+    excludes = Excludes(asked.excludes)
+    items = walk(source, excludes, warnings)
     yield from grouped(items, Secret(asked.grouping_key), pool)
-    yield Findings(warnings.texts(), not warnings.count)
+    idle = (f"The pattern {pattern[:_SHOWN]!r} left nothing out." for pattern in excludes.idle)
+    yield Findings((*warnings.texts(), *idle), not warnings.count)

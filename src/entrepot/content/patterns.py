@@ -13,6 +13,7 @@ Case counts. What is below an excluded folder is excluded.
 """
 
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable
 from typing import Final
@@ -21,6 +22,8 @@ from entrepot.core.errors import BadInputError
 
 MAX_PATTERNS: Final = 1000
 MAX_PATTERN: Final = 4096
+MAX_FOLLOWED: Final = 100
+"""Of so many patterns it is noted whether they left something out."""
 
 
 class Excludes:
@@ -35,6 +38,7 @@ class Excludes:
         if len(checked) > MAX_PATTERNS:
             raise BadInputError(f"There are more than {MAX_PATTERNS} exclude patterns.")
         self._any = bool(checked)
+        self._idle = [_Pattern(each) for each in dict.fromkeys(checked[:MAX_FOLLOWED])]
         self._names = [_any_of(each for each in checked if _is_name(each) and not each.endswith("/"))]
         self._folder_names = [
             *self._names,
@@ -51,9 +55,32 @@ class Excludes:
         """Tell whether this path itself is excluded (its parents were asked before)."""
         parts = path.split("/")
         names, paths = (self._folder_names, self._folder_paths) if folder else (self._names, self._paths)
-        if any(each and each.match(parts[-1]) for each in names):
-            return True
-        return any(_matches(each, parts) for each in paths)
+        found = any(each and each.match(parts[-1]) for each in names) or any(_matches(each, parts) for each in paths)
+        if found and self._idle:
+            self._idle = [each for each in self._idle if not each.matches(parts, folder=folder)]
+        return found
+
+    @property
+    def idle(self) -> tuple[str, ...]:
+        """Those of the first :data:`MAX_FOLLOWED` patterns that nothing matched so far: misspelt, perhaps."""
+        return tuple(each.text for each in self._idle)
+
+
+class _Pattern:
+    """One pattern for itself."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @functools.cached_property
+    def _names(self) -> list[re.Pattern[str] | None]:
+        return _split(self.text.removesuffix("/"))
+
+    def matches(self, parts: list[str], *, folder: bool) -> bool:
+        """As :meth:`Excludes.match`, for a path's names."""
+        if self.text.endswith("/") and not folder:
+            return False
+        return _matches(self._names, parts[-1:] if _is_name(self.text) else parts)
 
 
 def _check(pattern: str) -> str:

@@ -124,6 +124,7 @@ class Comparison(Model, frozen=True, kw_only=True):
         delta_bytes: the same with the delta between the two; equal to ``fetch_bytes`` where there is none.
         has_delta: whether there is one.
         more: ask again with ``after`` the last path of this page.
+        remark: what to know when reading it; mostly empty.
     """
 
     content: str
@@ -139,6 +140,7 @@ class Comparison(Model, frozen=True, kw_only=True):
     has_delta: bool
     differences: tuple[Difference, ...]
     more: bool
+    remark: str = ""
 
 
 # ------------------------------------------------------------------------------------------------------ the library

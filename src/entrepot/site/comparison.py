@@ -18,7 +18,8 @@ import msgspec
 from sqlalchemy import Connection
 
 from entrepot.content.comparing import Differing, Kind, can_move, differences, entries
-from entrepot.content.manifest import Part
+from entrepot.content.digests import is_former
+from entrepot.content.manifest import Entry, Part
 from entrepot.content.reading import open_root, parts
 from entrepot.core.errors import BadInputError, StorageError
 from entrepot.core.ids import ObjectId
@@ -36,8 +37,14 @@ _BATCH: Final = 1000
 _TABLES: Final = """
 CREATE TABLE found (place INTEGER PRIMARY KEY, change TEXT, path TEXT, old_path TEXT, old_size INTEGER,
                     new_size INTEGER, digest BLOB);
-CREATE TABLE total (same INTEGER);
+CREATE TABLE total (same INTEGER, unlike INTEGER);
 """
+_FORM: Final = 2
+"""Of what is kept, in a file's name: one of another form is not read, and goes when it is among the oldest."""
+_UNLIKE: Final = (
+    "The digests of versions {old} and {new} are of different kinds (SHA-256, BLAKE3): every file that both have counts "
+    "as changed, even if it has the same bytes, and none as moved."
+)
 _MOVES: Final = """
 CREATE INDEX gone ON found (digest, place) WHERE change = 'removed' AND digest IS NOT NULL;
 CREATE TEMP TABLE pair AS
@@ -58,10 +65,11 @@ CREATE INDEX by_path ON found (path);
 
 
 class _Page(msgspec.Struct, frozen=True, kw_only=True):
-    """Totals, and a page of differences."""
+    """Totals, and a page of differences. ``unlike``: the versions' digests are of different kinds."""
 
     totals: dict[Change, int]
     same: int
+    unlike: bool
     differences: tuple[Difference, ...]
     more: bool
 
@@ -92,7 +100,7 @@ class Comparisons:
             raise BadInputError("A version does not differ from itself.", next_step="Name two versions.")
         older, newer = await self._database.read(_pair, name_or_id, old, new)
         fetch, delta_saves = await self._database.read(librarystats.update_bytes, older, newer)
-        file = self._scratch / f"{older.content}-{_name(older)}-{_name(newer)}.db"
+        file = self._scratch / f"{older.content}-{_name(older)}-{_name(newer)}.{_FORM}.db"
         async with (
             self._working
         ):  # one at a time: they are the same work for all who ask, and none goes while it is read
@@ -112,6 +120,7 @@ class Comparisons:
             has_delta=delta_saves is not None,
             differences=page.differences,
             more=page.more,
+            remark=_UNLIKE.format(old=old, new=new) if page.unlike else "",
         )
 
     def _read(self, older: Version, newer: Version, file: Path, after: str, limit: int) -> _Page:
@@ -141,7 +150,10 @@ class Comparisons:
     def _fill(self, kept: sqlite3.Connection, older: Version, newer: Version) -> None:
         same = 0
         rows: list[tuple[object, ...]] = []
+        before, after = set[bool](), set[bool]()
         for each in differences(entries(self._parts(older)), entries(self._parts(newer))):
+            before |= _kind(each.old)
+            after |= _kind(each.new)
             if each.kind is Kind.SAME:
                 same += 1
                 continue
@@ -149,7 +161,8 @@ class Comparisons:
             if len(rows) >= _BATCH:
                 _insert(kept, rows)
         _insert(kept, rows)
-        kept.execute("INSERT INTO total VALUES (?)", (same,))
+        unlike = bool(before and after) and before.isdisjoint(after)
+        kept.execute("INSERT INTO total VALUES (?, ?)", (same, unlike))
 
     def _parts(self, version: Version) -> Iterator[Part]:
         ref = self._keys.open_ref(root_name(version.content, version.number), version.root)
@@ -171,6 +184,11 @@ def _name(version: Version) -> str:
 def _pair(connection: Connection, name_or_id: str, old: int, new: int) -> tuple[Version, Version]:
     content = contents.get_content(connection, name_or_id).id
     return contents.get_version(connection, content, old), contents.get_version(connection, content, new)
+
+
+def _kind(entry: Entry | None) -> set[bool]:
+    """Of the digest of a file: whether it is a former one."""
+    return {is_former(entry.digest)} if entry is not None and entry.digest else set()
 
 
 def _row(each: Differing) -> tuple[object, ...]:
@@ -203,7 +221,7 @@ def _page(file: Path, after: str, limit: int) -> _Page:
     """Totals and a page; paths stand in path order, in which they were put in."""
     with storage_errors(str(file)), _opened(file, "ro") as kept:
         counted = kept.execute("SELECT change, count(*) FROM found GROUP BY change").fetchall()
-        (same,) = kept.execute("SELECT same FROM total").fetchone()
+        same, unlike = kept.execute("SELECT same, unlike FROM total").fetchone()
         place = _place(kept, after)
         query = "SELECT change, path, old_path, old_size, new_size FROM found WHERE place > ? ORDER BY place LIMIT ?"
         rows = kept.execute(query, (place, limit + 1)).fetchall()
@@ -212,7 +230,7 @@ def _page(file: Path, after: str, limit: int) -> _Page:
         for change, path, old_path, old_size, new_size in rows[:limit]
     )
     totals = {Change(change): number for change, number in counted}
-    return _Page(totals=totals, same=same, differences=found, more=len(rows) > limit)
+    return _Page(totals=totals, same=same, unlike=bool(unlike), differences=found, more=len(rows) > limit)
 
 
 def _place(kept: sqlite3.Connection, after: str) -> int:
