@@ -42,8 +42,8 @@ CREATE TABLE total (same INTEGER, unlike INTEGER);
 _FORM: Final = 2
 """Of what is kept, in a file's name: one of another form is not read, and goes when it is among the oldest."""
 _UNLIKE: Final = (
-    "The digests of versions {old} and {new} are of different kinds (SHA-256, BLAKE3): every file that both have counts "
-    "as changed, even if it has the same bytes, and none as moved."
+    "The digests of versions {old} and {new} are of different kinds (SHA-256, BLAKE3): every file that both have "
+    "counts as changed, even if it has the same bytes, and none as moved."
 )
 _MOVES: Final = """
 CREATE INDEX gone ON found (digest, place) WHERE change = 'removed' AND digest IS NOT NULL;
