@@ -306,12 +306,13 @@ class JournalWatch(threading.Thread):
             self._look("*/store/tx/*/*/*")
 
     def _look(self, pattern: str) -> None:
-        for path in self._services.glob(pattern):
-            name = f"{path.parent.name}-{path.stem}"
-            if name not in self._seen:
-                with contextlib.suppress(FileNotFoundError):
-                    os.link(path, self._keep / name)
-                    self._seen.add(name)
+        with contextlib.suppress(FileNotFoundError):  # a folder went while it was looked through: soon again
+            for path in self._services.glob(pattern):
+                name = f"{path.parent.name}-{path.stem}"
+                if name not in self._seen:
+                    with contextlib.suppress(FileNotFoundError):
+                        os.link(path, self._keep / name)
+                        self._seen.add(name)
 
     def end(self) -> None:
         """Look no more."""
