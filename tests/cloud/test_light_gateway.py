@@ -24,3 +24,11 @@ print([name for name in {HEAVY!r} if sys.modules.get(name)])
     told, loaded = done.stdout.splitlines()
     assert "/nowhere/gateway.json" in told
     assert loaded == "[]"
+
+
+@pytest.mark.process
+def test_an_instance_without_its_file_says_what_is_missing() -> None:
+    done = subprocess.run([sys.executable, "-m", "entrepot.cloud.gateway"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "configuration file" in done.stderr
+    assert "Traceback" not in done.stderr

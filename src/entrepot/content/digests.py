@@ -25,9 +25,7 @@ class _Hash(Protocol):
 
 def is_digest(digest: bytes) -> bool:
     """Whether these bytes, which came from elsewhere, have the form of a digest."""
-    if len(digest) == _BLAKE3_SIZE:
-        return digest.startswith(_BLAKE3)
-    return len(digest) == _SHA256_SIZE
+    return is_former(digest) or (len(digest) == _BLAKE3_SIZE and digest.startswith(_BLAKE3))
 
 
 def is_former(digest: bytes) -> bool:

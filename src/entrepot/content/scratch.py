@@ -23,6 +23,8 @@ def scratch_errors(place: str = TEMPORARY) -> Iterator[None]:
     """
     try:
         yield
+    except sqlite3.ProgrammingError:
+        raise  # a defect, which no room on a disk mends
     except sqlite3.DatabaseError as error:
         raise StorageError(
             f"Scratch data cannot be kept in {place}: {error}.", next_step="Free space there, then do this again."

@@ -103,10 +103,10 @@ def _by_bytes(group: Group) -> dict[int, str]:
 
 
 def _in(data: bytes, kinds: Collection[int]) -> str:
-    found = [kind for kind in sorted(kinds) if _KINDS[kind].search(data)]
-    if not found:
+    found = next((kind for kind in sorted(kinds) if _KINDS[kind].search(data)), None)
+    if found is None:
         return ""
-    return "a private key in it" if found[0] == 0 else "an access token in it"
+    return "a private key in it" if _KINDS[found] is _KEY else "an access token in it"
 
 
 class Surprises:

@@ -15,6 +15,8 @@ def main() -> None:
     sys.modules["rich"] = None  # type: ignore[assignment]  # so Python is told that there is no such module
     from entrepot.cloud.gateway.app import run_gateway
 
+    if len(sys.argv) != 2:
+        sys.exit("One argument is needed: the instance's configuration file, which its cloud host writes.")
     try:
         run_gateway(Path(sys.argv[1]))
     except EntrepotError as error:
