@@ -7,6 +7,7 @@ every version whose files may be there, and the next run does the rest.
 """
 
 import contextlib
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -52,6 +53,9 @@ class Destination(Protocol):
     def is_final(self, tree: Installed) -> bool:
         """Whether a tree of :meth:`installed` stands where this version would go, and nothing is under way there."""
 
+    def taken(self) -> int:
+        """Bytes of the disk that the tree in the making takes by now: a resumed run needs so much less."""
+
     def begin(self, payload: bytes) -> None:
         """Start, or take up what an interrupted run left, for this manifest root (its verified payload).
 
@@ -90,6 +94,10 @@ class ManagedDestination:
         """See :class:`Destination`."""
         return tree.folder == self._home.content / self._name
 
+    def taken(self) -> int:
+        """See :class:`Destination`."""
+        return taken_by(self._folder)
+
     def begin(self, payload: bytes) -> None:
         """See :class:`Destination`."""
         self._trees.sweep()
@@ -106,8 +114,7 @@ class ManagedDestination:
                 self._trees.discard(self._folder)
                 make_folder(self._folder, mode=0o700)
         self.staging = Staging(self._folder, resuming=resuming)
-        if not resuming:
-            check_room(self._home.root, self.record.root())
+        check_room(self._home.root, self.record.root(), taken=self.taken())
 
     def finish(self, described: Described) -> Path:
         """See :class:`Destination`."""
@@ -122,18 +129,36 @@ def room_for(root: Root) -> int:
     return root.plain_size if root.plain_size <= _DENSE * root.stored_size else root.stored_size
 
 
-def check_room(folder: Path, root: Root | None) -> None:
+def taken_by(folder: Path) -> int:
+    """Bytes of the disk that everything below a folder takes; 0 where there is none."""
+    taken = 0
+    for place, folders, files in os.walk(native(folder)):
+        for name in (*folders, *files):
+            with contextlib.suppress(OSError):  # an estimate refuses nothing
+                status = Path(place, name).lstat()
+                if sys.platform == "win32":
+                    taken += status.st_size
+                else:
+                    taken += status.st_blocks * 512
+    return taken
+
+
+def check_room(folder: Path, root: Root | None, *, taken: int) -> None:
     """Refuse early what cannot fit.
 
+    Args:
+        taken: bytes of the disk that an interrupted run has used for it already.
+
     Raises:
-        StorageError: the disk that holds ``folder`` has not enough room for the files of ``root``.
+        StorageError: the disk that holds ``folder`` has not enough room for the rest of the files of ``root``.
     """
-    needed = room_for(root) if root else 0
+    needed = max(0, room_for(root) - taken) if root else 0
     with contextlib.suppress(OSError):
         free = shutil.disk_usage(native(folder)).free
         if free < needed:
+            more, left = " more" if taken else "", format_size(free)
             raise StorageError(
-                f"The content needs {format_size(needed)}, but the disk of {folder} has {format_size(free)} left.",
+                f"The content needs {format_size(needed)}{more}, but the disk of {folder} has {left} left.",
                 next_step="Free space, or fetch --to a folder on another disk.",
             )
 

@@ -77,6 +77,7 @@ class Fetching:
         self._for_windows = for_windows
         self._done = 0
         self._room = 0
+        self._taken = 0  # of the room, by an interrupted run
         self._claimed = [0, 0]  # files and bytes that the parts so far speak of
 
     async def perform(self) -> Path:
@@ -93,7 +94,8 @@ class Fetching:
             return self._nothing_to_do(root, whole)
         if await asyncio.to_thread(self.supply.shares_disk):
             self._room = room_for(root)
-        await asyncio.to_thread(self.supply.leave, self._room)
+            self._taken = await asyncio.to_thread(self._destination.taken)
+        await asyncio.to_thread(self.supply.leave, self._still_needed())
         await asyncio.to_thread(self._destination.begin, payload)
         try:
             await asyncio.to_thread(self.supply.open_earlier)
@@ -188,8 +190,13 @@ class Fetching:
         plain, source = await self.supply.chunk(job.ref, patches)
         await asyncio.to_thread(self._destination.staging.write, job, plain)
         self._done += job.size
-        self.supply.leave(max(0, self._room - self._done))
+        self.supply.leave(self._still_needed())
         self._tell("downloading", source)
+
+    def _still_needed(self) -> int:
+        """Bytes of the disk. What an interrupted run left counts at once; that it is right shows part by part."""
+        written = self._done - self.present
+        return max(0, self._room - max(self._done, self._taken + written))
 
     def _tell(self, phase: str, source: str) -> None:
         self._progress(FetchProgress(phase=phase, done=min(self._done, self.total), total=self.total, source=source))

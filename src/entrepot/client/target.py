@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from entrepot.client.destination import bring_to_disk, check_room
+from entrepot.client.destination import bring_to_disk, check_room, taken_by
 from entrepot.client.folders import folder_errors
 from entrepot.client.home import Home, native, tree_name
 from entrepot.client.records import Described, Record, is_meant
@@ -74,6 +74,11 @@ class FolderDestination:
         state = _load(self._place, self._folder)
         return tree.folder == self._folder and state is not None and state.owned == (self._name,)
 
+    def taken(self) -> int:
+        """See :class:`~entrepot.client.destination.Destination`."""
+        state = _load(self._place, self._folder)
+        return taken_by(self._folder / state.staging) if state and _is_same(state, self._folder) else 0
+
     def begin(self, payload: bytes) -> None:
         """See :class:`~entrepot.client.destination.Destination`."""
         state = _load(self._place, self._folder)
@@ -87,7 +92,6 @@ class FolderDestination:
             self.reserved = state.staging
             folder = self._folder / state.staging
             resuming = folder.is_dir() and self.record.holds(payload)
-            fresh = not resuming and not state.owned
             self._forget_others(state)
             self.record.begin(payload)
             if not resuming:
@@ -95,8 +99,8 @@ class FolderDestination:
                 native(folder).mkdir(mode=0o700)
         self._state = state
         self.staging = Staging(folder, resuming=resuming, target=self._folder)
-        if fresh:
-            check_room(self._folder, self.record.root())
+        if not state.owned:  # else most of what is new may stand there already: only the survey tells
+            check_room(self._folder, self.record.root(), taken=taken_by(folder))
 
     def _claim(self) -> TargetState:
         """Make an empty folder ours."""
