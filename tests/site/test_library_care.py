@@ -37,6 +37,7 @@ from entrepot.protocol.libraryapi import (
 )
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.rules.alerts import AlertState
+from entrepot.rules.alerttypes import LIBRARY_DAMAGE
 from entrepot.site import libraryrepair, librarysalvage
 from entrepot.site.library import LibraryCare
 from entrepot.site.staging import Staging
@@ -79,7 +80,8 @@ class Care:
     async def alerts(self) -> list[tuple[AlertState, int, str]]:
         """State, number of occurrences and message of the library's alert."""
         found = await self.site.database.read(alerts.listed, subject="library")
-        return [(one.alert.state, one.alert.occurrences, one.alert.message) for one in found]
+        mine = (one.alert for one in found if one.alert.type == LIBRARY_DAMAGE)
+        return [(alert.state, alert.occurrences, alert.message) for alert in mine]
 
     async def faults(self) -> list[Fault]:
         return await self.site.call("GET", "/library/faults", list[Fault])

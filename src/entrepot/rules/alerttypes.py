@@ -32,9 +32,10 @@ _SCHEDULE: Final = "Distribute less often, or fewer versions: what the site send
 _PEERS: Final = "Let clients share with their neighbours (BranchCache), which reduces transfers."
 
 LIBRARY_DAMAGE: Final = "library_damage"
+RESEAL_LATE: Final = "reseal_late"
 SERVER_CERTIFICATE: Final = "server_certificate"
 SERVER_CERTIFICATE_ENDED: Final = "server_certificate_ended"
-_OTHERS: Final = (LIBRARY_DAMAGE, SERVER_CERTIFICATE, SERVER_CERTIFICATE_ENDED)
+_OTHERS: Final = (LIBRARY_DAMAGE, RESEAL_LATE, SERVER_CERTIFICATE, SERVER_CERTIFICATE_ENDED)
 """The types that are about the library, about points on premises and the site; all others are about cloud points."""
 
 _SERVICE_CERTIFICATE: Final = "Renew the service certificate under the same name and import its .pfx file."
@@ -222,6 +223,17 @@ _TYPES: Final = (
             "Bring them back from the source, other points or the cloud: entrepot library repair",
             "See which versions need what is left: entrepot library faults; publish them again from the same files.",
             "Check the disk of the site server before it damages more.",
+        ),
+    ),
+    AlertType(
+        key=RESEAL_LATE,
+        severity=Severity.CRITICAL,
+        title="Versions wait to be sealed anew",
+        remedies=(
+            "See what waits, and what works on it: entrepot key status, entrepot task list --kind reseal",
+            "Ask for it again: entrepot key reseal",
+            "If an object is missing or damaged: entrepot library repair, then ask again; or publish anew and delete "
+            "the version.",
         ),
     ),
     AlertType(

@@ -175,6 +175,12 @@ LIBRARY_SOUND: Final = _sentence("library.sound", "Everything that was validated
 LIBRARY_DAMAGED: Final = _sentence(
     "library.damaged", "Objects that contents need: {missing} missing, {damaged} damaged."
 )
+RESEAL_FAILED: Final = _sentence("reseal.failed", "Given up, not sealed anew ({number}): {names}. {reason}")
+RESEAL_LATE: Final = _sentence(
+    "reseal.late", "Versions that have waited to be sealed anew since {at:time} ({number}): {names}."
+)
+RESEAL_UNDER_WAY: Final = _sentence("reseal.under_way", "Versions that are being sealed anew: {number}.")
+RESEAL_DONE: Final = _sentence("reseal.done", "No version waits to be sealed anew.")
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):

@@ -228,9 +228,14 @@ class PublishHandler:
         )
 
 
+def reseal_subject(version: Version) -> str:
+    """The subject of the task that seals a version anew."""
+    return f"{version.content}/{version.number}"
+
+
 def ask_to_reseal(connection: Connection, content: Content, version: Version, *, now: float) -> bool:
     """Add the task that seals a version anew, unless it is there already; whether it was added."""
-    subject = f"{content.id}/{version.number}"
+    subject = reseal_subject(version)
     if tasks.active(connection, RESEAL, subject) is not None:
         return False
     tasks.create(

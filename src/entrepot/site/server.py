@@ -176,6 +176,7 @@ class SiteServer:
                 Retention(usage=settings.usage_days, transfers=settings.transfer_days, alerts=settings.alert_days),
                 clock=clock,
             ),
+            reseal_hours=settings.reseal_hours,
             clock=clock,
             work=self.distribution.wake,
             renewed=self.renew.set,

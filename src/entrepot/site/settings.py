@@ -41,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             when somebody asks.
         validation_rate: bytes a second that a validation reads at most, and a repair fetches from points and clouds; 0:
             no limit.
+        reseal_hours: how long versions may wait to be sealed anew after a compromise, before there is an alert.
         session_hours: how long an administrator's session lasts.
         segment_seconds: how often gateways hand their transaction records over, if there are any; each time costs the
             cloud one small object.
@@ -74,6 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     cloud_after_internet_facing: bool = False
     validation_days: int = 30
     validation_rate: int = 20_000_000
+    reseal_hours: int = 24
     session_hours: int = 12
     segment_seconds: float = 30.0
     device_requests_per_second: float = 200.0
@@ -153,6 +155,7 @@ def check_settings(settings: Settings) -> None:
         "deltas_kept": (0, 10),
         "validation_days": (0, 365),
         "validation_rate": (0, 10**12),
+        "reseal_hours": (1, 24 * 30),
         "session_hours": (1, 24 * 30),
         "segment_seconds": (1, 600),
         "device_requests_per_second": (0, 10**6),

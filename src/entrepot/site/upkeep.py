@@ -1,5 +1,5 @@
 """Upkeep: what nobody waits for. Old rows go, superseded sets leave points, the library is swept, the site's own TLS
-certificate is renewed before it expires, and those of all servers are watched."""
+certificate is renewed before it expires, and those of all servers are watched, as are versions that wait for a seal."""
 
 import asyncio
 from collections.abc import Callable
@@ -19,6 +19,7 @@ from entrepot.objects.shelf import Shelf
 from entrepot.site.certificatealert import judge_certificates
 from entrepot.site.cost.pruning import Pruning
 from entrepot.site.distribution import trim
+from entrepot.site.keys.resealalert import judge_resealing
 from entrepot.site.keys.sitekeys import SiteKeys
 from entrepot.site.settings import Home
 from entrepot.site.setup import issue_tls
@@ -36,6 +37,7 @@ class Upkeep:
     """Runs every five minutes.
 
     Args:
+        reseal_hours: how long versions may wait to be sealed anew before there is an alert.
         work: called when the distribution engine has something to do now.
         renewed: called when the site's TLS certificate was renewed: the server is to read it again.
     """
@@ -48,6 +50,7 @@ class Upkeep:
         shelf: Shelf,
         keys: SiteKeys,
         pruning: Pruning,
+        reseal_hours: int,
         clock: Clock,
         work: Callable[[], None],
         renewed: Callable[[], None],
@@ -57,6 +60,7 @@ class Upkeep:
         self._shelf = shelf
         self._keys = keys
         self._pruning = pruning
+        self._reseal_hours = reseal_hours
         self._clock = clock
         self._work = work
         self._renewed = renewed
@@ -68,7 +72,7 @@ class Upkeep:
             EntrepotError: by the sweep, which comes last; the next run goes on.
         """
         now = self._clock()
-        for step in (self._renew, self._watch, self._forget, self._trim):
+        for step in (self._renew, self._watch, self._watch_resealing, self._forget, self._trim):
             try:
                 await step(now)
             except EntrepotError as error:
@@ -87,6 +91,9 @@ class Upkeep:
         except (OSError, ValueError):  # the step before has logged it
             certificate = None
         await self._database.write(judge_certificates, self._keys.site.code, certificate, now)
+
+    async def _watch_resealing(self, now: float) -> None:
+        await self._database.write(judge_resealing, self._keys, self._reseal_hours, now)
 
     async def _forget(self, now: float) -> None:
         await self._database.write(_forget, now)

@@ -2,8 +2,8 @@
 
 - ``sitekeys``: what the server holds in memory while it serves, of which ``keyset`` is one moment; ``loading`` opens it
   from the database and follows what others change there;
-- ``rotation`` of the content secret, and ``resealing``, which seals versions anew after a compromise; ``signers``: new
-  signing keys, with the trust document that lists them;
+- ``rotation`` of the content secret, and ``resealing``, which seals versions anew after a compromise; ``resealalert``:
+  the alert about those that wait for it; ``signers``: new signing keys, with the trust document that lists them;
 - ``exporting`` and import of all of it on the server itself, with ``vaulted``: what else the vault has sealed;
 - ``info``: what administrators see.
 
