@@ -26,12 +26,14 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         excludes: what to leave out (``content/patterns.py``).
         for_windows: refuse what Windows cannot store.
         grouping_key: decides where groups end.
+        once: files that lay in a group before are not put into one again.
     """
 
     source: bytes
     excludes: tuple[str, ...]
     for_windows: bool
     grouping_key: bytes
+    once: bool = True
 
     def __repr__(self) -> str:
         """Without the key."""
@@ -60,6 +62,6 @@ def gather(asked: Asked, pool: Executor) -> Iterator[Piece | Findings]:
     source = Path(os.fsdecode(asked.source))
     excludes = Excludes(asked.excludes)
     items = walk(source, excludes, warnings)
-    yield from grouped(items, Secret(asked.grouping_key), pool)
+    yield from grouped(items, Secret(asked.grouping_key), pool, once=asked.once)
     idle = (f"The pattern {pattern[:_SHOWN]!r} left nothing out." for pattern in excludes.idle)
     yield Findings((*warnings.texts(), *idle), not warnings.count)

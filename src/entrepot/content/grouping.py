@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 
 from entrepot.content.digests import digest_of
-from entrepot.content.manifest import Entry, EntryKind
+from entrepot.content.manifest import Entry, EntryKind, Extent
+from entrepot.content.repeats import LEAST, Repeats
 from entrepot.content.snapshot import FileItem, FolderItem, Item
 from entrepot.content.sources import read_source
 from entrepot.core.secret import Secret
@@ -54,10 +55,12 @@ class Small(msgspec.Struct, frozen=True, gc=False):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """A run of small files, empty folders and links: their entries without extents.
+    """A run of small files, empty folders and links.
 
     Attributes:
         plain: the bytes of its files, one after the other; empty when none has any: then there is no chunk.
+        entries: without extents, but for files whose bytes lie in a group already: of these the extent's ``chunk``
+            says how many groups back, 0 for this one.
     """
 
     plain: bytes
@@ -78,16 +81,17 @@ def ends(key: Secret, digest: bytes, mask: int) -> bool:
     return not hashlib.blake2b(digest, key=key.reveal(), digest_size=8).digest()[0] & mask
 
 
-def grouped(items: Iterable[Item], key: Secret, pool: Executor) -> Iterator[Piece]:
+def grouped(items: Iterable[Item], key: Secret, pool: Executor, *, once: bool = True) -> Iterator[Piece]:
     """A snapshot's items in order: what is small in groups, what is big as it is.
 
     Args:
         key: decides where groups end (``DomainKeys.grouping_key``).
+        once: what a file holds that lay in a group before is not put into one again.
 
     Raises:
         RefusedError: a file changed while it was read, or cannot be read.
     """
-    group = _Grouping(key)
+    group = _Grouping(key, Repeats() if once else None)
     for read in read_runs(items, pool):
         if isinstance(read, FileItem):
             yield from group.close()
@@ -197,12 +201,15 @@ def _waits() -> float:
 
 
 class _Grouping:
-    """Collects a run of small files."""
+    """Collects runs of small files. Where they end does not depend on what lay in a group before."""
 
-    def __init__(self, key: Secret) -> None:
+    def __init__(self, key: Secret, repeats: Repeats | None) -> None:
         self._key = key
+        self._repeats = repeats
+        self._number = 0
         self._plain: list[bytes] = []
-        self._size = 0
+        self._plain_size = 0
+        self._size = 0  # with what lies in a group already
         self._entries: list[Entry] = []
         self._entry_bytes = 0
 
@@ -210,9 +217,8 @@ class _Grouping:
         """Add an item; give the group when it ends with it."""
         item = small.item
         if isinstance(item, FileItem):
-            self._plain.append(small.data)
             self._size += item.size
-            entry = Entry(EntryKind.FILE, item.path, item.mode, item.size, small.digest)
+            entry = Entry(EntryKind.FILE, item.path, item.mode, item.size, small.digest, 0, self._placed(small))
         elif isinstance(item, FolderItem):
             entry = Entry(EntryKind.FOLDER, item.path, item.mode)
         else:
@@ -224,9 +230,22 @@ class _Grouping:
         if too_large or (large and small.digest and ends(self._key, small.digest, _LOW_BITS)):
             yield from self.close()
 
+    def _placed(self, small: Small) -> tuple[Extent, ...]:
+        """Put a file's bytes into the group; if they lie in one already, say where."""
+        size = len(small.data)
+        if self._repeats is not None and size >= LEAST:
+            found = self._repeats.find(small.digest, self._number)
+            if found is not None:
+                return (Extent(self._number - found[0], found[1], size),)
+            self._repeats.note(small.digest, self._number, self._plain_size)
+        self._plain.append(small.data)
+        self._plain_size += size
+        return ()
+
     def close(self) -> Iterator[Group]:
         """Give what was collected, if anything."""
         if self._entries:
             yield Group(b"".join(self._plain), tuple(self._entries))
             self._plain, self._entries = [], []
-            self._size = self._entry_bytes = 0
+            self._plain_size = self._size = self._entry_bytes = 0
+            self._number += 1

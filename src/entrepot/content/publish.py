@@ -43,10 +43,17 @@ ChunkNote = tuple[Entry, ...] | Entry | None
 
 
 class PublishOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What to leave out (``content/patterns.py``), and whether Windows must be able to store every name."""
+    """How to publish.
+
+    Attributes:
+        excludes: what to leave out (``content/patterns.py``).
+        for_windows: Windows must be able to store every name.
+        once: the bytes of small files that occur more than once are kept once (``content/repeats.py``).
+    """
 
     excludes: tuple[str, ...] = ()
     for_windows: bool = False
+    once: bool = True
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +74,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
         root: opens the manifest: whoever has it has the content.
         set_id: object id of the object set, of ``set_size`` bytes, that names ``objects`` objects.
         folders: all below the root.
+        repeated: plain bytes of small files that lay in the version already.
         chunks: distinct ones, sealed ``stored_size`` together.
         new_objects: what this publish added to the library, ``new_bytes`` together; the set and manifest included.
     """
@@ -79,6 +87,7 @@ class Published(msgspec.Struct, frozen=True, kw_only=True):
     folders: int
     links: int
     plain_size: int
+    repeated: int
     chunks: int
     stored_size: int
     new_objects: int
@@ -145,6 +154,7 @@ class _Run:
             source=os.fsencode(source),
             excludes=options.excludes,
             for_windows=options.for_windows,
+            once=options.once,
             grouping_key=self._tools.keys.grouping_key.reveal(),
         )
         with gathered(asked, self._tools.pool, self._cancelled) as pieces:
@@ -186,7 +196,7 @@ class _Run:
             match piece:
                 case Hashed(group, digest, surprises):
                     self._surprises.add(surprises)
-                    self._read += len(group.plain)
+                    self._read += sum(entry.size for entry in group.entries)
                     keeper.put(group.plain or None, group.entries, digest=digest, weight=1 + len(group.entries))
                 case BigChunk(plain, digest):
                     self._read += len(plain)
@@ -247,6 +257,7 @@ class _Run:
             folders=counts.folders,
             links=counts.links,
             plain_size=counts.plain_size,
+            repeated=counts.repeated,
             chunks=root.chunks,
             stored_size=root.stored_size,
             new_objects=self._kept.objects + kept.new,

@@ -21,7 +21,7 @@ from entrepot.content.indexing import reference, tools
 from entrepot.content.keeping import Keeper, Kept
 from entrepot.content.ledger import KnownChunk, Ledger, NewChunk
 from entrepot.content.manifest import Root, decode_root
-from entrepot.content.publish import Progress, PublishOptions, publish
+from entrepot.content.publish import Progress, Published, PublishOptions, publish
 from entrepot.content.recovering import recover_ref
 from entrepot.content.rehearsal import RehearsedLedger, RehearsedShelf
 from entrepot.content.repairing import sealed_as
@@ -166,7 +166,8 @@ def salvage(
     progress: Callable[[Progress], None],
     cancelled: Callable[[], bool],
 ) -> None:
-    """Publish a source once more, into nothing but the salvage.
+    """Publish a source once more, into nothing but the salvage; and where it has small files more than once, and
+    something is still missing, as earlier versions of this program did, which kept the bytes of each.
 
     Args:
         numbers: of the versions that need something: the root is made for each.
@@ -176,28 +177,34 @@ def salvage(
         CancelledError: ``cancelled`` said so.
         EntrepotError: the source is gone, or cannot be published any more.
     """
-    roots: list[Root] = []
 
-    def noting(payload: bytes) -> str:
-        roots.append(decode_root(payload))
-        return sign(payload)
+    def again(options: PublishOptions) -> Published:
+        roots: list[Root] = []
 
-    with SalvageLedger(session, shelf, keys) as ledger:
-        publish(
-            source,
-            content=content,
-            number=numbers[0],
-            shelf=shelf,
-            ledger=ledger,
-            keys=keys,
-            sign=noting,
-            options=options,
-            progress=progress,
-            cancelled=cancelled,
-        )
-        with tools(shelf, ledger, keys, workers=1, name="salvage") as given:
-            keeper = Keeper[None](Purpose.MANIFEST_ROOT, tools=given, deliver=lambda _ref, _note: None, kept=Kept())
-            for number in numbers[1:]:
-                keeper.put(sign(pack(msgspec.structs.replace(roots[0], number=number))).encode(), None)
-            keeper.finish()
-    shelf.forget_others()
+        def noting(payload: bytes) -> str:
+            roots.append(decode_root(payload))
+            return sign(payload)
+
+        with SalvageLedger(session, shelf, keys) as ledger:
+            published = publish(
+                source,
+                content=content,
+                number=numbers[0],
+                shelf=shelf,
+                ledger=ledger,
+                keys=keys,
+                sign=noting,
+                options=options,
+                progress=progress,
+                cancelled=cancelled,
+            )
+            with tools(shelf, ledger, keys, workers=1, name="salvage") as given:
+                keeper = Keeper[None](Purpose.MANIFEST_ROOT, tools=given, deliver=lambda _ref, _note: None, kept=Kept())
+                for number in numbers[1:]:
+                    keeper.put(sign(pack(msgspec.structs.replace(roots[0], number=number))).encode(), None)
+                keeper.finish()
+        shelf.forget_others()
+        return published
+
+    if again(options).repeated and shelf.lacking():
+        again(msgspec.structs.replace(options, once=False))

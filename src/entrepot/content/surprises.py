@@ -90,7 +90,8 @@ def _by_bytes(group: Group) -> dict[int, str]:
     marks = _MARKS.find_matches_as_indexes(group.plain)
     if not marks:
         return {}
-    ends = list(itertools.accumulate(entry.size for entry in group.entries))
+    sizes = [0 if entry.extents else entry.size for entry in group.entries]  # what lies in another group was seen there
+    ends = list(itertools.accumulate(sizes))
     marked: dict[int, set[int]] = {}
     for kind, begin, end in marks:
         first, last = bisect_right(ends, begin), bisect_right(ends, end - 1)
@@ -99,7 +100,7 @@ def _by_bytes(group: Group) -> dict[int, str]:
             continue
         for at in range(first, last + 1):  # it is none, but may hide any that begins in it
             marked.setdefault(at, set()).update(range(len(_KINDS)))
-    return {at: _in(group.plain[ends[at] - group.entries[at].size : ends[at]], kinds) for at, kinds in marked.items()}
+    return {at: _in(group.plain[ends[at] - sizes[at] : ends[at]], kinds) for at, kinds in marked.items()}
 
 
 def _in(data: bytes, kinds: Collection[int]) -> str:

@@ -1,16 +1,19 @@
-"""Writes a manifest part by part, as references become known. Memory: one part, and the references of one big file.
+"""Writes a manifest part by part, as references become known. Memory: one part, the references of one big file, and
+those of the last :data:`~entrepot.content.repeats.GROUPS` groups.
 
 Parts end after a group or a big file where a keyed hash of its last path says so, so that versions share the parts in
 which nothing changed. A part has at most 1 MiB; only a file with more references than that goes on in the next part.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
 from entrepot.content.chunking import DomainKeys
 from entrepot.content.grouping import ends
 from entrepot.content.manifest import MAX_PART, Entry, EntryKind, Extent, join_part
+from entrepot.content.repeats import GROUPS
 from entrepot.core.encoding import pack
 from entrepot.core.sizes import KIB
 from entrepot.protocol import SealedRef
@@ -24,10 +27,11 @@ _ROOM: Final = MAX_PART - _HEAD
 
 
 class Counts:
-    """What a manifest lists. ``folders`` counts all below the root, also those that are only implied."""
+    """What a manifest lists. ``folders`` counts all below the root, also those that are only implied; ``repeated`` are
+    bytes of small files that lay in it already."""
 
     def __init__(self) -> None:
-        self.files = self.folders = self.links = self.plain_size = self.entries = 0
+        self.files = self.folders = self.links = self.plain_size = self.repeated = self.entries = 0
         self._folder = ""
 
     def add(self, entry: Entry) -> None:
@@ -65,19 +69,27 @@ class ManifestWriter:
         self._entries: list[bytes] = []
         self._size = 0
         self._big: list[SealedRef] = []
+        self._groups: deque[SealedRef | None] = deque(maxlen=GROUPS)  # the last one first
         self.counts = Counts()
 
     def group(self, ref: SealedRef | None, entries: tuple[Entry, ...]) -> None:
-        """Add a group, whose files lie in its chunk one after the other. There is always room for one: a group's
-        entries are bounded (``content/chunking.py``)."""
-        number = self._number(ref) if ref else 0
-        offset = 0
+        """Add the next group (:class:`~entrepot.content.grouping.Group`), whose files lie in its chunk one after the
+        other, but for those that lie in a group before. There is always room for one: its entries are bounded."""
+        self._groups.appendleft(ref)
+        end = 0
         for entry in entries:
-            if entry.size:
-                self._add(_with_extents(entry, 0, (Extent(number, offset, entry.size),)))
-                offset += entry.size
-            else:
+            if not entry.size:
                 self._add(entry)
+                continue
+            if entry.extents:
+                (extent,) = entry.extents
+                chunk, offset = self._groups[extent.chunk], extent.offset
+                self.counts.repeated += entry.size
+            else:
+                chunk, offset = ref, end
+                end += entry.size
+            assert chunk is not None
+            self._add(_with_extents(entry, 0, (Extent(self._number(chunk), offset, entry.size),)))
         self._maybe_close(entries[-1].path)
 
     def big_chunk(self, ref: SealedRef) -> None:
