@@ -16,8 +16,8 @@ import msgspec
 
 from entrepot.content.digests import digest_of
 from entrepot.content.manifest import Entry, EntryKind, Extent
-from entrepot.content.repeats import LEAST, Repeats
-from entrepot.content.snapshot import FileItem, FolderItem, Item
+from entrepot.content.repeats import Repeats
+from entrepot.content.snapshot import FileItem, FolderItem, Item, LinkItem
 from entrepot.content.sources import read_source
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB, MIB
@@ -86,7 +86,7 @@ def grouped(items: Iterable[Item], key: Secret, pool: Executor, *, once: bool = 
 
     Args:
         key: decides where groups end (``DomainKeys.grouping_key``).
-        once: what a file holds that lay in a group before is not put into one again.
+        once: files that lie in a group already are not put into another.
 
     Raises:
         RefusedError: a file changed while it was read, or cannot be read.
@@ -201,51 +201,49 @@ def _waits() -> float:
 
 
 class _Grouping:
-    """Collects runs of small files. Where they end does not depend on what lay in a group before."""
+    """Collects runs of small files. Where they end does not depend on what lies in a group already."""
 
     def __init__(self, key: Secret, repeats: Repeats | None) -> None:
         self._key = key
         self._repeats = repeats
-        self._number = 0
-        self._plain: list[bytes] = []
-        self._plain_size = 0
-        self._size = 0  # with what lies in a group already
-        self._entries: list[Entry] = []
+        self._items: list[Small] = []
+        self._size = 0
         self._entry_bytes = 0
 
     def take(self, small: Small) -> Iterator[Group]:
         """Add an item; give the group when it ends with it."""
         item = small.item
-        if isinstance(item, FileItem):
-            self._size += item.size
-            entry = Entry(EntryKind.FILE, item.path, item.mode, item.size, small.digest, 0, self._placed(small))
-        elif isinstance(item, FolderItem):
-            entry = Entry(EntryKind.FOLDER, item.path, item.mode)
-        else:
-            entry = Entry(EntryKind.LINK, item.path, target=item.target)
-        self._entries.append(entry)
-        self._entry_bytes += _ENTRY_BYTES + len(entry.path.encode()) + len(entry.target.encode())
+        self._items.append(small)
+        self._size += len(small.data)
+        target = item.target if isinstance(item, LinkItem) else ""
+        self._entry_bytes += _ENTRY_BYTES + len(item.path.encode()) + len(target.encode())
         large = self._size >= GROUP_MIN or self._entry_bytes >= GROUP_MIN_ENTRY_BYTES
         too_large = self._size >= GROUP_MAX or self._entry_bytes >= GROUP_MAX_ENTRY_BYTES
         if too_large or (large and small.digest and ends(self._key, small.digest, _LOW_BITS)):
             yield from self.close()
 
-    def _placed(self, small: Small) -> tuple[Extent, ...]:
-        """Put a file's bytes into the group; if they lie in one already, say where."""
-        size = len(small.data)
-        if self._repeats is not None and size >= LEAST:
-            found = self._repeats.find(small.digest, self._number)
-            if found is not None:
-                return (Extent(self._number - found[0], found[1], size),)
-            self._repeats.note(small.digest, self._number, self._plain_size)
-        self._plain.append(small.data)
-        self._plain_size += size
-        return ()
-
     def close(self) -> Iterator[Group]:
         """Give what was collected, if anything."""
-        if self._entries:
-            yield Group(b"".join(self._plain), tuple(self._entries))
-            self._plain, self._entries = [], []
-            self._plain_size = self._size = self._entry_bytes = 0
-            self._number += 1
+        items, self._items = self._items, []
+        self._size = self._entry_bytes = 0
+        if items:
+            yield _group(items, self._repeats)
+
+
+def _group(items: list[Small], repeats: Repeats | None) -> Group:
+    files = [small for small in items if small.data]
+    placed = repeats.place([(small.digest, len(small.data)) for small in files]) if repeats else [None] * len(files)
+    plain = [small.data for small, extent in zip(files, placed, strict=True) if extent is None]
+    extents = iter(placed)
+    entries = [_entry(small, next(extents) if small.data else None) for small in items]
+    return Group(b"".join(plain), tuple(entries))
+
+
+def _entry(small: Small, extent: Extent | None) -> Entry:
+    item = small.item
+    if isinstance(item, FileItem):
+        extents = () if extent is None else (extent,)
+        return Entry(EntryKind.FILE, item.path, item.mode, item.size, small.digest, 0, extents)
+    if isinstance(item, FolderItem):
+        return Entry(EntryKind.FOLDER, item.path, item.mode)
+    return Entry(EntryKind.LINK, item.path, target=item.target)
