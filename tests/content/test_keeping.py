@@ -359,9 +359,6 @@ class TestAdaptiveCompression:
     def test_mixed_content_is(self) -> None:
         assert effort_for(plain(1, MIB) + b"text " * 100_000) is Effort.PROGRAM
 
-    def test_what_repeats_itself_is_looked_through_for_long_matches_only(self) -> None:
-        assert effort_for(plain(1, 256 * KIB) + bytes(range(256)) * 4000) is Effort.REPEATING
-
 
 class Forgetful(MemoryStore):
     """Keeps names but no bytes, so that only the pipeline's memory counts."""

@@ -20,7 +20,7 @@ from entrepot.core.ids import ObjectId
 from entrepot.objects.hashing import object_id_of
 from entrepot.protocol import SealedRef
 
-_EFFORTS: Final = (Effort.TEXT, Effort.PROGRAM, Effort.REPEATING)
+_EFFORTS: Final = (Effort.TEXT, Effort.PROGRAM)
 WAYS: Final[tuple[Way, ...]] = (*_EFFORTS, *Earlier, 3, 1, 2, 4, 5, 6, 7, 8, 9, 12, 15, 19)
 """How a payload may have been compressed, by this version or an earlier one; a sample is never sealed."""
 _NONCE: Final = bytes(12)
