@@ -129,6 +129,23 @@ class TestResult:
         assert named == sorted({object_id for object_id, _ in library.shelf.page()} - {published.set_id})
         assert (len(data), len(named)) == (published.set_size, published.objects)
 
+    def test_small_files_are_kept_once_in_however_many_folders_they_are(
+        self, library: Any, tree_of: TreeOf, tmp_path: Path
+    ) -> None:
+        for number in range(300):
+            data = noise(number, 4000 if number % 9 else 300_000)
+            for release in ("tool-1.0", "tool-1.1", "tool-1.2"):
+                folder = tmp_path / "source" / release / str(number % 3)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{number}").write_bytes(data)
+        published = library.publish(tmp_path / "source")
+        small = 2 * sum(4000 for number in range(300) if number % 9)
+        assert published.repeated == small
+        assert published.plain_size == 3 * (small // 2 + 34 * 300_000)
+        assert published.stored_size < 1.01 * published.plain_size / 3
+        library.restore(published, tmp_path / "target")
+        assert tree_of(tmp_path / "target") == tree_of(tmp_path / "source")
+
     def test_a_single_file(self, library: Any, source: Path) -> None:
         published = library.publish(source / "bin" / "tool")
         (entry,) = library.entries(published)

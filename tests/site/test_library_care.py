@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import threading
 import zipfile
@@ -14,6 +15,7 @@ import pytest
 from entrepot.content import keeping, sweep
 from entrepot.content.compressing import Earlier
 from entrepot.content.delta import plaintext
+from entrepot.content.publish import PublishOptions
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import CancelledError, ConflictError, IntegrityError, NotFoundError, UnavailableError
 from entrepot.core.ids import ObjectId
@@ -38,7 +40,7 @@ from entrepot.protocol.libraryapi import (
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.rules.alerts import AlertState
 from entrepot.rules.alerttypes import LIBRARY_DAMAGE
-from entrepot.site import libraryrepair, librarysalvage
+from entrepot.site import libraryrepair, librarysalvage, publishing
 from entrepot.site.library import LibraryCare
 from entrepot.site.staging import Staging
 
@@ -388,6 +390,25 @@ async def test_what_an_earlier_version_compressed_otherwise_comes_back_as_it_was
     ended = await care.repair()
     assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
     assert f"{len(lost)} made again from the source" in ended.message
+    for object_id in lost:
+        care.server.shelf.read_whole(object_id)
+
+
+async def test_what_an_earlier_version_grouped_otherwise_comes_back_as_it_was(site, source, monkeypatch) -> None:
+    """It kept the bytes of a small file as often as there are files with them."""
+    for number in range(600):
+        data = bytes([number % 251]) * 3000 + b"%d" % (number % 300)
+        (source / "sub" / f"{number}").write_bytes(data)
+    with monkeypatch.context() as earlier:
+        earlier.setattr(publishing, "PublishOptions", functools.partial(PublishOptions, once=False))
+        await site.publish("App", source)
+    care = Care(site)
+    lost = [object_id for purpose in Purpose for object_id in care.of(purpose)]
+    for object_id in lost:
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    ended = await care.repair()
+    assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
     for object_id in lost:
         care.server.shelf.read_whole(object_id)
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,7 @@ from entrepot.content.reading import PartSequence
 from entrepot.core.errors import FormatError, IntegrityError
 from entrepot.core.paths import case_key
 from entrepot.core.times import Clock
+from entrepot.protocol import SealedRef
 
 PARTS_AT_A_TIME: Final = 3
 """Manifest parts whose chunks are fetched at the same time."""
@@ -133,7 +134,7 @@ class Fetching:
                 with manifest_advice():
                     part = await asyncio.to_thread(sequence.take_plain, plain)
                     self._check(part, root)
-                under_way.append(await self._begin_part(part))
+                under_way.append(await self._begin_part(part, number, ref))
                 number += 1
                 if len(under_way) >= PARTS_AT_A_TIME:
                     await self._complete_part(under_way.popleft())
@@ -144,12 +145,17 @@ class Fetching:
                 work.jobs.cancel()
             await asyncio.gather(*(work.jobs for work in under_way), return_exceptions=True)
 
-    async def _begin_part(self, part: Part) -> _PartWork:
+    async def _begin_part(self, part: Part, number: int, ref: SealedRef) -> _PartWork:
         plan: PartPlan = await asyncio.to_thread(self._destination.staging.survey, part)
         self.present += plan.present
         self._done += plan.present
         patches = await self.supply.patches(part)
-        return _PartWork(part, plan, asyncio.create_task(self._all_jobs(plan.jobs, patches)))
+
+        async def one(job: Job) -> None:
+            await self._one_job(job, patches)
+            self.supply.wrote(job.ref, number, ref)
+
+        return _PartWork(part, plan, asyncio.create_task(self._all_jobs(plan.jobs, one)))
 
     async def _complete_part(self, work: _PartWork) -> None:
         await work.jobs
@@ -171,13 +177,13 @@ class Fetching:
         if self._claimed[0] > root.files or self._claimed[1] > root.plain_size:
             raise FormatError("The manifest's parts hold more than its root promises.")
 
-    async def _all_jobs(self, jobs: tuple[Job, ...], patches: Patches) -> None:
+    async def _all_jobs(self, jobs: tuple[Job, ...], do: Callable[[Job], Awaitable[None]]) -> None:
         waiting = iter(jobs)
 
         async def worker() -> None:
             for job in waiting:  # all workers take from the same iterator
                 async with self.supply.slots:
-                    await self._one_job(job, patches)
+                    await do(job)
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -1,6 +1,7 @@
 """Where the bytes of one fetch come from: whatever costs least, each verified.
 
-For each chunk in turn: the own cache, the tree of an earlier version, a delta against one, the full object.
+For each chunk in turn: what was written already, the own cache, the tree of an earlier version, a delta against one,
+the full object.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from entrepot.client.destination import Destination
 from entrepot.client.downloader import PUBLISHED_WRONGLY, Downloader, manifest_advice
 from entrepot.client.sources import FULL, INSTALLED, OWN_CACHE, Used
 from entrepot.client.trees import EarlierTree
+from entrepot.client.written import Written
 from entrepot.content.manifest import Part, Root, decode_root
 from entrepot.core.errors import EntrepotError, FormatError, StorageError
 from entrepot.protocol import SealedRef, SignedType
@@ -60,6 +62,7 @@ class Supply:
         self._verify = verify
         self._busy: dict[bytes, asyncio.Lock] = {}
         self._earlier: list[EarlierTree] = []
+        self._written: Written | None = None
         self._local: dict[tuple[str, str], list[int]] = {}
 
     def used(self) -> tuple[Used, ...]:
@@ -113,6 +116,7 @@ class Supply:
         Raises:
             StorageError: the disk refuses.
         """
+        self._written = Written(self.destination.staging.folder, self.destination.record)
         for tree in self.destination.installed(self.reply.content)[:MAX_EARLIER]:
             with contextlib.suppress(EntrepotError):  # a damaged index costs a download, nothing more
                 self._earlier.append(EarlierTree(tree.folder, tree.record, tree.described))
@@ -166,6 +170,11 @@ class Supply:
         await asyncio.to_thread(record.keep_part, number, opened.sealed)
         return opened.plain
 
+    def wrote(self, chunk: SealedRef, number: int, part: SealedRef) -> None:
+        """A chunk is where the files of a part need it: for another part it need not be fetched again."""
+        if self._written:
+            self._written.note(chunk, number, part)
+
     async def patches(self, part: Part) -> Patches:
         """What the delta has for the chunks of a part; parts come in order, each once."""
         if not self.delta:
@@ -192,6 +201,9 @@ class Supply:
             self._busy.pop(object_id, None)
 
     async def _obtain(self, ref: SealedRef, patches: Patches) -> tuple[bytes, str]:
+        again = await asyncio.to_thread(self._written.recut, ref) if self._written else None
+        if again is not None:  # costs nothing and saves nothing: the version's size counts it once
+            return again, f"version {self.reply.version}"
         found = await asyncio.to_thread(self._here, ref)
         if found is not None:
             plain, kind, name, size = found

@@ -50,6 +50,27 @@ class Piece(msgspec.Struct, frozen=True):
     offset: int
 
 
+def covering(pieces: Iterable[Piece], size: int) -> list[Piece] | None:
+    """Pieces that together are the whole chunk of ``size`` bytes, in order and without overlap; None when they lack
+    some.
+
+    Args:
+        pieces: in order of their start in the chunk.
+    """
+    chosen: list[Piece] = []
+    at = 0
+    for piece in pieces:
+        if piece.start > at:
+            return None
+        skip = at - piece.start
+        if piece.length > skip:
+            chosen.append(Piece(at, piece.length - skip, piece.path, piece.offset + skip))
+            at += piece.length - skip
+        if at >= size:
+            break
+    return chosen if at == size else None
+
+
 class FileRange(msgspec.Struct, frozen=True):
     """``length`` bytes of the file ``path`` from ``offset``."""
 
@@ -213,18 +234,7 @@ class TreeIndex:
         Raises:
             FormatError: the index is damaged.
         """
-        chosen: list[Piece] = []
-        at = 0
-        for piece in self.pieces(object_id):
-            if piece.start > at:
-                return None
-            skip = at - piece.start
-            if piece.length > skip:
-                chosen.append(Piece(at, piece.length - skip, piece.path, piece.offset + skip))
-                at += piece.length - skip
-            if at >= size:
-                break
-        return chosen if at == size else None
+        return covering(self.pieces(object_id), size)
 
     def ranges(self, position: int, length: int) -> list[FileRange]:
         """The files that make up a range of the version's plaintext.

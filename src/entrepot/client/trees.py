@@ -7,7 +7,7 @@ was verified when it was made, may have been changed by anyone since, and is the
 import contextlib
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -193,7 +193,7 @@ class EarlierTree:
             return None  # a damaged index costs a download, nothing more
         if not pieces:
             return None
-        plain = self._join((piece.path, piece.offset, piece.length) for piece in pieces)
+        plain = joined(self.folder, ((piece.path, piece.offset, piece.length) for piece in pieces))
         return plain if plain is not None and matches(ref.digest, plain) else None
 
     def plaintext(self, position: int, length: int) -> bytes | None:
@@ -203,7 +203,7 @@ class EarlierTree:
             FormatError: the range reaches beyond the end.
         """
         ranges = self._index.ranges(position, length)
-        return self._join((piece.path, piece.offset, piece.length) for piece in ranges)
+        return joined(self.folder, ((piece.path, piece.offset, piece.length) for piece in ranges))
 
     def manifest(self, ranges: Sequence[PlainRange]) -> bytes | None:
         """Ranges of the plaintext of the version's manifest, verified; None when it is not there.
@@ -216,15 +216,17 @@ class EarlierTree:
             return None
         return manifest_bytes(root.parts, ranges, lambda number: self._record.part(number, root.parts[number]))
 
-    def _join(self, pieces: Iterator[tuple[str, int, int]]) -> bytes | None:
-        gathered = []
-        try:
-            with SafeTree(self.folder) as tree:
-                for path, offset, length in pieces:
-                    data = tree.read(path, offset, length)
-                    if data is None or len(data) != length:
-                        return None
-                    gathered.append(data)
-        except StorageError:
-            return None
-        return b"".join(gathered)
+
+def joined(folder: Path, pieces: Iterable[tuple[str, int, int]]) -> bytes | None:
+    """Bytes of files below a folder, put together: path, offset and length of each; None when some are not there."""
+    gathered = []
+    try:
+        with SafeTree(folder) as tree:
+            for path, offset, length in pieces:
+                data = tree.read(path, offset, length)
+                if data is None or len(data) != length:
+                    return None
+                gathered.append(data)
+    except StorageError:
+        return None
+    return b"".join(gathered)
