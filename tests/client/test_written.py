@@ -63,6 +63,17 @@ class TestRecut:
         found.note(self.chunk, 0, self.part)
         assert found.recut(self.chunk) == DATA
 
+    def test_the_first_part_that_names_it_is_read(self, record: Record, world) -> None:
+        other = encode_part(Part(2, (self.chunk,), (file("z", DATA[:10], Extent(0, 0, 10)),)))
+        record.keep_part(1, other, plain=True)
+        ref = world.library.seal(other, Purpose.MANIFEST_PART)
+        found = Written(self.folder, record)
+        found.note(self.chunk, 1, ref)
+        assert found.recut(self.chunk) is None  # it has a few bytes of it only
+        found.note(self.chunk, 0, self.part)
+        found.note(self.chunk, 1, ref)
+        assert found.recut(self.chunk) == DATA
+
     @pytest.mark.parametrize("what", ["changed", "cut", "gone", "no part", "another part"])
     def test_what_was_touched_since_is_not_taken(self, record: Record, what: str) -> None:
         found = Written(self.folder, record)

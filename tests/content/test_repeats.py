@@ -10,13 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entrepot.content import repeats
+from entrepot.content.chunking import domain_keys
 from entrepot.content.digests import digest_of
-from entrepot.content.grouping import Group, grouped
+from entrepot.content.grouping import GROUP_MAX_ENTRY_BYTES, Group, grouped
+from entrepot.content.manifest import MAX_PART, Entry, EntryKind, Extent, decode_part
 from entrepot.content.patterns import Excludes
-from entrepot.content.repeats import Repeats
+from entrepot.content.repeats import GROUPS, Repeats
+from entrepot.content.sealing import Generation
 from entrepot.content.snapshot import Warnings, walk
+from entrepot.content.writing import ManifestWriter
 from entrepot.core.secret import Secret
 from entrepot.core.sizes import KIB
+from entrepot.protocol import SealedRef
 
 KEY = Secret(b"g" * 32)
 
@@ -78,9 +83,28 @@ def test_it_remembers_the_last_files_and_groups_only(monkeypatch: pytest.MonkeyP
     for number in range(1000):
         found.place([(digest_of(b"%d" % number), 10)])
         assert len(found._recent) + len(found._before) <= 100
-    assert found.place([(digest_of(b"999"), 10)]) == [repeats.Extent(1, 0, 10)]
+    assert found.place([(digest_of(b"999"), 10)]) == [Extent(1, 0, 10)]
     assert found.place([(digest_of(b"7"), 10)]) == [None]
-    assert found._sizes.maxlen == repeats.GROUPS
+    assert found._sizes.maxlen == GROUPS
+
+
+def test_a_part_has_room_for_a_group_whose_files_all_lie_elsewhere() -> None:
+    parts: list[bytes] = []
+    writer = ManifestWriter(domain_keys(Secret(b"d" * 32), Generation(1, Secret(b"c" * 32))), parts.append)
+    for number in range(GROUPS - 1):
+        entry = Entry(EntryKind.FILE, f"a/{number:04d}", 0o644, 9, digest_of(b"%d" % number))
+        writer.group(SealedRef(digest_of(b"%d" % number)[2:], 2**24, 2**24, bytes(32), bytes(34)), (entry,))
+    for before, letter in enumerate("bcdef"):  # as many entries as a group can have (content/grouping.py)
+        count = GROUP_MAX_ENTRY_BYTES // 86 + 1
+        entries = [
+            Entry(EntryKind.FILE, f"{letter}/{at:04d}", 0o644, 9, bytes(34), 0, (Extent(1 + before + at, 0, 9),))
+            for at in range(count)
+        ]
+        writer.group(None, tuple(entries))
+    writer.finish()
+    assert max(map(len, parts)) <= MAX_PART
+    listed = [entry for part in parts for entry in decode_part(part).entries]
+    assert len(listed) == GROUPS - 1 + 5 * count
 
 
 def test_groups_end_where_they_ended_without(tmp_path: Path) -> None:

@@ -13,6 +13,15 @@ from entrepot.core.sizes import GIB, MIB
 PEM = b"-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\n-----END RSA PRIVATE KEY-----\n"
 
 
+def test_a_secret_beside_files_that_lie_elsewhere_is_named(library: Any, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("1 one", "2 one", "3 other", "4 one", "5 secret", "6 one", "7 last"):
+        source.mkdir(exist_ok=True)
+        (source / name).write_bytes(PEM if "secret" in name else name[2:].encode() * 1000)
+    (warning,) = library.publish(source).warnings
+    assert "'5 secret'" in warning
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [

@@ -37,9 +37,11 @@ class Written:
         self._opened: tuple[int, Part] | None = None
 
     def note(self, chunk: SealedRef, number: int, part: SealedRef) -> None:
-        """All that this part, the manifest's so-manieth, has of a chunk was written."""
+        """All that a part has of a chunk was written. The first that names it has most of it."""
         with self._lock:
-            self._where.setdefault(chunk.object_id, (number, part))
+            known = self._where.get(chunk.object_id)
+            if known is None or number < known[0]:
+                self._where[chunk.object_id] = (number, part)
             if len(self._where) > CHUNKS:
                 self._where.popitem(last=False)
 
