@@ -93,11 +93,11 @@ def test_a_part_has_room_for_a_group_whose_files_all_lie_elsewhere() -> None:
     writer = ManifestWriter(domain_keys(Secret(b"d" * 32), Generation(1, Secret(b"c" * 32))), parts.append)
     for number in range(GROUPS - 1):
         entry = Entry(EntryKind.FILE, f"a/{number:04d}", 0o644, 9, digest_of(b"%d" % number))
-        writer.group(SealedRef(digest_of(b"%d" % number)[2:], 2**24, 2**24, bytes(32), bytes(34)), (entry,))
+        writer.group(SealedRef(digest_of(b"%d" % number)[2:], 2**24, 2**24, bytes(32), digest_of(b"")), (entry,))
     for before, letter in enumerate("bcdef"):  # as many entries as a group can have (content/grouping.py)
         count = GROUP_MAX_ENTRY_BYTES // 86 + 1
         entries = [
-            Entry(EntryKind.FILE, f"{letter}/{at:04d}", 0o644, 9, bytes(34), 0, (Extent(1 + before + at, 0, 9),))
+            Entry(EntryKind.FILE, f"{letter}/{at:04d}", 0o644, 9, digest_of(b""), 0, (Extent(1 + before + at, 0, 9),))
             for at in range(count)
         ]
         writer.group(None, tuple(entries))
