@@ -8,7 +8,6 @@ across network input or output.
 
 import asyncio
 import contextlib
-import functools
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import sqlalchemy
 from sqlalchemy import Connection, Table, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.engine.interfaces import DBAPICursor
 
 from entrepot.core.errors import BadInputError, ConflictError, EntrepotError, StorageError, UnavailableError
 from entrepot.database.tables.hierarchy import counter
@@ -207,26 +207,31 @@ def _count_change(connection: Connection) -> None:
 
 def insert_into(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
     """An INSERT that knows ``on_conflict_do_nothing`` and ``on_conflict_do_update`` on either database."""
-    return _insert(connection.dialect.name, table)
-
-
-def insert_new(connection: Connection, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    """An INSERT that passes over rows whose unique keys are taken. It is put together once for each table: for what is
-    said often."""
-    return _insert_new(connection.dialect.name, table)
-
-
-def _insert(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    if dialect == "sqlite":
+    if connection.dialect.name == "sqlite":
         return sqlite.insert(table)
     from sqlalchemy.dialects import postgresql  # takes a fifteenth of a process's start, and most need it never
 
     return postgresql.insert(table)
 
 
-@functools.cache
-def _insert_new(dialect: str, table: Table) -> "sqlite.Insert | postgresql.Insert":
-    return _insert(dialect, table).on_conflict_do_nothing()
+@contextlib.contextmanager
+def driver_cursor(connection: Connection, text: str) -> Iterator[DBAPICursor]:
+    """A cursor of the database's own driver, in this transaction, for one statement.
+
+    Args:
+        text: the statement, for the error's text.
+
+    Raises:
+        sqlalchemy.exc.DBAPIError: as SQLAlchemy makes it of the driver's errors.
+    """
+    refused = connection.dialect.loaded_dbapi.Error
+    cursor = connection.connection.cursor()
+    try:
+        yield cursor
+    except refused as error:
+        raise sqlalchemy.exc.DBAPIError.instance(text, None, error, refused, dialect=connection.dialect) from error
+    finally:
+        cursor.close()
 
 
 def insert_if_free(connection: Connection, table: Table, values: dict[str, Any]) -> bool:
@@ -295,6 +300,8 @@ def _open_sqlite(url: str) -> sqlalchemy.Engine:
             # In the write-ahead log NORMAL leaves out the wait after a commit; the next FULL one waits for all before.
             connection.exec_driver_sql(f"PRAGMA synchronous={'NORMAL' if relaxed else 'FULL'}")
             connection.info[_RELAXED] = relaxed
-        connection.exec_driver_sql("BEGIN" if read else "BEGIN IMMEDIATE")
+        text = "BEGIN" if read else "BEGIN IMMEDIATE"
+        with driver_cursor(connection, text) as cursor:
+            cursor.execute(text)
 
     return engine

@@ -7,28 +7,18 @@ anyway.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-from sqlalchemy import (
-    Connection,
-    Row,
-    bindparam,
-    delete,
-    exists,
-    func,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, bindparam, delete, exists, func, insert, select, update
 
 from entrepot.content.ledger import SET, Announcement, KnownChunk, Ledger, NewChunk, State, Totals
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import HOUR, Clock
-from entrepot.database.engine import Database, insert_new
+from entrepot.database.engine import Database
 from entrepot.database.objectsets import adopt_set, drop_set, end_session, lapsed
+from entrepot.database.prepared import NewRows, Query, each_key
 from entrepot.database.tables.checks import object_check
 from entrepot.database.tables.library import chunk, object_, publish_session, session_object
 from entrepot.rules.verdicts import Verdict
@@ -39,28 +29,69 @@ _PAUSE: Final = 0.1
 _PAUSES: Final = 300
 _FETCH: Final = 10_000
 
-AnyRow = Row[*tuple[Any, ...]]
 
-# What is said for every few megabytes is put together once: that takes SQLAlchemy as long as the answer.
-_LEASE: Final = (
+class _Lease(NamedTuple):
+    until: float
+
+
+class _Object(NamedTuple):
+    number: int
+    object_id: bytes
+    state: str
+
+
+class _Indexed(NamedTuple):
+    """An entry of the index, and its object."""
+
+    index_hash: bytes
+    payload_hash: bytes
+    generation: int
+    number: int
+    object_id: bytes
+    size: int
+    purpose: int
+    state: str
+
+
+class _Entry(NamedTuple):
+    """An entry of the index; ``broken``: validation found its object missing or damaged."""
+
+    index_hash: bytes
+    number: int
+    broken: bool
+
+
+_LEASE: Final = Query(
+    _Lease._make,
     select(publish_session.c.lease_until)
     .where(publish_session.c.id == bindparam("session"))
-    .with_for_update(key_share=True)
+    .with_for_update(key_share=True),
 )
-_PRESENT: Final = (
-    select(object_.c.id, object_.c.object_id, object_.c.state)
-    .where(object_.c.object_id.in_(bindparam("wanted", expanding=True)))
-    .order_by(object_.c.id)
-    .with_for_update(key_share=True)
+_OBJECTS: Final = select(object_.c.id, object_.c.object_id, object_.c.state).where(
+    object_.c.object_id.in_(each_key("wanted"))
 )
-_INDEXED: Final = (
+_STORED: Final = Query(_Object._make, _OBJECTS)
+_PRESENT: Final = Query(_Object._make, _OBJECTS.order_by(object_.c.id).with_for_update(of=object_, key_share=True))
+_INDEXED: Final = Query(
+    _Indexed._make,
     select(chunk.c.index_hash, chunk.c.payload_hash, chunk.c.generation)
     .add_columns(object_.c.id, object_.c.object_id, object_.c.size, object_.c.purpose, object_.c.state)
     .join(object_, object_.c.id == chunk.c.object)
-    .where(chunk.c.index_hash.in_(bindparam("hashes", expanding=True)))
+    .where(chunk.c.index_hash.in_(each_key("hashes")))
     .order_by(object_.c.id)
-    .with_for_update(of=object_, key_share=True)
+    .with_for_update(of=object_, key_share=True),
 )
+_ENTRIES: Final = Query(
+    _Entry._make,
+    select(
+        chunk.c.index_hash,
+        chunk.c.object,
+        exists().where(object_check.c.object == chunk.c.object, object_check.c.verdict != bindparam("good")),
+    ).where(chunk.c.index_hash.in_(each_key("hashes"))),
+)
+_NEW_OBJECTS: Final = NewRows(object_, ("object_id", "size", "plain_size", "purpose", "state", "changed"))
+_NEW_ENTRIES: Final = NewRows(chunk, ("index_hash", "object", "payload_hash", "generation"))
+_NEW_LEASES: Final = NewRows(session_object, ("session", "object"))
 
 
 class SqlLibrary:
@@ -173,8 +204,8 @@ class SqlLedger:
             }
             for each in objects
         ]
-        connection.execute(insert_new(connection, object_), rows)
-        found = connection.execute(_PRESENT, {"wanted": [each.object_id for each in objects]}).all()
+        _NEW_OBJECTS.insert(connection, rows)
+        found = _PRESENT.all(connection, wanted=b"".join(each.object_id for each in objects))
         usable = [row for row in found if row.state != State.DELETING]
         self._hold(connection, usable)
         return {row.object_id for row in usable}
@@ -190,7 +221,7 @@ class SqlLedger:
         mine = {each.index_hash: each for each in chunks}
         with self._database.transaction(durable=False) as connection:
             self._renew(connection)
-            numbers = _numbers(connection, [each.object_id for each in mine.values()])
+            numbers = _numbers(connection, (each.object_id for each in mine.values()))
             rows = [
                 {
                     "index_hash": each.index_hash,
@@ -200,8 +231,11 @@ class SqlLedger:
                 }
                 for each in sorted(mine.values(), key=lambda each: each.index_hash)
             ]
-            replaced = _forget_broken(connection, list(mine.values()), numbers, lost)
-            connection.execute(insert_new(connection, chunk), rows)
+            if _NEW_ENTRIES.insert(connection, rows) == len(rows):
+                return {}
+            replaced = _forget_broken(connection, list(mine), set(numbers.values()), lost)
+            if replaced:
+                _NEW_ENTRIES.insert(connection, rows)
             if named:
                 return {}
             self._release(connection, replaced)
@@ -250,24 +284,24 @@ class SqlLedger:
         """Keep the lease, or find that a sweep has ended this session. The row lock keeps it alive during this
         transaction. It is renewed when a tenth has passed: until then, what only asks need not wait for the disk.
         """
-        until = connection.execute(_LEASE, {"session": self._session}).scalar()
-        if until is None:
+        lease = _LEASE.all(connection, session=self._session)
+        if not lease:
             raise lapsed()
         full = self._clock() + self._lease_seconds
-        if always or full - until > _SPENT * self._lease_seconds:
+        if always or full - lease[0].until > _SPENT * self._lease_seconds:
             mine = update(publish_session).where(publish_session.c.id == self._session)
             connection.execute(mine.values(lease_until=full))
 
-    def _hold(self, connection: Connection, rows: Iterable[AnyRow]) -> None:
+    def _hold(self, connection: Connection, rows: Iterable[_Object | _Indexed]) -> None:
         """Lease locked rows of objects, and revive those that are condemned."""
-        numbers = sorted({(row.id, row.state) for row in rows})
+        numbers = sorted({(row.number, row.state) for row in rows})
         condemned = [number for number, state in numbers if state == State.CONDEMNED]
         if condemned:
             revive = update(object_).where(object_.c.id.in_(condemned))
             connection.execute(revive.values(state=State.LIVE.value, changed=self._clock()))
         if numbers:
             leases = [{"session": self._session, "object": number} for number, _ in numbers]
-            connection.execute(insert_new(connection, session_object), leases)
+            _NEW_LEASES.insert(connection, leases)
 
     def _release(self, connection: Connection, numbers: list[int]) -> None:
         if numbers:
@@ -275,34 +309,28 @@ class SqlLedger:
             connection.execute(mine.where(session_object.c.object.in_(numbers)))
 
 
-def _indexed(connection: Connection, index_hashes: Sequence[bytes]) -> Sequence[AnyRow]:
+def _indexed(connection: Connection, index_hashes: Iterable[bytes]) -> list[_Indexed]:
     """Index entries with their objects, whose rows are locked."""
-    return connection.execute(_INDEXED, {"hashes": index_hashes}).all()
+    return _INDEXED.all(connection, hashes=b"".join(index_hashes))
 
 
 def _forget_broken(
-    connection: Connection, chunks: list[NewChunk], numbers: dict[bytes, int], lost: Collection[bytes]
+    connection: Connection, index_hashes: list[bytes], mine: Collection[int], lost: Collection[bytes]
 ) -> list[int]:
     """Take entries out of the index whose objects validation, or the publisher, found missing or damaged: new ones
-    replace them; the numbers of those objects."""
-    broken = exists().where(object_check.c.object == chunk.c.object, object_check.c.verdict != Verdict.GOOD.value)
-    mine = [each.index_hash for each in chunks]
-    gone = or_(broken, chunk.c.index_hash.in_([each for each in mine if each in lost]))
-    found = select(chunk.c.object).where(
-        chunk.c.index_hash.in_(mine), chunk.c.object.not_in(list(numbers.values())), gone
-    )
-    replaced = list(connection.scalars(found))
+    replace them; the numbers of those objects, of which none is ``mine``."""
+    entries = _ENTRIES.all(connection, hashes=b"".join(index_hashes), good=Verdict.GOOD.value)
+    replaced = [each.number for each in entries if each.number not in mine and (each.broken or each.index_hash in lost)]
     if replaced:
-        connection.execute(delete(chunk).where(chunk.c.index_hash.in_(mine), chunk.c.object.in_(replaced)))
+        connection.execute(delete(chunk).where(chunk.c.index_hash.in_(index_hashes), chunk.c.object.in_(replaced)))
     return replaced
 
 
-def _numbers(connection: Connection, ids: Sequence[ObjectId]) -> dict[bytes, int]:
-    found = select(object_.c.object_id, object_.c.id).where(object_.c.object_id.in_(ids))
-    return {row.object_id: row.id for row in connection.execute(found)}
+def _numbers(connection: Connection, ids: Iterable[ObjectId]) -> dict[bytes, int]:
+    return {row.object_id: row.number for row in _STORED.all(connection, wanted=b"".join(ids))}
 
 
-def _known(row: AnyRow) -> KnownChunk:
+def _known(row: _Indexed) -> KnownChunk:
     return KnownChunk(
         object_id=ObjectId(row.object_id),
         sealed_size=row.size,
