@@ -17,6 +17,8 @@ from entrepot.protocol.libraryapi import (
     Difference,
     LibraryFigures,
     LibraryInfo,
+    MissingDelta,
+    MissingDeltas,
     SetValidation,
     SweepPreview,
     Validation,
@@ -238,3 +240,24 @@ def test_a_distribution_is_cancelled_and_sent_anew(logged_in, entrepot) -> None:
     assert entrepot("content", "cancel-distribution", "App", "--to", "dp").code == 0
     assert entrepot("content", "redistribute", "App", "--to", "dp", "--no-wait").code == 0
     assert logged_in.bodies("POST /api/v1/contents/App/redistribute") == [{"points": ["dp"], "priority": "normal"}]
+
+
+MISSING = MissingDeltas(
+    missing=1200, tasks=0, deltas=(MissingDelta(content="pkg-1", content_name="App", from_version=1, to_version=3),)
+)
+
+
+def test_a_dry_run_lists_the_deltas_that_are_missing_and_orders_none(logged_in, entrepot) -> None:
+    logged_in.replies["GET /api/v1/library/deltas?content=App"] = MISSING
+    ran = entrepot("library", "deltas", "--content", "App", "--dry-run")
+    assert "pkg-1" in ran.out
+    assert "1200 are missing; only the first 1 are listed." in ran.err
+    assert "Nothing was changed." in ran.err
+    assert logged_in.bodies("POST /api/v1/library/deltas") == []
+
+
+def test_missing_deltas_are_ordered(logged_in, entrepot) -> None:
+    logged_in.replies["POST /api/v1/library/deltas"] = msgspec.structs.replace(MISSING, missing=1, tasks=1)
+    ran = entrepot("library", "deltas")
+    assert "1 tasks were started." in ran.err
+    assert logged_in.bodies("POST /api/v1/library/deltas") == [{"content": None}]

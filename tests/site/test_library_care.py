@@ -63,6 +63,7 @@ class Care:
             keys=site.keys,
             holders=holders,
             staging=site.server.staging,
+            deltas=site.server.library_care.deltas,
             holder="test",
             clock=site.clock,
         )

@@ -17,6 +17,7 @@ from entrepot.objects.shelf import Shelf, key_of
 from entrepot.protocol.cloudapi import UploadSchedule, UploadWindow
 from entrepot.protocol.libraryapi import LibraryRequest, PointValidationRequest
 from entrepot.site.library import LibraryCare
+from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.pacing import TaskPace
 from entrepot.site.settings import Settings
 from entrepot.site.staging import Staging
@@ -50,6 +51,7 @@ class Copied:
             keys=site.keys,
             holders=site.services.providers.holder,
             staging=Staging(site.folder, home=site.folder, free=lambda folder: shutil.disk_usage(folder).free),
+            deltas=DeltaFinder(site.database, site=SITE, deltas_kept=3, clock=site.clock, work=lambda: None),
             holder="test",
             clock=site.clock,
         )

@@ -13,10 +13,12 @@ from entrepot.core.errors import IntegrityError
 from entrepot.core.sizes import parse_size
 from entrepot.protocol.libraryapi import (
     ContentLibraryInfo,
+    DeltasRequest,
     Fault,
     LibraryFigures,
     LibraryInfo,
     LibraryRequest,
+    MissingDeltas,
     SweepPreview,
     SweepRequest,
     Validation,
@@ -185,7 +187,7 @@ def repair(
 
     Chunks are made again from the source folder, if it still has the same bytes; the rest is fetched from distribution
     points, those on premises first. What is left may come out when the source is read again as a whole; deltas
-    that are damaged, or could not be made, are made anew. Whatever comes is verified. What points and clouds send keeps
+    that are damaged, or missing, are made anew. Whatever comes is verified. What points and clouds send keeps
     to the rate of validations.
 
     \b
@@ -196,6 +198,41 @@ def repair(
     with site_session(ctx) as session:
         task = session.post("/library/repair", _request(only, rate), TaskInfo)
         finish(session, task, wait=wait, as_json=as_json)
+
+
+@app.command()
+def deltas(
+    ctx: typer.Context,
+    only: Only = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make the deltas that are missing: from the last versions of each content to its current one.
+
+    Missing is what was neither made nor found to save nothing, for instance because there was no room, its task was
+    cancelled, or more are wanted since. Until then clients fetch whole objects.
+
+    \b
+    Examples:
+      entrepot library deltas --dry-run
+      entrepot library deltas --content 7-Zip
+    """
+    with site_session(ctx) as session:
+        if dry_run:
+            found = session.get("/library/deltas", MissingDeltas, content=only)
+        else:
+            found = session.post("/library/deltas", DeltasRequest(content=only), MissingDeltas)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(each.content_name, str(each.from_version), str(each.to_version), each.content) for each in found.deltas]
+    print_rows(("Content", ">From", ">To", "Id"), rows, empty="No delta is missing.")
+    if len(rows) < found.missing:
+        say(f"{found.missing} are missing; only the first {len(rows)} are listed.")
+    if dry_run:
+        say("Nothing was changed.")
+    elif found.missing:
+        say(f"{found.tasks} tasks were started. Watch: entrepot task list --kind delta")
 
 
 @app.command()

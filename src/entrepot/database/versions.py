@@ -13,6 +13,7 @@ from entrepot.core.errors import ConflictError
 from entrepot.core.ids import ObjectId
 from entrepot.database import deployments, distribution, formersets, pointsets, tasks
 from entrepot.database.contents import Content, Version, in_use
+from entrepot.database.deltasets import forget_needless
 from entrepot.database.hierarchy import note_change
 from entrepot.database.objectsets import drop_set
 from entrepot.database.tables.content import content as contents
@@ -136,6 +137,7 @@ def remove(connection: Connection, content: Content, version: Version, *, now: f
     formersets.keep(connection, content.id, gone)
     touching = or_(deltas.c.from_version == version.number, deltas.c.to_version == version.number)
     connection.execute(delete(deltas).where(deltas.c.content == content.id, touching))
+    forget_needless(connection, version)
     mine = and_(versions.c.content == content.id, versions.c.number == version.number)
     connection.execute(delete(versions).where(mine))
     gone = [set_id for set_id in gone if not in_use(connection, set_id)]

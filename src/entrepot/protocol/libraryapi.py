@@ -3,7 +3,8 @@
 Versions: ``GET /contents/{id}/uses``, ``GET /contents/{id}/versions/{n}/uses``, ``DELETE /contents/{id}/versions/{n}``,
 ``GET /contents/{id}/comparison``, ``GET /contents/{id}/history``. The library: ``GET /library``, ``GET
 /library/contents``, ``GET /library/faults``, ``POST /library/validate|repair|sweep``, ``GET /library/sweep`` (what a
-sweep would delete), ``POST /points/{id}/validate``, ``GET /points/{id}/validation``.
+sweep would delete), ``GET`` and ``POST /library/deltas`` (those that are missing), ``POST /points/{id}/validate``,
+``GET /points/{id}/validation``.
 """
 
 from enum import StrEnum
@@ -14,6 +15,8 @@ from msgspec import Meta
 from entrepot.protocol.contentapi import DeltaInfo
 from entrepot.protocol.deviceapi import DeploymentInfo
 from entrepot.protocol.siteapi import Model, Name, TaskInfo
+
+MAX_LISTED = 1000
 
 # ------------------------------------------------------------------------------------------------------- versions
 
@@ -238,6 +241,30 @@ class LibraryRequest(Model, frozen=True, kw_only=True):
 
     content: Name | None = None
     rate: Annotated[int, Meta(ge=0, le=2**40)] | None = None
+
+
+class MissingDelta(Model, frozen=True, kw_only=True):
+    """A delta that clients should be offered, and that was neither made nor found to save nothing."""
+
+    content: str
+    content_name: str
+    from_version: int
+    to_version: int
+
+
+class MissingDeltas(Model, frozen=True, kw_only=True):
+    """``GET /library/deltas?content=`` and, once tasks that make them were added, the answer to ``POST``. ``deltas``
+    lists at most 1,000 of those that are ``missing``; ``tasks`` were added."""
+
+    missing: int
+    tasks: int
+    deltas: tuple[MissingDelta, ...]
+
+
+class DeltasRequest(Model, frozen=True, kw_only=True):
+    """``POST /library/deltas`` → :class:`MissingDeltas`: has them made; without a content: of all."""
+
+    content: Name | None = None
 
 
 class SweepRequest(Model, frozen=True, kw_only=True):

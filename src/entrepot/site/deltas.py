@@ -20,10 +20,10 @@ from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Ledger, Library
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
-from entrepot.core.errors import EntrepotError, StorageError, UnavailableError
+from entrepot.core.errors import EntrepotError, NotFoundError, StorageError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import MINUTE, Clock
-from entrepot.database import contents, distribution, versions
+from entrepot.database import contents, deltasets, distribution, versions
 from entrepot.database.contents import Content, Delta, Version
 from entrepot.database.engine import Database
 from entrepot.database.objectsets import adopt_set
@@ -105,6 +105,7 @@ class DeltaHandler:
             )
             if made is None:
                 self._library.close_session(ledger.session)
+                self._note_needless(job, (old.sealing, new.sealing))
                 report.message("No delta: it would not save anything.")
                 return
             kept = keeper.finish()
@@ -119,6 +120,14 @@ class DeltaHandler:
             raise
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
+    def _note_needless(self, job: DeltaJob, sealings: tuple[int, int]) -> None:
+        with self._database.transaction() as connection, contextlib.suppress(NotFoundError):  # deleted meanwhile
+            versions.lock(connection, job.content)
+            if sealings == _sealings(connection, job):  # else it is asked for anew
+                deltasets.note_needless(
+                    connection, job.content, from_version=job.from_version, to_version=job.to_version
+                )
 
     def _side(self, version: Version) -> Side:
         ref = self._keys.open_ref(root_name(version.content, version.number), version.root)

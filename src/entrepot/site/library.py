@@ -50,6 +50,7 @@ from entrepot.site.libraryjobs import (
 )
 from entrepot.site.libraryrepair import RepairHandler, RepairJob
 from entrepot.site.librarysalvage import Salvage
+from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.pointvalidation import PointValidateHandler, PointValidateJob
 from entrepot.site.settings import Settings
 from entrepot.site.staging import Staging
@@ -68,6 +69,7 @@ class LibraryCare:
 
     Args:
         staging: where archives are unpacked when a source is read again.
+        deltas: finds those that are missing.
         holder: names this process, for the leases of tasks.
     """
 
@@ -81,6 +83,7 @@ class LibraryCare:
         keys: SiteKeys,
         holders: HolderSource,
         staging: Staging,
+        deltas: DeltaFinder,
         holder: str,
         clock: Clock,
     ) -> None:
@@ -89,12 +92,15 @@ class LibraryCare:
         self._shelf = shelf
         self._clock = clock
         self._site = settings.site
+        self.deltas = deltas
         self._counting = asyncio.Lock()
         self.tasks = TaskEngine(database, site=self._site, holder=holder, clock=clock, concurrency=CONCURRENCY)
         self.tasks.register(VALIDATE, ValidateHandler(database, shelf=shelf, clock=clock), waits=True)
         self.tasks.register(SWEEP, SweepHandler(database, shelf=shelf, clock=clock))
         salvage = Salvage(database, shelf=shelf, library=library, keys=keys, staging=staging)
-        repair = RepairHandler(database, shelf=shelf, keys=keys, holders=holders, salvage=salvage, clock=clock)
+        repair = RepairHandler(
+            database, shelf=shelf, keys=keys, holders=holders, salvage=salvage, deltas=deltas, clock=clock
+        )
         self.tasks.register(REPAIR, repair)
         checking = PointValidateHandler(database, shelf=shelf, holders=holders, clock=clock)
         self.tasks.register(POINT_VALIDATE, checking, waits=True)

@@ -22,7 +22,7 @@ from entrepot.content.manifest import Part
 from entrepot.content.objectset import encode_set
 from entrepot.content.reading import open_root, parts
 from entrepot.content.repairing import rebuilt
-from entrepot.core.errors import EntrepotError, IntegrityError, StorageError
+from entrepot.core.errors import EntrepotError, IntegrityError, NotFoundError, StorageError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import Clock
 from entrepot.database import contents, librarychecks, pointsets, retention
@@ -37,7 +37,8 @@ from entrepot.rules.verdicts import Verdict
 from entrepot.site.cloudport import HolderSource
 from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.libraryalert import judge_library
-from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas, retry_deltas
+from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_deltas
+from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.pacing import TaskPace
 from entrepot.site.reporting import Reporter
 from entrepot.web.copies import copies_of
@@ -103,6 +104,7 @@ class RepairHandler:
         keys: SiteKeys,
         holders: HolderSource,
         salvage: Salvage,
+        deltas: DeltaFinder,
         clock: Clock,
     ) -> None:
         self._database = database
@@ -110,6 +112,7 @@ class RepairHandler:
         self._keys = keys
         self._holders = holders
         self._salvage = salvage
+        self._deltas = deltas
         self._clock = clock
 
     async def run(self, task: Task, report: Reporter) -> None:
@@ -127,7 +130,8 @@ class RepairHandler:
             after = page[-1].object_id
         if mended.left:
             await self._last_resorts(ledger, content, mended, report)
-        mended.deltas += await self._database.write(retry_deltas, content, now=self._clock())
+        with contextlib.suppress(NotFoundError):  # the content was deleted meanwhile
+            mended.deltas += (await self._deltas.remake(content)).tasks
         await self._database.write(judge_library, self._clock())
         report.message(f"{mended.told() or 'Nothing to repair'}.")
         if mended.left:

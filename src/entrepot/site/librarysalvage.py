@@ -13,15 +13,15 @@ from entrepot.content.ledger import Library
 from entrepot.content.publish import PublishOptions
 from entrepot.content.salvaging import SalvageShelf, salvage
 from entrepot.content.scratch import scratch_errors
-from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError
+from entrepot.core.errors import CancelledError, EntrepotError
 from entrepot.core.ids import ObjectId
-from entrepot.database import contents, librarychecks, tasks
+from entrepot.database import contents, librarychecks
 from entrepot.database.contents import Content, Origin, Version
 from entrepot.database.engine import Database
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.site.keys.sitekeys import SiteKeys
-from entrepot.site.publishing import DELTA, DeltaJob, ask_for_delta, weighed
+from entrepot.site.publishing import ask_for_delta, weighed
 from entrepot.site.reporting import Reporter
 from entrepot.site.staging import Staging
 from entrepot.trust.signing import sign
@@ -176,25 +176,3 @@ def remake_deltas(connection: Connection, content: str, *, now: float) -> int:
         contents.drop_delta(connection, delta)
         ask_for_delta(connection, owner, from_version=delta.from_version, to_version=delta.to_version, now=now)
     return len(broken)
-
-
-def retry_deltas(connection: Connection, content: str, *, now: float) -> int:
-    """Ask again for deltas to current versions, of one content or of all, whose making failed, for instance on a full
-    disk; how many."""
-    asked = 0
-    for job in {task.payload_as(DeltaJob) for task in tasks.failed_last(connection, DELTA)}:
-        if content in ("", job.content) and _is_wanted(connection, job):
-            owner = contents.get_content(connection, job.content)
-            ask_for_delta(connection, owner, from_version=job.from_version, to_version=job.to_version, now=now)
-            asked += 1
-    return asked
-
-
-def _is_wanted(connection: Connection, job: DeltaJob) -> bool:
-    """Whether it leads to what clients get, and is not there by now."""
-    with contextlib.suppress(NotFoundError):  # the content or the earlier version is gone
-        contents.get_version(connection, job.content, job.from_version)
-        owner = contents.get_content(connection, job.content)
-        made = contents.find_delta(connection, job.content, job.from_version, job.to_version)
-        return made is None and owner.current == job.to_version and not owner.deleting
-    return False

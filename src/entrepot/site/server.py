@@ -41,6 +41,7 @@ from entrepot.site.keys.sitekeys import SiteKeys, new_id
 from entrepot.site.library import LibraryCare
 from entrepot.site.locating import Locator
 from entrepot.site.managementpoint import ManagementPoint
+from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.notifications.outbox import Outbox
 from entrepot.site.notifications.subscriptions import Subscriptions
 from entrepot.site.publishing import DELTA, PUBLISH, RESEAL, PublishHandler
@@ -154,6 +155,9 @@ class SiteServer:
         self.comparisons = Comparisons(
             database, shelf=self.shelf, keys=keys, scratch=home.folder / "scratch" / "comparisons"
         )
+        missing_deltas = DeltaFinder(
+            database, site=site, deltas_kept=settings.deltas_kept, clock=clock, work=self._wake
+        )
         self.library_care = LibraryCare(
             database,
             settings=settings,
@@ -162,6 +166,7 @@ class SiteServer:
             keys=keys,
             holders=self.holders,
             staging=self.staging,
+            deltas=missing_deltas,
             holder=self.holder,
             clock=clock,
         )

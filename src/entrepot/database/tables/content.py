@@ -71,6 +71,14 @@ content_delta = Table(
     Column("fetched", BigInteger, nullable=False, server_default="0"),  # by a client on the old version, in all
 )
 
+needless_delta = Table(  # a delta between these versions would save nothing
+    "needless_delta",
+    metadata,
+    Column("content", String(40), ForeignKey("content.id", ondelete="CASCADE"), primary_key=True),
+    Column("from_version", Integer, primary_key=True, autoincrement=False),
+    Column("to_version", Integer, primary_key=True, autoincrement=False),
+)
+
 former_set = Table(
     "former_set",
     metadata,

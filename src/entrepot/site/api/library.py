@@ -7,9 +7,11 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from entrepot.core.ids import object_id_from_hex
 from entrepot.protocol.libraryapi import (
     ContentLibraryInfo,
+    DeltasRequest,
     Fault,
     LibraryInfo,
     LibraryRequest,
+    MissingDeltas,
     PointValidationRequest,
     SetValidation,
     SweepPreview,
@@ -51,7 +53,12 @@ def _questions(care: LibraryCare) -> Handlers:
         """What a sweep would delete; ``strays`` lists all files, which takes its time."""
         return await care.preview_sweep(strays=strays)
 
-    return [get_library, get_library_contents, list_faults, preview_sweep]
+    @get("/library/deltas", tags=["Library"])
+    async def list_missing_deltas(content: FromQuery[str] = "") -> MissingDeltas:
+        """Deltas to current versions that were neither made nor found to save nothing, and that nobody makes now."""
+        return await care.deltas.missing(content)
+
+    return [get_library, get_library_contents, list_faults, preview_sweep, list_missing_deltas]
 
 
 def _commands(care: LibraryCare) -> Handlers:
@@ -70,7 +77,12 @@ def _commands(care: LibraryCare) -> Handlers:
         """Delete what nothing needs any more."""
         return task_info(await care.sweep(data))
 
-    return [validate_library, repair_library, sweep_library]
+    @post("/library/deltas", status_code=200, tags=["Library"])
+    async def make_missing_deltas(data: JSONBody[DeltasRequest]) -> MissingDeltas:
+        """Have the deltas made that are missing, of a content or of all."""
+        return await care.deltas.remake(data.content or "")
+
+    return [validate_library, repair_library, sweep_library, make_missing_deltas]
 
 
 def _points(care: LibraryCare) -> Handlers:
