@@ -100,6 +100,37 @@ def test_version_control_is_named_once(library: Any, tmp_path: Path) -> None:
     assert "'.git'" in warning
 
 
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (("app/.svn/entries", "app/.svn/pristine/aa/1", "app/src/.svn/entries"), "app/.svn"),
+        (("app/.hg/store/data/a.i",), "app/.hg"),
+        (("app/.bzr/branch/last-revision",), "app/.bzr"),
+        (("app/CVS/Entries", "app/CVS/Root", "app/src/CVS/Entries"), "app/CVS"),
+        (("lib/.git/HEAD",), "lib/.git"),
+    ],
+)
+def test_version_control_of_each_kind_is_named_with_the_pattern_that_leaves_it_out(
+    library: Any, tmp_path: Path, files: tuple[str, ...], named: str
+) -> None:
+    for name in (*files, "readme"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    (warning,) = library.publish(tmp_path).warnings
+    assert warning.startswith(f"{named!r} is a version control folder, with ")
+    pattern = warning.split("Exclude it with '")[1].removesuffix("'.")
+    left = library.publish(tmp_path, excludes=(pattern,))
+    assert (left.warnings, left.files) == ((), 1)
+
+
+@pytest.mark.parametrize("name", ["app.git/x", "CVS/price list", "CVS", "my.svn/x", ".gitignore", "src/.hgignore"])
+def test_what_only_looks_like_version_control_is_not_named(library: Any, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("x")
+    assert library.publish(tmp_path).warnings == ()
+
+
 def test_many_secrets_are_counted(library: Any, tmp_path: Path) -> None:
     for number in range(MAX_NAMED + 5):
         (tmp_path / f"{number}.key").write_text(str(number))

@@ -45,7 +45,17 @@ _MARKS: Final = BytesAhoCorasick((_KEY_MARK, *_TOKENS), MatchKind.LeftmostFirst)
 another's mark, for that would have a letter before it."""
 
 
-_VERSION_CONTROL: Final = ".git"
+_VERSION_CONTROL: Final = {
+    ".git": "with all history",
+    ".svn": "with a copy of every file",
+    ".hg": "with all history",
+    ".bzr": "with all history",
+    "CVS": "with its server's address",
+}
+_IN_CVS: Final = frozenset(("Entries", "Repository", "Root"))
+"""Only a folder with these files is one of CVS: its name may stand for other things."""
+_EVERYWHERE: Final = frozenset((".svn", "CVS"))
+"""Each folder of a working copy has one of these (of Subversion, before 1.7): the first speaks for all."""
 
 
 class Surprise(msgspec.Struct, frozen=True, gc=False):
@@ -60,8 +70,7 @@ def surprises_of(group: Group) -> tuple[Surprise, ...]:
     found: list[Surprise] = []
     marked = _by_bytes(group)
     for number, entry in enumerate(group.entries):
-        if _VERSION_CONTROL in entry.path:
-            found += _version_control(entry.path)
+        found += _version_control(entry.path)
         if entry.kind == EntryKind.FILE and (why := _by_name(entry.path) or marked.get(number, "")):
             found.append(Surprise(entry.path, why))
     return tuple(found)
@@ -74,10 +83,14 @@ def surprises_of_big(path: str) -> tuple[Surprise, ...]:
 
 
 def _version_control(path: str) -> tuple[Surprise, ...]:
-    folders = path.split("/")[:-1]
-    if _VERSION_CONTROL not in folders:
-        return ()
-    return (Surprise("/".join(folders[: folders.index(_VERSION_CONTROL) + 1])),)
+    for each in _VERSION_CONTROL:
+        if each in path:  # nearly none has any: the names are taken apart for those only
+            *folders, name = path.split("/")
+            if each == "CVS" and (folders[-1:] != ["CVS"] or name not in _IN_CVS):
+                continue
+            if each in folders:
+                return (Surprise("/".join(folders[: folders.index(each) + 1])),)
+    return ()
 
 
 def _by_name(path: str) -> str:
@@ -123,12 +136,17 @@ class Surprises:
         for each in found:
             if each.why:
                 self._note(f"{each.path!r} looks like a secret ({each.why}): every client would get it.")
-            elif each.path not in self._repositories and len(self._repositories) < MAX_NAMED:
-                self._repositories.add(each.path)
-                self._named.append(
-                    f"{each.path!r} is a version control folder, with all history. Exclude it with '.git/'."
-                )
-                self._count += 1
+            else:
+                self._add_repository(each.path)
+
+    def _add_repository(self, path: str) -> None:
+        kind = path.rpartition("/")[2]
+        known = kind if kind in _EVERYWHERE else path
+        if known not in self._repositories and len(self._repositories) < MAX_NAMED:
+            self._repositories.add(known)
+            what = _VERSION_CONTROL[kind]
+            self._named.append(f"{path!r} is a version control folder, {what}. Exclude it with '{kind}/'.")
+            self._count += 1
 
     def texts(self) -> tuple[str, ...]:
         """What was found."""
