@@ -182,6 +182,42 @@ async def test_the_error_names_the_field(site) -> None:
     assert "exclude" in answer.json()["detail"]
 
 
+def _wrong(node: dict[str, Any], schemas: dict[str, Any]) -> Iterator[Any]:
+    """Values of other types than a schema says, one wrong place each, most of which a lenient reader would take.
+    Decimal numbers are strings here, and may be numbers."""
+    if "$ref" in node:
+        yield from _wrong(schemas[node["$ref"].rpartition("/")[2]], schemas)
+    for choice in ("oneOf", "anyOf"):
+        others = [each for each in node.get(choice, ()) if each.get("type") != "null"]
+        if len(others) == 1:
+            yield from _wrong(others[0], schemas)
+    kinds = node.get("type", ())
+    kinds = {kinds} if isinstance(kinds, str) else set(kinds)
+    if kinds <= {"boolean", "integer", "number", "string", "null"} and len(kinds - {"null"}) == 1:
+        yield from {"boolean": (1, 0, "true"), "string": (True,)}.get((kinds - {"null"}).pop(), ("5",))
+    if "items" in node:
+        yield from ([wrong] for wrong in _wrong(node["items"], schemas))
+    for name, field in node.get("properties", {}).items():
+        for wrong in _wrong(field, schemas):
+            yield {name: wrong}
+
+
+async def test_no_body_of_any_route_is_taken_with_a_value_of_another_type(site) -> None:
+    schema = json.loads((await site.ask("GET", "/api/docs/openapi.json")).body)
+    tried = 0
+    for path, methods in schema["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+            where = re.sub(r"\{\w+\}", "x", path.replace("{number}", "1")).removeprefix(PREFIX)
+            for wrong in _wrong(body, schema["components"]["schemas"]):
+                answer = await site.raw(method.upper(), where, wrong)
+                assert answer.status == 400, (method, path, wrong, answer.body)
+                assert f"{next(iter(wrong))}" in answer.json()["detail"], (method, path, wrong)
+                assert "Expected `" in answer.json()["detail"], (method, path, wrong)
+                tried += 1
+    assert tried > 200
+
+
 # ------------------------------------------------------------------------------------------------- contents
 
 

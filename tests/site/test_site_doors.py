@@ -50,10 +50,10 @@ async def test_a_login_whose_body_never_comes_is_given_up(site, monkeypatch) -> 
     assert b"did not arrive in time" in sent[1]["body"]
 
 
-async def test_what_is_nested_too_deeply_is_bad_input(site) -> None:
-    answer = await site.ask("POST", LOGIN, b"[" * 100_000)
+@pytest.mark.parametrize("before", [b"", b'{"name":', b'{"other":', b'{"name":"admin","password":'])
+async def test_what_is_nested_too_deeply_is_bad_input(site, before: bytes) -> None:
+    answer = await site.ask("POST", LOGIN, before + b"[" * 100_000)
     assert (answer.status, answer.json()["code"]) == (400, "bad_input")
-    assert "too deeply" in answer.json()["detail"]
 
 
 async def test_no_answer_of_the_api_is_kept_on_the_way_or_shown_in_a_frame(site) -> None:

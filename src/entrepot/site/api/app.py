@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final, Self, cast
 
+import msgspec
 import structlog
 from litestar import Litestar, Request, Response, Router
 from litestar.connection import ASGIConnection
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException, SerializationException, ValidationException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
@@ -50,9 +51,9 @@ def build_app(sessions: Sessions, *, open_routes: Routes, routes: Routes) -> Lit
         exception_handlers={
             EntrepotError: _on_error,
             HTTPException: _on_http,
-            RecursionError: _on_depth,
             Exception: _on_defect,
         },
+        request_class=_Request,
         openapi_config=documentation(),
         request_max_body_size=MAX_BODY,
         logging_config=None,
@@ -75,6 +76,30 @@ class _Branch(Router):
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
         return self
+
+
+class _Request(Request[Any, Any, Any]):
+    """Decodes a body into its model at once, and strictly: the framework itself would take 1 for true, "5" for 5."""
+
+    async def json(self) -> Any:
+        """The model that the route takes.
+
+        Raises:
+            BadInputError: the body is JSON, but not this model.
+            SerializationException: it is no JSON.
+        """
+        field = self.route_handler.parsed_data_field
+        if field is None:
+            return await super().json()
+        try:
+            return msgspec.json.decode(await self.body(), type=field.annotation)
+        except msgspec.ValidationError as error:
+            what, _, place = str(error).partition(" - at ")
+            name = place.strip("`").removeprefix("$").removeprefix(".")
+            told = f"{name}: {what}" if name else what
+            raise BadInputError(f"The request is not valid: {told}.", next_step=_READ) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise SerializationException(str(error)) from None
 
 
 _READ: Final = f"{DOCS} describes every address, and what it takes."
@@ -125,12 +150,6 @@ def _explain(error: HTTPException) -> str:
             place = str(each.get("key", "")) or str(each.get("source", ""))
             found.append(f"{place}: {each.get('message', '')}".strip(": "))
     return f"The request is not valid: {'; '.join(found)}." if found else "The request is not valid."
-
-
-def _on_depth(request: AnyRequest, _: Exception) -> Response[bytes]:
-    """What the decoder raises, and the framework passes on, where a body is nested deeper than any of ours."""
-    log.warning("request_nested_too_deeply", path=request.scope["path"], method=request.scope["method"])
-    return problem_response(BadInputError("The request is nested too deeply.", next_step=_READ))
 
 
 def _on_defect(request: AnyRequest, error: Exception) -> Response[bytes]:
