@@ -37,16 +37,12 @@ class Excludes:
         checked = [_check(pattern) for pattern in patterns]
         if len(checked) > MAX_PATTERNS:
             raise BadInputError(f"There are more than {MAX_PATTERNS} exclude patterns.")
-        self._any = bool(checked)
-        self._idle = [_Pattern(each) for each in dict.fromkeys(checked[:MAX_FOLLOWED])]
-        self._names = [_any_of(each for each in checked if _is_name(each) and not each.endswith("/"))]
-        self._folder_names = [
-            *self._names,
-            _any_of(each[:-1] for each in checked if _is_name(each) and each[-1] == "/"),
-        ]
-        whole = [each for each in checked if not _is_name(each)]
-        self._paths = [_split(each) for each in whole if not each.endswith("/")]
-        self._folder_paths = [*self._paths, *(_split(each[:-1]) for each in whole if each.endswith("/"))]
+        single = [_Pattern(each) for each in dict.fromkeys(checked)]
+        self._any = bool(single)
+        self._idle = single[:MAX_FOLLOWED]
+        self._names = _any_of(each for each in single if each.is_name and not each.folders_only)
+        self._folder_names = _any_of(each for each in single if each.is_name)
+        self._paths = [each for each in single if not each.is_name]
 
     def __bool__(self) -> bool:
         return self._any
@@ -54,10 +50,10 @@ class Excludes:
     def match(self, path: str, *, folder: bool) -> bool:
         """Tell whether this path itself is excluded (its parents were asked before)."""
         parts = path.split("/")
-        names, paths = (self._folder_names, self._folder_paths) if folder else (self._names, self._paths)
-        found = any(each and each.match(parts[-1]) for each in names) or any(_matches(each, parts) for each in paths)
+        names = self._folder_names if folder else self._names
+        found = bool(names and names.match(parts[-1])) or any(each.matches(parts, folder) for each in self._paths)
         if found and self._idle:
-            self._idle = [each for each in self._idle if not each.matches(parts, folder=folder)]
+            self._idle = [each for each in self._idle if not each.matches(parts, folder)]
         return found
 
     @property
@@ -67,20 +63,24 @@ class Excludes:
 
 
 class _Pattern:
-    """One pattern for itself."""
+    """One pattern. ``is_name``: it matches a name at any depth; ``folders_only``: it matches no file."""
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.folders_only = text.endswith("/")
+        self.plain = text.removesuffix("/")
+        self.is_name = "/" not in self.plain and self.plain != "**"
 
     @functools.cached_property
     def _names(self) -> list[re.Pattern[str] | None]:
-        return _split(self.text.removesuffix("/"))
+        """One expression per name; None for ``**``."""
+        return [None if part == "**" else re.compile(fnmatch.translate(part)) for part in self.plain.split("/")]
 
-    def matches(self, parts: list[str], *, folder: bool) -> bool:
-        """As :meth:`Excludes.match`, for a path's names."""
-        if self.text.endswith("/") and not folder:
+    def matches(self, parts: list[str], folder: bool) -> bool:
+        """Whether it matches a path, given by its names."""
+        if self.folders_only and not folder:
             return False
-        return _matches(self._names, parts[-1:] if _is_name(self.text) else parts)
+        return _matches(self._names, parts[-1:] if self.is_name else parts)
 
 
 def _check(pattern: str) -> str:
@@ -94,18 +94,10 @@ def _check(pattern: str) -> str:
     return pattern
 
 
-def _is_name(pattern: str) -> bool:
-    return "/" not in pattern[:-1] and pattern.removesuffix("/") != "**"
-
-
-def _any_of(patterns: Iterable[str]) -> re.Pattern[str] | None:
-    translated = [fnmatch.translate(pattern) for pattern in patterns]
+def _any_of(patterns: Iterable[_Pattern]) -> re.Pattern[str] | None:
+    """One expression for all of these that match names: a thousand are tried at once."""
+    translated = [fnmatch.translate(each.plain) for each in patterns]
     return re.compile("|".join(translated)) if translated else None
-
-
-def _split(pattern: str) -> list[re.Pattern[str] | None]:
-    """One expression per name; None for ``**``."""
-    return [None if part == "**" else re.compile(fnmatch.translate(part)) for part in pattern.split("/")]
 
 
 def _matches(pattern: list[re.Pattern[str] | None], parts: list[str]) -> bool:
