@@ -14,9 +14,14 @@ message and one next step, with the exit code of its family (``core.errors.Famil
 
 import sys
 
+from entrepot.core.loading import end_without_a_look, load_without_a_look
+
 
 def main() -> None:
     """Entry point of the ``entrepot`` command."""
+    load_without_a_look()
     from entrepot.cli.failures import run  # late: a broken installation can still say what is missing
 
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    end_without_a_look()
+    sys.exit(code)

@@ -26,6 +26,7 @@ from entrepot.cli.removing import DryRun, tell
 from entrepot.cli.secrets import read_code
 from entrepot.cli.tidings import Tidings
 from entrepot.core.errors import BadInputError, EntrepotError, NotFoundError
+from entrepot.core.loading import all_is_loaded
 from entrepot.core.terminal import harmless
 from entrepot.protocol.removalapi import Removal, counted, refused_or_not
 
@@ -248,6 +249,7 @@ def fetch(
     """
     from entrepot.client.fetch import fetch
 
+    all_is_loaded()
     bar = _FetchBar()
     with bar.progress:
         given: list[Located] = []

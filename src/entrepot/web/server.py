@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from entrepot.core.encoding import to_json
 from entrepot.core.errors import BadInputError, ConflictError
+from entrepot.core.loading import all_is_loaded
 from entrepot.web.arrivals import AtOnce, Requests
 from entrepot.web.asgi import App, Message, Scope
 from entrepot.web.crowds import keep_bounded
@@ -188,6 +189,7 @@ def run_process(main: Coroutine[Any, Any, None], *, loop: NewLoop | None = None,
     """
     log_json()
     keep_freed_memory(one_heap=one_heap)
+    all_is_loaded()
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(_to_the_end(main))
     raise AssertionError("unreachable")

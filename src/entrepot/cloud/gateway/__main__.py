@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 from entrepot.core.errors import EntrepotError
+from entrepot.core.loading import load_without_a_look
 
 
 def main() -> None:
     """Run the instance that the file named on the command line describes."""
+    load_without_a_look()
     # structlog would load rich, for tracebacks in colour: a quarter of the start, for what no instance prints.
     sys.modules["rich"] = None  # type: ignore[assignment]  # so Python is told that there is no such module
     from entrepot.cloud.gateway.app import run_gateway
