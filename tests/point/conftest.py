@@ -199,6 +199,7 @@ class PointProcess:
 
     def __init__(self, home: Path) -> None:
         program = (
+            "from entrepot.core.loading import load_without_a_look; load_without_a_look();"
             "import sys; from pathlib import Path; from entrepot.point.server import serve_point;"
             "from entrepot.web.server import run_process; run_process(serve_point(Path(sys.argv[1])))"
         )

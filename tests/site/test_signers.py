@@ -1,5 +1,6 @@
 """Rollover of signing keys: the root signs the next trust document, and nobody is cut off meanwhile."""
 
+import functools
 import secrets
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,14 @@ from entrepot.web.sets import SetLibrary
 ALL = (Role.MANIFEST, Role.TOKEN, Role.POLICY, Role.CONTROL)
 
 
+@functools.cache
+def opened(pem: bytes) -> RootKey:
+    """The root, opened once for all tests: its passphrase is made to cost what half a test does."""
+    return RootKey.load(pem, Secret("a long passphrase"))
+
+
 def root_of(site: Any) -> RootKey:
-    return RootKey.load(site.home.root_key.read_bytes(), Secret("a long passphrase"))
+    return opened(site.home.root_key.read_bytes())
 
 
 async def drafted(site: Any, *roles: Role, **how: Any) -> TrustDocument:

@@ -38,6 +38,8 @@ pytestmark = pytest.mark.process
 SERVE = """
 import sys
 from pathlib import Path
+from entrepot.core.loading import load_without_a_look
+load_without_a_look()
 from entrepot.site.serve import serve_site
 from entrepot.web.server import run_process
 run_process(serve_site(Path(sys.argv[1])))

@@ -1,14 +1,14 @@
 """A process's start and end, without a look for garbage: next to nothing of what modules make when they load is any.
 
-To look costs up to a fifth of a start: Python looks after every 700 new objects, and a site server's modules make some
-230 000 that stay. A server then leaves what it loaded out of every later look, each of which would hold its only loop up.
+To look costs up to a third of a start: Python looks after every 700 new objects, and a site server's modules make some
+230 000 that stay. A server then leaves what it loaded out of every later look, each of which would hold its loop up.
 """
 
 import gc
 from typing import Final
 
 UNTIL_A_LOOK: Final = 500_000
-"""New objects until garbage is looked for: more than any command loads, and still a bound for one that runs for long."""
+"""New objects until garbage is looked for: more than any command loads, and yet a bound for one that runs for long."""
 
 _USUAL: Final = gc.get_threshold()
 
