@@ -45,7 +45,7 @@ from entrepot.protocol.transactions import (
 from entrepot.trust.assertions import make_client_assertion, verify_client_assertion
 from entrepot.trust.authority import make_csr, public_key_of
 from entrepot.trust.certificates import load_pfx, new_management
-from entrepot.trust.escrow import Exported, protect, read_header
+from entrepot.trust.escrow import read_header
 from entrepot.trust.inspection import certificate_name, describe, dns_names, load_cer, thumbprint, to_pem
 from entrepot.trust.pem import load_chain
 from entrepot.trust.publishsettings import load_publish_settings
@@ -239,9 +239,13 @@ _PUBLISHED: Final = (
     b'<PublishData><PublishProfile PublishMethod="AzureServiceManagementAPI" Url="https://cloud.example" '
     b'ManagementCertificate="AAAA"><Subscription Id="one" Name="One"/></PublishProfile></PublishData>'
 )
-_ESCROW: Final = protect(
-    Exported(secrets={}, keys=()), Secret(b"a passphrase of words"), hierarchy="h", root=bytes(32), site="PS1", now=1.0
-)
+# What `protect` made once: the key of its passphrase takes a second of a processor, in every process that loads this.
+_ESCROW: Final = b"""-----BEGIN ENTREPOT SECRETS-----
+ksRSmgGhaMQgAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAACjUFMxAQPO
+AAQAAATEECcaSfmYcDMdUW6Avo+C+Z3EDI2X+vBKY0fndLJnasQUSjNfwnbvEvkS
+V/znjayIjhdPGvs=
+-----END ENTREPOT SECRETS-----
+"""
 _PAIR: Final = new_management("fuzz", 30, "ec", now=0.0)
 _PFX: Final = _PAIR.pfx(Secret(b"x"))
 _CHAIN: Final = to_pem(_PAIR.certificate).encode()
