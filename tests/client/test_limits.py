@@ -17,6 +17,7 @@ from entrepot.content.digests import Digester
 from entrepot.content.manifest import Entry, EntryKind, Extent, Part
 from entrepot.content.sealing import Purpose
 from entrepot.core.errors import StorageError, UnavailableError
+from entrepot.core.sizes import KIB
 
 _PROGRAM = """
 import asyncio, re, sys
@@ -143,11 +144,11 @@ async def test_what_cannot_fit_is_refused_before_it_is_fetched(world, tools, tmp
 
 @pytest.fixture
 def seven(world, tmp_path: Path) -> Path:
-    """A content of 2.1 MB in seven chunks, published."""
+    """A content of 1.8 MB in seven chunks, published: its files are as large as the smallest chunk, so none is cut."""
     source = tmp_path / "app"
     source.mkdir()
     for number in range(7):
-        (source / f"file-{number}").write_bytes(bytes([number]) + os.urandom(299_999))
+        (source / f"file-{number}").write_bytes(bytes([number]) + os.urandom(256 * KIB - 1))
     world.publish(source)
     return source
 
