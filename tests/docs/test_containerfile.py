@@ -1,15 +1,15 @@
 """The gateway's image: what its Containerfile says fits the package, its lock file and what Azure is told."""
 
+import importlib.util
 import json
 import re
 import tomllib
 
 import pytest
-import typer.main
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from entrepot.cli.app import app
+from entrepot.cloud.host.server import GATEWAY_COMMAND
 from entrepot.cloud.providers.azure.bodies import CONFIG_PATH, PORT, STATE_PATH
 
 
@@ -25,15 +25,11 @@ def lines(repository) -> dict[str, list[str]]:
     return found
 
 
-def test_it_starts_a_command_that_exists_with_an_option_that_it_has(lines) -> None:
-    words = json.loads(lines["ENTRYPOINT"][0]) + json.loads(lines["CMD"][0])
-    assert words[0] == "entrepot"
-    command = typer.main.get_command(app)
-    while words[1] in getattr(command, "commands", {}):
-        command = command.commands[words.pop(1)]  # type: ignore[attr-defined]  # it is a group
-    options = {name for parameter in command.params for name in parameter.opts}
-    assert words[1] in options
-    assert words[2] == f"{CONFIG_PATH}/gateway.json"
+def test_it_starts_a_gateway_as_a_cloud_host_does_with_the_file_that_azure_mounts(lines) -> None:
+    _, *how = GATEWAY_COMMAND
+    assert json.loads(lines["ENTRYPOINT"][0]) == ["python", *how]
+    assert importlib.util.find_spec(f"{how[-1]}.__main__") is not None
+    assert json.loads(lines["CMD"][0]) == [f"{CONFIG_PATH}/gateway.json"]
 
 
 def test_port_and_folder_are_those_that_azure_is_told(lines) -> None:

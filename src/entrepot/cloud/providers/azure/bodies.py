@@ -99,6 +99,7 @@ def app(
 
 
 def _template(options: AzureOptions, instances: int) -> dict[str, Any]:
+    # Neither command nor arguments: an image of any version knows how its gateway starts, and where its file is.
     # Not /healthz: a gateway without a control document, or one that is stopped by it, answers 503 there and is well.
     probe = {"tcpSocket": {"port": PORT}, "periodSeconds": 10}
     return {
@@ -107,7 +108,6 @@ def _template(options: AzureOptions, instances: int) -> dict[str, Any]:
             {
                 "name": "gateway",
                 "image": options.image,
-                "args": ["gateway", "serve", "--config", f"{CONFIG_PATH}/gateway.json"],
                 "resources": {"cpu": options.cpu, "memory": f"{options.memory_gib:g}Gi"},
                 "volumeMounts": [
                     {"volumeName": "config", "mountPath": CONFIG_PATH},
