@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from entrepot.content import apart
 from entrepot.content.apart import gathered
 from entrepot.content.gathering import Asked, Findings, gather
 from entrepot.content.grouping import Group, Piece
+from entrepot.core.encoding import pack, unpack
 from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, RefusedError, UnavailableError
 from entrepot.core.sizes import KIB, MIB
 
@@ -70,16 +72,23 @@ def test_it_gives_the_same_as_here(tmp_path: Path, pool: ThreadPoolExecutor, chi
     (source / "big").write_bytes(os.urandom(3 * MIB))
     (source / "link").symlink_to("big")
     (source / "NUL").write_text("a name that Windows cannot store")
-    question = asked(source, excludes=("folder 3/", "*.lgo"))
+    shutil.copytree(source / "folder 1", source / "the same once more")
+    question = asked(source, excludes=("folder 3/", "*.lgo"), once=True)
     with gathered(question, pool, never) as pieces:
         found = list(pieces)
     assert found == list(gather(question, pool))
+    assert any(entry.extents for group in found if isinstance(group, Group) for entry in group.entries)
     assert isinstance(found[-1], Findings)
     assert [text for text in found[-1].remarks if "NUL" not in text] == ["The pattern '*.lgo' left nothing out."]
     assert len(found[-1].remarks) == 2
     assert not found[-1].windows_safe
     assert len(children) == 1
     assert children[0].returncode is not None
+
+
+def test_a_server_that_runs_on_after_an_upgrade_is_given_what_it_understands(tmp_path: Path) -> None:
+    before = unpack(pack((os.fsencode(tmp_path), (), False, b"g" * 32)), Asked, "x")  # as it was until repeats came
+    assert not before.once
 
 
 @pytest.mark.parametrize(

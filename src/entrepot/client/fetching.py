@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import sys
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -134,7 +134,7 @@ class Fetching:
                 with manifest_advice():
                     part = await asyncio.to_thread(sequence.take_plain, plain)
                     self._check(part, root)
-                under_way.append(await self._begin_part(part, number, ref))
+                under_way.append(await self._begin_part(part, number, ref, tuple(under_way)))
                 number += 1
                 if len(under_way) >= PARTS_AT_A_TIME:
                     await self._complete_part(under_way.popleft())
@@ -145,17 +145,23 @@ class Fetching:
                 work.jobs.cancel()
             await asyncio.gather(*(work.jobs for work in under_way), return_exceptions=True)
 
-    async def _begin_part(self, part: Part, number: int, ref: SealedRef) -> _PartWork:
+    async def _begin_part(self, part: Part, number: int, ref: SealedRef, before: tuple[_PartWork, ...]) -> _PartWork:
         plan: PartPlan = await asyncio.to_thread(self._destination.staging.survey, part)
         self.present += plan.present
         self._done += plan.present
         patches = await self.supply.patches(part)
+        missing = {job.ref.object_id for job in plan.jobs}
+        for chunk in part.chunks:
+            if chunk.object_id not in missing:  # an interrupted run wrote it
+                self.supply.wrote(chunk, number, ref)
 
         async def one(job: Job) -> None:
             await self._one_job(job, patches)
             self.supply.wrote(job.ref, number, ref)
 
-        return _PartWork(part, plan, asyncio.create_task(self._all_jobs(plan.jobs, one)))
+        awaited = {job.ref.object_id for work in before for job in work.plan.jobs}
+        all_jobs = self._all_jobs(plan.jobs, one, awaited, [work.jobs for work in before])
+        return _PartWork(part, plan, asyncio.create_task(all_jobs))
 
     async def _complete_part(self, work: _PartWork) -> None:
         await work.jobs
@@ -177,7 +183,22 @@ class Fetching:
         if self._claimed[0] > root.files or self._claimed[1] > root.plain_size:
             raise FormatError("The manifest's parts hold more than its root promises.")
 
-    async def _all_jobs(self, jobs: tuple[Job, ...], do: Callable[[Job], Awaitable[None]]) -> None:
+    async def _all_jobs(
+        self,
+        jobs: Sequence[Job],
+        do: Callable[[Job], Awaitable[None]],
+        awaited: Collection[bytes],
+        before: Sequence[asyncio.Task[None]],
+    ) -> None:
+        """The jobs of a part; last those for chunks that parts before it, under way still, are to write: their delta
+        may have them, and their files will."""
+        await self._at_once([job for job in jobs if job.ref.object_id not in awaited], do)
+        again = [job for job in jobs if job.ref.object_id in awaited]
+        if again:
+            await asyncio.wait(before)
+            await self._at_once(again, do)
+
+    async def _at_once(self, jobs: Sequence[Job], do: Callable[[Job], Awaitable[None]]) -> None:
         waiting = iter(jobs)
 
         async def worker() -> None:

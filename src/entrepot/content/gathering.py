@@ -26,14 +26,15 @@ class Asked(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         excludes: what to leave out (``content/patterns.py``).
         for_windows: refuse what Windows cannot store.
         grouping_key: decides where groups end.
-        once: files that lay in a group before are not put into one again.
+        once: files that lay in a group before are not put into one again. Not unless asked for: a server that
+            runs on after an upgrade would not understand it, and its next gathering process is the new program's.
     """
 
     source: bytes
     excludes: tuple[str, ...]
     for_windows: bool
     grouping_key: bytes
-    once: bool = True
+    once: bool = False
 
     def __repr__(self) -> str:
         """Without the key."""
