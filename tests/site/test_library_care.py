@@ -42,7 +42,7 @@ from entrepot.rules.alerts import AlertState
 from entrepot.rules.alerttypes import LIBRARY_DAMAGE
 from entrepot.site import libraryrepair, librarysalvage, publishing
 from entrepot.site.library import LibraryCare
-from entrepot.site.staging import Staging
+from entrepot.site.staging import LIBRARY_KEPT_FREE, REPAIR_KEPT_FREE, Staging
 
 
 class Care:
@@ -59,6 +59,7 @@ class Care:
             site.database,
             settings=site.server.settings,
             shelf=site.server.shelf,
+            mending=site.server.mending,
             library=site.server.library,
             keys=site.keys,
             holders=holders,
@@ -569,12 +570,40 @@ async def test_what_the_disk_has_no_room_for_is_not_fetched_from_one_point_after
 
     for point in (near, far):
         monkeypatch.setattr(care.site.points[point], "get", counted(point))
-    care.site.free = 1000
+    path = care.site.home.library / key_of(root)
+    path.mkdir(parents=True)
     ended = await care.repair()
     assert (ended.state, ended.error_code, len(asked)) == (TaskState.FAILED, "storage", 1)
-    assert "134.2 MB are kept for the database). Make room" in ended.error
-    care.site.free = None
+    path.rmdir()
     assert (await care.repair()).state is TaskState.COMPLETED
+
+
+async def test_a_repair_brings_nothing_where_the_disk_has_no_room_for_anything(care, source, monkeypatch) -> None:
+    """Neither is the source read for that, nor a cloud paid."""
+    point = await care.site.enrolled_point("dp")
+    await care.site.distributed("App", "dp")
+    for object_id in (*care.of(Purpose.CHUNK), *care.of(Purpose.MANIFEST_PART), *care.of(Purpose.MANIFEST_ROOT)):
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    used: list[object] = []
+    monkeypatch.setattr(care.site.points[point], "get", lambda *args: used.append(args))
+    monkeypatch.setattr(Staging, "source", lambda *args, **_: used.append(args))
+    care.site.free = REPAIR_KEPT_FREE - 1000
+    ended = await care.repair()
+    assert (ended.state, ended.error_code, ended.message) == (TaskState.FAILED, "storage", "Nothing came back.")
+    assert "33.6 MB are kept for the database). Make room (entrepot library sweep --now)" in ended.error
+    assert used == []
+
+
+async def test_a_repair_may_use_room_that_no_publish_gets(care, source) -> None:
+    """Clients wait for what it brings back."""
+    for object_id in (*care.of(Purpose.CHUNK), *care.of(Purpose.MANIFEST_PART)):
+        care.server.shelf.delete(object_id)
+    await care.validate()
+    care.site.free = LIBRARY_KEPT_FREE - 1000
+    ended = await care.repair()
+    assert ended.state is TaskState.COMPLETED, ended.error
+    assert await care.faults() == []
 
 
 async def test_publishing_the_same_bytes_heals(care) -> None:

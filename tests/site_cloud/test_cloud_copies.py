@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 
 from entrepot.core.ids import ObjectId
+from entrepot.core.sizes import GIB
 from entrepot.core.times import DAY
 from entrepot.database import charges, clouddetails
 from entrepot.database.cloud import CloudPoint
@@ -20,7 +21,7 @@ from entrepot.site.library import LibraryCare
 from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.pacing import TaskPace
 from entrepot.site.settings import Settings
-from entrepot.site.staging import Staging
+from entrepot.site.staging import LibraryRoom, RoomyStore, Staging
 
 from .conftest import NOW, SITE, SiteUnderTest
 from .published import publish_bytes
@@ -42,11 +43,13 @@ class Copied:
         for object_id, data in self.objects.items():
             for shelf in (self.shelf, self.cloud):
                 shelf.put(object_id, data)
+        room = LibraryRoom(site.folder, free=lambda _: GIB)
         library = SqlLibrary(site.database, clock=site.clock, new_id=lambda: "ses-1", pause=lambda _: None)
         self.care = LibraryCare(
             site.database,
             settings=Settings(site=SITE, url="https://127.0.0.1:1", listen="127.0.0.1:1"),
             shelf=self.shelf,
+            mending=RoomyStore(self.shelf.store, room),
             library=library,
             keys=site.keys,
             holders=site.services.providers.holder,

@@ -53,7 +53,7 @@ from entrepot.site.librarysalvage import Salvage
 from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.pointvalidation import PointValidateHandler, PointValidateJob
 from entrepot.site.settings import Settings
-from entrepot.site.staging import Staging
+from entrepot.site.staging import RoomyStore, Staging
 from entrepot.site.taskinfo import task_info
 from entrepot.site.tasks import TaskEngine
 
@@ -68,6 +68,7 @@ class LibraryCare:
     """Looks after the library, and after what points have of it.
 
     Args:
+        mending: the library's store, for repairs: they may go nearer to the end of its disk.
         staging: where archives are unpacked when a source is read again.
         deltas: finds those that are missing.
         holder: names this process, for the leases of tasks.
@@ -79,6 +80,7 @@ class LibraryCare:
         *,
         settings: Settings,
         shelf: Shelf,
+        mending: RoomyStore,
         library: Library,
         keys: SiteKeys,
         holders: HolderSource,
@@ -97,9 +99,9 @@ class LibraryCare:
         self.tasks = TaskEngine(database, site=self._site, holder=holder, clock=clock, concurrency=CONCURRENCY)
         self.tasks.register(VALIDATE, ValidateHandler(database, shelf=shelf, clock=clock), waits=True)
         self.tasks.register(SWEEP, SweepHandler(database, shelf=shelf, clock=clock))
-        salvage = Salvage(database, shelf=shelf, library=library, keys=keys, staging=staging)
+        salvage = Salvage(database, shelf=Shelf(mending), library=library, keys=keys, staging=staging)
         repair = RepairHandler(
-            database, shelf=shelf, keys=keys, holders=holders, salvage=salvage, deltas=deltas, clock=clock
+            database, store=mending, keys=keys, holders=holders, salvage=salvage, deltas=deltas, clock=clock
         )
         self.tasks.register(REPAIR, repair)
         checking = PointValidateHandler(database, shelf=shelf, holders=holders, clock=clock)

@@ -41,6 +41,7 @@ from entrepot.site.librarysalvage import ASKED, NOTED, Salvage, origins, remake_
 from entrepot.site.missingdeltas import DeltaFinder
 from entrepot.site.pacing import TaskPace
 from entrepot.site.reporting import Reporter
+from entrepot.site.staging import RoomyStore
 from entrepot.web.copies import copies_of
 
 _VERSIONS: Final = 20
@@ -100,7 +101,7 @@ class RepairHandler:
         self,
         database: Database,
         *,
-        shelf: Shelf,
+        store: RoomyStore,
         keys: SiteKeys,
         holders: HolderSource,
         salvage: Salvage,
@@ -108,7 +109,8 @@ class RepairHandler:
         clock: Clock,
     ) -> None:
         self._database = database
-        self._shelf = shelf
+        self._shelf = Shelf(store)
+        self._room = store.room
         self._keys = keys
         self._holders = holders
         self._salvage = salvage
@@ -133,17 +135,19 @@ class RepairHandler:
         with contextlib.suppress(NotFoundError):  # the content was deleted meanwhile
             mended.deltas += (await self._deltas.remake(content)).tasks
         await self._database.write(judge_library, self._clock())
-        report.message(f"{mended.told() or 'Nothing to repair'}.")
+        nothing = "Nothing came back" if mended.left else "Nothing to repair"
+        report.message(f"{mended.told() or nothing}.")
         if mended.left:
             raise _not_all(mended)
 
     async def _last_resorts(self, ledger: SqlCheckLedger, content: str, mended: Mended, report: Reporter) -> None:
         """What only the whole source gives, and deltas, which need not be mended."""
-        found, refused = await asyncio.to_thread(
-            self._salvage.find, content, _faulty(ledger), report, lambda found: self._note(ledger, found)
-        )
-        mended.source += found
-        mended.refused = refused or mended.refused
+        if self._has_room(mended):
+            found, refused = await asyncio.to_thread(
+                self._salvage.find, content, _faulty(ledger), report, lambda found: self._note(ledger, found)
+            )
+            mended.source += found
+            mended.refused = refused or mended.refused
         mended.deltas = await self._database.write(remake_deltas, content, now=self._clock())
         while await self._database.write(retention.drop_unused_sets):
             report.check()
@@ -177,10 +181,19 @@ class RepairHandler:
                         del left[object_id]
                     report.amount(mended.done)
                     report.check()
-            if not left:
+            if not left or not self._has_room(mended):
                 break
         mended.left += len(left)
         report.amount(mended.done)
+
+    def _has_room(self, mended: Mended) -> bool:
+        """Whether anything would be taken at all: nothing is read, or paid for at a cloud, to be dropped."""
+        try:
+            self._room.insist()
+        except StorageError as error:
+            mended.refused = error.message
+            return False
+        return True
 
     async def _look_again(self, left: Left, mended: Mended) -> Found:
         for batch in batched(list(left.values())):
@@ -250,6 +263,8 @@ class RepairHandler:
 
     async def _from_points(self, left: Left, mended: Mended, pace: TaskPace) -> Found:
         for each in list(left.values()):
+            if not self._has_room(mended):
+                return
             for point in await self._database.read(librarychecks.holders_of, each.object_id):
                 if (data := await self._fetch(point, each, pace)) is None:
                     continue
@@ -280,7 +295,8 @@ def _not_all(mended: Mended) -> EntrepotError:
         return StorageError(
             f"{mended.left} objects could not be repaired: the library's disk did not take all of them "
             f"({mended.refused.removesuffix('.')}).{done}",
-            next_step="Make room, or mend what is in the way; then: entrepot library repair",
+            next_step="Make room (entrepot library sweep --now), or mend what is in the way; then: entrepot library "
+            "repair",
         )
     return IntegrityError(
         f"{mended.left} objects could not be repaired: neither the source nor any point has them.{done}",

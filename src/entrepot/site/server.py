@@ -49,7 +49,7 @@ from entrepot.site.rehearsals import REHEARSAL, RehearsalHandler, Rehearsals
 from entrepot.site.renewal import Renewal
 from entrepot.site.sending import Sender
 from entrepot.site.settings import Home, Settings, gateway_settings
-from entrepot.site.staging import LibraryRoom, RoomyStore, Staging, free_space
+from entrepot.site.staging import REPAIR_KEPT_FREE, LibraryRoom, RoomyStore, Staging, free_space
 from entrepot.site.tasks import TaskEngine
 from entrepot.site.upkeep import Upkeep
 from entrepot.site.versions import DELETE_VERSION, DeleteVersionHandler, Versions
@@ -83,7 +83,9 @@ class SiteServer:
         self.clock = clock
         self.holder = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.room = LibraryRoom(home.library, free=free)
-        self.shelf = Shelf(RoomyStore(FolderStore(home.library), self.room))
+        files = FolderStore(home.library)
+        self.shelf = Shelf(RoomyStore(files, self.room))
+        self.mending = RoomyStore(files, LibraryRoom(home.library, free=free, kept=REPAIR_KEPT_FREE))
         self.library = SqlLibrary(database, clock=clock, new_id=lambda: new_id("ses"), pause=time.sleep)
         self.http = HttpClient(TlsTrust.hierarchy(keys.authorities), settings.resolve, connections=4 * settings.threads)
         site = keys.site.code
@@ -162,6 +164,7 @@ class SiteServer:
             database,
             settings=settings,
             shelf=self.shelf,
+            mending=self.mending,
             library=self.library,
             keys=keys,
             holders=self.holders,

@@ -23,8 +23,10 @@ from entrepot.objects.wrapper import StoreWrapper
 KEPT_FREE: Final = GIB
 """Bytes of the site's disk that unpacking leaves free."""
 LIBRARY_KEPT_FREE: Final = 128 * MIB
-"""The same for the library, whoever stores there (a publish, versions sealed anew, deltas, a repair): what is there
-already is worth more than what is to come, and a database that cannot be written could not even order a sweep."""
+"""The same for the library, whoever stores there (a publish, versions sealed anew, deltas): what is there already is
+worth more than what is to come, and a database that cannot be written could not even order a sweep."""
+REPAIR_KEPT_FREE: Final = 32 * MIB
+"""The same for a repair: what it brings back was there before, and clients wait for it."""
 
 
 def free_space(folder: Path) -> int:
@@ -38,16 +40,18 @@ class LibraryRoom:
     Args:
         folder: the library's.
         free: how many bytes are free on a folder's disk.
+        kept: bytes of the disk that stay free.
     """
 
-    def __init__(self, folder: Path, *, free: Callable[[Path], int]) -> None:
+    def __init__(self, folder: Path, *, free: Callable[[Path], int], kept: int = LIBRARY_KEPT_FREE) -> None:
         self._folder = folder
         self._free = free
+        self._kept = kept
 
     def left(self) -> int:
         """Bytes that may be stored now."""
         with storage_errors(str(self._folder)):
-            return self._free(self._folder) - LIBRARY_KEPT_FREE
+            return self._free(self._folder) - self._kept
 
     def insist(self) -> None:
         """Go on only where there is room.
@@ -57,8 +61,8 @@ class LibraryRoom:
         """
         if (left := self.left()) < 0:
             raise StorageError(
-                f"The library's disk has {format_size(left + LIBRARY_KEPT_FREE)} left; "
-                f"{format_size(LIBRARY_KEPT_FREE)} are kept for the database.",
+                f"The library's disk has {format_size(left + self._kept)} left; "
+                f"{format_size(self._kept)} are kept for the database.",
                 next_step="Free space on it (`entrepot library sweep --now` deletes what no version needs), then do "
                 "this again.",
             )
@@ -76,7 +80,7 @@ class RoomyStore(StoreWrapper):
 
     def __init__(self, inner: ObjectStore, room: LibraryRoom) -> None:
         super().__init__(inner)
-        self._room = room
+        self.room: Final = room
 
     def put(self, key: str, data: bytes | Iterable[bytes], *, if_absent: bool = False, durable: bool = True) -> bool:
         """See :meth:`ObjectStore.put`.
@@ -84,7 +88,7 @@ class RoomyStore(StoreWrapper):
         Raises:
             StorageError: the disk refuses, or has too little room.
         """
-        self._room.insist()
+        self.room.insist()
         return super().put(key, data, if_absent=if_absent, durable=durable)
 
 
