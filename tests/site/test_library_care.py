@@ -24,6 +24,7 @@ from entrepot.database import alerts, librarychecks
 from entrepot.database.librarysweep import SqlSweepLedger
 from entrepot.database.tables.library import object_ as objects
 from entrepot.database.tables.points import point as points
+from entrepot.database.tables.tasks import task as tasks
 from entrepot.objects.hashing import object_id_of
 from entrepot.objects.shelf import Shelf, key_of
 from entrepot.protocol.contentapi import ContentInfo, CurrentRequest, OriginInfo, VersionRequest
@@ -477,6 +478,23 @@ async def test_a_delta_that_found_no_room_is_named_and_a_repair_asks_for_it_agai
     await care.site.run_tasks()
     assert await care.deltas() == 1
     assert "Nothing to repair" in (await care.repair()).message
+
+
+async def test_a_delta_that_the_server_did_not_survive_says_what_has_it_made_all_the_same(care, source) -> None:
+    """Such as after the power failed again and again, or when it took more memory than there is."""
+    (source / "big.bin").write_bytes((source / "big.bin").read_bytes()[:-10] + b"other data")
+    await care.site.call("POST", "/contents/App/versions", TaskInfo, VersionRequest())
+    await care.site.server.publishing.run_once()
+    with care.site.database.transaction() as connection:
+        connection.execute(tasks.update().where(tasks.c.kind == "delta").values(attempts=3))
+    await care.site.run_tasks()
+    [task] = await care.site.call("GET", "/tasks", list[TaskInfo], query="kind=delta")
+    assert task.state is TaskState.FAILED
+    assert "the server ended in the middle of the last one" in task.error
+    assert "entrepot library repair" in task.error
+    assert "1 delta(s) to be made anew" in (await care.repair()).message
+    await care.site.run_tasks()
+    assert await care.deltas() == 1
 
 
 async def test_a_damaged_delta_waits_until_its_versions_are_whole(care, source) -> None:

@@ -20,7 +20,7 @@ from entrepot.content.delta.making import Version as Side
 from entrepot.content.ledger import Ledger, Library
 from entrepot.content.reading import open_root
 from entrepot.content.sealing import Purpose, open_sealed
-from entrepot.core.errors import EntrepotError, NotFoundError, StorageError, UnavailableError
+from entrepot.core.errors import CancelledError, EntrepotError, NotFoundError, StorageError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.core.times import MINUTE, Clock
 from entrepot.database import contents, deltasets, distribution, versions
@@ -85,12 +85,19 @@ class DeltaHandler:
                 ) from error
         self._made()
 
+    async def abandoned(self, task: Task, report: Reporter, error: EntrepotError) -> EntrepotError:
+        """See :class:`entrepot.site.reporting.TidyHandler`: nobody ordered a delta, so what has it made is said."""
+        del task, report
+        if isinstance(error, CancelledError):
+            return error
+        return EntrepotError(error.message, next_step="To have it made all the same: entrepot library repair")
+
     def _make(self, job: DeltaJob, content: Content, report: Reporter) -> None:
         with self._database.reading() as connection:
             old = contents.get_version(connection, content.id, job.from_version)
             new = contents.get_version(connection, content.id, job.to_version)
         scratch = Path(tempfile.mkdtemp(dir=self._scratch))
-        ledger = self._library.open_session(f"delta of {content.name}")
+        ledger = self._library.open_session(f"delta of {content.name}", owner=report.task)
         keeper = SealedKeeper(self._shelf, ledger, purpose=Purpose.DELTA_PACK)
         try:
             made = make_delta(

@@ -171,7 +171,7 @@ class TaskEngine:
             limit=limit,
         )
         for task in claimed:
-            reporter = Reporter()
+            reporter = Reporter(task=task.id)
             work = asyncio.create_task(self._work(task, reporter), name=task.id)
             self._running[task.id] = (work, reporter)
             if task.kind in self._waiting_kinds:
@@ -208,8 +208,8 @@ class TaskEngine:
             ended = CancelledError("The work was stopped.")
         elif task.attempts > max_attempts:
             ended = EntrepotError(
-                f"Given up after {max_attempts} attempts. {task.error}".strip(),
-                next_step="The server's log says what happened each time.",
+                f"Given up after {max_attempts} attempts: the server ended in the middle of the last one. {task.error}",
+                next_step="Find out what ended it (its log, or the system's: memory, say), then do it again.",
             )
         log.info("task_started", task=task.id, kind=task.kind, subject=task.subject, attempt=task.attempts)
         try:
