@@ -7,7 +7,7 @@ from sqlalchemy import event
 
 from entrepot.content.ledger import SET, Announcement
 from entrepot.content.sealing import Purpose
-from entrepot.core.errors import ConflictError
+from entrepot.core.errors import ConflictError, UnavailableError
 from entrepot.core.ids import ObjectId
 from entrepot.database import (
     contents,
@@ -19,6 +19,8 @@ from entrepot.database import (
     pointsets,
     retention,
     sealings,
+    taskleases,
+    tasks,
     versions,
 )
 from entrepot.database.contents import Delta, Version
@@ -28,6 +30,7 @@ from entrepot.database.librarychecks import SqlCheckLedger
 from entrepot.database.pointsets import PointSet
 from entrepot.database.tables.points import point as point_table
 from entrepot.objects.hashing import object_id_of
+from entrepot.protocol.siteapi import TaskState
 from entrepot.rules.verdicts import Verdict
 
 from ..rows import content_row
@@ -302,3 +305,43 @@ def test_a_point_is_looked_through_set_by_set_and_goes_on_where_it_was(shop: Sho
         pointsets.begin_removal(connection, "pt-1", first.set_id, now=NOW)
         assert not pointchecks.note(connection, first, verdicts, now=NOW)
         pointsets.forget_set(connection, "pt-1", first.set_id)
+
+
+def test_an_attempt_that_was_killed_holds_its_objects_until_its_task_has_ended(shop: Shop) -> None:
+    """However it ends; what is no task's attempt, or that of a task that goes on, keeps its lease."""
+    with shop.database.transaction() as connection:
+        ended, on = (
+            tasks.create(connection, site="PS1", kind="publish", subject=name, title=name, now=NOW) for name in "xy"
+        )
+        taskleases.claim(connection, site="PS1", kinds=["publish"], holder="first", now=NOW, lease=60, limit=9)
+    for name, owner in (("killed", ended.id), ("retried", on.id), ("nobody's", "")):
+        shop.library.open_session(name, owner=owner).announce(
+            [Announcement(object_id=chunk(name), sealed_size=100, purpose=Purpose.CHUNK)]
+        )
+    sweeping = librarysweep.SqlSweepLedger(shop.database)
+    assert sweeping.drop_lapsed(NOW + 1) == 0
+    with shop.database.transaction() as connection:
+        assert taskleases.finish(connection, task_id=ended.id, holder="first", state=TaskState.CANCELLED, now=NOW)
+        assert taskleases.put_back(connection, task_id=on.id, holder="first", run_after=NOW + 60)
+        assert librarysweep.preview(connection, now=NOW + 1, grace_seconds=60).lapsed_sessions == 1
+        before = librarystats.held(connection)[0]
+    assert sweeping.drop_lapsed(NOW + 1) == 1
+    with shop.database.reading() as connection:
+        assert (before, librarystats.held(connection)[0]) == (3, 2)
+        assert librarystats.open_sessions(connection) == 2
+
+
+def test_a_process_that_lost_its_task_is_told_when_that_has_ended(shop: Shop) -> None:
+    """It stood still, say, while another took over: its own attempt must not come of anything, and does no harm."""
+    with shop.database.transaction() as connection:
+        task = tasks.create(connection, site="PS1", kind="publish", subject="x", title="x", now=NOW)
+        taskleases.claim(connection, site="PS1", kinds=["publish"], holder="first", now=NOW, lease=60, limit=9)
+    slow = shop.library.open_session("first", owner=task.id)
+    slow.announce([Announcement(object_id=chunk("set"), sealed_size=100, purpose=SET)])
+    with shop.database.transaction() as connection:
+        taskleases.claim(connection, site="PS1", kinds=["publish"], holder="other", now=NOW + 61, lease=60, limit=9)
+        taskleases.finish(connection, task_id=task.id, holder="other", state=TaskState.COMPLETED, now=NOW + 62)
+    assert librarysweep.SqlSweepLedger(shop.database).drop_lapsed(NOW + 63) == 1
+    for use in (slow.renew, lambda: shop.library.adopt(slow.session, chunk("set"))):
+        with pytest.raises(UnavailableError, match="lapsed"):
+            use()

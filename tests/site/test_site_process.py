@@ -23,6 +23,7 @@ from entrepot.protocol.contentapi import (
     DistributionRequest,
     DistributionState,
 )
+from entrepot.protocol.libraryapi import LibraryInfo, SweepRequest
 from entrepot.protocol.pointapi import PointCode, PointInfo, PointRequest
 from entrepot.protocol.siteapi import PREFIX, LoginRequest, Session, TaskInfo, TaskState
 from entrepot.site.setup import NewSite, init_site
@@ -174,6 +175,9 @@ async def test_a_publish_that_was_killed_is_finished_after_the_restart(
     assert (ended.state, ended.error) == (TaskState.COMPLETED, "")
     info = await administrator.call("GET", "/contents/Big", ContentInfo)
     assert (info.versions[0].files, info.versions[0].plain_size) == (6, 72_000_000)
+    sweep = await administrator.call("POST", "/library/sweep", TaskInfo, SweepRequest())
+    await administrator.until(f"/tasks/{sweep.id}", TaskInfo, lambda seen: seen.state.final)
+    await administrator.until("/library", LibraryInfo, lambda seen: not seen.open_sessions)  # a delta may be under way
 
 
 @pytest.mark.long

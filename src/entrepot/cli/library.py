@@ -92,7 +92,9 @@ def _kept(figures: LibraryFigures) -> int:
 
 def _waiting(whole: LibraryInfo) -> tuple[tuple[str, str], ...]:
     waiting = f"{whole.waiting_objects} objects, {size(whole.waiting_bytes)}" if whole.waiting_objects else ""
-    held = f"{whole.held_objects} objects, {size(whole.held_bytes)}, until it ends, or an hour after it broke off"
+    held = (
+        f"{whole.held_objects} objects, {size(whole.held_bytes)}, until it ends, or was done again after it broke off"
+    )
     held *= bool(whole.held_objects)
     return (
         ("being published", held),

@@ -134,8 +134,14 @@ class Ledger(Protocol):
 class Library(Protocol):
     """Sessions, and what becomes of them. The sets of a library are its content versions and deltas."""
 
-    def open_session(self, subject: str) -> Ledger:
-        """Begin an attempt; ``subject`` says for whom, to people."""
+    def open_session(self, subject: str, *, owner: str = "") -> Ledger:
+        """Begin an attempt.
+
+        Args:
+            subject: says for whom, to people.
+            owner: the work that this is an attempt of: when that has ended, attempts that were killed hold nothing any
+                more. Without one, only their leases end them.
+        """
 
     def close_session(self, session: str) -> None:
         """Give up an attempt: its leases end. Harmless when it is unknown."""
@@ -160,7 +166,7 @@ class SweepLedger(Protocol):
     """
 
     def drop_lapsed(self, now: float) -> int:
-        """Forget sessions whose lease has ended; returns how many."""
+        """Forget sessions whose lease, or whose owner's work, has ended; returns how many."""
 
     def condemn(self, now: float, after: ObjectId | None, limit: int) -> tuple[int, ObjectId | None]:
         """Examine the next ``limit`` live objects after an id; condemn those that no set and no session needs.

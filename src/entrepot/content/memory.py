@@ -52,8 +52,9 @@ class MemoryLibrary:
         self.checks: dict[ObjectId, tuple[float, Verdict]] = {}
         self._opened = 0
 
-    def open_session(self, subject: str) -> Ledger:
-        """See :meth:`Library.open_session`."""
+    def open_session(self, subject: str, *, owner: str = "") -> Ledger:
+        """See :meth:`Library.open_session`. What is killed takes this library with it: an owner matters to nobody."""
+        del owner
         with self.lock:
             self._opened += 1
             session = f"session-{self._opened}"

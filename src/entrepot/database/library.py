@@ -118,11 +118,12 @@ class SqlLibrary:
         self._pause = pause
         self._lease_seconds = lease_seconds
 
-    def open_session(self, subject: str) -> Ledger:
-        """See :meth:`Library.open_session`."""
+    def open_session(self, subject: str, *, owner: str = "") -> Ledger:
+        """See :meth:`Library.open_session`; the owner is a task."""
         now = self._clock()
         session = self._new_id()
         row = {"id": session, "subject": subject[:200], "opened": now, "lease_until": now + self._lease_seconds}
+        row["task"] = owner
         with self._database.transaction() as connection:
             connection.execute(insert(publish_session).values(row))
         return SqlLedger(self._database, session, self._clock, self._pause, self._lease_seconds)

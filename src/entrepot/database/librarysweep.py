@@ -17,6 +17,8 @@ from entrepot.database import retention
 from entrepot.database.engine import Database, insert_if_free
 from entrepot.database.objectsets import end_session
 from entrepot.database.tables.library import chunk, object_, object_set, publish_session, session_object, set_object
+from entrepot.database.tables.tasks import task
+from entrepot.database.tasks import ACTIVE
 from entrepot.protocol.libraryapi import SweepPreview
 
 MAX_UNUSED: Final = 1000
@@ -46,7 +48,7 @@ class SqlSweepLedger:
     def drop_lapsed(self, now: float) -> int:
         """See :meth:`SweepLedger.drop_lapsed`."""
         with self._database.transaction() as connection:
-            lapsed = select(publish_session.c.id).where(publish_session.c.lease_until < now)
+            lapsed = select(publish_session.c.id).where(_over(now))
             sessions = connection.execute(lapsed.with_for_update(skip_locked=True)).scalars().all()
             for session in sessions:
                 end_session(connection, session)
@@ -127,7 +129,7 @@ def preview(connection: Connection, *, now: float, grace_seconds: float) -> Swee
     unused = [bytes(set_id) for set_id in retention.unused_sets(connection, limit=MAX_UNUSED)]
     numbers = select(object_set.c.id).join(object_, object_.c.id == object_set.c.object)
     going = list(connection.scalars(numbers.where(object_.c.object_id.in_(unused))))
-    lapsed = select(publish_session.c.id).where(publish_session.c.lease_until < now)
+    lapsed = select(publish_session.c.id).where(_over(now))
     idle = and_(
         ~exists().where(set_object.c.object == object_.c.id, set_object.c.object_set.not_in(going)),
         ~exists().where(session_object.c.object == object_.c.id, session_object.c.session.not_in(lapsed)),
@@ -136,7 +138,7 @@ def preview(connection: Connection, *, now: float, grace_seconds: float) -> Swee
     ready = and_(object_.c.state == State.CONDEMNED, object_.c.changed < now - grace_seconds)
     due, due_size = _sums(connection, or_(object_.c.state == State.DELETING, and_(ready, idle)))
     later, later_size = _sums(connection, and_(object_.c.state != State.DELETING, idle, ~ready))
-    ended = select(func.count()).select_from(publish_session).where(publish_session.c.lease_until < now)
+    ended = select(func.count()).select_from(publish_session).where(_over(now))
     return SweepPreview(
         due_objects=due,
         due_bytes=due_size,
@@ -151,6 +153,13 @@ def _sums(connection: Connection, condition: ColumnElement[bool]) -> tuple[int, 
     query = select(func.count(), func.coalesce(func.sum(object_.c.size), 0)).where(condition)
     number, size = connection.execute(query).one()
     return int(number), int(size)
+
+
+def _over(now: float) -> ColumnElement[bool]:
+    """A session is over when its lease has lapsed, or when its task has ended, which closes its own session: another
+    attempt's process is gone, or it lost the task to whoever ended it, so nothing can come of it any more."""
+    ended = exists().where(task.c.id == publish_session.c.task, task.c.state.not_in(ACTIVE))
+    return or_(publish_session.c.lease_until < now, ended)
 
 
 def _needed() -> ColumnElement[bool]:

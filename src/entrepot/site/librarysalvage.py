@@ -127,7 +127,7 @@ class Salvage:
     ) -> None:
         """Only now the session begins: nothing renews its lease before."""
         signer = self._keys.manifest
-        session = self._library.open_session(f"repair of {content.name}")
+        session = self._library.open_session(f"repair of {content.name}", owner=report.task)
         try:
             salvage(
                 source,

@@ -151,7 +151,7 @@ class PublishHandler:
     def _publish(self, job: PublishJob, content: Content, source: Path, remark: str, report: Reporter) -> None:
         keys = self._keys.domain(content.id, isolated=content.isolated)
         signer = self._keys.manifest
-        ledger = self._library.open_session(f"{content.name}, version {job.number}")
+        ledger = self._library.open_session(f"{content.name}, version {job.number}", owner=report.task)
         try:
             published = publish(
                 source,

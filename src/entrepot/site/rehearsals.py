@@ -168,7 +168,9 @@ class RehearsalHandler:
             report.step("Reading and sealing", total=total, unit="bytes")
             deltas = plan.deltas(self._deltas_kept)
             shelf = QuotedShelf(self._shelf.store, keep=kept if deltas else None, room=self._staging.room)
-            session = self._library.open_session(f"rehearsal of {request.name}")  # nothing renewed its lease before
+            session = self._library.open_session(
+                f"rehearsal of {request.name}", owner=report.task
+            )  # nothing renewed its lease before
             try:
                 with scratch_errors(), contextlib.closing(shelf), QuotedLedger(session) as ledger:
                     return self._publish(request, plan, source, shelf, ledger, report)

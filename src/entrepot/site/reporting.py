@@ -7,7 +7,7 @@ idempotent, looking at what is there before it acts. The engine that runs it is 
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import msgspec
 
@@ -25,9 +25,11 @@ class Reporter:
 
     Args:
         clock: seconds that only grow, for the pace.
+        task: the task's id.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, task: str = "") -> None:
+        self.task: Final = task
         self._clock = clock
         self._pace = Pace()
         self._lock = threading.Lock()

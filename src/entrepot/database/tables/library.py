@@ -55,6 +55,7 @@ publish_session = Table(
     Column("subject", String(200), nullable=False),
     Column("opened", Float, nullable=False),
     Column("lease_until", Float, nullable=False, index=True),
+    Column("task", String(64), nullable=False, server_default=""),  # that this is an attempt of; empty: of none
 )
 
 session_object = Table(

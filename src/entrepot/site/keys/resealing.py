@@ -88,7 +88,7 @@ class ResealHandler:
     def _reseal(self, content: Content, before: Version, report: Reporter) -> None:
         keys = self._keys.domain(content.id, isolated=content.isolated)
         signer = self._keys.manifest
-        ledger = self._library.open_session(f"{content.name}, version {before.number}, sealed anew")
+        ledger = self._library.open_session(f"{content.name}, version {before.number}, sealed anew", owner=report.task)
         try:
             made = reseal_version(
                 self._keys.open_ref(root_name(before.content, before.number), before.root),
