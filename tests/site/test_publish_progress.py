@@ -40,7 +40,7 @@ async def test_a_publish_knows_its_end_from_the_beginning(site, source, monkeypa
     (source / "large").write_bytes(os.urandom(3 * MIB))
     (source / "left-out.tmp").write_bytes(os.urandom(MIB))
     watched = Watched()
-    monkeypatch.setattr("entrepot.site.tasks.Reporter", lambda: watched)
+    monkeypatch.setattr("entrepot.site.tasks.Reporter", lambda **_: watched)
     await site.call("POST", "/contents", TaskInfo, {"name": "App", "source": str(source), "excludes": ["*.tmp"]})
     await site.run_tasks()
     size = (await site.call("GET", "/contents/App", ContentInfo)).versions[0].plain_size

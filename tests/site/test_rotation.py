@@ -224,12 +224,12 @@ async def test_a_publish_that_began_before_a_compromise_is_sealed_anew_after_it(
     open_session = handler._library.open_session
     rotated = []
 
-    def opened(subject: str) -> Any:
+    def opened(subject: str, *, owner: str) -> Any:
         if not rotated:
             rotated.append(subject)
             with site.database.transaction() as connection:
                 site.server.rotation._rotate(connection, True)  # another process of the site does it
-        return open_session(subject)
+        return open_session(subject, owner=owner)
 
     monkeypatch.setattr(handler._library, "open_session", opened)
     content = await site.publish("App", source)
