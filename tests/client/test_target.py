@@ -1,6 +1,7 @@
 """A folder that ``--to`` names is kept the same as the version, in place, and nothing else in it is touched."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from entrepot.client import target as target_module
 from entrepot.client.fetch import fetch
 from entrepot.client.target import obsolete
-from entrepot.core.errors import ConflictError
+from entrepot.core.errors import ConflictError, StorageError
 
 
 @pytest.fixture
@@ -73,6 +74,24 @@ async def test_fetching_the_same_again_does_nothing_and_mends_damage(
     (target / "data" / "small-01").write_bytes(b"damaged")
     (target / "link").unlink()
     (target / "bin" / "tool").unlink()
+    await fetch(home, tools.content, to=target)
+    assert tools.listing(target) == tools.listing(source)
+
+
+async def test_killed_while_it_clears_up_the_next_run_leaves_nothing_of_its_own(
+    world, source: Path, tools, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, remove = tmp_path / "target", shutil.rmtree
+
+    def killed(folder: Path, **how: bool) -> None:
+        if folder.parent == target and folder.is_dir():
+            raise ConnectionAbortedError
+        remove(folder, **how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target_module.shutil, "rmtree", killed)
+        with pytest.raises(StorageError):
+            await fetch(home, tools.content, to=target)
     await fetch(home, tools.content, to=target)
     assert tools.listing(target) == tools.listing(source)
 

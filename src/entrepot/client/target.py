@@ -72,7 +72,9 @@ class FolderDestination:
     def is_final(self, tree: Installed) -> bool:
         """See :class:`~entrepot.client.destination.Destination`."""
         state = _load(self._place, self._folder)
-        return tree.folder == self._folder and state is not None and state.owned == (self._name,)
+        if tree.folder != self._folder or state is None or state.owned != (self._name,):
+            return False
+        return not native(self._folder / state.staging).exists()  # else a run was interrupted while it cleared up
 
     def taken(self) -> int:
         """See :class:`~entrepot.client.destination.Destination`."""
