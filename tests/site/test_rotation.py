@@ -24,6 +24,7 @@ from entrepot.protocol.libraryapi import LibraryInfo
 from entrepot.protocol.location import LocationReply
 from entrepot.protocol.siteapi import TaskInfo, TaskState
 from entrepot.protocol.trust import Role
+from entrepot.site.keys import rotation
 from entrepot.site.keys.loading import load_keys, refresh
 from entrepot.site.keys.sitekeys import root_name
 from entrepot.site.publishing import delta_bases_anew
@@ -138,6 +139,17 @@ async def test_after_a_compromise_every_version_is_sealed_anew_and_reads_the_sam
     assert figures.unmeasured == 0, "what compression saves is still known"
 
 
+async def test_a_reseal_that_begins_before_the_rotation_has_taken_effect_in_memory_is_done(
+    site: Any, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = (await site.publish("App", source)).id
+    monkeypatch.setattr(rotation, "refresh", lambda *_, **__: False)  # as long as the task runs
+    await rotate(site, compromised=True)
+    await site.run_tasks()
+    assert version_of(site, content).generation == 2
+    assert restore(site, root_of(site, version_of(site, content))) == on_disk(source)
+
+
 async def test_after_a_compromise_nothing_older_is_reused(site: Any, source: Path) -> None:
     content = await site.publish("App", source)
     before = objects_of(site, version_of(site, content.id))
@@ -234,7 +246,7 @@ async def test_a_publish_that_began_before_a_compromise_is_sealed_anew_after_it(
     monkeypatch.setattr(handler._library, "open_session", opened)
     content = await site.publish("App", source)
     with site.database.reading() as connection:
-        assert refresh(connection, site.keys, now=site.clock())
+        refresh(connection, site.keys, now=site.clock())
     await site.call("POST", "/keys/reseal", RotationInfo)
     await site.run_tasks()
     assert version_of(site, content.id).generation == 2

@@ -27,6 +27,7 @@ from entrepot.database.tasks import Task
 from entrepot.objects.shelf import Shelf
 from entrepot.protocol import SignedType
 from entrepot.protocol.trust import Role
+from entrepot.site.keys.loading import refresh
 from entrepot.site.keys.sitekeys import SiteKeys, root_name
 from entrepot.site.publishing import ResealJob, ask_for_delta, delta_bases_anew
 from entrepot.site.reporting import Reporter
@@ -65,6 +66,8 @@ class ResealHandler:
     async def run(self, task: Task, report: Reporter) -> None:
         """See :class:`entrepot.site.tasks.TaskHandler`."""
         job = task.payload_as(ResealJob)
+        # Between the rotation's transaction and its taking effect in memory the task may be begun already.
+        await self._database.read(refresh, self._keys, now=self._clock())
         try:
             content, version = await self._database.read(_find, job)
         except NotFoundError:
